@@ -1,0 +1,120 @@
+"""A kind of API object, declared once.
+
+From one declaration come the typed view, the OpenAPI schema (``kubectl explain``), defaults, validation, printer
+columns
+and the CustomResourceDefinition for a real cluster. See ``homeport.kube.schema`` for how a struct becomes a schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from homeport.kube.errors import FieldError
+from homeport.kube.meta import Object
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Where a kind's objects live in the API: what a client needs to address them."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """``group/version``, or just the version for the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def qualified(self) -> str:
+        """``plural.group``, as messages name a resource; just the plural for the core group."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The URL path of the collection, or of one object or subresource. Empty namespace: all namespaces."""
+        parts = ["/apis", self.group, self.version] if self.group else ["/api", self.version]
+        if self.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        if name:
+            parts.append(name)
+        if subresource:
+            parts.append(subresource)
+        return "/".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of ``kubectl get`` (``additionalPrinterColumns``). ``priority`` > 0 shows with ``-o wide`` only.
+
+    ``path`` is a Kubernetes JSONPath (``.status.phase``). For built-in kinds whose columns are computed, ``compute``
+    takes the object and gives the cell's value; such a column has no CRD form.
+    """
+
+    name: str
+    type: str
+    path: str = ""
+    description: str = ""
+    format: str = ""
+    priority: int = 0
+    compute: Callable[[Object], Any] | None = None
+
+
+def _no_errors(new: Object, old: Object | None) -> Iterable[FieldError]:
+    return ()
+
+
+def _unchanged(new: Object, old: Object | None) -> Object:
+    return new
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """One kind: its address, its struct and its rules.
+
+    ``body`` is the struct of the whole object (fields ``metadata``, ``spec``, ``status``, ... as the kind has them).
+    ``prepare(new, old)`` gives the object with defaults that depend on other fields (plain defaults belong to the
+    struct);
+    `old` is None on create. ``validate(new, old)`` gives the errors that a schema can't express. Both are pure and
+    see the object
+    after schema defaulting; neither may change its arguments.
+    """
+
+    resource: Resource
+    body: type[msgspec.Struct]
+    singular: str = ""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    subresources: frozenset[str] = frozenset({"status"})
+    """Of ``status`` and ``scale``: those that any kind may have. Others (``log``, ``binding``) belong to the
+    API server."""
+    scale_paths: tuple[str, str, str] | None = None
+    """specReplicasPath, statusReplicasPath, labelSelectorPath of the ``scale`` subresource."""
+    prepare: Callable[[Object, Object | None], Object] = _unchanged
+    validate: Callable[[Object, Object | None], Iterable[FieldError]] = _no_errors
+    builtin: bool = False
+    """True for kinds that every Kubernetes has (no CRD; strategic merge patch allowed)."""
+
+    @property
+    def kind(self) -> str:
+        return self.resource.kind
+
+    @property
+    def api_version(self) -> str:
+        return self.resource.api_version
+
+    def new(self, name: str, namespace: str = "", **fields: Any) -> Object:
+        """A fresh object of this kind with the given top-level fields."""
+        meta: dict[str, Any] = {"name": name}
+        if namespace:
+            meta["namespace"] = namespace
+        meta |= fields.pop("metadata", {})
+        return {"apiVersion": self.api_version, "kind": self.kind, "metadata": meta, **fields}

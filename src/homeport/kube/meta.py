@@ -1,0 +1,99 @@
+"""Reading and building the parts that every API object has: names, labels, owners, conditions, times."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+Object: TypeAlias = dict[str, Any]
+"""An API object as JSON. Stored and cached ones are read-only: build a new one instead."""
+
+
+def metadata(obj: Mapping[str, Any]) -> dict[str, Any]:
+    return obj.get("metadata") or {}
+
+
+def name(obj: Mapping[str, Any]) -> str:
+    return metadata(obj).get("name") or ""
+
+
+def namespace(obj: Mapping[str, Any]) -> str:
+    """The object's namespace; empty for a cluster-scoped one."""
+    return metadata(obj).get("namespace") or ""
+
+
+def uid(obj: Mapping[str, Any]) -> str:
+    return metadata(obj).get("uid") or ""
+
+
+def resource_version(obj: Mapping[str, Any]) -> str:
+    return metadata(obj).get("resourceVersion") or ""
+
+
+def labels(obj: Mapping[str, Any]) -> dict[str, str]:
+    return metadata(obj).get("labels") or {}
+
+
+def annotations(obj: Mapping[str, Any]) -> dict[str, str]:
+    return metadata(obj).get("annotations") or {}
+
+
+def spec(obj: Mapping[str, Any]) -> dict[str, Any]:
+    return obj.get("spec") or {}
+
+
+def status(obj: Mapping[str, Any]) -> dict[str, Any]:
+    return obj.get("status") or {}
+
+
+def is_deleting(obj: Mapping[str, Any]) -> bool:
+    return "deletionTimestamp" in metadata(obj)
+
+
+def controller_of(obj: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The owner reference with ``controller: true``, or None."""
+    for reference in metadata(obj).get("ownerReferences") or ():
+        if reference.get("controller"):
+            return dict(reference)
+    return None
+
+
+def owner_reference(owner: Mapping[str, Any], *, controller: bool = True, block: bool = True) -> dict[str, Any]:
+    """A reference that makes `owner` the owner of the object that carries it."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": name(owner),
+        "uid": uid(owner),
+        "controller": controller,
+        "blockOwnerDeletion": block,
+    }
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with whole seconds, as Kubernetes writes ``metav1.Time``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def micro_timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with six decimals, as Kubernetes writes ``metav1.MicroTime``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_time(text: str) -> datetime:
+    """The moment an RFC 3339 text names, aware; raises ValueError for anything else."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return moment
+
+
+def find_condition(conditions: Iterable[Mapping[str, Any]] | None, type: str) -> Mapping[str, Any] | None:
+    for condition in conditions or ():
+        if condition.get("type") == type:
+            return condition
+    return None
+
+
+def is_condition_true(obj: Mapping[str, Any], type: str) -> bool:
+    condition = find_condition(status(obj).get("conditions"), type)
+    return condition is not None and condition.get("status") == "True"

@@ -1,0 +1,147 @@
+"""The swap point between the node's agent and what runs pods: processes here, Docker or Podman elsewhere.
+
+A *sandbox* is a pod's namespaces and its supervisor; containers start inside it. Everything that a runtime reports
+can be
+asked for again after a restart of the platform: a sandbox keeps its own state on disk and outlives the platform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A host path shown at `target` inside the container; a directory or a file."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRoot:
+    """What a container sees as its root: the host's own /usr and so on below, the environment on top.
+
+    `environment` is the directory of a relocatable virtual environment, shown read-only at ``/opt/venv`` (writes
+    go to the
+    container's own layer); None for a plain image. `interpreter` is the prefix of the Python installation that the
+    environment refers to, shown at the same path. `files` are extra directories of the image (host path -> path
+    inside).
+    """
+
+    environment: str | None = None
+    interpreter: str | None = None
+    files: tuple[Mount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """A pod's shared part."""
+
+    uid: str
+    namespace: str
+    name: str
+    directory: str
+    """The pod's directory on the host: state, logs, volumes and writable layers; exists before ``create``."""
+    hostname: str
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """Extra lines of /etc/hosts: name -> address (``hostAliases``)."""
+    nameservers: tuple[str, ...] = ()
+    """Empty: the cluster's DNS."""
+    searches: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ("ndots:5",)
+    host_network: bool = False
+    shm_bytes: int = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    name: str
+    attempt: int
+    """0 for the first start; each restart adds one. Names the log file and the writable layer."""
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    image: ImageRoot
+    mounts: tuple[Mount, ...]
+    log_path: str
+    """Where the supervisor writes lines as ``<RFC3339Nano> <stdout|stderr> <F|P> <text>`` (the CRI log format)."""
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    read_only_root: bool = False
+    termination_message_path: str = "/dev/termination-log"
+    """A file of this path inside the container is kept by the sandbox; its content comes back with the exit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerState:
+    """One container attempt as the sandbox knows it. Times are RFC 3339 with nanoseconds or empty."""
+
+    name: str
+    attempt: int
+    phase: Literal["running", "exited"]
+    pid: int
+    started_at: str
+    finished_at: str = ""
+    exit_code: int = 0
+    signal: int = 0
+    """The signal that ended it, 0 for none (then ``exit_code`` is 128 + signal too)."""
+    reason: str = ""
+    """``Completed``, ``Error``, ``OOMKilled``, ``StartError`` (the command could not be started) or
+    ``ContainerStatusUnknown``."""
+    message: str = ""
+    """The termination message, or why the command could not be started."""
+
+
+class SandboxError(Exception):
+    """The machine refused; the text says what and what to do."""
+
+
+class Sandbox(Protocol):
+    @property
+    def uid(self) -> str: ...
+    @property
+    def directory(self) -> str: ...
+    @property
+    def address(self) -> str:
+        """The pod's IP."""
+
+    @property
+    def alive(self) -> bool:
+        """False once the supervisor has gone: no container can start here any more."""
+
+    def containers(self) -> Mapping[str, ContainerState]:
+        """The newest attempt of each container, by name."""
+
+    async def start(self, spec: ContainerSpec) -> ContainerState:
+        """Start one container and return once it runs, or once it is known that it can't (phase ``exited``)."""
+
+    async def signal(self, container: str, signal: int) -> None:
+        """Send a signal to the container's first process. No error if it has gone."""
+
+    def changes(self) -> AsyncIterator[ContainerState]:
+        """Every exit from now on (and the end of the iterator when the supervisor goes). One reader at a time."""
+
+    async def destroy(self) -> None:
+        """Kill what is left, end the supervisor, release the network. Keeps logs and volumes: the agent's business."""
+
+
+class Runtime(Protocol):
+    async def start(self) -> None:
+        """Make the node's network and helpers ready, or adopt them if they still run."""
+
+    async def create(self, spec: SandboxSpec) -> Sandbox:
+        """Raises SandboxError."""
+
+    async def adopt(self) -> list[Sandbox]:
+        """Sandboxes that already exist on disk, running or ended, as after a restart of the platform."""
+
+    async def set_records(self, records: Mapping[str, tuple[str, ...]]) -> None:
+        """Replace what the cluster's DNS answers: full name without the final dot -> addresses."""
+
+    async def stop(self, *, end_pods: bool) -> None:
+        """Detach; with `end_pods` also kill every sandbox and the node's helpers."""

@@ -1,0 +1,147 @@
+"""What every store promises.
+
+One counter, the *revision*, orders all writes. A write is checked at once against the newest state (`head`), then
+committed to disk together with the writes that arrived meanwhile (group commit); only then do its result, `get`,
+`scan` and watchers show
+it. So nobody ever acts on a write that a crash could take back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+
+class Key(NamedTuple):
+    """``resource`` is ``group/plural`` (``/pods``, ``kubeflow.org/tfjobs``); ``namespace`` is empty for cluster
+    scope."""
+
+    resource: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A stored object: its JSON, encoded once and handed out as it is. Never changed in place."""
+
+    key: Key
+    revision: int
+    value: bytes
+    """JSON with ``metadata.resourceVersion`` equal to `revision`."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write an object. ``expect`` is the revision it must replace: 0 = must not exist."""
+
+    key: Key
+    object: Mapping[str, Any]
+    """Not kept; the store stamps the resourceVersion on a copy."""
+    expect: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    key: Key
+    expect: int
+    object: Mapping[str, Any] | None = None
+    """The final state that watchers see, if it differs from the stored one (a last finalizer removed)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    type: Literal["ADDED", "MODIFIED", "DELETED"]
+    record: Record
+    """New state; for DELETED the final state, stamped with the revision of the deletion."""
+    previous: Record | None
+    """The state before; None for ADDED. Selectors need it: an object that stops to match is DELETED for that
+    watcher."""
+
+
+class StoreError(Exception):
+    """Root of the store's errors."""
+
+
+class Conflicting(StoreError):
+    """`expect` did not hold. `current` is the newest record, None if there is none."""
+
+    def __init__(self, key: Key, current: Record | None) -> None:
+        super().__init__(f"{'/'.join(key)}: expected another revision")
+        self.key = key
+        self.current = current
+
+
+class Compacted(StoreError):
+    """The history no longer reaches back to the asked revision (HTTP 410)."""
+
+    def __init__(self, asked: int, oldest: int) -> None:
+        super().__init__(f"revision {asked} is older than {oldest}, the oldest kept")
+        self.asked = asked
+        self.oldest = oldest
+
+
+class TooNew(StoreError):
+    """The asked revision has not happened (HTTP 504, ResourceVersionTooLarge)."""
+
+    def __init__(self, asked: int, current: int) -> None:
+        super().__init__(f"revision {asked} is newer than {current}, the current one")
+        self.asked = asked
+        self.current = current
+
+
+class Full(StoreError):
+    """The disk is full: nothing of the write was kept. The store works again once there is room."""
+
+
+class Lagging(StoreError):
+    """This watcher read too slowly and was cut off instead of growing memory."""
+
+
+class Watch(Protocol):
+    """A stream of events in revision order. Iterate once; ``close`` when done.
+
+    Raises `Lagging` at the point where events were lost.
+    """
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    @property
+    def revision(self) -> int:
+        """The newest committed revision."""
+
+    def get(self, key: Key) -> Record | None:
+        """The committed state."""
+
+    def head(self, key: Key) -> Record | None:
+        """The newest state, perhaps not yet on disk: what a read-modify-write starts from. Never answer a
+        reader with it."""
+
+    def scan(
+        self, resource: str, namespace: str | None = None, *, revision: int | None = None
+    ) -> tuple[Sequence[Record], int]:
+        """All records of a resource (in one namespace), ordered by (namespace, name), and the revision they are of.
+
+        With `revision`, the state as of then; raises Compacted or TooNew.
+        """
+
+    def count(self, resource: str) -> int: ...
+
+    def resources(self) -> Sequence[str]:
+        """Every resource that has at least one record."""
+
+    def write(self, *operations: Put | Delete) -> Awaitable[list[Record]]:
+        """Apply all operations or none. Checks `expect` before returning the awaitable (raises Conflicting); await
+        it for
+        durability (raises Full). The result has one record per operation, stamped with its revision."""
+
+    def watch(self, resource: str, namespace: str | None = None, *, after: int | None = None) -> Watch:
+        """Events with a revision greater than `after` (default: from now). Raises Compacted or TooNew at once."""
+
+    async def close(self) -> None:
+        """Finish all accepted writes and release the files."""
