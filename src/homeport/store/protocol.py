@@ -35,18 +35,22 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write an object. ``expect`` is the revision it must replace: 0 = must not exist."""
+    """Write an object."""
 
     key: Key
     object: Mapping[str, Any]
     """Not kept; the store stamps the resourceVersion on a copy."""
     expect: int
+    """The revision it must replace; 0: it must not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
+    """Remove an object."""
+
     key: Key
     expect: int
+    """The revision that must be the newest."""
     object: Mapping[str, Any] | None = None
     """The final state that watchers see, if it differs from the stored one (a last finalizer removed)."""
 
@@ -100,20 +104,30 @@ class Lagging(StoreError):
     """This watcher read too slowly and was cut off instead of growing memory."""
 
 
-class Watch(Protocol):
-    """A stream of events in revision order. Iterate once; ``close`` when done.
+class Unavailable(StoreError):
+    """The store is closed, or its disk refuses writes for another reason than room. Nothing of the write was kept."""
 
-    Raises `Lagging` at the point where events were lost.
+
+class Watch(Protocol):
+    """A stream of events in revision order, for one reader. Iterate once; ``close`` when done.
+
+    Raises `Lagging` at the point where events were lost; the events before that point are delivered. Ends when the
+    watch or the store is closed.
     """
 
     def __aiter__(self) -> AsyncIterator[Event]: ...
+
+    def take(self) -> list[Event]:
+        """The events that are here already, without waiting; perhaps none. Once it is empty the reader has seen every
+        event up to `Store.revision`, unless iterating on raises Lagging."""
+
     def close(self) -> None: ...
 
 
 class Store(Protocol):
     @property
     def revision(self) -> int:
-        """The newest committed revision."""
+        """The newest committed revision. An empty store starts at 1, since clients take 0 to mean "any"."""
 
     def get(self, key: Key) -> Record | None:
         """The committed state."""
@@ -130,15 +144,16 @@ class Store(Protocol):
         With `revision`, the state as of then; raises Compacted or TooNew.
         """
 
-    def count(self, resource: str) -> int: ...
+    def count(self, resource: str) -> int:
+        """How many records the resource has in all namespaces."""
 
     def resources(self) -> Sequence[str]:
         """Every resource that has at least one record."""
 
     def write(self, *operations: Put | Delete) -> Awaitable[list[Record]]:
-        """Apply all operations or none. Checks `expect` before returning the awaitable (raises Conflicting); await
-        it for
-        durability (raises Full). The result has one record per operation, stamped with its revision."""
+        """Apply all operations, in order, or none. Checks `expect` before it returns (raises Conflicting); await the
+        result for durability (raises Full or Unavailable). It has one record per operation, stamped with the
+        operation's own revision; for a Delete the final state. Cancelling the awaitable does not take a write back."""
 
     def watch(self, resource: str, namespace: str | None = None, *, after: int | None = None) -> Watch:
         """Events with a revision greater than `after` (default: from now). Raises Compacted or TooNew at once."""

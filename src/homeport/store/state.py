@@ -1,0 +1,163 @@
+"""The state of a store in memory: what is committed, what is under way, and what happened last.
+
+`State` has all of a store but the commit: `stage` checks and encodes a write, then the store makes the events durable
+and hands them to `commit`, in the order of `stage`; or it gives all of them up with `rollback`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from homeport.store.encode import encode, labels_of, restamp
+from homeport.store.history import History, Limits
+from homeport.store.index import Index
+from homeport.store.protocol import Conflicting, Delete, Event, Key, Put, Record, TooNew
+from homeport.store.watching import Hub, Subscription
+
+EMPTY_REVISION = 1
+"""The revision of a store that was never written to."""
+
+
+class _Pending(NamedTuple):
+    """The newest state of a key while it is not yet committed."""
+
+    revision: int
+    record: Record | None
+
+
+class State:
+    """See the module's text and `homeport.store.protocol.Store`."""
+
+    def __init__(
+        self, records: Iterable[Record] = (), revision: int = EMPTY_REVISION, limits: Limits | None = None
+    ) -> None:
+        groups: dict[str, list[Record]] = {}
+        for record in records:
+            groups.setdefault(record.key.resource, []).append(record)
+        self._indexes = {resource: Index(group) for resource, group in groups.items()}
+        self._revision = revision
+        self._assigned = revision
+        self._pending: dict[Key, _Pending] = {}
+        limits = limits or Limits()
+        self._history = History(limits, oldest=revision)
+        self._hub = Hub(limits)
+
+    @property
+    def revision(self) -> int:
+        return self._revision
+
+    def get(self, key: Key) -> Record | None:
+        index = self._indexes.get(key.resource)
+        return index.get(key.namespace, key.name) if index else None
+
+    def head(self, key: Key) -> Record | None:
+        pending = self._pending.get(key)
+        return pending.record if pending else self.get(key)
+
+    def scan(
+        self, resource: str, namespace: str | None = None, *, revision: int | None = None
+    ) -> tuple[Sequence[Record], int]:
+        index = self._indexes.get(resource)
+        records = index.scan(namespace) if index else []
+        if revision is None:
+            return records, self._revision
+        if revision > self._revision:
+            raise TooNew(revision, self._revision)
+        then = self._history.undo(resource, revision)
+        if namespace is not None:
+            then = {key: record for key, record in then.items() if key[0] == namespace}
+        if then:
+            records = _with(records, then)
+        return records, revision
+
+    def count(self, resource: str) -> int:
+        index = self._indexes.get(resource)
+        return len(index) if index else 0
+
+    def resources(self) -> Sequence[str]:
+        return sorted(self._indexes)
+
+    def watch(self, resource: str, namespace: str | None = None, *, after: int | None = None) -> Subscription:
+        backlog: list[Event] = []
+        if after is not None:
+            if after > self._revision:
+                raise TooNew(after, self._revision)
+            backlog = self._history.after(resource, after)
+            if namespace is not None:
+                backlog = [event for event in backlog if event.record.key.namespace == namespace]
+        return self._hub.add(resource, namespace, backlog)
+
+    def stage(self, operations: Iterable[Put | Delete]) -> list[Event]:
+        """The events of a write on top of the newest state, which they become. Raises Conflicting with no effect."""
+        staged: dict[Key, _Pending] = {}
+        events: list[Event] = []
+        revision = self._assigned
+        for operation in operations:
+            key = operation.key
+            current = staged[key].record if key in staged else self.head(key)
+            if operation.expect != (current.revision if current else 0) or (
+                current is None and isinstance(operation, Delete)
+            ):
+                raise Conflicting(key, current)
+            revision += 1
+            event = _event(operation, current, revision)
+            events.append(event)
+            staged[key] = _Pending(revision, None if event.type == "DELETED" else event.record)
+        self._assigned = revision
+        self._pending |= staged
+        return events
+
+    def commit(self, events: Iterable[Event]) -> None:
+        """Show staged events to readers and watchers."""
+        for event in events:
+            record = event.record
+            key = record.key
+            index = self._indexes.get(key.resource)
+            if event.type != "DELETED":
+                if index is None:
+                    index = self._indexes[key.resource] = Index()
+                index.put(record)
+            elif index is not None:
+                index.remove(key.namespace, key.name)
+                if not index:
+                    del self._indexes[key.resource]
+            pending = self._pending.get(key)
+            if pending is not None and pending.revision == record.revision:
+                del self._pending[key]
+            self._revision = record.revision
+            self._history.append(event)
+            self._hub.publish(event)
+
+    def rollback(self) -> None:
+        """Give up everything staged and not committed. Its revisions are not used again."""
+        self._pending.clear()
+
+    def end_watches(self) -> None:
+        self._hub.close()
+
+
+def _event(operation: Put | Delete, current: Record | None, revision: int) -> Event:
+    # The key and the labels of the record before are used again where they are equal: long-lived copies cost memory.
+    key = current.key if current else operation.key
+    if isinstance(operation, Put):
+        labels = labels_of(operation.object, current.labels) if current else labels_of(operation.object)
+        record = Record(key, revision, encode(operation.object, revision), labels)
+        return Event("MODIFIED" if current else "ADDED", record, current)
+    assert current is not None
+    if operation.object is None:
+        record = Record(key, revision, restamp(current.value, revision), current.labels)
+    else:
+        record = Record(key, revision, encode(operation.object, revision), labels_of(operation.object, current.labels))
+    return Event("DELETED", record, current)
+
+
+def _with(records: Iterable[Record], then: Mapping[tuple[str, str], Record | None]) -> list[Record]:
+    """`records` with the entries of `then` in place of theirs, in order."""
+    by_key = {(record.key.namespace, record.key.name): record for record in records}
+    for key, record in then.items():
+        if record is None:
+            by_key.pop(key, None)
+        else:
+            by_key[key] = record
+    return [by_key[key] for key in sorted(by_key)]

@@ -1,0 +1,122 @@
+"""Watches: who hears of which events. Event-driven, bounded, and each event reaches only those it concerns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+from homeport.store.history import Limits
+from homeport.store.protocol import Event, Lagging
+
+
+class Subscription:
+    """One watch. The store puts events in, one reader takes them out (`homeport.store.protocol.Watch`)."""
+
+    __slots__ = ("_backlog", "_bytes", "_closed", "_hub", "_lagging", "_queue", "_waiter", "namespace", "resource")
+
+    def __init__(self, hub: Hub, resource: str, namespace: str | None, backlog: Iterable[Event]) -> None:
+        self.resource = resource
+        self.namespace = namespace
+        self._hub = hub
+        # Apart from the queue, because the limits are not for it: it is at most what the (bounded) history holds.
+        self._backlog: deque[Event] = deque(backlog)
+        self._queue: deque[Event] = deque()
+        self._bytes = 0
+        self._lagging = False
+        self._closed = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def offer(self, event: Event) -> None:
+        """Queue an event for the reader, or cut the reader off if it is too far behind."""
+        limits = self._hub.limits
+        size = len(event.record.value)
+        if self._queue and (len(self._queue) >= limits.watch_events or self._bytes + size > limits.watch_bytes):
+            self._lagging = True
+            self._hub.remove(self)
+        else:
+            self._queue.append(event)
+            self._bytes += size
+        self._wake()
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not (self._queue or self._backlog):
+            if self._closed:
+                raise StopAsyncIteration
+            if self._lagging:
+                raise Lagging("this watch was read too slowly; list again and watch from there")
+            if self._waiter is not None:
+                raise RuntimeError("a watch has one reader")
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        if self._closed:
+            raise StopAsyncIteration
+        if self._backlog:
+            return self._backlog.popleft()
+        event = self._queue.popleft()
+        self._bytes -= len(event.record.value)
+        return event
+
+    def take(self) -> list[Event]:
+        """The events that are here already, without waiting; perhaps none."""
+        if self._closed:
+            return []
+        events = [*self._backlog, *self._queue]
+        self._backlog.clear()
+        self._queue.clear()
+        self._bytes = 0
+        return events
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._hub.remove(self)
+            self._backlog.clear()
+            self._queue.clear()
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Hub:
+    """All open watches, found by resource and namespace."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        # Insertion-ordered sets: the oldest watch hears first. Namespace None: watches of all namespaces.
+        self._watches: dict[tuple[str, str | None], dict[Subscription, None]] = {}
+
+    def add(self, resource: str, namespace: str | None, backlog: Iterable[Event]) -> Subscription:
+        subscription = Subscription(self, resource, namespace, backlog)
+        self._watches.setdefault((resource, namespace), {})[subscription] = None
+        return subscription
+
+    def remove(self, subscription: Subscription) -> None:
+        key = (subscription.resource, subscription.namespace)
+        watches = self._watches.get(key)
+        if watches is not None:
+            watches.pop(subscription, None)
+            if not watches:
+                del self._watches[key]
+
+    def publish(self, event: Event) -> None:
+        resource, namespace, _ = event.record.key
+        for key in ((resource, None), (resource, namespace)):
+            watches = self._watches.get(key)
+            if watches:
+                # A copy, because a lagging watch removes itself.
+                for subscription in list(watches):
+                    subscription.offer(event)
+
+    def close(self) -> None:
+        for watches in list(self._watches.values()):
+            for subscription in list(watches):
+                subscription.close()

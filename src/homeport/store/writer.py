@@ -1,0 +1,199 @@
+"""The threads that make writes durable: one commits, one copies the write-ahead log into the file.
+
+Whatever arrives while a commit waits for the disk goes into the next one (group commit). Both threads sleep until
+there is something to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from queue import Empty, SimpleQueue
+from typing import Final, NamedTuple
+
+from homeport.store.database import Batch, Checkpoint, Database, Row, checkpoint, connect_beside
+from homeport.store.encode import encode_labels
+from homeport.store.protocol import Event, Full, Record, StoreError, Unavailable
+
+_log = logging.getLogger(__name__)
+
+_BATCH_EVENTS: Final = 2_000
+_BATCH_BYTES: Final = 16 << 20
+_PAGE: Final = 4096
+_CHECKPOINT_PAGES: Final = 1_000
+"""Log pages (an estimate) after which the log is copied in the background: about 4 MB."""
+_LOG_PAGES: Final = 16_000
+"""Log pages after which the writer itself finishes the copy, so that the log starts over: about 64 MB. Under a
+constant load a copy in the background never reaches the end."""
+
+_FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+
+
+class Write(NamedTuple):
+    """A staged write on its way to the disk."""
+
+    events: Sequence[Event]
+    done: asyncio.Future[list[Record]]
+    epoch: int
+    """Counts the failures that the caller knew of; a write from before the last failure builds on lost state."""
+
+
+class Writer:
+    """Commits writes in order.
+
+    `committed(writes)` and `failed(writes, error, epoch)` are called in the event loop of the writes, in order.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        committed: Callable[[Sequence[Write]], None],
+        failed: Callable[[Sequence[Write], StoreError, int], None],
+    ) -> None:
+        self._database = database
+        self._committed = committed
+        self._failed = failed
+        self._queue: SimpleQueue[Write | None] = SimpleQueue()
+        self._epoch = 0
+        self._error: StoreError = Unavailable("the store has failed")
+        self._log_pages = 0
+        self._checkpointer = _Checkpointer(database)
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, write: Write) -> None:
+        self._queue.put(write)
+
+    def close(self) -> None:
+        """Commit what was submitted, end both threads and close the file. Blocks."""
+        self._queue.put(None)
+        self._thread.join()
+        self._checkpointer.close()
+        self._database.close()
+
+    def _run(self) -> None:
+        more = True
+        while more:
+            writes, more = self._next()
+            current = [write for write in writes if write.epoch == self._epoch]
+            if len(current) < len(writes):
+                stale = [write for write in writes if write.epoch != self._epoch]
+                _in_loop(stale, self._failed, stale, self._error, self._epoch)
+            if not current:
+                continue
+            batch = batch_of(event for write in current for event in write.events)
+            try:
+                self._database.commit(batch)
+            except Exception as error:
+                self._epoch += 1
+                self._error = _translated(error, self._database)
+                _in_loop(current, self._failed, current, self._error, self._epoch)
+            else:
+                _in_loop(current, self._committed, current)
+                self._checkpoint_after(batch)
+
+    def _next(self) -> tuple[list[Write], bool]:
+        """Wait for writes and take all that are there, within bounds; False once there will be no more."""
+        writes: list[Write] = []
+        events = size = 0
+        write = self._queue.get()
+        with contextlib.suppress(Empty):
+            while write is not None:
+                writes.append(write)
+                events += len(write.events)
+                size += sum(len(event.record.value) for event in write.events)
+                if events >= _BATCH_EVENTS or size >= _BATCH_BYTES:
+                    return writes, True
+                write = self._queue.get_nowait()
+            return writes, False
+        return writes, True
+
+    def _checkpoint_after(self, batch: Batch) -> None:
+        size = sum(len(row.value) for row in batch.rows)
+        # Each row dirties about a page of its own where it goes in, and one where the row that it replaces was.
+        self._log_pages += size // _PAGE + len(batch.rows) + len(batch.removed) + 1
+        if self._log_pages >= _CHECKPOINT_PAGES:
+            self._log_pages = 0
+            self._checkpointer.wake()
+        if self._checkpointer.finish.is_set():
+            self._checkpointer.finish.clear()
+            with _reported(self._database):
+                self._database.checkpoint()
+
+
+class _Checkpointer:
+    """Copies the log into the file beside the writer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: sqlite3.Connection | None = None
+        self._wanted: SimpleQueue[bool] = SimpleQueue()
+        self.finish = threading.Event()
+        """The log is long: the writer should copy the rest between two commits."""
+        self._thread = threading.Thread(target=self._run, name="store-checkpoint", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        self._wanted.put(True)
+
+    def close(self) -> None:
+        self._wanted.put(False)
+        self._thread.join()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _run(self) -> None:
+        while self._wanted.get():
+            state = Checkpoint(0, 0)
+            with _reported(self._database):
+                if self._connection is None:
+                    self._connection = connect_beside(self._database.path)
+                state = checkpoint(self._connection)
+            if state.pages >= _LOG_PAGES and state.copied < state.pages:
+                self.finish.set()
+
+
+def batch_of(events: Iterable[Event]) -> Batch:
+    """What the events change on disk; states that the batch itself replaces never get there."""
+    rows: dict[int, Row] = {}
+    removed: list[int] = []
+    revision = 0
+    for event in events:
+        record = event.record
+        revision = record.revision
+        if event.type != "DELETED":
+            rows[revision] = Row(revision, *record.key, encode_labels(record.labels), record.value)
+        if event.previous is not None and rows.pop(event.previous.revision, None) is None:
+            removed.append(event.previous.revision)
+    return Batch(list(rows.values()), removed, revision)
+
+
+def _in_loop(writes: Sequence[Write], callback: Callable[..., None], *arguments: object) -> None:
+    try:
+        writes[0].done.get_loop().call_soon_threadsafe(callback, *arguments)
+    except RuntimeError:
+        # The loop is closed: whoever waited for these writes has gone.
+        _log.debug("the event loop closed before %d writes were answered", len(writes))
+
+
+def _translated(error: Exception, database: Database) -> StoreError:
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if code & 0xFF in _FULL:
+            return Full(f"no room to write {database.path} ({error}); free some space on that disk and try again")
+        return Unavailable(f"{database.path} cannot be written: {error}")
+    _log.error("unexpected error while writing %s", database.path, exc_info=error)
+    return Unavailable(f"{database.path} cannot be written: {error}")
+
+
+@contextlib.contextmanager
+def _reported(database: Database) -> Iterator[None]:
+    """Log a failed checkpoint and go on: it loses nothing, and the next one copies the same pages."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        _log.warning("the write-ahead log of %s could not be copied: %s", database.path, error)
