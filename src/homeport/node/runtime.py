@@ -1,12 +1,13 @@
 """The swap point between the node's agent and what runs pods: processes here, Docker or Podman elsewhere.
 
 A *sandbox* is a pod's namespaces and its supervisor; containers start inside it. Everything that a runtime reports
-can be
-asked for again after a restart of the platform: a sandbox keeps its own state on disk and outlives the platform.
+can be asked for again after a restart of the platform: a sandbox keeps its own state on disk and outlives the
+platform.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -25,11 +26,10 @@ class Mount:
 class ImageRoot:
     """What a container sees as its root: the host's own /usr and so on below, the environment on top.
 
-    `environment` is the directory of a relocatable virtual environment, shown read-only at ``/opt/venv`` (writes
-    go to the
-    container's own layer); None for a plain image. `interpreter` is the prefix of the Python installation that the
-    environment refers to, shown at the same path. `files` are extra directories of the image (host path -> path
-    inside).
+    `environment` is the directory of a relocatable virtual environment, shown at ``/opt/venv`` (writes go to the
+    container's own layer, never to the image); None for a plain image. `interpreter` is the prefix of the Python
+    installation that the environment refers to, shown read-only at the same path. `files` are extra directories or
+    files of the image (host path -> path inside); unless ``read_only``, writes go to the container's own layer too.
     """
 
     environment: str | None = None
@@ -48,7 +48,8 @@ class SandboxSpec:
     """The pod's directory on the host: state, logs, volumes and writable layers; exists before ``create``."""
     hostname: str
     hosts: Mapping[str, str] = field(default_factory=dict)
-    """Extra lines of /etc/hosts: name -> address (``hostAliases``)."""
+    """Extra lines of /etc/hosts: name -> address (``hostAliases``). An empty address stands for the pod's own: that is
+    how a name that the pod has beside its hostname (``<hostname>.<subdomain>.<namespace>.svc...``) is given."""
     nameservers: tuple[str, ...] = ()
     """Empty: the cluster's DNS."""
     searches: tuple[str, ...] = ()
@@ -124,7 +125,9 @@ class Sandbox(Protocol):
         """Send a signal to the container's first process. No error if it has gone."""
 
     def changes(self) -> AsyncIterator[ContainerState]:
-        """Every exit from now on (and the end of the iterator when the supervisor goes). One reader at a time."""
+        """Every exit that no reader has seen yet, from the moment the sandbox was created or adopted, and the end of
+        the iterator when the supervisor goes. A container whose ``start`` already returned ``exited`` is not repeated
+        here. One reader at a time."""
 
     async def destroy(self) -> None:
         """Kill what is left, end the supervisor, release the network. Keeps logs and volumes: the agent's business."""
@@ -142,6 +145,21 @@ class Runtime(Protocol):
 
     async def set_records(self, records: Mapping[str, tuple[str, ...]]) -> None:
         """Replace what the cluster's DNS answers: full name without the final dot -> addresses."""
+
+    @property
+    def gateway(self) -> str:
+        """The address under which pods reach what ``listen`` opened, and the cluster's DNS."""
+
+    async def dial(self, address: str, port: int) -> socket.socket:
+        """A TCP connection from the node to a pod, non-blocking. Raises OSError as ``connect`` does."""
+
+    async def listen(self, port: int) -> socket.socket:
+        """A listening TCP socket on ``gateway`` that pods can reach, non-blocking; port 0 lets the system choose.
+        Raises OSError as ``bind`` does."""
+
+    async def remove(self, path: str) -> None:
+        """Delete a directory tree that containers wrote to, whichever user ids own its files. No error if it is not
+        there."""
 
     async def stop(self, *, end_pods: bool) -> None:
         """Detach; with `end_pods` also kill every sandbox and the node's helpers."""
