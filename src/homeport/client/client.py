@@ -1,0 +1,411 @@
+"""The one client: typed by address (`Resource`), objects as JSON dicts, errors as `ApiError`.
+
+Every method awaits one exchange with the server, except `watch` and `stream`, which are async context managers around a
+response that goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from homeport import __version__
+from homeport.client import partial
+from homeport.client.discovery import ApiResource, Discovery
+from homeport.client.transport import Transport, Unreachable, collect, discard
+from homeport.client.watch import Watch
+from homeport.kube.errors import ApiError, Expired, InternalError
+from homeport.kube.kind import Resource
+from homeport.kube.meta import Object, name, namespace
+from homeport.kube.wire import Request, Response
+
+PatchType: TypeAlias = Literal["json", "merge", "strategic"]
+Propagation: TypeAlias = Literal["Background", "Foreground", "Orphan"]
+
+_PATCH_TYPES: Mapping[str, str] = {
+    "json": "application/json-patch+json",
+    "merge": "application/merge-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+}
+_APPLY_TYPE = "application/apply-patch+yaml"
+_JSON = "application/json"
+_PAGE = 500
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class _WireEvent(msgspec.Struct, gc=False):
+    type: str
+    object: dict[str, Any]
+
+
+_decode_event = msgspec.json.Decoder(_WireEvent).decode
+
+
+class ObjectList(NamedTuple):
+    """The objects of a collection and the revision that they are of. Items carry their apiVersion and kind."""
+
+    items: list[Object]
+    resource_version: str
+
+
+class Client:
+    """`field_manager` names this client in managedFields. `timeout` is seconds for one whole exchange (streams: until
+    the answer starts)."""
+
+    def __init__(self, transport: Transport, *, field_manager: str = "homeport", timeout: float = 60.0) -> None:
+        self.transport = transport
+        self.field_manager = field_manager
+        self._timeout = timeout
+        self._user_agent = f"homeport/{__version__}"
+        self._discovery = Discovery(self._get_json)
+
+    async def close(self) -> None:
+        await self.transport.close()
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # Reading
+
+    async def get(self, resource: Resource, name: str, namespace: str = "", *, subresource: str = "") -> Object:
+        """Raises NotFound."""
+        return await self._object("GET", resource.path(namespace, _required(resource, name), subresource))
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        limit: int | None = None,
+        resource_version: str | None = None,
+        metadata_only: bool = False,
+    ) -> ObjectList:
+        """All objects (of a namespace) that match, in pages of `limit` (None: no pages in process, else 500).
+
+        Should the continuation of a long list expire, the list starts anew without pages, so that the result is one
+        consistent revision. With `metadata_only` objects have no more than their metadata, without managedFields.
+        """
+        path = resource.path(namespace)
+        page = limit if limit is not None else (_PAGE if self.transport.remote else 0)
+        query = _pairs(labelSelector=labels, fieldSelector=fields, resourceVersion=resource_version)
+        headers = partial.LIST_HEADERS if metadata_only and self.transport.remote else {}
+        items: list[Object] = []
+        token = ""
+        while True:
+            paged = _pairs(limit=str(page) if page else None, **{"continue": token})
+            try:
+                body = await self._body("GET", path, (*query, *paged), headers=headers)
+            except Expired:
+                if not token:
+                    raise
+                items, token, page = [], "", 0
+                continue
+            if metadata_only:
+                part, meta = partial.decode_list(body)
+            else:
+                document = _decode_object(body)
+                part, meta = document.get("items") or [], document.get("metadata") or {}
+            items += part
+            token = meta.get("continue") or ""
+            if not token:
+                break
+            # The first page fixes the revision; servers refuse a resourceVersion next to a continuation.
+            query = tuple(pair for pair in query if pair[0] != "resourceVersion")
+        for item in items:  # a list's items leave out what all have in common
+            item.setdefault("apiVersion", resource.api_version)
+            item.setdefault("kind", resource.kind)
+        return ObjectList(items, meta.get("resourceVersion") or "")
+
+    def watch(
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        resource_version: str | None = None,
+        labels: str = "",
+        fields: str = "",
+        bookmarks: bool = True,
+        timeout: float | None = None,
+        metadata_only: bool = False,
+    ) -> Watch:
+        """The changes after `resource_version` (None: first the present objects as ADDED). Server ends it after
+        `timeout` seconds. See `Watch`."""
+        query = (
+            ("watch", "true"),
+            *_pairs(
+                labelSelector=labels,
+                fieldSelector=fields,
+                resourceVersion=resource_version,
+                allowWatchBookmarks="true" if bookmarks else None,
+                timeoutSeconds=str(max(1, round(timeout))) if timeout is not None else None,
+            ),
+        )
+        headers = partial.WATCH_HEADERS if metadata_only and self.transport.remote else {}
+        request = self._request("GET", resource.path(namespace), query, headers=headers)
+        return Watch(lambda: self._open(request), partial.decode_event if metadata_only else _event)
+
+    # Writing
+
+    async def create(
+        self, resource: Resource, obj: Object, *, subresource: str = "", field_manager: str = "", dry_run: bool = False
+    ) -> Object:
+        """Create `obj` in its own namespace; with `subresource`, post `obj` there (``binding``, ``eviction``, ...)."""
+        path = resource.path(namespace(obj), name(obj) if subresource else "", subresource)
+        return await self._object("POST", path, self._write(field_manager, dry_run), obj)
+
+    async def replace(
+        self, resource: Resource, obj: Object, *, subresource: str = "", field_manager: str = "", dry_run: bool = False
+    ) -> Object:
+        """Replace the whole object. With a resourceVersion in it, raises Conflict if somebody else wrote first."""
+        path = resource.path(namespace(obj), _required(resource, name(obj)), subresource)
+        return await self._object("PUT", path, self._write(field_manager, dry_run), obj)
+
+    async def update_status(self, resource: Resource, obj: Object, *, field_manager: str = "") -> Object:
+        """`replace` of the ``status`` subresource: the rest of `obj` is ignored but its resourceVersion."""
+        return await self.replace(resource, obj, subresource="status", field_manager=field_manager)
+
+    async def patch(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str,
+        body: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        *,
+        type: PatchType = "merge",
+        subresource: str = "",
+        field_manager: str = "",
+        dry_run: bool = False,
+    ) -> Object:
+        """Change a part. ``strategic`` works on built-in kinds only."""
+        path = resource.path(namespace, _required(resource, name), subresource)
+        query = self._write(field_manager, dry_run)
+        return await self._object("PATCH", path, query, body, _PATCH_TYPES[type])
+
+    async def apply(
+        self,
+        resource: Resource,
+        obj: Object,
+        *,
+        field_manager: str = "",
+        force: bool = True,
+        subresource: str = "",
+        dry_run: bool = False,
+    ) -> Object:
+        """Server-side apply: `obj` is all that this manager wants. Creates the object if there is none, unless `obj`
+        carries a uid. Without `force`, raises Conflict where another manager owns a field."""
+        path = resource.path(namespace(obj), _required(resource, name(obj)), subresource)
+        query = (*self._write(field_manager, dry_run), ("force", "true" if force else "false"))
+        return await self._object("PATCH", path, query, obj, _APPLY_TYPE)
+
+    async def delete(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str = "",
+        *,
+        propagation: Propagation | None = None,
+        grace_period: int | None = None,
+        uid: str = "",
+        resource_version: str = "",
+    ) -> Object:
+        """Ask for deletion; `uid` and `resource_version` are preconditions (Conflict). Returns the object as far as it
+        still exists (finalizers, grace period) or a Status."""
+        options = _delete_options(propagation, grace_period, uid, resource_version)
+        return await self._object("DELETE", resource.path(namespace, _required(resource, name)), (), options)
+
+    async def delete_collection(
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        propagation: Propagation | None = None,
+        grace_period: int | None = None,
+    ) -> Object:
+        query = _pairs(labelSelector=labels, fieldSelector=fields)
+        options = _delete_options(propagation, grace_period, "", "")
+        return await self._object("DELETE", resource.path(namespace), query, options)
+
+    # Anything else
+
+    async def raw(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        body: bytes | Mapping[str, Any] | None = None,
+        content_type: str = _JSON,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """One exchange with any path; the answer's body. Raises ApiError for an error status."""
+        return await self._body(method, path, tuple(query), body, content_type, headers or {})
+
+    @asynccontextmanager
+    async def stream(self, path: str, query: Sequence[tuple[str, str]] = ()) -> AsyncIterator[AsyncIterator[bytes]]:
+        """``async with client.stream(path) as chunks: async for chunk in chunks``: a body without end, such as logs."""
+        body = await self._open(self._request("GET", path, tuple(query), headers={"accept": "*/*"}))
+        try:
+            yield body
+        finally:
+            await discard(body)
+
+    # Discovery
+
+    async def discover(self, *, refresh: bool = False) -> Sequence[ApiResource]:
+        """Every resource that the server offers, with verbs. Read once; `refresh` reads anew."""
+        return await self._discovery.resources(refresh=refresh)
+
+    async def resource_for(self, api_version: str, kind: str) -> Resource:
+        """The address of a kind, as a manifest names it. Reads discovery anew on a miss; raises NotFound with the kinds
+        that come close."""
+        return await self._discovery.find(api_version, kind)
+
+    # Below
+
+    def _write(self, field_manager: str, dry_run: bool) -> tuple[tuple[str, str], ...]:
+        return _pairs(fieldManager=field_manager or self.field_manager, dryRun="All" if dry_run else None)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: tuple[tuple[str, str], ...],
+        body: Any = None,
+        content_type: str = _JSON,
+        headers: Mapping[str, str] | None = None,
+    ) -> Request:
+        sent = {"accept": _JSON, "user-agent": self._user_agent}
+        data = b""
+        if body is not None:
+            data = body if isinstance(body, bytes) else _encode(body)
+            sent["content-type"] = content_type
+        if headers:
+            sent.update(headers)
+        return Request(method, path, query, sent, data)
+
+    async def _object(
+        self,
+        method: str,
+        path: str,
+        query: tuple[tuple[str, str], ...] = (),
+        body: Any = None,
+        content_type: str = _JSON,
+    ) -> Object:
+        data = await self._body(method, path, query, body, content_type)
+        try:
+            return _decode_object(data)
+        except msgspec.DecodeError as error:
+            raise InternalError(f"{method} {path}: the server's answer is no JSON object: {error}") from error
+
+    async def _get_json(self, path: str, accept: str) -> Object:
+        body = await self._body("GET", path, headers={"accept": accept})
+        try:
+            return _decode_object(body)
+        except msgspec.DecodeError as error:
+            raise InternalError(f"GET {path}: the server's answer is no JSON object: {error}") from error
+
+    async def _body(
+        self,
+        method: str,
+        path: str,
+        query: tuple[tuple[str, str], ...] = (),
+        body: Any = None,
+        content_type: str = _JSON,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        request = self._request(method, path, query, body, content_type, headers)
+        data: bytes = await self._in_time(request, lambda: self._exchange(request))
+        return data
+
+    async def _exchange(self, request: Request) -> bytes:
+        response = await self.transport.send(request)
+        data = await collect(response.body)
+        if response.status >= 300:
+            raise _error(request, response, data)
+        return data
+
+    async def _open(self, request: Request) -> AsyncIterator[bytes]:
+        response = await self._in_time(request, lambda: self.transport.send(request))
+        if response.status >= 300:
+            raise _error(request, response, await collect(response.body))
+        return _once(response.body) if isinstance(response.body, bytes) else response.body
+
+    async def _in_time(self, request: Request, call: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await call()
+        except TimeoutError as error:
+            raise Unreachable(f"{request.method} {request.path}: no answer within {self._timeout:g} s") from error
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    if data:
+        yield data
+
+
+def _event(line: bytes) -> tuple[str, Object]:
+    event = _decode_event(line)
+    return event.type, event.object
+
+
+def _required(resource: Resource, name: str) -> str:
+    if not name:  # the path would address the whole collection
+        raise ValueError(f"{resource.qualified}: the object's name is missing")
+    return name
+
+
+def _pairs(**values: str | None) -> tuple[tuple[str, str], ...]:
+    return tuple((key, value) for key, value in values.items() if value is not None and value != "")
+
+
+def _delete_options(
+    propagation: Propagation | None, grace_period: int | None, uid: str, resource_version: str
+) -> Object | None:
+    options: Object = {}
+    if propagation is not None:
+        options["propagationPolicy"] = propagation
+    if grace_period is not None:
+        options["gracePeriodSeconds"] = grace_period
+    preconditions = dict(_pairs(uid=uid, resourceVersion=resource_version))
+    if preconditions:
+        options["preconditions"] = preconditions
+    return {"apiVersion": "v1", "kind": "DeleteOptions", **options} if options else None
+
+
+def _error(request: Request, response: Response, data: bytes) -> ApiError:
+    """The error of an answer: its Status, or for a proxy's page its first line."""
+    try:
+        status = _decode(data)
+    except msgspec.DecodeError:
+        status = None
+    if not isinstance(status, dict) or "message" not in status:
+        text = data.decode(errors="replace").strip().split("\n", 1)[0][:200]
+        message = f"{request.method} {request.path}: the server answered {response.status}"
+        status = {"code": response.status, "message": f"{message}: {text}" if text else message}
+    error = ApiError.from_status(status, response.status)
+    if error.retry_after is None:
+        after = header(response.headers, "retry-after")
+        if after.isdigit():
+            error.details["retryAfterSeconds"] = int(after)
+    return error
+
+
+def header(headers: Mapping[str, str], lower_name: str) -> str:
+    """A header's value whatever the case of its name; empty without."""
+    value = headers.get(lower_name)
+    if value is not None:
+        return value
+    return next((text for key, text in headers.items() if key.lower() == lower_name), "")

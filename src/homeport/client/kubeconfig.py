@@ -1,0 +1,309 @@
+"""Kubeconfig files: where the server is and who we are. The format is kubectl's (``kind: Config``, ``v1``).
+
+Several files merge as kubectl merges them: for each cluster, user and context the first file that has the name wins,
+and so does the first ``current-context``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from homeport.kube.errors import Permanent
+
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class KubeconfigError(Permanent):
+    """The file is missing, unreadable or says too little; the text names the file, the field and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecPlugin:
+    """A program that prints an ExecCredential (``client.authentication.k8s.io``)."""
+
+    command: str
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    api_version: str = "client.authentication.k8s.io/v1"
+    provide_cluster_info: bool = False
+    install_hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Everything that a connection needs. Secrets are left out of its ``repr``."""
+
+    server: str
+    namespace: str = "default"
+    ca_pem: bytes = b""
+    insecure: bool = False
+    tls_server_name: str = ""
+    proxy_url: str = ""
+    certificate_pem: bytes = field(default=b"", repr=False)
+    key_pem: bytes = field(default=b"", repr=False)
+    token: str = field(default="", repr=False)
+    token_file: Path | None = None
+    """Read again whenever it changes: tokens in it are rotated."""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    plugin: ExecPlugin | None = field(default=None, repr=False)
+    impersonate: str = ""
+    impersonate_groups: tuple[str, ...] = ()
+
+
+class Kubeconfig:
+    """The merged content of some kubeconfig files."""
+
+    def __init__(self, documents: Sequence[tuple[Path, Mapping[str, Any]]]) -> None:
+        self.current_context = ""
+        self._clusters: dict[str, tuple[Path, Mapping[str, Any]]] = {}
+        self._users: dict[str, tuple[Path, Mapping[str, Any]]] = {}
+        self._contexts: dict[str, tuple[Path, Mapping[str, Any]]] = {}
+        self._in_cluster: Access | None = None
+        for path, document in documents:
+            self.current_context = self.current_context or str(document.get("current-context") or "")
+            for key, member, into in (
+                ("clusters", "cluster", self._clusters),
+                ("users", "user", self._users),
+                ("contexts", "context", self._contexts),
+            ):
+                for entry in document.get(key) or ():
+                    if not isinstance(entry, Mapping) or "name" not in entry:
+                        raise KubeconfigError(f"{path}: every entry of {key} needs a name")
+                    into.setdefault(str(entry["name"]), (path, entry.get(member) or {}))
+
+    @classmethod
+    def find(cls, path: str | Path | None = None) -> Kubeconfig:
+        """One file; or, as kubectl looks: the files of $KUBECONFIG, else ~/.kube/config, else the pod's own account."""
+        if path is not None:
+            return cls.load(Path(path))
+        listed = [Path(part) for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+        files = listed or [Path.home() / ".kube" / "config"]
+        present = [file for file in files if file.exists()]
+        if present:
+            return cls.load(*present)
+        inside = in_cluster()
+        if inside is not None:
+            config = cls(())
+            config._in_cluster = inside
+            return config
+        looked = ", ".join(str(file) for file in files)
+        raise KubeconfigError(f"no kubeconfig found (looked at {looked}); set KUBECONFIG or name a file")
+
+    @classmethod
+    def load(cls, *paths: Path) -> Kubeconfig:
+        return cls([(path, read(path)) for path in paths])
+
+    @property
+    def contexts(self) -> Sequence[str]:
+        return tuple(self._contexts)
+
+    def access(self, context: str | None = None) -> Access:
+        """How to reach the cluster of a context (None: the current one)."""
+        if self._in_cluster is not None:
+            return self._in_cluster
+        chosen = context or self.current_context
+        if not chosen:
+            raise KubeconfigError(f"the kubeconfig has no current-context; name one of: {', '.join(self._contexts)}")
+        if chosen not in self._contexts:
+            known = ", ".join(self._contexts) or "none"
+            raise KubeconfigError(f'context "{chosen}" does not exist in the kubeconfig; it has: {known}')
+        path, entry = self._contexts[chosen]
+        cluster_path, cluster = _member(self._clusters, path, chosen, "cluster", str(entry.get("cluster") or ""))
+        user_path, user = path, cast("Mapping[str, Any]", {})
+        if entry.get("user"):
+            user_path, user = _member(self._users, path, chosen, "user", str(entry["user"]))
+        return _access(cluster_path, cluster, user_path, user, str(entry.get("namespace") or "default"))
+
+
+def _member(
+    entries: Mapping[str, tuple[Path, Mapping[str, Any]]], path: Path, context: str, what: str, name: str
+) -> tuple[Path, Mapping[str, Any]]:
+    if name not in entries:
+        raise KubeconfigError(f'{path}: context "{context}" names the {what} "{name}", which no kubeconfig file has')
+    return entries[name]
+
+
+def _access(
+    cluster_path: Path, cluster: Mapping[str, Any], user_path: Path, user: Mapping[str, Any], namespace: str
+) -> Access:
+    server = str(cluster.get("server") or "")
+    if not server:
+        raise KubeconfigError(f"{cluster_path}: cluster.server is missing")
+    if "auth-provider" in user:
+        raise KubeconfigError(f"{user_path}: user.auth-provider is gone from Kubernetes; use an exec plugin instead")
+    token_file = user.get("tokenFile")
+    return Access(
+        server=server.rstrip("/"),
+        namespace=namespace,
+        ca_pem=_data_or_file(cluster_path, cluster, "certificate-authority"),
+        insecure=bool(cluster.get("insecure-skip-tls-verify")),
+        tls_server_name=str(cluster.get("tls-server-name") or ""),
+        proxy_url=str(cluster.get("proxy-url") or ""),
+        certificate_pem=_data_or_file(user_path, user, "client-certificate"),
+        key_pem=_data_or_file(user_path, user, "client-key"),
+        token=str(user.get("token") or ""),
+        token_file=_resolve(user_path, str(token_file)) if token_file else None,
+        username=str(user.get("username") or ""),
+        password=str(user.get("password") or ""),
+        plugin=_plugin(user_path, user["exec"]) if user.get("exec") else None,
+        impersonate=str(user.get("as") or ""),
+        impersonate_groups=tuple(str(group) for group in user.get("as-groups") or ()),
+    )
+
+
+def _plugin(path: Path, entry: Mapping[str, Any]) -> ExecPlugin:
+    command = str(entry.get("command") or "")
+    if not command:
+        raise KubeconfigError(f"{path}: user.exec.command is missing")
+    if os.sep in command:  # a path is relative to the file; a bare name is looked up in PATH
+        command = str(_resolve(path, command))
+    version = str(entry.get("apiVersion") or "")
+    if version not in ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"):
+        raise KubeconfigError(f"{path}: user.exec.apiVersion {version!r}: expected client.authentication.k8s.io/v1")
+    return ExecPlugin(
+        command=command,
+        args=tuple(str(arg) for arg in entry.get("args") or ()),
+        env={str(pair["name"]): str(pair.get("value") or "") for pair in entry.get("env") or ()},
+        api_version=version,
+        provide_cluster_info=bool(entry.get("provideClusterInfo")),
+        install_hint=str(entry.get("installHint") or ""),
+    )
+
+
+def _data_or_file(path: Path, entry: Mapping[str, Any], key: str) -> bytes:
+    """``<key>-data`` (base64) wins over ``<key>`` (a file, relative to the kubeconfig's directory)."""
+    data = entry.get(f"{key}-data")
+    if data:
+        try:
+            return base64.b64decode(str(data), validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise KubeconfigError(f"{path}: {key}-data is not base64: {error}") from error
+    file = entry.get(key)
+    if not file:
+        return b""
+    resolved = _resolve(path, str(file))
+    try:
+        return resolved.read_bytes()
+    except OSError as error:
+        raise KubeconfigError(f"{path}: {key}: {resolved}: {error.strerror}") from error
+
+
+def _resolve(path: Path, file: str) -> Path:
+    return (path.parent / Path(file).expanduser()).absolute()
+
+
+def in_cluster(directory: Path = _SERVICE_ACCOUNT, environ: Mapping[str, str] | None = None) -> Access | None:
+    """The access that a pod's service account gives, or None outside of a cluster."""
+    env = os.environ if environ is None else environ
+    host, port = env.get("KUBERNETES_SERVICE_HOST"), env.get("KUBERNETES_SERVICE_PORT")
+    token_file = directory / "token"
+    if not host or not port or not token_file.exists():
+        return None
+    authority = f"[{host}]" if ":" in host else host
+    ca_file, namespace_file = directory / "ca.crt", directory / "namespace"
+    return Access(
+        server=f"https://{authority}:{port}",
+        namespace=namespace_file.read_text().strip() if namespace_file.exists() else "default",
+        ca_pem=ca_file.read_bytes() if ca_file.exists() else b"",
+        token_file=token_file,
+    )
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A kubeconfig file as a dict. Raises KubeconfigError."""
+    import yaml
+
+    try:
+        document = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except OSError as error:
+        raise KubeconfigError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise KubeconfigError(f"{path}: not YAML: {error}") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise KubeconfigError(f"{path}: expected a mapping with clusters, users and contexts")
+    return document
+
+
+def document(
+    name: str,
+    *,
+    server: str,
+    ca_pem: bytes = b"",
+    token: str = "",
+    certificate_pem: bytes = b"",
+    key_pem: bytes = b"",
+    namespace: str = "",
+) -> dict[str, Any]:
+    """A kubeconfig with one cluster, one user and one context, all called `name`."""
+    cluster: dict[str, Any] = {"server": server}
+    if ca_pem:
+        cluster["certificate-authority-data"] = base64.b64encode(ca_pem).decode()
+    user: dict[str, Any] = {}
+    if token:
+        user["token"] = token
+    if certificate_pem:
+        user["client-certificate-data"] = base64.b64encode(certificate_pem).decode()
+        user["client-key-data"] = base64.b64encode(key_pem).decode()
+    context = {"cluster": name, "user": name} | ({"namespace": namespace} if namespace else {})
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "preferences": {},
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": name, "user": user}],
+        "contexts": [{"name": name, "context": context}],
+        "current-context": name,
+    }
+
+
+def merge(old: Mapping[str, Any], new: Mapping[str, Any], *, switch: bool = True) -> dict[str, Any]:
+    """`old` with the clusters, users and contexts of `new` added or replaced; with `switch` its current one too."""
+    merged: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", **old}
+    for key in ("clusters", "users", "contexts"):
+        entries = {entry["name"]: entry for entry in merged.get(key) or ()}
+        entries.update((entry["name"], entry) for entry in new.get(key) or ())
+        merged[key] = list(entries.values())
+    if switch or not merged.get("current-context"):
+        merged["current-context"] = new.get("current-context") or ""
+    return merged
+
+
+def remove(old: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """`old` without the cluster, user and context called `name`."""
+    left: dict[str, Any] = dict(old)
+    for key in ("clusters", "users", "contexts"):
+        left[key] = [entry for entry in left.get(key) or () if entry.get("name") != name]
+    if left.get("current-context") == name:
+        left["current-context"] = ""
+    return left
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the file at once (readers see the old or the new one) and for its owner only. Follows a symbolic link."""
+    import yaml
+
+    text = yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=False)
+    target = path.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # made with mode 0600
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
