@@ -1,0 +1,75 @@
+"""A schema made ready for use: objects of built-in kinds and of users' CRDs take this one path through the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from homeport.kube.errors import FieldError
+from homeport.kube.schema import JsonSchema, passes, validation
+from homeport.kube.schema.checks import Found
+from homeport.kube.schema.node import Builder
+
+
+class Schema:
+    """Defaults, prunes, validates and normalises JSON values by an OpenAPI v3 schema.
+
+    The order on a write is prune, default, normalise, validate. No method changes its argument; results share what did
+    not change with it, and are the argument itself where nothing did.
+
+    `schema` is a reference into `components` (our own kinds) or a structural schema without references (a user's CRD);
+    ``components`` gives the schema of ``metadata`` to both. `part` says that the value is a part of an object and not a
+    whole one: then ``apiVersion``, ``kind`` and ``metadata`` are fields like any others.
+
+    `typed` objects are read as Kubernetes' own Go types read them (:func:`homeport.kube.schema.passes.set_defaults` says
+    how); custom resources keep the stricter rules that they have on a cluster. By default a schema with a reference is
+    typed.
+
+    CEL rules (``x-kubernetes-validations``) stay in the schema and are not evaluated.
+    """
+
+    __slots__ = ("_root", "_typed", "schema")
+
+    def __init__(
+        self,
+        schema: JsonSchema,
+        components: Mapping[str, JsonSchema] | None = None,
+        *,
+        part: bool = False,
+        typed: bool | None = None,
+    ) -> None:
+        """Raises LookupError when `schema` refers to a component that is not there."""
+        builder = Builder(components or {})
+        self.schema = schema
+        self._root = builder.part(schema) if part else builder.root(schema)
+        self._typed = "$ref" in schema if typed is None else typed
+
+    def default(self, obj: Any) -> Any:
+        """`obj` with defaults where a field is absent."""
+        return passes.set_defaults(self._root, obj, self._typed)
+
+    def prune(self, obj: Any) -> tuple[Any, list[str]]:
+        """`obj` without fields that the schema does not know, and the paths of those, sorted.
+
+        A path reads as in a strict decoding error: ``spec.tfReplicaSpecs.Worker.replica``, ``spec.containers[0].imag``.
+        """
+        unknown: list[str] = []
+        pruned = passes.prune(self._root, obj, None, unknown)
+        unknown.sort()
+        return pruned, unknown
+
+    def normalise(self, obj: Any) -> Any:
+        """`obj` with quantities as canonical strings, and integers that came as floats (``2.0``) as integers."""
+        return passes.normalise(self._root, obj)
+
+    def validate(self, obj: Any, old: Any = None) -> list[FieldError]:
+        """What is wrong with `obj`; empty if nothing is.
+
+        On an update, `old` is the stored object: what is wrong in a part that the update leaves as it is, is no reason
+        to refuse the update.
+        """
+        found: Found = []
+        validation.validate(self._root, obj, None, found)
+        if found and old is not None:
+            found = validation.ratchet(self._root, obj, old, found)
+        return validation.errors_of(found)

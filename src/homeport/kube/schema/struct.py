@@ -1,0 +1,206 @@
+"""Structs to OpenAPI v3 schemas. :mod:`homeport.kube.schema.fields` has the rules.
+
+A struct's schema is made once, on first use, and shared from then on: nobody may change what these functions return.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from homeport.kube.kind import Kind
+from homeport.kube.schema import REF_PREFIX, JsonSchema
+from homeport.kube.schema.fields import Component, Marker, StructRef
+
+NO_DEFAULTS = "x-homeport-no-defaults"
+"""On a ``$ref``: set none of the defaults inside (see :func:`homeport.kube.schema.fields.ref`)."""
+
+_TYPE_META: JsonSchema = {
+    "apiVersion": {
+        "type": "string",
+        "description": "Group and version of this object's schema, such as batch/v1; for the core group just v1.",
+    },
+    "kind": {"type": "string", "description": "Name of this object's schema, such as Pod."},
+}
+_LIST_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"
+
+_Found = dict[str, "type[msgspec.Struct] | JsonSchema"]
+"""The schemas that one schema refers to, by name."""
+
+
+def schema_name(struct: type[msgspec.Struct]) -> str:
+    """Name of the struct's schema in the OpenAPI document, such as ``io.k8s.api.core.v1.PodSpec``.
+
+    It is ``__schema_name__`` if the class itself has it, else ``__schema_prefix__`` and the class name.
+    """
+    own = struct.__dict__.get("__schema_name__")
+    if isinstance(own, str):
+        return own
+    prefix = getattr(struct, "__schema_prefix__", "")
+    if not prefix:
+        raise TypeError(f"{struct.__module__}.{struct.__qualname__} has no __schema_prefix__: give it or its base one")
+    return f"{prefix}.{struct.__name__}"
+
+
+def ref_to(name: str) -> JsonSchema:
+    return {"$ref": REF_PREFIX + name}
+
+
+def components(kinds: Iterable[Kind], structs: Iterable[type[msgspec.Struct]] = ()) -> dict[str, JsonSchema]:
+    """All schemas that `kinds`, their lists and `structs` need, by name: an OpenAPI document's ``components.schemas``."""
+    found: dict[str, JsonSchema] = {}
+    pending: list[type[msgspec.Struct]] = list(structs)
+    for kind in kinds:
+        name = schema_name(kind.body)
+        schema, needed = _struct_schema(kind.body)
+        found[name] = _top_level(kind, schema)
+        found[name + "List"] = _list_schema(kind, name)
+        _visit(needed, found, pending)
+    while pending:
+        struct = pending.pop()
+        name = schema_name(struct)
+        if name in found:
+            continue
+        schema, needed = _struct_schema(struct)
+        found[name] = schema
+        _visit(needed, found, pending)
+    return found
+
+
+def _visit(needed: _Found, found: dict[str, JsonSchema], pending: list[type[msgspec.Struct]]) -> None:
+    for name, what in needed.items():
+        if name not in found:
+            if isinstance(what, dict):
+                found[name] = what
+            else:
+                pending.append(what)
+
+
+def group_version_kind(kind: Kind, suffix: str = "") -> list[JsonSchema]:
+    resource = kind.resource
+    return [{"group": resource.group, "kind": resource.kind + suffix, "version": resource.version}]
+
+
+def _top_level(kind: Kind, schema: JsonSchema) -> JsonSchema:
+    return schema | {
+        "properties": {**_TYPE_META, **schema["properties"]},
+        "x-kubernetes-group-version-kind": group_version_kind(kind),
+    }
+
+
+def _list_schema(kind: Kind, name: str) -> JsonSchema:
+    metadata = {"allOf": [ref_to(_LIST_META)], "description": "The list's own metadata."}
+    items = {"type": "array", "items": ref_to(name), "description": f"The {kind.kind} objects."}
+    return {
+        "description": f"A list of {kind.kind} objects.",
+        "type": "object",
+        "properties": {**_TYPE_META, "metadata": metadata, "items": items},
+        "required": ["items"],
+        "x-kubernetes-group-version-kind": group_version_kind(kind, "List"),
+    }
+
+
+@cache
+def _struct_schema(struct: type[msgspec.Struct]) -> tuple[JsonSchema, _Found]:
+    needed: _Found = {}
+    properties: dict[str, JsonSchema] = {}
+    required: list[str] = []
+    for field in msgspec.structs.fields(struct):
+        try:
+            schema = _type_schema(field.type, needed)
+        except TypeError as error:
+            raise TypeError(f"{struct.__qualname__}.{field.name}: {error}") from None
+        default = _default(field)
+        if default is not None:
+            schema = _with({"default": default}, schema) if "default" not in schema else schema
+        if field.required:
+            required.append(field.encode_name)
+        properties[field.encode_name] = schema
+    result: JsonSchema = {"type": "object", "properties": properties}
+    text = struct.__dict__.get("__doc__")
+    if text:
+        result = {"description": _paragraphs(text), **result}
+    if required:
+        result["required"] = required
+    return result | getattr(struct, "__schema_extra__", {}), needed
+
+
+def _paragraphs(text: str) -> str:
+    """The docstring with its lines joined: kubectl wraps descriptions itself."""
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    """The API default that a struct field's default stands for; None where there is none."""
+    if field.default_factory is not msgspec.NODEFAULT:
+        value = field.default_factory()
+    elif field.default is not msgspec.NODEFAULT:
+        value = field.default
+    else:
+        return None
+    return msgspec.to_builtins(value) or None
+
+
+def _with(keys: JsonSchema, schema: JsonSchema) -> JsonSchema:
+    """`schema` and `keys`. OpenAPI 3.0 allows nothing beside ``$ref``, so that becomes an ``allOf`` of one."""
+    if "$ref" in schema:
+        schema = {"allOf": [schema]}
+    return {**schema, **keys}
+
+
+_SCALARS: dict[Any, JsonSchema] = {
+    str: {"type": "string"},
+    int: {"type": "integer", "format": "int32"},
+    float: {"type": "number", "format": "double"},
+    bool: {"type": "boolean"},
+    Any: {"x-kubernetes-preserve-unknown-fields": True},
+}
+_OPEN: JsonSchema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+
+def _type_schema(annotation: Any, needed: _Found) -> JsonSchema:
+    scalar = _SCALARS.get(annotation) if not isinstance(annotation, TypeVar) else None
+    if scalar is not None:
+        return scalar
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        name = schema_name(annotation)
+        needed[name] = annotation
+        return ref_to(name)
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _annotated(args[0], args[1:], needed)
+    if origin in (Union, UnionType):
+        rest = [arg for arg in args if arg is not NoneType]
+        if len(rest) == 1:
+            return _type_schema(rest[0], needed)
+    elif origin is Literal:
+        return {"type": "string", "enum": list(args)}
+    elif origin in (list, tuple):
+        return {"type": "array", "items": _type_schema(args[0], needed)}
+    elif origin is dict:
+        if args[1] is Any:
+            return _OPEN
+        return {"type": "object", "additionalProperties": _type_schema(args[1], needed)}
+    raise TypeError(f"no schema for the type {annotation!r}")
+
+
+def _annotated(inner: Any, metadata: tuple[Any, ...], needed: _Found) -> JsonSchema:
+    shared: JsonSchema | None = None
+    keys: JsonSchema = {}
+    for item in metadata:
+        if isinstance(item, Marker):
+            keys |= item.keys
+        elif isinstance(item, Component):
+            needed[item.name] = item.schema
+            shared = ref_to(item.name)
+        elif isinstance(item, StructRef):
+            name = schema_name(item.struct)
+            needed[name] = item.struct
+            shared = ref_to(name) if item.defaults else _with({NO_DEFAULTS: True}, ref_to(name))
+    base = shared if shared is not None else _type_schema(inner, needed)
+    return _with(keys, base) if keys else base
