@@ -1,0 +1,187 @@
+"""Content negotiation: which form an answer takes, and a request body to an object."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from homeport.apiserver.answers import JSON
+from homeport.kube.errors import BadRequest, NotAcceptable, UnsupportedMediaType
+from homeport.kube.meta import Object
+from homeport.kube.wire import Response
+
+YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+MAX_DEPTH = 200
+"""Nesting that a body may have. Real objects stay below 40; recursive code has Python's stack to live with."""
+
+_JSON_HEADERS = {"content-type": JSON}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form of an answer that a client asked for."""
+
+    media: Literal["json", "yaml"] = "json"
+    convert: Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"] = ""
+    version: str = "v1"
+    """Of ``meta.k8s.io``: ``v1`` or ``v1beta1``."""
+
+    @property
+    def content_type(self) -> str:
+        return JSON if self.media == "json" else YAML
+
+
+PLAIN = Form()
+
+
+@lru_cache(maxsize=256)
+def negotiate(accept: str | None) -> Form:
+    """The first form of an ``Accept`` header that this server has. Raises NotAcceptable.
+
+    Clients list what they like best first; quality factors are not used by any Kubernetes client. A client that lists
+    protobuf lists JSON or ``*/*`` behind it.
+    """
+    if not accept:
+        return PLAIN
+    for part in accept.split(","):
+        form = _form(part)
+        if form is not None:
+            return form
+    raise NotAcceptable(
+        "only the following media types are accepted: application/json, application/json;as=Table, "
+        "application/json;as=PartialObjectMetadata, application/yaml"
+    )
+
+
+def _form(part: str) -> Form | None:
+    media, *parameters = (piece.strip() for piece in part.split(";"))
+    values = dict(parameter.split("=", 1) for parameter in parameters if "=" in parameter)
+    kind = media.lower()
+    if kind in ("*/*", "application/*", "*", JSON, ""):
+        convert = values.get("as", "")
+        if convert not in ("", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
+            return None
+        if convert and (values.get("g") != "meta.k8s.io" or values.get("v") not in ("v1", "v1beta1")):
+            return None
+        return Form("json", convert, values.get("v", "v1"))  # type: ignore[arg-type]
+    if kind in (YAML, "text/yaml", "application/x-yaml"):
+        return None if "as" in values else Form("yaml")
+    return None
+
+
+def encode(value: Any) -> bytes:
+    """JSON, one encoder for all answers."""
+    return _ENCODER.encode(value)
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def object_response(body: bytes, form: Form = PLAIN, status: int = 200) -> Response:
+    """An answer with one object whose JSON is `body`."""
+    if form.media == "json":
+        return Response(status, dict(_JSON_HEADERS), body)
+    from homeport.apiserver import yamltext  # PyYAML takes 0.1 s to load; few clients ask for it
+
+    return Response(status, {"content-type": YAML}, yamltext.dump(msgspec.json.decode(body)))
+
+
+class Body(NamedTuple):
+    """A decoded request body."""
+
+    object: Object
+    duplicates: list[str]
+    """Paths of keys that a mapping has twice; looked for only on request."""
+
+
+def media_type(content_type: str | None) -> str:
+    """The media type without its parameters, in lower case; JSON when there is none (some clients send none)."""
+    return (content_type or JSON).partition(";")[0].strip().lower() or JSON
+
+
+def decode_body(content_type: str | None, body: bytes, *, find_duplicates: bool = False) -> Body:
+    """The object in a request body. Raises BadRequest or UnsupportedMediaType."""
+    media = media_type(content_type)
+    if media in (YAML, "text/yaml", "application/x-yaml"):
+        from homeport.apiserver import yamltext
+
+        value, duplicates = yamltext.load(body)
+    elif media in (JSON, "*/*", "text/plain", "application/x-www-form-urlencoded"):
+        value, duplicates = decode_json(body, find_duplicates=find_duplicates)
+    elif media == PROTOBUF:
+        raise UnsupportedMediaType(
+            "this server does not read protobuf bodies yet: send application/json (with kubectl: write the manifest to "
+            "a file, for example with --dry-run=client -o yaml, and use kubectl apply -f)"
+        )
+    else:
+        raise UnsupportedMediaType(
+            f"the body of the request was in an unknown format ({media}) - accepted media types include: "
+            "application/json, application/yaml"
+        )
+    if not isinstance(value, dict):
+        raise BadRequest(f"the request body has to be an object, not {_json_type(value)}")
+    check_depth(value)
+    return Body(value, duplicates)
+
+
+def decode_json(body: bytes, *, find_duplicates: bool = False) -> tuple[Any, list[str]]:
+    """A JSON document and the paths of its duplicate keys (empty without `find_duplicates`). Raises BadRequest."""
+    if not body.strip():
+        raise BadRequest("the request has no body; an object was expected")
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"the object provided is not valid JSON: {error}") from error
+    return value, _duplicates(body) if find_duplicates else []
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON mapping as its pairs, so that a key may come twice."""
+
+
+def _duplicates(body: bytes) -> list[str]:
+    found: list[str] = []
+
+    def walk(value: Any, path: str) -> None:
+        if isinstance(value, _Pairs):
+            seen: set[str] = set()
+            for key, inner in value:
+                inner_path = f"{path}.{key}" if path else key
+                if key in seen:
+                    found.append(inner_path)
+                seen.add(key)
+                walk(inner, inner_path)
+        elif isinstance(value, list):
+            for index, inner in enumerate(value):
+                walk(inner, f"{path}[{index}]")
+
+    try:
+        walk(json.loads(body, object_pairs_hook=_Pairs), "")
+    except (ValueError, RecursionError):
+        return []  # the strict decoder accepted it, so only its depth can be at fault: check_depth says so
+    return found
+
+
+def check_depth(value: Any) -> None:
+    """Raises BadRequest for a document that is nested deeper than MAX_DEPTH."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        deeper: list[Any] = []
+        for item in level:
+            inner = item.values() if isinstance(item, dict) else item
+            deeper.extend(child for child in inner if isinstance(child, (dict, list)))
+        if not deeper:
+            return
+        level = deeper
+    raise BadRequest(f"the object provided is nested deeper than {MAX_DEPTH} levels")
+
+
+def _json_type(value: Any) -> str:
+    return {list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}.get(
+        type(value), "null"
+    )

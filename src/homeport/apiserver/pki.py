@@ -1,0 +1,122 @@
+"""The platform's own certificate authority: made on first start, then only read.
+
+``cryptography`` is imported only when something has to be made or a serving certificate is close to its end; a start
+with everything in place reads files and costs nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from homeport.apiserver import der
+from homeport.kube.errors import Permanent
+
+CA_DAYS = 3650
+CERTIFICATE_DAYS = 365
+RENEW_DAYS = 30
+"""A certificate with less than this to live is made anew at the next start."""
+
+SERVER_NAMES = (
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+)
+SERVER_ADDRESSES = ("127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where the certificates and keys lie, all in PEM."""
+
+    ca: Path
+    ca_key: Path
+    server: Path
+    server_key: Path
+    admin: Path
+    admin_key: Path
+
+
+def paths(directory: Path) -> Paths:
+    return Paths(
+        directory / "ca.crt",
+        directory / "ca.key",
+        directory / "server.crt",
+        directory / "server.key",
+        directory / "admin.crt",
+        directory / "admin.key",
+    )
+
+
+def ensure(directory: Path, *, names: tuple[str, ...] = (), addresses: tuple[str, ...] = ()) -> Paths:
+    """Make what is missing or about to expire in `directory`, and say where everything is.
+
+    `names` and `addresses` are put into the serving certificate beside the usual ones. Raises Permanent when the
+    directory holds half a CA, which nothing but the user can mend.
+    """
+    where = paths(directory)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    have = (where.ca.exists(), where.ca_key.exists())
+    if have[0] != have[1]:
+        missing = where.ca_key if have[0] else where.ca
+        raise Permanent(
+            f"{missing} is missing but its counterpart is there: put it back, or remove {directory} to get a new "
+            "certificate authority (every kubeconfig has to be written anew then)"
+        )
+    wanted = (*SERVER_NAMES, *names), (*SERVER_ADDRESSES, *addresses)
+    stale = [
+        which
+        for which, certificate, key in (
+            ("server", where.server, where.server_key),
+            ("admin", where.admin, where.admin_key),
+        )
+        if not (certificate.exists() and key.exists()) or _expires_soon(certificate)
+    ]
+    if "server" not in stale and not _covers(where.server, *wanted):
+        stale.append("server")
+    if have[0] and not stale:
+        return where
+    from homeport.apiserver import pki_make
+
+    if not have[0]:
+        pki_make.authority(where.ca, where.ca_key, CA_DAYS)
+        stale = ["server", "admin"]
+    ca = pki_make.Issuer(where.ca, where.ca_key)
+    if "server" in stale:
+        pki_make.server(ca, where.server, where.server_key, *wanted, CERTIFICATE_DAYS)
+    if "admin" in stale:
+        groups = ("system:masters",)
+        pki_make.client(ca, where.admin, where.admin_key, "kubernetes-admin", groups, CERTIFICATE_DAYS)
+    return where
+
+
+def server_context(where: Paths) -> ssl.SSLContext:
+    """TLS for the API server: 1.2 or later, client certificates of our CA welcome but not demanded (tokens exist)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(where.server, where.server_key)
+    context.load_verify_locations(where.ca)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _read(certificate: Path) -> der.Certificate:
+    try:
+        return der.parse(ssl.PEM_cert_to_DER_cert(certificate.read_text()))
+    except (der.BadCertificate, ValueError) as error:
+        raise Permanent(f"{certificate} is not a certificate ({error}): remove it to have a new one made") from error
+
+
+def _expires_soon(certificate: Path) -> bool:
+    return _read(certificate).not_after - time.time() < RENEW_DAYS * 86400
+
+
+def _covers(certificate: Path, names: tuple[str, ...], addresses: tuple[str, ...]) -> bool:
+    have = _read(certificate)
+    return have.names >= set(names) and have.addresses >= {ipaddress.ip_address(text).packed for text in addresses}

@@ -1,0 +1,119 @@
+"""Making certificates. Imported by :mod:`homeport.apiserver.pki` only when one has to be made."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from homeport.apiserver.files import write_private
+
+_SKEW = timedelta(minutes=5)
+"""Certificates are valid a little before they are made: clocks differ."""
+
+
+class Issuer(NamedTuple):
+    """Where a certificate authority's certificate and key lie."""
+
+    certificate: Path
+    key: Path
+
+
+def authority(certificate: Path, key: Path, days: int) -> None:
+    """A new self-signed certificate authority."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "homeport-ca")])
+    usage = x509.KeyUsage(
+        digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
+        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    signed = (
+        _builder(name, name, private.public_key(), days)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    write_private(key, _pem(private))
+    write_private(certificate, signed.public_bytes(serialization.Encoding.PEM))
+
+
+def server(
+    ca: Issuer, certificate: Path, key: Path, names: tuple[str, ...], addresses: tuple[str, ...], days: int
+) -> None:
+    """The API server's certificate."""
+    alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+    alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")])
+    _issue(ca, certificate, key, subject, days, ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
+
+
+def client(ca: Issuer, certificate: Path, key: Path, user: str, groups: tuple[str, ...], days: int) -> None:
+    """A client's certificate: `user` is the common name, `groups` are the organizations."""
+    subject = x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+        + [x509.NameAttribute(NameOID.COMMON_NAME, user)]
+    )
+    _issue(ca, certificate, key, subject, days, ExtendedKeyUsageOID.CLIENT_AUTH, [])
+
+
+def _issue(
+    issuer: Issuer,
+    certificate: Path,
+    key: Path,
+    subject: x509.Name,
+    days: int,
+    purpose: x509.ObjectIdentifier,
+    alternatives: list[x509.GeneralName],
+) -> None:
+    ca = x509.load_pem_x509_certificate(issuer.certificate.read_bytes())
+    ca_key = serialization.load_pem_private_key(issuer.key.read_bytes(), None)
+    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    private = ec.generate_private_key(ec.SECP256R1())
+    usage = x509.KeyUsage(
+        digital_signature=True, key_encipherment=False, key_cert_sign=False, crl_sign=False, content_commitment=False,
+        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    builder = (
+        _builder(subject, ca.subject, private.public_key(), days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()),
+            critical=False,
+        )
+    )
+    if alternatives:
+        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+    signed = builder.sign(ca_key, hashes.SHA256())
+    # The key first: a certificate that has no key is made anew at the next start, a key alone is overwritten.
+    write_private(key, _pem(private))
+    write_private(certificate, signed.public_bytes(serialization.Encoding.PEM))
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(now + timedelta(days=days))
+    )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

@@ -1,0 +1,48 @@
+"""Static bearer tokens: made once per data directory, kept in a file that only its owner reads."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from homeport.apiserver.authn import Authenticated, bearer_token
+from homeport.apiserver.files import write_private
+from homeport.kube.errors import Unauthorized
+from homeport.kube.wire import Request, User
+
+ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
+
+
+class StaticTokens:
+    """Users by token. Tokens are compared by digest, so that the time it takes tells nothing about them."""
+
+    def __init__(self, users: Mapping[str, User]) -> None:
+        self._users = {_digest(token): user for token, user in users.items()}
+
+    async def authenticate(self, request: Request) -> Authenticated:
+        token = bearer_token(request)
+        if token is None:
+            return None
+        user = self._users.get(_digest(token))
+        if user is None:
+            raise Unauthorized("the bearer token is not known to this server")
+        return user
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def ensure(path: Path) -> str:
+    """The token in the file at `path`; a new random one is written there, mode 0600, if there is none."""
+    try:
+        token = path.read_text().strip()
+        if token:
+            return token
+    except FileNotFoundError:
+        pass
+    token = secrets.token_urlsafe(32)
+    write_private(path, f"{token}\n".encode())
+    return token
