@@ -1,0 +1,167 @@
+"""What the node remembers of a pod between two decisions, and how news changes it. Pure values.
+
+A memory is small and is kept in the pod's directory, so that a killed platform goes on where it was: restart
+back-off, the attempt before the newest, a running grace period.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from homeport.kube import meta
+from homeport.kube.meta import Object
+from homeport.node.runtime import ContainerState
+
+BACKOFF_FIRST = 10.0
+BACKOFF_MOST = 300.0
+BACKOFF_RESET = 600.0
+"""A container that ran this long after its restart starts over with a short back-off."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerMemory:
+    current: ContainerState | None = None
+    """The newest attempt that the present sandbox has seen."""
+    previous: ContainerState | None = None
+    """The attempt that ended before it."""
+    next_attempt: int = 0
+    backoff: float = 0.0
+    """Seconds that must lie between the end of the newest attempt and the next start."""
+    asked: int = 0
+    """The signal that the newest attempt was sent to end it; 0 for none."""
+
+    @property
+    def is_running(self) -> bool:
+        return self.current is not None and self.current.phase == "running"
+
+    @property
+    def is_exited(self) -> bool:
+        return self.current is not None and self.current.phase == "exited"
+
+    @property
+    def restarts(self) -> int:
+        return max(self.next_attempt - 1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    containers: Mapping[str, ContainerMemory] = field(default_factory=dict)
+    start_time: str = ""
+    """When the node accepted the pod (``status.startTime``)."""
+    kill_at: datetime | None = None
+    """When what still runs gets SIGKILL; None until the pod is being ended."""
+    grace: float = 0.0
+    """The grace period that `kill_at` came from: a shorter one moves it forward."""
+    expired: bool = False
+    """``activeDeadlineSeconds`` ran out."""
+
+    def of(self, name: str) -> ContainerMemory:
+        return self.containers.get(name) or ContainerMemory()
+
+    def with_container(self, name: str, container: ContainerMemory) -> Memory:
+        return replace(self, containers={**self.containers, name: container})
+
+
+def observe(memory: ContainerMemory, seen: ContainerState | None) -> ContainerMemory:
+    """Fold in what the sandbox says about the container's newest attempt. Old news change nothing."""
+    if seen is None:
+        return memory
+    current = memory.current
+    if current is not None and seen.attempt == current.attempt:
+        if current.phase == "exited" or seen == current:
+            return memory
+        return replace(memory, current=seen)
+    if seen.attempt < memory.next_attempt:
+        return memory
+    return ContainerMemory(
+        current=seen,
+        previous=current or memory.previous,
+        next_attempt=seen.attempt + 1,
+        backoff=_next_backoff(memory, seen) if seen.attempt else 0.0,
+    )
+
+
+def lose(memory: ContainerMemory, now: datetime, message: str) -> ContainerMemory:
+    """The sandbox has gone: what ran in it has ended, nobody knows how."""
+    if memory.current is None or memory.current.phase == "exited":
+        return memory
+    state = replace(
+        memory.current,
+        phase="exited",
+        finished_at=meta.micro_timestamp(now),
+        exit_code=137,
+        reason="ContainerStatusUnknown",
+        message=message,
+    )
+    return replace(memory, current=state)
+
+
+def leave(memory: ContainerMemory) -> ContainerMemory:
+    """A new sandbox is about to be made: the attempts of the old one are history."""
+    return replace(memory, current=None, previous=memory.current or memory.previous, asked=0)
+
+
+def restart_due(memory: ContainerMemory, now: datetime) -> datetime:
+    """When the container may be started again: at once the first time, then 10, 20, 40 ... 300 s after its end."""
+    ended = memory.current or memory.previous
+    if ended is None or not ended.finished_at or not memory.backoff:
+        return now
+    finished = meta.parse_time(ended.finished_at)
+    started = meta.parse_time(ended.started_at) if ended.started_at else finished
+    if (finished - started).total_seconds() > BACKOFF_RESET or finished > now + timedelta(seconds=1):
+        # It ran well for long; or the clock was set back, and waiting for the old time could take for ever.
+        return now
+    return finished + timedelta(seconds=memory.backoff)
+
+
+def _next_backoff(memory: ContainerMemory, seen: ContainerState) -> float:
+    ended = memory.current or memory.previous
+    if ended is not None and ended.started_at and ended.finished_at:
+        ran = (meta.parse_time(ended.finished_at) - meta.parse_time(ended.started_at)).total_seconds()
+        if ran > BACKOFF_RESET:
+            return BACKOFF_FIRST
+    return min(memory.backoff * 2, BACKOFF_MOST) if memory.backoff else BACKOFF_FIRST
+
+
+def resume(memory: Memory) -> Memory:
+    """The memory at the start of a new life of the node: a signal that was decided may not have been sent."""
+    return replace(memory, containers={name: replace(c, asked=0) for name, c in memory.containers.items()})
+
+
+def recall(pod: Object) -> Memory:
+    """A memory from the pod's status, for a pod that another life of the node has started and left no notes of."""
+    status = meta.status(pod)
+    containers: dict[str, ContainerMemory] = {}
+    for entry in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        attempt = int(entry.get("restartCount") or 0)
+        state = entry.get("state") or {}
+        last = (entry.get("lastState") or {}).get("terminated")
+        name = entry["name"]
+        if running := state.get("running"):
+            current = ContainerState(name, attempt, "running", 0, running.get("startedAt") or "")
+            previous = _ended(name, attempt - 1, last) if last else None
+            containers[name] = ContainerMemory(current, previous, attempt + 1)
+        elif ended := state.get("terminated"):
+            previous = _ended(name, attempt - 1, last) if last else None
+            containers[name] = ContainerMemory(_ended(name, attempt, ended), previous, attempt + 1)
+        elif last:
+            containers[name] = ContainerMemory(_ended(name, attempt, last), None, attempt + 1)
+    return Memory(containers, start_time=status.get("startTime") or "")
+
+
+def _ended(name: str, attempt: int, body: Mapping[str, Any]) -> ContainerState:
+    return ContainerState(
+        name=name,
+        attempt=max(attempt, 0),
+        phase="exited",
+        pid=0,
+        started_at=body.get("startedAt") or "",
+        finished_at=body.get("finishedAt") or "",
+        exit_code=int(body.get("exitCode") or 0),
+        signal=int(body.get("signal") or 0),
+        reason=body.get("reason") or "",
+        message=body.get("message") or "",
+    )

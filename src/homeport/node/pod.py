@@ -1,0 +1,89 @@
+"""What the agent reads in a pod's spec: its containers in their roles, its grace period, its class. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+from homeport.kube import meta, quantity
+from homeport.kube.meta import Object
+
+TERMINAL = frozenset({"Succeeded", "Failed"})
+
+
+class Role(Enum):
+    INIT = "init"
+    """Runs once, to its end, before the next."""
+    SIDECAR = "sidecar"
+    """An init container with ``restartPolicy: Always``: started in order, runs as long as the pod."""
+    MAIN = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One container of a pod. `spec` is its part of the manifest."""
+
+    name: str
+    role: Role
+    spec: Mapping[str, Any]
+
+    @property
+    def image(self) -> str:
+        return str(self.spec.get("image") or "")
+
+    @property
+    def pull_policy(self) -> str:
+        return str(self.spec.get("imagePullPolicy") or "IfNotPresent")
+
+
+def members(pod: Object) -> tuple[Member, ...]:
+    """Init containers and sidecars in their order, then the main containers in theirs."""
+    spec = meta.spec(pod)
+    return (
+        *(
+            Member(c["name"], Role.SIDECAR if c.get("restartPolicy") == "Always" else Role.INIT, c)
+            for c in spec.get("initContainers") or ()
+        ),
+        *(Member(c["name"], Role.MAIN, c) for c in spec.get("containers") or ()),
+    )
+
+
+def restart_policy(pod: Object) -> str:
+    return str(meta.spec(pod).get("restartPolicy") or "Always")
+
+
+def grace_seconds(pod: Object) -> float:
+    """Seconds between SIGTERM and SIGKILL: as the deletion asks, else as the spec says, else 30."""
+    for value in (
+        meta.metadata(pod).get("deletionGracePeriodSeconds"),
+        meta.spec(pod).get("terminationGracePeriodSeconds"),
+    ):
+        if value is not None:
+            return max(float(value), 0.0)
+    return 30.0
+
+
+def full_name(pod: Object) -> str:
+    """``name_namespace(uid)``, as the kubelet names a pod in messages."""
+    return f"{meta.name(pod)}_{meta.namespace(pod)}({meta.uid(pod)})"
+
+
+def qos_class(pod: Object) -> str:
+    """``Guaranteed``, ``Burstable`` or ``BestEffort`` by the containers' cpu and memory."""
+    any_set = False
+    guaranteed = True
+    for member in members(pod):
+        resources = member.spec.get("resources") or {}
+        limits = _amounts(resources.get("limits"))
+        requests = limits | _amounts(resources.get("requests"))
+        any_set = any_set or bool(requests)
+        guaranteed = guaranteed and len(limits) == 2 and requests == limits
+    return "BestEffort" if not any_set else "Guaranteed" if guaranteed else "Burstable"
+
+
+def _amounts(resources: Mapping[str, Any] | None) -> dict[str, Decimal]:
+    found = {name: quantity.parse(str((resources or {}).get(name) or "0")) for name in ("cpu", "memory")}
+    return {name: value for name, value in found.items() if value > 0}

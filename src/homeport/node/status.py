@@ -1,0 +1,207 @@
+"""A pod's status as the kubelet writes it, from what is known about its containers. Pure.
+
+Sources of the rules: the Kubernetes API reference (PodStatus, ContainerStatus) and the kubelet's behaviour as
+documented under "Pod Lifecycle".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from homeport.kube import meta
+from homeport.kube.meta import Object
+from homeport.node.pod import TERMINAL, Member, Role, qos_class
+from homeport.node.runtime import ContainerState
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerView:
+    """What there is to report about one container."""
+
+    member: Member
+    current: ContainerState | None
+    """The newest attempt; None before the first."""
+    previous: ContainerState | None
+    """The attempt before, ended."""
+    restarts: int
+    waiting: tuple[str, str] | None
+    """(reason, message) while the container does not run and may still; None otherwise."""
+    image_id: str
+
+    @property
+    def is_running(self) -> bool:
+        return self.current is not None and self.current.phase == "running"
+
+    @property
+    def is_completed(self) -> bool:
+        return self.waiting is None and self.current is not None and self.current.phase == "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """What there is to report about a pod."""
+
+    pod: Object
+    containers: Sequence[ContainerView]
+    phase: str
+    reason: str
+    message: str
+    start_time: str
+    sandbox_ready: bool
+    address: str
+    host_address: str
+    base: Object
+    """The status before: conditions that did not change keep their ``lastTransitionTime``."""
+    now: datetime
+
+
+def container_id(pod_uid: str, name: str, attempt: int) -> str:
+    """A stable id of one attempt, in the form ``<runtime>://<64 hex digits>``."""
+    return "homeport://" + hashlib.sha256(f"{pod_uid}/{name}/{attempt}".encode()).hexdigest()
+
+
+def render(view: PodView) -> Object:
+    """The whole ``status`` of the pod."""
+    status: Object = {
+        "phase": view.phase,
+        "conditions": _conditions(view),
+        "qosClass": view.base.get("qosClass") or qos_class(view.pod),
+        "startTime": view.start_time,
+    }
+    if view.reason:
+        status["reason"] = view.reason
+    if view.message:
+        status["message"] = view.message
+    if view.host_address:
+        status["hostIP"] = view.host_address
+        status["hostIPs"] = [{"ip": view.host_address}]
+    # Like the kubelet's: a pod that has ended keeps the address it had.
+    address = view.address or view.base.get("podIP") or ""
+    if address:
+        status["podIP"] = address
+        status["podIPs"] = [{"ip": address}]
+    init = [c for c in view.containers if c.member.role is not Role.MAIN]
+    main = sorted((c for c in view.containers if c.member.role is Role.MAIN), key=lambda c: c.member.name)
+    uid = meta.uid(view.pod)
+    if init:
+        status["initContainerStatuses"] = [_container_status(uid, c) for c in init]
+    status["containerStatuses"] = [_container_status(uid, c) for c in main]
+    return status
+
+
+def is_ready(container: ContainerView) -> bool:
+    """Main containers and sidecars are ready while they run, init containers once they have succeeded."""
+    if container.member.role is Role.INIT:
+        return container.is_completed and container.current is not None and container.current.exit_code == 0
+    return container.is_running
+
+
+def terminated(uid: str, state: ContainerState) -> Object:
+    """``state.terminated``."""
+    body: Object = {
+        "exitCode": state.exit_code,
+        "reason": state.reason or ("Error" if state.exit_code else "Completed"),
+    }
+    if state.signal:
+        body["signal"] = state.signal
+    if state.message:
+        body["message"] = state.message
+    for field, value in (("startedAt", state.started_at), ("finishedAt", state.finished_at)):
+        if value:
+            body[field] = seconds(value)
+    body["containerID"] = container_id(uid, state.name, state.attempt)
+    return body
+
+
+def seconds(moment: str) -> str:
+    """An RFC 3339 time as ``metav1.Time`` has it: UTC, whole seconds."""
+    return moment if len(moment) == 20 and moment[-1] == "Z" else meta.timestamp(meta.parse_time(moment))
+
+
+def _container_status(uid: str, view: ContainerView) -> Object:
+    current, previous = view.current, view.previous
+    state: Object
+    if view.is_running and current is not None:
+        state = {"running": {"startedAt": seconds(current.started_at)}}
+    elif view.waiting is not None:
+        reason, message = view.waiting
+        state = {"waiting": {"reason": reason} | ({"message": message} if message else {})}
+        # While it waits for its restart the attempt that ended last is the last state.
+        previous = current or previous
+    elif current is not None:
+        state = {"terminated": terminated(uid, current)}
+    else:
+        state = {"waiting": {"reason": "ContainerCreating"}}
+    result: Object = {
+        "name": view.member.name,
+        "image": view.member.image,
+        "imageID": view.image_id,
+        "ready": is_ready(view),
+        "restartCount": view.restarts,
+        "started": view.is_running,
+        "state": state,
+        "lastState": {"terminated": terminated(uid, previous)} if previous is not None else {},
+    }
+    newest = current or previous
+    if newest is not None:
+        result["containerID"] = container_id(uid, newest.name, newest.attempt)
+    return result
+
+
+def _conditions(view: PodView) -> list[Object]:
+    init = [c for c in view.containers if c.member.role is not Role.MAIN]
+    unready = sorted(c.member.name for c in view.containers if c.member.role is not Role.INIT and not is_ready(c))
+    past_init = any(c.current is not None for c in view.containers if c.member.role is Role.MAIN)
+    uninitialized = [] if past_init else [c.member.name for c in init if not is_ready(c)]
+    ended = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(view.phase, "")
+
+    initialized = _condition("Initialized", not uninitialized)
+    if view.phase == "Succeeded":
+        initialized = _condition("Initialized", True, "PodCompleted")
+    elif uninitialized:
+        text = f"containers with incomplete status: [{' '.join(uninitialized)}]"
+        initialized = _condition("Initialized", False, "ContainersNotInitialized", text)
+
+    if ended:
+        containers_ready = _condition("ContainersReady", False, ended)
+    elif unready:
+        text = f"containers with unready status: [{' '.join(unready)}]"
+        containers_ready = _condition("ContainersReady", False, "ContainersNotReady", text)
+    else:
+        containers_ready = _condition("ContainersReady", True)
+
+    ready = containers_ready | {"type": "Ready"}
+    gates = [gate.get("conditionType") for gate in meta.spec(view.pod).get("readinessGates") or ()]
+    own = meta.status(view.pod).get("conditions") or ()
+    open_gates = [gate for gate in gates if (meta.find_condition(own, str(gate)) or {}).get("status") != "True"]
+    if ready["status"] == "True" and open_gates:
+        texts = [f'the status of pod readiness gate "{gate}" is not "True"' for gate in open_gates]
+        ready = _condition("Ready", False, "ReadinessGatesNotReady", ", ".join(texts))
+
+    wanted = [
+        _condition("PodReadyToStartContainers", view.sandbox_ready and view.phase not in TERMINAL),
+        initialized,
+        ready,
+        containers_ready,
+        _condition("PodScheduled", True),
+    ]
+    return [_dated(condition, view.base.get("conditions") or own, view.now) for condition in wanted]
+
+
+def _condition(type: str, value: bool, reason: str = "", message: str = "") -> Object:
+    condition: Object = {"type": type, "status": "True" if value else "False"}
+    if reason:
+        condition["reason"] = reason
+    if message:
+        condition["message"] = message
+    return condition
+
+
+def _dated(condition: Object, before: Sequence[Mapping[str, Any]], now: datetime) -> Object:
+    old = meta.find_condition(before, condition["type"])
+    same = old is not None and old.get("status") == condition["status"] and old.get("lastTransitionTime")
+    return condition | {"lastTransitionTime": same or meta.timestamp(now)}

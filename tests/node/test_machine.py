@@ -1,0 +1,612 @@
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from homeport.node.machine import decide
+from homeport.node.memory import Memory, recall, resume
+from homeport.node.runtime import ContainerState
+from homeport.node.view import (
+    CreateSandbox,
+    Decision,
+    DeletePod,
+    DestroySandbox,
+    Forget,
+    ImageView,
+    MountVolumes,
+    Notice,
+    Problem,
+    PullImage,
+    Signal,
+    StartContainer,
+    View,
+)
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def container(name: str = "main", **more: Any) -> dict[str, Any]:
+    return {"name": name, "image": "python:3.11", **more}
+
+
+def make_pod(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "namespace": "default", "uid": "u-1"},
+        "spec": {"containers": list(containers or (container(),)), "nodeName": "n", **spec},
+        "status": {"phase": "Pending"},
+    }
+
+
+def stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+
+
+@dataclass
+class World:
+    """An agent, a runtime and an API server in a few lines: carries instructions out when the test says so."""
+
+    pod: dict[str, Any]
+    now: datetime = BEGIN
+    memory: Memory = field(default_factory=Memory)
+    sandbox: Any = "none"
+    states: dict[str, ContainerState] = field(default_factory=dict)
+    starting: set[str] = field(default_factory=set)
+    volumes: Any = "none"
+    images: dict[str, ImageView] = field(default_factory=dict)
+    problems: dict[str, Problem] = field(default_factory=dict)
+    gone: bool = False
+    deleting: bool = False
+    forgotten: bool = False
+    status: dict[str, Any] = field(default_factory=dict)
+    saved: bool = False
+    pending: list[Any] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    wake_at: datetime | None = None
+    starts: list[tuple[str, int]] = field(default_factory=list)
+    """Every attempt ever begun."""
+
+    def decide(self) -> Decision:
+        decision = decide(self.memory, self.view())
+        self.memory = decision.memory
+        if decision.status != self.status:
+            self.status, self.saved = decision.status, decision.status == self.pod["status"]
+        for instruction in decision.instructions:
+            self.accept(instruction)
+        self.notices += decision.notices
+        self.wake_at = decision.wake_at
+        return decision
+
+    def view(self) -> View:
+        return View(
+            pod=self.pod,
+            now=self.now,
+            gone=self.gone,
+            sandbox="busy" if self.sandbox == "destroying" else self.sandbox,
+            address="10.42.0.7" if self.sandbox == "up" else "",
+            states=dict(self.states) if self.sandbox in ("up", "down") else {},
+            starting=frozenset(self.starting),
+            volumes=self.volumes,
+            images=dict(self.images),
+            problems=dict(self.problems),
+            deleting=self.deleting,
+            status=self.status,
+            saved=self.saved,
+            host_address="127.0.0.1",
+        )
+
+    def accept(self, instruction: Any) -> None:
+        match instruction:
+            case PullImage(image, _):
+                assert self.images.get(image, ImageView()).phase == "none"
+                self.images[image] = ImageView("pulling")
+            case MountVolumes():
+                assert self.volumes == "none"
+                self.volumes = "busy"
+            case CreateSandbox():
+                assert self.sandbox == "none"
+                assert not self.starting
+                self.sandbox = "busy"
+            case StartContainer(name, attempt):
+                assert self.sandbox == "up", "a start needs a sandbox"
+                assert name not in self.starting, "two attempts at once"
+                state = self.states.get(name)
+                assert state is None or state.phase == "exited", "the attempt before still runs"
+                assert (name, attempt) not in self.starts, "an attempt was begun twice"
+                self.starting.add(name)
+                self.starts.append((name, attempt))
+            case Signal(name, attempt, _):
+                assert name not in self.starting
+                assert self.states[name].attempt == attempt
+            case DestroySandbox():
+                assert self.sandbox in ("up", "down")
+                assert not self.starting
+                if self.sandbox == "up":
+                    assert all(s.phase == "exited" for s in self.states.values())
+                self.sandbox = "destroying"
+            case DeletePod():
+                assert self.sandbox == "none"
+                self.deleting = True
+            case Forget():
+                assert self.gone
+                assert self.sandbox == "none"
+                self.forgotten = True
+        if not isinstance(instruction, Forget):
+            self.pending.append(instruction)
+
+    def finish(self, instruction: Any) -> None:
+        """The instruction has been carried out, successfully."""
+        self.pending.remove(instruction)
+        match instruction:
+            case PullImage(image, _):
+                self.images[image] = ImageView("ready", id=image + "@sha256:00")
+            case MountVolumes():
+                self.volumes = "ready"
+            case CreateSandbox():
+                self.sandbox = "up"
+                self.states = {}
+            case StartContainer(name, attempt):
+                self.starting.discard(name)
+                if self.sandbox == "up":
+                    self.states[name] = ContainerState(name, attempt, "running", 1, stamp(self.now))
+                else:
+                    self.starts.remove((name, attempt))
+                    self.problems[name] = Problem("CreateContainerError", "no sandbox", self.now)
+            case DestroySandbox():
+                self.sandbox = "none"
+                self.states = {}
+            case DeletePod():
+                self.gone = True
+            case Signal(name, attempt, number):
+                state = self.states.get(name)
+                if number == signal.SIGKILL and state and state.attempt == attempt and state.phase == "running":
+                    self.exit(name, 137, signal=9)
+
+    def exit(self, name: str, code: int, signal: int = 0) -> None:
+        reason = "Error" if code else "Completed"
+        self.states[name] = replace(
+            self.states[name],
+            phase="exited",
+            exit_code=code,
+            signal=signal,
+            finished_at=stamp(self.now),
+            reason=reason,
+        )
+
+    def save(self) -> None:
+        self.pod = {**self.pod, "status": self.status}
+        self.saved = True
+
+    def settle(self) -> None:
+        """Decide and carry out until nothing changes any more, without letting time pass."""
+        for _ in range(50):
+            decision = self.decide()
+            moved = bool(decision.instructions) or not self.saved
+            for instruction in list(self.pending):
+                self.finish(instruction)
+                moved = True
+            self.save()
+            if not moved or self.forgotten:
+                return
+        raise AssertionError("does not come to rest")
+
+    def sleep(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.settle()
+
+    def container(self, name: str = "main", kind: str = "containerStatuses") -> dict[str, Any]:
+        return next(c for c in self.status[kind] if c["name"] == name)
+
+    def condition(self, type: str) -> dict[str, Any]:
+        return next(c for c in self.status["conditions"] if c["type"] == type)
+
+
+def started(*containers: dict[str, Any], **spec: Any) -> World:
+    world = World(make_pod(*containers, **spec))
+    world.settle()
+    return world
+
+
+def test_first_decision_asks_for_everything_at_once() -> None:
+    world = World(make_pod())
+    decision = world.decide()
+    assert set(decision.instructions) == {PullImage("python:3.11", "IfNotPresent"), MountVolumes(), CreateSandbox()}
+    assert world.status["phase"] == "Pending"
+    assert world.container()["state"] == {"waiting": {"reason": "ContainerCreating"}}
+
+
+def test_running_pod_is_reported_as_the_kubelet_does() -> None:
+    world = started()
+    assert world.status["phase"] == "Running"
+    assert world.status["podIP"] == "10.42.0.7"
+    assert world.status["podIPs"] == [{"ip": "10.42.0.7"}]
+    assert world.status["hostIP"] == "127.0.0.1"
+    assert world.status["qosClass"] == "BestEffort"
+    main = world.container()
+    assert main["state"] == {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+    assert (main["ready"], main["started"], main["restartCount"], main["lastState"]) == (True, True, 0, {})
+    assert main["containerID"].startswith("homeport://")
+    assert main["imageID"] == "python:3.11@sha256:00"
+    assert {c["type"]: c["status"] for c in world.status["conditions"]} == {
+        "PodReadyToStartContainers": "True",
+        "Initialized": "True",
+        "Ready": "True",
+        "ContainersReady": "True",
+        "PodScheduled": "True",
+    }
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "phase", "attempts"),
+    [
+        ("Never", 0, "Succeeded", 1),
+        ("Never", 3, "Failed", 1),
+        ("OnFailure", 0, "Succeeded", 1),
+        ("OnFailure", 3, "Running", 2),
+        ("Always", 0, "Running", 2),
+        ("Always", 3, "Running", 2),
+    ],
+)
+def test_restart_policy(policy: str, code: int, phase: str, attempts: int) -> None:
+    world = started(restartPolicy=policy)
+    world.sleep(5)
+    world.exit("main", code)
+    world.settle()
+    assert world.status["phase"] == phase
+    assert len(world.starts) == attempts
+    main = world.container()
+    if attempts == 1:
+        assert main["state"]["terminated"]["exitCode"] == code
+        assert world.sandbox == "none", "the sandbox goes once the end is on record"
+        assert world.condition("Ready")["reason"] == ("PodFailed" if code else "PodCompleted")
+    else:
+        assert main["lastState"]["terminated"]["exitCode"] == code
+        assert main["restartCount"] == 1
+
+
+def test_sandbox_stays_until_the_end_is_on_record() -> None:
+    world = started(restartPolicy="Never")
+    world.exit("main", 0)
+    world.decide()
+    assert world.status["phase"] == "Succeeded"
+    assert world.pending == []
+    world.save()
+    world.decide()
+    assert world.pending == [DestroySandbox()]
+
+
+def test_back_off_doubles_and_is_reset() -> None:
+    world = started(restartPolicy="Always")
+    waits = []
+    for _ in range(8):
+        world.now += timedelta(seconds=1)
+        world.exit("main", 1)
+        begin = world.now
+        world.settle()
+        while not world.memory.of("main").is_running:
+            assert world.container()["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+            assert world.container()["lastState"]["terminated"]["exitCode"] == 1
+            assert world.wake_at is not None
+            world.now = world.wake_at
+            world.settle()
+        waits.append((world.now - begin).total_seconds())
+    assert waits == [0, 10, 20, 40, 80, 160, 300, 300]
+    world.sleep(601)
+    world.exit("main", 1)
+    world.settle()
+    assert world.memory.of("main").is_running
+    assert world.memory.of("main").backoff == 10
+    assert sum(n.reason == "BackOff" for n in world.notices) == 7
+
+
+def test_init_containers_run_in_order_to_their_end() -> None:
+    world = World(make_pod(initContainers=[container("a"), container("b")]))
+    world.settle()
+    assert world.starts == [("a", 0)]
+    assert world.status["phase"] == "Pending"
+    assert world.container()["state"]["waiting"]["reason"] == "PodInitializing"
+    assert world.condition("Initialized")["message"] == "containers with incomplete status: [a b]"
+    world.exit("a", 0)
+    world.settle()
+    assert world.starts == [("a", 0), ("b", 0)]
+    world.exit("b", 0)
+    world.settle()
+    assert world.starts[-1] == ("main", 0)
+    assert world.status["phase"] == "Running"
+    assert world.container("a", "initContainerStatuses")["ready"] is True
+
+
+@pytest.mark.parametrize(("policy", "phase"), [("Never", "Failed"), ("Always", "Pending"), ("OnFailure", "Pending")])
+def test_failed_init_container(policy: str, phase: str) -> None:
+    world = World(make_pod(restartPolicy=policy, initContainers=[container("a")]))
+    world.settle()
+    world.exit("a", 1)
+    world.settle()
+    assert world.status["phase"] == phase
+    assert len(world.starts) == (1 if policy == "Never" else 2)
+    assert all(name == "a" for name, _ in world.starts)
+
+
+def test_sidecar_starts_first_restarts_and_ends_last() -> None:
+    sidecar = container("side", restartPolicy="Always")
+    world = World(make_pod(restartPolicy="Never", initContainers=[sidecar, container("init")]))
+    world.settle()
+    assert world.starts == [("side", 0), ("init", 0)]
+    world.exit("init", 0)
+    world.settle()
+    assert world.starts[-1] == ("main", 0)
+    world.exit("side", 1)
+    world.settle()
+    assert world.starts[-1] == ("side", 1)
+    world.exit("main", 0)
+    world.decide()
+    assert world.pending == [Signal("side", 1, signal.SIGTERM)]
+    assert world.status["phase"] == "Running", "not terminal while a sidecar runs"
+    world.exit("side", 143)
+    world.pending.clear()
+    world.settle()
+    assert world.status["phase"] == "Succeeded"
+
+
+def test_deletion_ends_politely_then_by_force_then_removes_the_object() -> None:
+    world = started(container("a"), container("b"), terminationGracePeriodSeconds=5)
+    world.pod["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:05Z", "deletionGracePeriodSeconds": 5}
+    world.decide()
+    assert set(world.pending) == {Signal("a", 0, signal.SIGTERM), Signal("b", 0, signal.SIGTERM)}
+    world.pending.clear()
+    world.exit("a", 0)
+    world.settle()
+    assert world.memory.of("b").is_running
+    assert world.wake_at == BEGIN + timedelta(seconds=5)
+    world.now = world.wake_at
+    world.settle()
+    assert world.container("b")["state"]["terminated"]["exitCode"] == 137
+    assert world.gone
+    assert world.forgotten
+    assert len(world.starts) == 2
+
+
+def test_a_shorter_grace_period_counts() -> None:
+    world = started(terminationGracePeriodSeconds=300)
+    world.pod["metadata"] |= {"deletionTimestamp": "x", "deletionGracePeriodSeconds": 300}
+    world.decide()
+    world.sleep(10)
+    assert world.memory.of("main").is_running
+    world.pod["metadata"] |= {"deletionGracePeriodSeconds": 2}
+    world.settle()
+    assert world.wake_at == world.now + timedelta(seconds=2)
+    world.sleep(2)
+    assert world.forgotten
+
+
+def test_removed_object_ends_the_processes_at_once() -> None:
+    world = started()
+    world.gone = True
+    world.settle()
+    assert world.wake_at == BEGIN + timedelta(seconds=1)
+    world.sleep(1)
+    assert world.forgotten
+
+
+def test_deleted_before_anything_ran() -> None:
+    world = World(make_pod())
+    world.pod["metadata"] |= {"deletionTimestamp": "x"}
+    world.settle()
+    assert world.starts == []
+    assert world.forgotten
+
+
+def test_active_deadline() -> None:
+    world = started(activeDeadlineSeconds=60, terminationGracePeriodSeconds=5)
+    assert world.wake_at == BEGIN + timedelta(seconds=60)
+    world.sleep(60)
+    assert world.status["phase"] == "Running"
+    world.sleep(5)
+    assert (world.status["phase"], world.status["reason"]) == ("Failed", "DeadlineExceeded")
+    assert len(world.starts) == 1
+
+
+def test_image_problem_and_recovery() -> None:
+    world = World(make_pod())
+    world.decide()
+    text = "nothing provides python:3.11"
+    world.pending = [i for i in world.pending if not isinstance(i, PullImage)]
+    retry = world.now + timedelta(seconds=10)
+    problem = Problem("ErrImagePull", text, retry)
+    world.images["python:3.11"] = ImageView(problem=problem, failed_at=world.now)
+    world.settle()
+    assert world.container()["state"]["waiting"] == {"reason": "ErrImagePull", "message": text}
+    world.sleep(2)
+    assert world.container()["state"]["waiting"]["reason"] == "ImagePullBackOff"
+    assert text in world.container()["state"]["waiting"]["message"]
+    assert world.wake_at == retry
+    world.sleep(8)
+    assert world.status["phase"] == "Running"
+
+
+def test_problem_with_a_start_is_shown_and_tried_again() -> None:
+    world = World(make_pod())
+    world.decide()
+    for instruction in list(world.pending):
+        world.finish(instruction)
+    world.decide()
+    assert world.pending == [StartContainer("main", 0)]
+    world.pending.clear()
+    world.starting.clear()
+    world.starts.clear()
+    text = 'configmap "settings" not found'
+    world.problems["main"] = Problem("CreateContainerConfigError", text, world.now + timedelta(seconds=10))
+    world.settle()
+    assert world.container()["state"]["waiting"] == {"reason": "CreateContainerConfigError", "message": text}
+    world.problems.clear()
+    world.settle()
+    assert world.status["phase"] == "Running"
+
+
+@pytest.mark.parametrize(("policy", "phase"), [("Never", "Failed"), ("OnFailure", "Running"), ("Always", "Running")])
+def test_lost_sandbox(policy: str, phase: str) -> None:
+    world = World(make_pod(restartPolicy=policy, initContainers=[container("i")]))
+    world.settle()
+    world.exit("i", 0)
+    world.settle()
+    world.sandbox = "down"
+    world.settle()
+    if phase == "Failed":
+        assert world.status["phase"] == "Failed"
+        ended = world.container()["state"]["terminated"]
+        assert (ended["exitCode"], ended["reason"]) == (137, "ContainerStatusUnknown")
+    else:
+        assert world.starts[-1] == ("i", 1), "a new sandbox is initialized again"
+        world.exit("i", 0)
+        world.settle()
+        assert world.starts[-1] == ("main", 1)
+        assert world.container()["restartCount"] == 1
+        assert world.container()["lastState"]["terminated"]["reason"] == "ContainerStatusUnknown"
+
+
+def test_a_node_that_forgot_recalls_from_the_status() -> None:
+    world = started(restartPolicy="OnFailure")
+    world.exit("main", 1)
+    world.settle()
+    again = World(world.pod, now=world.now, memory=recall(world.pod), status=world.status, saved=True)
+    again.settle()
+    assert again.starts[0] == ("main", 2), "the attempt that ran is lost and counted"
+    assert again.container()["restartCount"] == 2
+
+
+def test_finished_pod_is_left_alone_after_a_restart_of_the_node() -> None:
+    world = started(restartPolicy="Never")
+    world.exit("main", 0)
+    world.settle()
+    again = World(world.pod, now=world.now + timedelta(days=1), memory=recall(world.pod))
+    decision = again.decide()
+    assert decision.status == world.status
+    assert decision.instructions == ()
+    assert again.starts == []
+
+
+def test_conditions_keep_their_transition_time() -> None:
+    world = started()
+    world.sleep(60)
+    world.exit("main", 1)
+    world.decide()
+    assert world.condition("Initialized")["lastTransitionTime"] == "2026-01-01T00:00:00Z"
+    assert world.condition("Ready")["lastTransitionTime"] == "2026-01-01T00:01:00Z"
+
+
+# Random lives.
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_random_lives_keep_the_promises(data: st.DataObject) -> None:
+    """In any order of news: one attempt at a time (`World.accept` asserts it), no restart lost, an end for all."""
+    policy = data.draw(st.sampled_from(["Always", "OnFailure", "Never"]), "policy")
+    inits = [container("i0")] if data.draw(st.booleans(), "init") else []
+    if data.draw(st.booleans(), "sidecar"):
+        inits.append(container("s0", restartPolicy="Always"))
+    mains = [container(f"c{i}") for i in range(data.draw(st.integers(1, 2), "containers"))]
+    spec: dict[str, Any] = {"restartPolicy": policy, "terminationGracePeriodSeconds": 3}
+    if inits:
+        spec["initContainers"] = inits
+    if data.draw(st.booleans(), "deadline"):
+        spec["activeDeadlineSeconds"] = 50
+    world = World(make_pod(*mains, **spec))
+    terminal = ""
+    for _ in range(data.draw(st.integers(1, 40), "steps")):
+        world.decide()
+        if world.forgotten:
+            return
+        check(world, terminal)
+        terminal = world.status["phase"] if world.status["phase"] in ("Succeeded", "Failed") else terminal
+        running = sorted(n for n, s in world.states.items() if s.phase == "running")
+        choices = ["time", "save"]
+        choices += ["finish"] * 3 if world.pending else []
+        choices += ["exit"] * 2 if running and world.sandbox == "up" else []
+        choices += ["lose"] if world.sandbox == "up" else []
+        choices += ["delete", "remove", "restart"]
+        match data.draw(st.sampled_from(choices)):
+            case "time":
+                world.now += timedelta(seconds=data.draw(st.sampled_from([0.01, 1, 10, 700])))
+            case "save":
+                world.save()
+            case "finish":
+                world.finish(data.draw(st.sampled_from(world.pending)))
+            case "exit":
+                world.exit(data.draw(st.sampled_from(running)), data.draw(st.sampled_from([0, 1])))
+            case "lose":
+                world.sandbox = "down"
+                world.states = {n: s for n, s in world.states.items() if s.phase == "exited"}
+            case "delete":
+                if "deletionTimestamp" not in world.pod["metadata"]:
+                    meta = world.pod["metadata"] | {"deletionTimestamp": "x", "deletionGracePeriodSeconds": 3}
+                    world.pod = {**world.pod, "metadata": meta}
+            case "remove":
+                world.gone = data.draw(st.integers(0, 9)) == 0
+            case "restart" if world.pod["status"].get("startTime"):
+                # kill -9 of the platform: what was being carried out is done or not; sandbox and memory file stay.
+                for instruction in list(world.pending):
+                    if data.draw(st.booleans()):
+                        world.finish(instruction)
+                world.pending.clear()
+                for name in world.starting:
+                    world.starts = [s for s in world.starts if s != (name, world.memory.of(name).next_attempt)]
+                world.starting.clear()
+                world.sandbox = {"busy": "none", "destroying": "none"}.get(world.sandbox, world.sandbox)
+                if world.volumes == "busy":
+                    world.volumes = "none"
+                world.deleting = False
+                world.images = {}
+                world.memory = resume(world.memory)
+                world.status, world.saved = world.pod["status"], True
+    finish(world)
+
+
+def check(world: World, terminal: str) -> None:
+    status = world.status
+    if terminal:
+        assert status["phase"] == terminal, "a terminal phase stays"
+    if status["phase"] in ("Succeeded", "Failed"):
+        assert not any(s.phase == "running" for s in world.states.values())
+        assert world.condition("Ready")["status"] == "False"
+    ready = all(c["ready"] for c in status["containerStatuses"])
+    assert (
+        world.condition("ContainersReady")["status"] == "True"
+        or not ready
+        or status["phase"] != "Running"
+        or (world.pod["spec"].get("initContainers"))
+    )
+
+
+def finish(world: World) -> None:
+    """From any state: if the containers now succeed, or the pod is deleted, everything comes to an end."""
+    policy = world.pod["spec"]["restartPolicy"]
+    for _ in range(60):
+        world.settle()
+        if world.forgotten:
+            return
+        if world.status["phase"] in ("Succeeded", "Failed"):
+            break
+        for name, state in list(world.states.items()):
+            if state.phase == "running" and world.sandbox == "up" and not name.startswith("s"):
+                world.exit(name, 0)
+        if policy == "Always" and not world.gone:
+            meta = world.pod["metadata"] | {"deletionTimestamp": "x", "deletionGracePeriodSeconds": 3}
+            world.pod = {**world.pod, "metadata": meta}
+        if world.wake_at is not None:
+            world.now = max(world.now, world.wake_at)
+    else:
+        raise AssertionError(f"never ends: {world.status}")
+    assert world.sandbox == "none"
+    counts: dict[str, list[int]] = {}
+    for name, attempt in world.starts:
+        counts.setdefault(name, []).append(attempt)
+    for name, attempts in counts.items():
+        assert attempts == sorted(set(attempts)), name
