@@ -1,0 +1,96 @@
+"""The objects of one resource as last seen, with the indexes that controllers look things up in. Read-only to all but
+its informer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeAlias
+
+from homeport.kube.meta import Object
+
+ObjectKey: TypeAlias = tuple[str, str]
+"""Namespace (empty for cluster scope) and name."""
+
+_NONE: Mapping[ObjectKey, Object] = MappingProxyType({})
+
+
+class Change(NamedTuple):
+    """What happened to an object. `old` is None for ADDED, `new` None for DELETED (`old` is then the final state)."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED"]
+    old: Object | None
+    new: Object | None
+
+    @property
+    def object(self) -> Object:
+        """The newest state there is."""
+        found = self.new if self.new is not None else self.old
+        assert found is not None
+        return found
+
+
+def key_of(obj: Object) -> ObjectKey:
+    meta = obj["metadata"]
+    return meta.get("namespace") or "", meta["name"]
+
+
+class Cache:
+    def __init__(self) -> None:
+        self._objects: dict[ObjectKey, Object] = {}
+        self._owned: dict[str, dict[ObjectKey, Object]] = {}
+
+    def get(self, namespace: str, name: str) -> Object | None:
+        return self._objects.get((namespace, name))
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __iter__(self) -> Iterator[Object]:
+        return iter(self._objects.values())
+
+    def keys(self) -> Iterator[ObjectKey]:
+        return iter(self._objects)
+
+    def owned(self, uid: str) -> Mapping[ObjectKey, Object]:
+        """The objects that name `uid` as their controlling owner."""
+        return self._owned.get(uid, _NONE)
+
+    def _put(self, obj: Object) -> Object | None:
+        """For the informer only. Gives the former state."""
+        key = key_of(obj)
+        old = self._objects.get(key)
+        self._objects[key] = obj
+        owner = controller_uid(obj)
+        if old is not None:
+            former = controller_uid(old)
+            if former and former != owner:
+                self._disown(former, key)
+        if owner:
+            self._owned.setdefault(owner, {})[key] = obj
+        return old
+
+    def _remove(self, key: ObjectKey) -> Object | None:
+        """For the informer only. Gives the former state."""
+        old = self._objects.pop(key, None)
+        if old is not None:
+            owner = controller_uid(old)
+            if owner:
+                self._disown(owner, key)
+        return old
+
+    def _disown(self, uid: str, key: ObjectKey) -> None:
+        owned = self._owned.get(uid)
+        if owned is not None:
+            owned.pop(key, None)
+            if not owned:
+                del self._owned[uid]
+
+
+def controller_uid(obj: Object) -> str:
+    """The uid of the owner that controls `obj`; empty without one."""
+    for reference in obj["metadata"].get("ownerReferences") or ():
+        if reference.get("controller"):
+            uid: str = reference["uid"]
+            return uid
+    return ""

@@ -1,0 +1,277 @@
+"""A local copy of a resource, kept fresh by list and watch.
+
+An informer lists once, then follows the watch. It resumes where it stopped; when the history no longer reaches that far
+(410) it lists anew and reports the difference. Errors are waited out with growing, jittered delays.
+
+Objects in the cache are shared by all readers and read-only. They lack ``metadata.managedFields`` except the entries
+of the field managers asked for: half of an object's bytes, for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import random
+from collections.abc import Callable, Mapping
+
+from homeport.client.client import Client
+from homeport.control.cache import Cache, Change, ObjectKey, key_of
+from homeport.control.freeze import freeze as freeze_object
+from homeport.kube.errors import ApiError, Expired, HomeportError, Timeout
+from homeport.kube.kind import Resource
+from homeport.kube.meta import Object
+
+_log = logging.getLogger(__name__)
+_FIRST_DELAY = 0.05
+_LONGEST_DELAY = 30.0
+_CALM = 5.0
+"""Seconds of a working watch after which earlier failures are forgotten."""
+
+Handler = Callable[[Change], None]
+
+
+class Informer:
+    """Use through `Informers`, which shares them. `cache` is complete once `synced` is set."""
+
+    def __init__(
+        self, client: Client, resource: Resource, *, metadata_only: bool = False, freeze: bool = False
+    ) -> None:
+        self.resource = resource
+        self.cache = Cache()
+        self.synced = asyncio.Event()
+        self.revision = 0
+        """Every change up to this revision is in the cache."""
+        self.lists = 0
+        """How often everything was listed: once, if all goes well."""
+        self._client = client
+        self._metadata_only = metadata_only
+        self._freeze = freeze
+        self._managers: set[str] = set()
+        self._handlers: list[Handler] = []
+        self._when: list[tuple[int, int, Callable[[], None]]] = []
+        self._count = itertools.count()
+        self._resume = ""
+        self._delay = _FIRST_DELAY
+
+    def subscribe(self, handler: Handler) -> None:
+        """Call `handler` with every change, at once with an ADDED for each object already in the cache.
+
+        Handlers run inside the informer's task: quick, without awaiting, and they do not raise.
+        """
+        self._handlers.append(handler)
+        for obj in list(self.cache):
+            self._call(handler, Change("ADDED", None, obj))
+
+    def unsubscribe(self, handler: Handler) -> None:
+        self._handlers.remove(handler)
+
+    def keep_managed_fields(self, manager: str) -> None:
+        """Keep the managedFields entries of this manager in the cache. Before the first list only."""
+        self._managers.add(manager)
+
+    def when(self, revision: int, callback: Callable[[], None]) -> None:
+        """Call `callback` once the cache shows everything up to `revision`."""
+        if revision <= self.revision:
+            callback()
+        else:
+            heapq.heappush(self._when, (revision, next(self._count), callback))
+
+    async def run(self) -> None:
+        """List and watch until cancelled."""
+        while True:
+            try:
+                if not self._resume:
+                    await self._list()
+                await self._watch()
+            except Expired:
+                _log.info("%s: the watch is too old to resume; listing anew", self.resource.qualified)
+                self._resume = ""
+                await self._pause_if_failing()
+            except Timeout as error:
+                # A revision from before the server's data was replaced: it has never heard of it.
+                if "resource version" in str(error).lower():
+                    self._resume = ""
+                await self._pause(error)
+            except HomeportError as error:
+                await self._pause(error)
+            except Exception as error:  # an object that can't be: start over rather than end everybody's view
+                _log.exception("%s: the informer failed", self.resource.qualified)
+                self._resume = ""
+                await self._pause(HomeportError(f"{type(error).__name__}: {error}"))
+            else:
+                await self._pause_if_failing()
+
+    async def _list(self) -> None:
+        listed = await self._client.list(self.resource, metadata_only=self._metadata_only)
+        self.lists += 1
+        fresh = {key_of(obj): obj for obj in listed.items}
+        revision = _number(listed.resource_version, self.resource)
+        for key in set(self.cache.keys()).difference(fresh):
+            self._gone(key, None)
+        for key, obj in fresh.items():
+            known = self.cache.get(*key)
+            if known is None or known["metadata"].get("resourceVersion") != obj["metadata"].get("resourceVersion"):
+                self._came(obj)
+        self._resume = listed.resource_version
+        if revision < self.revision:
+            # The server went back in time (its data was replaced). What somebody waited for will never come.
+            self.revision = revision
+            waiting, self._when = self._when, []
+            for _, _, callback in waiting:
+                callback()
+        self._reached(revision)
+        if not self.synced.is_set():
+            self.synced.set()
+
+    async def _watch(self) -> None:
+        """Follow until the server ends the stream."""
+        loop = asyncio.get_running_loop()
+        timeout = random.uniform(300, 600)  # many clients must not come back all at once
+        started = loop.time()
+        async with self._client.watch(
+            self.resource,
+            resource_version=self._resume,
+            timeout=timeout,
+            metadata_only=self._metadata_only,
+        ) as events:
+            async for type, obj in events:
+                if self._delay != _FIRST_DELAY and loop.time() - started > _CALM:
+                    self._delay = _FIRST_DELAY
+                meta = obj.get("metadata") or {}
+                version = meta.get("resourceVersion") or ""
+                if type == "DELETED":
+                    self._gone(key_of(obj), obj)
+                elif type != "BOOKMARK":
+                    self._came(obj)
+                self._resume = version
+                self._reached(_number(version, self.resource))
+        if loop.time() - started > _CALM:
+            self._delay = _FIRST_DELAY
+
+    def _came(self, obj: Object) -> None:
+        meta = obj["metadata"]
+        managed = meta.pop("managedFields", None)  # decoded just now: nobody else has it yet
+        if managed and self._managers:
+            kept = [entry for entry in managed if entry.get("manager") in self._managers]
+            if kept:
+                meta["managedFields"] = kept
+        obj.setdefault("apiVersion", self.resource.api_version)
+        obj.setdefault("kind", self.resource.kind)
+        if self._freeze:
+            obj = freeze_object(obj)
+        known = self.cache.get(*key_of(obj))
+        if known is not None and known["metadata"].get("uid") != meta.get("uid"):
+            self._gone(key_of(obj), None)  # deleted and made anew while nobody watched
+        old = self.cache._put(obj)
+        self._tell(Change("ADDED" if old is None else "MODIFIED", old, obj))
+
+    def _gone(self, key: ObjectKey, final: Object | None) -> None:
+        old = self.cache._remove(key)
+        if old is not None:
+            self._tell(Change("DELETED", final if final is not None else old, None))
+
+    def _tell(self, change: Change) -> None:
+        for handler in self._handlers:
+            self._call(handler, change)
+
+    def _call(self, handler: Handler, change: Change) -> None:
+        try:
+            handler(change)
+        except Exception:
+            _log.exception("%s: a handler failed on %s", self.resource.qualified, "/".join(key_of(change.object)))
+
+    def _reached(self, revision: int) -> None:
+        self.revision = max(self.revision, revision)
+        while self._when and self._when[0][0] <= self.revision:
+            heapq.heappop(self._when)[2]()
+
+    async def _pause_if_failing(self) -> None:
+        """A server that ends every watch at once must not be asked in a tight loop."""
+        if self._delay != _FIRST_DELAY:
+            await asyncio.sleep(self._delay * random.uniform(0.5, 1.5))
+        self._delay = min(self._delay * 2, _LONGEST_DELAY)
+
+    async def _pause(self, error: HomeportError) -> None:
+        delay = self._delay * random.uniform(0.5, 1.5)
+        after = error.retry_after if isinstance(error, ApiError) else None
+        if after is not None:
+            delay = max(delay, min(float(after), _LONGEST_DELAY))
+        self._delay = min(self._delay * 2, _LONGEST_DELAY)
+        level = logging.INFO if self._delay < 1 else logging.WARNING
+        _log.log(level, "%s: %s; again in %.2g s", self.resource.qualified, error, delay)
+        await asyncio.sleep(delay)
+
+
+class Informers:
+    """One informer per resource for everybody in the process. `freeze` is for tests: cached objects refuse changes."""
+
+    def __init__(self, client: Client, *, freeze: bool = False) -> None:
+        self.client = client
+        self._freeze = freeze
+        self._informers: dict[tuple[Resource, bool], Informer] = {}
+        self._tasks: dict[tuple[Resource, bool], asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    def get(self, resource: Resource, *, metadata_only: bool = False) -> Informer:
+        """The informer of a resource, made (and started, if `run` runs) on the first request.
+
+        With `metadata_only`, an informer of whole objects serves too if there is one already.
+        """
+        if metadata_only and (resource, False) in self._informers:
+            return self._informers[resource, False]
+        key = (resource, metadata_only)
+        informer = self._informers.get(key)
+        if informer is None:
+            informer = Informer(self.client, resource, metadata_only=metadata_only, freeze=self._freeze)
+            self._informers[key] = informer
+            self._start(key)
+        return informer
+
+    def drop(self, resource: Resource) -> None:
+        """Stop and forget the metadata-only informer of a resource that the server no longer has."""
+        key = (resource, True)
+        self._informers.pop(key, None)
+        task = self._tasks.pop(key, None)
+        if task is not None:
+            task.cancel()
+
+    @property
+    def all(self) -> Mapping[tuple[Resource, bool], Informer]:
+        return self._informers
+
+    async def synced(self) -> None:
+        """Wait until every informer known now has listed."""
+        for informer in list(self._informers.values()):
+            await informer.synced.wait()
+
+    async def run(self) -> None:
+        """Run all informers, also those that are asked for later, until cancelled."""
+        if self._group is not None:
+            raise RuntimeError("these informers run already")
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for key in list(self._informers):
+                    self._start(key)
+                await asyncio.get_running_loop().create_future()
+        finally:
+            self._group = None
+            self._tasks.clear()
+
+    def _start(self, key: tuple[Resource, bool]) -> None:
+        if self._group is not None and key not in self._tasks:
+            name = f"informer {key[0].qualified}"
+            self._tasks[key] = self._group.create_task(self._informers[key].run(), name=name)
+
+
+def _number(resource_version: str, resource: Resource) -> int:
+    """Resource versions of one resource are numbers that only grow: Kubernetes promises it since 1.35 (KEP-5504) and
+    has always kept it."""
+    try:
+        return int(resource_version)
+    except ValueError:
+        raise HomeportError(
+            f"{resource.qualified}: resourceVersion {resource_version!r} is not a number; this server is not supported"
+        ) from None

@@ -1,0 +1,185 @@
+"""Runs controllers: observes, calls ``sync``, applies the difference, retries, reports.
+
+A sync never sees caches that lack this controller's own last writes, so that it neither counts nor creates anything
+twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from homeport.client.client import Client
+from homeport.control.apply import Applier, OwnWrites
+from homeport.control.cache import Change, ObjectKey, key_of
+from homeport.control.controller import Controller, Desired, Observed
+from homeport.control.diff import plan
+from homeport.control.events import EventRecorder
+from homeport.control.informer import Informers
+from homeport.control.loop import KeyedLoop
+from homeport.control.observe import Observer
+from homeport.kube.errors import ApiError, HomeportError, Permanent
+from homeport.kube.kind import Resource
+from homeport.kube.meta import is_deleting, uid
+
+_log = logging.getLogger(__name__)
+_SLOW = 0.05
+"""Seconds of one sync call after which the log says so: it holds up everything else in the process."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """Of one controller since it started."""
+
+    syncs: int = 0
+    failures: int = 0
+    seconds: float = field(default=0.0)
+    """Spent inside ``sync``."""
+
+
+class Manager:
+    """``await Manager(client, controllers).run()`` runs until cancelled.
+
+    `informers`: share them with others in the process; whoever made them runs them. None: own ones. `parallel` bounds
+    the requests in flight of all controllers together. `ready` is set once every cache is complete.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        controllers: Sequence[Controller],
+        *,
+        informers: Informers | None = None,
+        recorder: EventRecorder | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        parallel: int = 64,
+    ) -> None:
+        self._own_informers = informers is None
+        self.informers = informers if informers is not None else Informers(client)
+        self._own_recorder = recorder is None
+        self._recorder = recorder if recorder is not None else EventRecorder(client, "homeport", now=now)
+        self.ready = asyncio.Event()
+        limit = asyncio.Semaphore(parallel)
+        twice = {c.name for c in controllers if sum(other.name == c.name for other in controllers) > 1}
+        if twice:
+            raise ValueError(f"controllers of the same name: {', '.join(sorted(twice))}")
+        self._runners = [
+            ControllerRunner(client, controller, self.informers, self._recorder, now, limit)
+            for controller in controllers
+        ]
+
+    @property
+    def counters(self) -> dict[str, Counters]:
+        """Controller name -> what it has done."""
+        return {runner.controller.name: runner.counters for runner in self._runners}
+
+    @property
+    def idle(self) -> bool:
+        """No parent waits for a sync or is in one. Deadlines and retries may still be set."""
+        return all(runner.loop.queue.idle for runner in self._runners)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            if self._own_informers:
+                group.create_task(self.informers.run(), name="informers")
+            if self._own_recorder:
+                group.create_task(self._recorder.run(), name="event recorder")
+            for runner in self._runners:
+                for informer in runner.observer.informers:
+                    await informer.synced.wait()
+            for runner in self._runners:
+                group.create_task(runner.loop.run(), name=f"controller {runner.controller.name}")
+            self.ready.set()
+
+
+class ControllerRunner:
+    """One controller at work."""
+
+    def __init__(
+        self,
+        client: Client,
+        controller: Controller,
+        informers: Informers,
+        recorder: EventRecorder,
+        now: Callable[[], datetime],
+        limit: asyncio.Semaphore,
+    ) -> None:
+        self.controller = controller
+        self.counters = Counters()
+        self._now = now
+        self._informers = informers
+        self._recorder = recorder
+        self._applier = Applier(client, recorder, controller.name, limit)
+        self._writes: dict[ObjectKey, OwnWrites] = {}
+        self._blocked: dict[tuple[Resource, ObjectKey], set[ObjectKey]] = {}
+        self.loop: KeyedLoop[ObjectKey] = KeyedLoop(
+            controller.name, self._reconcile, workers=controller.workers, admit=self._admit, failed=self._failed
+        )
+        self.observer = Observer(controller, informers, self.loop.queue.add)
+        for child in controller.children:
+            informers.get(child.resource).subscribe(lambda change, r=child.resource: self._unblock(r, change))  # type: ignore[misc]
+
+    def _admit(self, key: ObjectKey) -> bool:
+        """Not before the caches show what this parent's last sync wrote."""
+        writes = self._writes.get(key)
+        if writes is not None:
+            if writes.unseen(self._informers, lambda: self.loop.queue.add(key)):
+                return False
+            del self._writes[key]
+        return True
+
+    async def _reconcile(self, key: ObjectKey) -> float | None:
+        parent = self.observer.parent(key)
+        if parent is None or is_deleting(parent):
+            return None  # garbage collection deletes the children
+        observed = self.observer.observe(parent, self._now())
+        desired = self._sync(observed)
+        todo = plan(self.controller, observed, desired)
+        writes = OwnWrites()
+        try:
+            if not todo.empty:
+                await self._applier.carry_out(self.controller.parent, parent, todo, writes)
+            for note in desired.notes:
+                self._recorder.record(parent, note.type, note.reason, note.message, component=self.controller.name)
+            if desired.delete_parent:
+                await self._applier.delete_parent(self.controller.parent, parent, writes)
+        finally:
+            for blocked in writes.blocked:
+                self._blocked.setdefault(blocked, set()).add(key)
+            if writes.revisions or writes.deletions:
+                self._writes[key] = writes
+        return desired.requeue_after
+
+    def _sync(self, observed: Observed) -> Desired:
+        started = time.perf_counter()
+        desired = self.controller.sync(observed)
+        took = time.perf_counter() - started
+        self.counters.syncs += 1
+        self.counters.seconds += took
+        if took > _SLOW:
+            _log.warning(
+                "%s %s: sync took %.0f ms", self.controller.name, "/".join(key_of(observed.parent)), took * 1000
+            )
+        return desired
+
+    def _failed(self, key: ObjectKey, error: Exception) -> None:
+        self.counters.failures += 1
+        parent = self.observer.parent(key)
+        if parent is None or not uid(parent):
+            return
+        if isinstance(error, Permanent):
+            self._recorder.record(parent, "Warning", "SyncFailed", str(error), component=self.controller.name)
+        elif not isinstance(error, HomeportError):
+            message = f"{type(error).__name__}: {error}"
+            self._recorder.record(parent, "Warning", "SyncError", message, component=self.controller.name)
+        elif isinstance(error, ApiError) and error.code < 500 and error.code not in (404, 409, 429):
+            self._recorder.record(parent, "Warning", "SyncError", str(error), component=self.controller.name)
+
+    def _unblock(self, resource: Resource, change: Change) -> None:
+        if self._blocked and change.new is None:
+            for key in self._blocked.pop((resource, key_of(change.object)), ()):
+                self.loop.queue.add(key)
