@@ -1,0 +1,159 @@
+"""Leader election over a Lease (``coordination.k8s.io/v1``): of several replicas one works.
+
+For controllers on a cluster; the platform on one machine needs none. The rules are client-go's: whoever holds the lease
+renews it; another takes it over once it has not changed for `lease_seconds` on that other's own clock, so that clocks
+need not agree. Who can't renew in time stops working before anybody else may start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from homeport.client.client import Client
+from homeport.kube.errors import AlreadyExists, Conflict, HomeportError, NotFound
+from homeport.kube.kind import Resource
+from homeport.kube.meta import Object, micro_timestamp, resource_version, spec
+
+LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+_log = logging.getLogger(__name__)
+
+
+class LeaderElector:
+    """``await LeaderElector(...).run(work)``: `work` runs while this process holds the lease, and is cancelled when it
+    loses it. `identity` is unique per process. Seconds: `renew` must be less than `lease_seconds`."""
+
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        name: str,
+        identity: str,
+        *,
+        lease_seconds: float = 15.0,
+        renew: float = 10.0,
+        retry: float = 2.0,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        if not retry < renew < lease_seconds:
+            raise ValueError("leader election needs retry < renew < lease_seconds")
+        self.leading = asyncio.Event()
+        self._client = client
+        self._namespace = namespace
+        self._name = name
+        self._identity = identity
+        self._lease_seconds = lease_seconds
+        self._renew = renew
+        self._retry = retry
+        self._now = now
+        self._seen: tuple[str, str] = ("", "")
+        self._seen_at = 0.0
+
+    async def run(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Wait for the lease, do `work`, give the lease up when it ends; wait again if the lease was lost.
+
+        Ends when `work` ends; raises what it raises.
+        """
+        while True:
+            await self._acquire()
+            _log.info("%s leads %s/%s", self._identity, self._namespace, self._name)
+            self.leading.set()
+            working = asyncio.ensure_future(work())
+            holding = asyncio.ensure_future(self._hold())
+            try:
+                await asyncio.wait({working, holding}, return_when=asyncio.FIRST_COMPLETED)
+                if working.done():
+                    await working
+                    return
+                _log.warning("%s no longer leads %s/%s", self._identity, self._namespace, self._name)
+            finally:
+                self.leading.clear()
+                lost = holding.done()
+                for task in (working, holding):
+                    task.cancel()
+                    with contextlib.suppress(asyncio.CancelledError, Exception):
+                        await task
+                if not lost:
+                    with contextlib.suppress(HomeportError):
+                        await self._release()
+
+    async def _acquire(self) -> None:
+        while True:
+            try:
+                if await self._try():
+                    return
+            except HomeportError as error:
+                _log.info("lease %s/%s: %s", self._namespace, self._name, error)
+            await asyncio.sleep(self._retry * random.uniform(1.0, 1.2))
+
+    async def _hold(self) -> None:
+        """Renew; return when the lease is lost."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._renew
+        while True:
+            await asyncio.sleep(self._retry)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    if not await self._try():
+                        return
+                deadline = loop.time() + self._renew
+            except TimeoutError:
+                return
+            except HomeportError as error:
+                _log.warning("lease %s/%s: %s", self._namespace, self._name, error)
+                if loop.time() >= deadline:
+                    return
+
+    async def _try(self) -> bool:
+        """Take or renew the lease if that is allowed now."""
+        loop = asyncio.get_running_loop()
+        try:
+            lease = await self._client.get(LEASES, self._name, self._namespace)
+        except NotFound:
+            with contextlib.suppress(AlreadyExists):
+                await self._client.create(LEASES, self._lease({}, {}))
+                return True
+            return False
+        held = spec(lease)
+        holder = held.get("holderIdentity") or ""
+        state = (holder, held.get("renewTime") or "")
+        if state != self._seen:
+            self._seen, self._seen_at = state, loop.time()
+        duration = float(held.get("leaseDurationSeconds") or self._lease_seconds)
+        if holder and holder != self._identity and loop.time() < self._seen_at + duration:
+            return False
+        try:
+            await self._client.replace(LEASES, self._lease(lease, held))
+        except Conflict:
+            return False
+        return True
+
+    def _lease(self, lease: Object, held: Object) -> Object:
+        moment = micro_timestamp(self._now())
+        mine = held.get("holderIdentity") == self._identity
+        metadata: Object = {"name": self._name, "namespace": self._namespace}
+        if lease:
+            metadata["resourceVersion"] = resource_version(lease)
+        transitions = int(held.get("leaseTransitions") or 0)
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": {
+                "holderIdentity": self._identity,
+                "leaseDurationSeconds": max(1, round(self._lease_seconds)),
+                "acquireTime": held.get("acquireTime") if mine else moment,
+                "renewTime": moment,
+                "leaseTransitions": transitions if mine or not held else transitions + 1,
+            },
+        }
+
+    async def _release(self) -> None:
+        lease = await self._client.get(LEASES, self._name, self._namespace)
+        if spec(lease).get("holderIdentity") == self._identity:
+            released = {**spec(lease), "holderIdentity": "", "leaseDurationSeconds": 1}
+            await self._client.replace(LEASES, {**lease, "spec": released})
