@@ -21,9 +21,8 @@ class Schema:
     ``components`` gives the schema of ``metadata`` to both. `part` says that the value is a part of an object and not a
     whole one: then ``apiVersion``, ``kind`` and ``metadata`` are fields like any others.
 
-    `typed` objects are read as Kubernetes' own Go types read them (:func:`homeport.kube.schema.passes.set_defaults` says
-    how); custom resources keep the stricter rules that they have on a cluster. By default a schema with a reference is
-    typed.
+    `typed` objects are read as Kubernetes' own Go types read them (see ``passes.set_defaults``); custom resources keep
+    the stricter rules that they have on a cluster. By default a schema with a reference is typed.
 
     CEL rules (``x-kubernetes-validations``) stay in the schema and are not evaluated.
     """

@@ -2,7 +2,7 @@
 
 ::
 
-    class JobSpec(Model):
+    class JobSpec(Model, frozen=True):
         \"\"\"What the user wants.\"\"\"
 
         template: Annotated[dict[str, Any], doc("The pods to run."), ref(PodTemplateSpec)]

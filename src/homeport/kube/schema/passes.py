@@ -71,7 +71,7 @@ def _set_object_defaults(node: Node, value: dict[str, Any], typed: bool) -> dict
                     changed[key] = new
         elif (item is None or (typed and item == "")) and _is_unset(item, part):
             if key in properties:
-                if key in node.required or not (typed or key in defaults):
+                if not typed and key not in defaults:
                     continue
                 if changed is None:
                     changed = value.copy()

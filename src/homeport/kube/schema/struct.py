@@ -6,10 +6,11 @@ A struct's schema is made once, on first use, and shared from then on: nobody ma
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterable
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
@@ -52,7 +53,7 @@ def ref_to(name: str) -> JsonSchema:
 
 
 def components(kinds: Iterable[Kind], structs: Iterable[type[msgspec.Struct]] = ()) -> dict[str, JsonSchema]:
-    """All schemas that `kinds`, their lists and `structs` need, by name: an OpenAPI document's ``components.schemas``."""
+    """All schemas that `kinds`, their lists and `structs` need, by name (``components.schemas`` of OpenAPI)."""
     found: dict[str, JsonSchema] = {}
     pending: list[type[msgspec.Struct]] = list(structs)
     for kind in kinds:
@@ -110,17 +111,23 @@ def _struct_schema(struct: type[msgspec.Struct]) -> tuple[JsonSchema, _Found]:
     needed: _Found = {}
     properties: dict[str, JsonSchema] = {}
     required: list[str] = []
-    for field in msgspec.structs.fields(struct):
+    annotations = _annotations(struct)
+    without_default = len(struct.__struct_fields__) - len(struct.__struct_defaults__)
+    defaults = (msgspec.NODEFAULT,) * without_default + struct.__struct_defaults__
+    for name, json_name, default in zip(
+        struct.__struct_fields__, struct.__struct_encode_fields__, defaults, strict=True
+    ):
         try:
-            schema = _type_schema(field.type, needed)
+            schema = _type_schema(annotations[name], needed)
         except TypeError as error:
-            raise TypeError(f"{struct.__qualname__}.{field.name}: {error}") from None
-        default = _default(field)
-        if default is not None:
-            schema = _with({"default": default}, schema) if "default" not in schema else schema
-        if field.required:
-            required.append(field.encode_name)
-        properties[field.encode_name] = schema
+            raise TypeError(f"{struct.__qualname__}.{name}: {error}") from None
+        if default is msgspec.NODEFAULT:
+            required.append(json_name)
+        elif "default" not in schema:
+            api_default = _api_default(default)
+            if api_default is not None:
+                schema = _with({"default": api_default}, schema)
+        properties[json_name] = schema
     result: JsonSchema = {"type": "object", "properties": properties}
     text = struct.__dict__.get("__doc__")
     if text:
@@ -135,15 +142,55 @@ def _paragraphs(text: str) -> str:
     return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
 
 
-def _default(field: msgspec.structs.FieldInfo) -> Any:
+class _Read:
+    """Stands in for ``Annotated`` and ``Literal`` while annotations are read.
+
+    The real ones check and cache what they are given, and that is most of the time that a first request would wait for.
+    """
+
+    __slots__ = ("args", "origin")
+
+    def __init__(self, origin: Any, args: tuple[Any, ...]) -> None:
+        self.origin = origin
+        self.args = args
+
+    def __or__(self, other: Any) -> _Read:
+        return _Read(Union, (self, other))
+
+
+class _Reader:
+    def __init__(self, origin: Any) -> None:
+        self._origin = origin
+
+    def __getitem__(self, args: Any) -> _Read:
+        return _Read(self._origin, args if isinstance(args, tuple) else (args,))
+
+
+_READERS = {"Annotated": _Reader(Annotated), "Literal": _Reader(Literal)}
+
+
+@cache
+def _namespace(module: str) -> dict[str, Any]:
+    return {**vars(sys.modules[module]), **_READERS}
+
+
+def _annotations(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The annotations of the struct's fields, evaluated class by class in one go."""
+    found: dict[str, Any] = {}
+    for base in reversed(struct.__mro__):
+        own = inspect.get_annotations(base) if base.__module__ != "msgspec" else {}
+        texts = {name: text for name, text in own.items() if isinstance(text, str) and not text.startswith("ClassVar")}
+        found |= own
+        if texts:
+            source = ",".join(f"{name!r}:({text})" for name, text in texts.items())
+            found |= eval("{" + source + "}", _namespace(base.__module__))
+    return found
+
+
+def _api_default(value: Any) -> Any:
     """The API default that a struct field's default stands for; None where there is none."""
-    if field.default_factory is not msgspec.NODEFAULT:
-        value = field.default_factory()
-    elif field.default is not msgspec.NODEFAULT:
-        value = field.default
-    else:
-        return None
-    return msgspec.to_builtins(value) or None
+    factory = getattr(value, "factory", None)
+    return msgspec.to_builtins(value if factory is None else factory()) or None
 
 
 def _with(keys: JsonSchema, schema: JsonSchema) -> JsonSchema:
@@ -164,18 +211,20 @@ _OPEN: JsonSchema = {"type": "object", "x-kubernetes-preserve-unknown-fields": T
 
 
 def _type_schema(annotation: Any, needed: _Found) -> JsonSchema:
-    scalar = _SCALARS.get(annotation) if not isinstance(annotation, TypeVar) else None
-    if scalar is not None:
-        return scalar
+    if annotation in _SCALARS:
+        return _SCALARS[annotation]
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         name = schema_name(annotation)
         needed[name] = annotation
         return ref_to(name)
-    origin, args = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, _Read):
+        origin, args = annotation.origin, annotation.args
+    else:
+        origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _annotated(args[0], args[1:], needed)
     if origin in (Union, UnionType):
-        rest = [arg for arg in args if arg is not NoneType]
+        rest = [arg for arg in args if arg is not NoneType and arg is not None]
         if len(rest) == 1:
             return _type_schema(rest[0], needed)
     elif origin is Literal:

@@ -120,7 +120,7 @@ def _validate_junctors(node: Node, value: Any, path: Path, found: Found) -> None
         results = [_judge(part, value, path) for part in node.any_of]
         if all(results):
             _say(path, f"{name} must validate at least one schema (anyOf)", found)
-            found += min(results, key=lambda result: len(result))
+            found += _fewest(results)
     if node.one_of:
         results = [_judge(part, value, path) for part in node.one_of]
         valid = sum(not result for result in results)
@@ -128,7 +128,7 @@ def _validate_junctors(node: Node, value: Any, path: Path, found: Found) -> None
             how_many = f"Found {valid} valid alternatives" if valid else "Found none valid"
             _say(path, f"{name} must validate one and only one schema (oneOf). {how_many}", found)
             if not valid:
-                found += min(results, key=lambda result: len(result))
+                found += _fewest(results)
     if node.all_of:
         results = [_judge(part, value, path) for part in node.all_of]
         if any(results):
@@ -137,6 +137,10 @@ def _validate_junctors(node: Node, value: Any, path: Path, found: Found) -> None
             _say(path, f"{name} must validate all the schemas (allOf)" + (". None validated" * all(results)), found)
     if node.not_ is not None and not _judge(node.not_, value, path):
         _say(path, f"{name} must not validate the schema (not)", found)
+
+
+def _fewest(results: list[Found]) -> Found:
+    return min(results, key=len)
 
 
 def _judge(node: Node, value: Any, path: Path) -> Found:
