@@ -1,0 +1,244 @@
+"""Following jobs to their end: their pods, logs, reasons to wait, and how it all came out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+
+from homeport.cli import output
+from homeport.cli.connection import Connection, mirror
+from homeport.cli.follow import PodLogs
+from homeport.cli.replicas import JOB_NAME_LABELS, Container, Outcome, Replica, belongs, outcome, replica
+from homeport.cli.terminal import BOLD, DIM, RED, YELLOW, Terminal, prefix_color
+from homeport.kube import core, meta
+from homeport.kube.errors import HomeportError
+from homeport.kube.kind import Resource
+from homeport.kube.meta import Object
+
+_SETTLE = 10.0
+"""Seconds that logs and pods get to end after their job has."""
+_STORIES = ("Restarting", "Suspended")
+"""Conditions worth a line when they become true; how a job ends is told at the end."""
+_QUIET_EVENTS = frozenset({"Failed", "BackOff", "FailedScheduling"})
+"""Warnings that the pod's own status tells better."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One object that is followed, and what is known of its end."""
+
+    resource: Resource
+    object: Object
+    outcome: Outcome | None = None
+    stuck: str = ""
+    """Why it can't go on unless somebody does something."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.resource.kind} {meta.name(self.object)}"
+
+    @property
+    def is_over(self) -> bool:
+        return self.outcome is not None or bool(self.stuck)
+
+    @property
+    def cleans_up(self) -> bool:
+        """Whether the controller ends what still runs once the job is over."""
+        policy = meta.spec(self.object).get("runPolicy") or {}
+        return policy.get("cleanPodPolicy") in ("Running", "All")
+
+
+class Follower:
+    """Follows `jobs` on `terminal`. `run` returns once all are over; cancel it to stop looking, the jobs go on."""
+
+    def __init__(self, connection: Connection, jobs: Sequence[Job], terminal: Terminal) -> None:
+        self.jobs = list(jobs)
+        self.lines: dict[str, str] = {}
+        """Title of a replica -> the last line of its log."""
+        self._connection = connection
+        self._terminal = terminal
+        self._pods: dict[str, PodLogs] = {}
+        self._owner: dict[str, Job] = {}
+        self._changed = asyncio.Event()
+        self._told: set[object] = set()
+        self._away = False
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def replicas(self, job: Job) -> list[Replica]:
+        return [logs.replica for uid, logs in self._pods.items() if self._owner[uid] is job]
+
+    def stopped(self) -> frozenset[str]:
+        """Pods that were ended from outside before they ended by themselves."""
+        return frozenset(uid for uid, logs in self._pods.items() if logs.gone or logs.replica.deleting)
+
+    async def run(self) -> None:
+        """Raises what a watch or a log can't wait out (Forbidden, ...)."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for work in self._watches():
+                    self._tasks.append(group.create_task(work))
+                await self._over()
+                self._group = None
+                for task in self._tasks:
+                    task.cancel()
+        except BaseExceptionGroup as errors:
+            raise _first_known(errors) or errors from None
+        finally:
+            self._group = None
+            self._terminal.live("")
+
+    def server_away(self, away: bool) -> None:
+        """News of the connection."""
+        self._away = away
+        if away:
+            self._terminal.live("the platform does not answer; waiting for it (homeport up starts it)")
+        else:
+            self._terminal.note("the platform is back", DIM)
+            self._show_waiting()
+
+    # What is watched.
+
+    def _watches(self) -> Iterator[Coroutine[None, None, None]]:
+        for job in self.jobs:
+            space, name = meta.namespace(job.object), meta.name(job.object)
+            yield mirror(self._connection, job.resource, space, self._job_changed, fields=f"metadata.name={name}")
+        for space in sorted({meta.namespace(job.object) for job in self.jobs}):
+            inside = [job for job in self.jobs if meta.namespace(job.object) == space]
+            yield mirror(self._connection, core.POD.resource, space, self._pod_changed, labels=_selector(inside))
+            yield mirror(self._connection, core.EVENT.resource, space, self._event_came, fields="type=Warning")
+
+    def _job_changed(self, obj: Object, gone: bool) -> None:
+        job = next((job for job in self.jobs if meta.uid(job.object) == meta.uid(obj)), None)
+        if job is None:
+            return
+        job.object = obj
+        job.outcome = job.outcome or outcome(obj)
+        if gone and job.outcome is None:
+            job.outcome = Outcome(False, "Deleted", "it was deleted")
+        for condition in meta.status(obj).get("conditions") or ():
+            if condition.get("type") in _STORIES and condition.get("status") == "True":
+                self._tell(
+                    (meta.uid(obj), condition["type"], condition.get("lastTransitionTime")),
+                    f"{job.title}: {condition.get('message') or condition['type']}",
+                )
+        self._note_change()
+
+    def _pod_changed(self, pod: Object, gone: bool) -> None:
+        job = next((job for job in self.jobs if belongs(pod, job.object)), None)
+        if job is None:
+            return
+        now = replica(pod)
+        logs = self._pods.get(now.uid)
+        if logs is None:
+            if self._group is None:
+                return
+            logs = PodLogs(self._connection, now, self._log_line)
+            self._pods[now.uid] = logs
+            self._owner[now.uid] = job
+            self._tasks.append(self._group.create_task(logs.run(), name=f"logs of {now.name}"))
+        restarted = now.restarts > logs.replica.restarts
+        logs.update(now, gone=gone)
+        if restarted:
+            container = next((one for one in now.containers if one.attempt), None)
+            ended = f", exit code {container.exit_code}" if container and container.exit_code is not None else ""
+            self._tell((now.uid, now.restarts), f"[{self._prefix(now)}] restarted ({now.restarts}{ended})")
+        if now.stuck and not gone and job.outcome is None:
+            reason, message = now.stuck
+            job.stuck = f"{now.title}: {message}" if message else f"{now.title}: {reason}"
+        self._note_change()
+
+    def _event_came(self, event: Object, gone: bool) -> None:
+        about = event.get("involvedObject") or {}
+        logs = self._pods.get(about.get("uid") or "")
+        if gone or logs is None or event.get("reason") in _QUIET_EVENTS:
+            return
+        reason, message = event.get("reason") or "", event.get("message") or ""
+        self._tell((about["uid"], reason, message), f"[{self._prefix(logs.replica)}] {reason}: {message}", YELLOW)
+
+    # What is shown.
+
+    def _prefix(self, one: Replica) -> str:
+        return output.prefix(one, Container(one.main, "waiting", 0), job=self._job_name(one))
+
+    def _job_name(self, one: Replica) -> str:
+        return meta.name(self._owner[one.uid].object) if len(self.jobs) > 1 else ""
+
+    def _log_line(self, one: Replica, container: Container, text: str) -> None:
+        terminal = self._terminal
+        label = output.prefix(one, container, job=self._job_name(one))
+        head = terminal.paint(f"[{label}]", prefix_color(one.type, one.index))
+        line = output.log_text(text)
+        self.lines[one.title] = line
+        terminal.print(f"{head} {line}" if line else head)
+
+    def _tell(self, key: object, line: str, *codes: str) -> None:
+        if key not in self._told:
+            self._told.add(key)
+            self._terminal.note(line, *(codes or (DIM,)))
+
+    def _note_change(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+        self._show_waiting()
+
+    def _show_waiting(self) -> None:
+        if self._away:
+            return
+        if all(job.is_over for job in self.jobs):
+            self._terminal.live("")
+            return
+        open_pods = [logs for logs in self._pods.values() if not logs.gone]
+        live, line = output.waiting([logs.replica for logs in open_pods], len(self._pods) - len(open_pods))
+        self._terminal.live(live, echo=line)
+
+    # The end.
+
+    async def _over(self) -> None:
+        """Wait until every job is over and its logs are read."""
+        while not all(job.is_over for job in self.jobs):
+            await self._changed.wait()
+        if any(job.stuck and job.outcome is None for job in self.jobs):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE):
+                while unread := [logs for logs in self._pods.values() if self._is_awaited(logs)]:
+                    done = [asyncio.ensure_future(logs.done.wait()) for logs in unread]
+                    news = asyncio.ensure_future(self._changed.wait())
+                    try:
+                        await asyncio.wait([*done, news], return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        for future in (*done, news):
+                            future.cancel()
+
+    def _is_awaited(self, logs: PodLogs) -> bool:
+        if logs.done.is_set():
+            return False
+        one = logs.replica
+        return one.is_final or one.deleting or logs.gone or self._owner[one.uid].cleans_up
+
+
+def _first_known(errors: BaseException) -> HomeportError | None:
+    """The first error in (nested groups of) errors whose text is for the user."""
+    if isinstance(errors, BaseExceptionGroup):
+        return next((known for one in errors.exceptions if (known := _first_known(one)) is not None), None)
+    return errors if isinstance(errors, HomeportError) else None
+
+
+def _selector(jobs: Sequence[Job]) -> str:
+    """A label selector that leaves out other jobs' pods, where every job's pods are known to carry its name."""
+    if all(job.resource.group == "kubeflow.org" and job.resource.kind != "Experiment" for job in jobs):
+        return f"{JOB_NAME_LABELS[0]} in ({','.join(sorted(meta.name(job.object) for job in jobs))})"
+    return ""
+
+
+def result_line(job: Job, replicas: Sequence[Replica]) -> tuple[str, tuple[str, ...]]:
+    """What to say of a job that did not succeed, and its colour; empty if it did."""
+    if job.outcome is not None and not job.outcome.succeeded:
+        return f"{job.title} failed: {output.cause(job.outcome, replicas)}", (RED, BOLD)
+    if job.stuck and job.outcome is None:
+        return f"{job.title} can't go on: {job.stuck}", (RED, BOLD)
+    return "", ()
