@@ -14,7 +14,8 @@ import heapq
 import itertools
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import NamedTuple
 
 from homeport.client.client import Client
 from homeport.control.cache import Cache, Change, ObjectKey, key_of
@@ -36,17 +37,26 @@ class Informer:
     """Use through `Informers`, which shares them. `cache` is complete once `synced` is set."""
 
     def __init__(
-        self, client: Client, resource: Resource, *, metadata_only: bool = False, freeze: bool = False
+        self,
+        client: Client,
+        resource: Resource,
+        *,
+        metadata_only: bool = False,
+        fields: str = "",
+        freeze: bool = False,
     ) -> None:
         self.resource = resource
         self.cache = Cache()
         self.synced = asyncio.Event()
+        self.attempted = asyncio.Event()
+        """Set once a first list succeeded or failed: for those who can't wait for a resource that is broken."""
         self.revision = 0
         """Every change up to this revision is in the cache."""
         self.lists = 0
         """How often everything was listed: once, if all goes well."""
         self._client = client
         self._metadata_only = metadata_only
+        self._fields = fields
         self._freeze = freeze
         self._managers: set[str] = set()
         self._handlers: list[Handler] = []
@@ -104,7 +114,7 @@ class Informer:
                 await self._pause_if_failing()
 
     async def _list(self) -> None:
-        listed = await self._client.list(self.resource, metadata_only=self._metadata_only)
+        listed = await self._client.list(self.resource, fields=self._fields, metadata_only=self._metadata_only)
         self.lists += 1
         fresh = {key_of(obj): obj for obj in listed.items}
         revision = _number(listed.resource_version, self.resource)
@@ -122,8 +132,8 @@ class Informer:
             for _, _, callback in waiting:
                 callback()
         self._reached(revision)
-        if not self.synced.is_set():
-            self.synced.set()
+        self.synced.set()
+        self.attempted.set()
 
     async def _watch(self) -> None:
         """Follow until the server ends the stream."""
@@ -134,6 +144,7 @@ class Informer:
             self.resource,
             resource_version=self._resume,
             timeout=timeout,
+            fields=self._fields,
             metadata_only=self._metadata_only,
         ) as events:
             async for type, obj in events:
@@ -194,6 +205,7 @@ class Informer:
         self._delay = min(self._delay * 2, _LONGEST_DELAY)
 
     async def _pause(self, error: HomeportError) -> None:
+        self.attempted.set()
         delay = self._delay * random.uniform(0.5, 1.5)
         after = error.retry_after if isinstance(error, ApiError) else None
         if after is not None:
@@ -204,42 +216,44 @@ class Informer:
         await asyncio.sleep(delay)
 
 
+class _Key(NamedTuple):
+    resource: Resource
+    metadata_only: bool
+    fields: str
+
+
 class Informers:
     """One informer per resource for everybody in the process. `freeze` is for tests: cached objects refuse changes."""
 
     def __init__(self, client: Client, *, freeze: bool = False) -> None:
         self.client = client
         self._freeze = freeze
-        self._informers: dict[tuple[Resource, bool], Informer] = {}
-        self._tasks: dict[tuple[Resource, bool], asyncio.Task[None]] = {}
+        self._informers: dict[_Key, Informer] = {}
+        self._tasks: dict[_Key, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
 
-    def get(self, resource: Resource, *, metadata_only: bool = False) -> Informer:
+    def get(self, resource: Resource, *, metadata_only: bool = False, fields: str = "") -> Informer:
         """The informer of a resource, made (and started, if `run` runs) on the first request.
 
-        With `metadata_only`, an informer of whole objects serves too if there is one already.
+        With `metadata_only`, an informer of whole objects serves too if there is one already. `fields` is a field
+        selector: such an informer sees only what matches.
         """
-        if metadata_only and (resource, False) in self._informers:
-            return self._informers[resource, False]
-        key = (resource, metadata_only)
+        whole = _Key(resource, False, fields)
+        key = whole if whole in self._informers else _Key(resource, metadata_only, fields)
         informer = self._informers.get(key)
         if informer is None:
-            informer = Informer(self.client, resource, metadata_only=metadata_only, freeze=self._freeze)
+            informer = Informer(self.client, resource, metadata_only=metadata_only, fields=fields, freeze=self._freeze)
             self._informers[key] = informer
             self._start(key)
         return informer
 
     def drop(self, resource: Resource) -> None:
         """Stop and forget the metadata-only informer of a resource that the server no longer has."""
-        key = (resource, True)
+        key = _Key(resource, True, "")
         self._informers.pop(key, None)
         task = self._tasks.pop(key, None)
         if task is not None:
             task.cancel()
-
-    @property
-    def all(self) -> Mapping[tuple[Resource, bool], Informer]:
-        return self._informers
 
     async def synced(self) -> None:
         """Wait until every informer known now has listed."""
@@ -260,9 +274,9 @@ class Informers:
             self._group = None
             self._tasks.clear()
 
-    def _start(self, key: tuple[Resource, bool]) -> None:
+    def _start(self, key: _Key) -> None:
         if self._group is not None and key not in self._tasks:
-            name = f"informer {key[0].qualified}"
+            name = f"informer {key.resource.qualified}"
             self._tasks[key] = self._group.create_task(self._informers[key].run(), name=name)
 
 

@@ -1,0 +1,1 @@
+"""Places pods on nodes: `assign` decides and is pure, `binder` carries it out."""

@@ -1,0 +1,203 @@
+"""Which pod goes where. Pure: a snapshot of nodes and what they carry in, placements out.
+
+The rules and the words of a refusal are kube-scheduler's: a node has to be ready and schedulable, match the selector
+and the required affinity, have its taints tolerated, its host ports free and room for the requests. Of several, the one
+that stays emptiest wins, pulled by preferred affinity and pushed by soft taints.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from homeport.scheduler.model import (
+    CPU,
+    MEMORY,
+    NOT_READY_TAINT,
+    PODS,
+    UNSCHEDULABLE_TAINT,
+    Demand,
+    HostPort,
+    Node,
+    Pod,
+    Taint,
+)
+
+_DEFAULT_PODS = 110
+_LEAST = {CPU: 100, MEMORY: 200 << 20}
+"""What a container-less request counts as when nodes are compared, so that such pods spread too."""
+_AFFINITY_WEIGHT = 2.0
+_TAINT_WEIGHT = 3.0
+"""Upstream's default weights next to 1 for emptiness."""
+
+AFFINITY_REASON = "node(s) didn't match Pod's node affinity/selector"
+PORTS_REASON = "node(s) didn't have free ports for the requested pod ports"
+CORDONED_REASON = "node(s) were unschedulable"
+PODS_REASON = "Too many pods"
+
+
+@dataclass(slots=True)
+class Load:
+    """What a node carries. Amounts by resource, and the pods' host ports."""
+
+    requested: Counter[str] = field(default_factory=Counter)
+    counted: Counter[str] = field(default_factory=Counter)
+    """Like `requested`, with the least amounts that count when nodes are compared."""
+    pods: int = 0
+    ports: Counter[HostPort] = field(default_factory=Counter)
+
+    def copy(self) -> Load:
+        return Load(Counter(self.requested), Counter(self.counted), self.pods, Counter(self.ports))
+
+    def add(self, demand: Demand) -> None:
+        self._change(demand, 1)
+
+    def remove(self, demand: Demand) -> None:
+        self._change(demand, -1)
+
+    def _change(self, demand: Demand, sign: int) -> None:
+        self.pods += sign
+        for resource, amount in demand.requests:
+            self.requested[resource] += sign * amount
+        amounts = dict(demand.requests)
+        for resource, least in _LEAST.items():
+            self.counted[resource] += sign * (amounts.get(resource) or least)
+        for port in demand.ports:
+            self.ports[port] += sign
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a pod goes; without a `node`, why nowhere (Kubernetes' own sentence)."""
+
+    pod: Pod
+    node: str = ""
+    message: str = ""
+
+
+def assign(pods: Iterable[Pod], nodes: Iterable[Node], loads: Mapping[str, Load] | None = None) -> list[Placement]:
+    """Place all pods in the order of their priority and age."""
+    assigner = Assigner(nodes, loads or {})
+    return [assigner.place(pod) for pod in sorted(pods, key=lambda pod: pod.order)]
+
+
+class Assigner:
+    """Places pods one after the other on a snapshot; each takes its share. `loads` are not changed."""
+
+    def __init__(self, nodes: Iterable[Node], loads: Mapping[str, Load]) -> None:
+        self._nodes = {node.name: node for node in nodes}
+        self._given = loads
+        self._loads: dict[str, Load] = {}
+        self._suitable: dict[Demand, tuple[list[Node], Counter[str]]] = {}
+        self._refused: dict[Demand, str] = {}
+
+    def place(self, pod: Pod) -> Placement:
+        demand = pod.demand
+        message = self._refused.get(demand)
+        if message is not None:
+            return Placement(pod, message=message)
+        suitable, reasons = self._filter(demand)
+        best, best_score = None, float("-inf")
+        full: Counter[str] = Counter()
+        for node in suitable:
+            lacking = _lacking(node, self._load(node.name), demand)
+            if lacking:
+                full.update(lacking)
+                continue
+            score = _score(node, self._load(node.name), demand)
+            if score > best_score:
+                best, best_score = node, score
+        if best is None:
+            message = self._refused[demand] = _message(len(self._nodes), reasons + full)
+            return Placement(pod, message=message)
+        self._own_load(best.name).add(demand)
+        return Placement(pod, node=best.name)
+
+    def _load(self, name: str) -> Load:
+        return self._loads.get(name) or self._given.get(name) or _EMPTY
+
+    def _own_load(self, name: str) -> Load:
+        load = self._loads.get(name)
+        if load is None:
+            load = self._loads[name] = self._load(name).copy()
+        return load
+
+    def _filter(self, demand: Demand) -> tuple[list[Node], Counter[str]]:
+        """What does not depend on load, once per kind of demand."""
+        known = self._suitable.get(demand)
+        if known is None:
+            suitable: list[Node] = []
+            reasons: Counter[str] = Counter()
+            for _, node in sorted(self._nodes.items()):
+                reason = _unsuitable(node, demand)
+                if reason:
+                    reasons[reason] += 1
+                else:
+                    suitable.append(node)
+            known = self._suitable[demand] = (suitable, reasons)
+        return known
+
+
+_EMPTY = Load()
+
+
+def _unsuitable(node: Node, demand: Demand) -> str:
+    """Why the demand can't go to this node however empty it is; empty if it can."""
+    if node.unschedulable and not _tolerated(Taint(UNSCHEDULABLE_TAINT, "", "NoSchedule"), demand):
+        return CORDONED_REASON
+    taints = node.taints if node.ready else (*node.taints, Taint(NOT_READY_TAINT, "", "NoSchedule"))
+    for taint in taints:
+        if taint.key == UNSCHEDULABLE_TAINT and node.unschedulable:
+            continue  # decided above, by the field that causes this taint
+        if taint.effect in ("NoSchedule", "NoExecute") and not _tolerated(taint, demand):
+            return f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
+    if any(node.labels.get(key) != value for key, value in demand.selector):
+        return AFFINITY_REASON
+    if demand.required is not None and not any(term.matches(node) for term in demand.required):
+        return AFFINITY_REASON
+    return ""
+
+
+def _tolerated(taint: Taint, demand: Demand) -> bool:
+    return any(toleration.tolerates(taint) for toleration in demand.tolerations)
+
+
+def _lacking(node: Node, load: Load, demand: Demand) -> list[str]:
+    """What this node has too little of just now."""
+    if demand.ports and any(wanted.clashes(taken) for wanted in demand.ports for taken in +load.ports):
+        return [PORTS_REASON]
+    lacking = []
+    if load.pods + 1 > node.allocatable.get(PODS, _DEFAULT_PODS):
+        lacking.append(PODS_REASON)
+    for resource, amount in demand.requests:
+        if amount and amount > node.allocatable.get(resource, 0) - load.requested[resource]:
+            lacking.append(f"Insufficient {resource}")
+    return lacking
+
+
+def _score(node: Node, load: Load, demand: Demand) -> float:
+    """The higher the better; each part is between 0 and 100."""
+    amounts = dict(demand.requests)
+    parts = []
+    for resource, least in _LEAST.items():
+        total = node.allocatable.get(resource, 0)
+        used = load.counted[resource] + (amounts.get(resource) or least)
+        parts.append(max(0.0, (total - used) * 100 / total) if total else 0.0)
+    score = sum(parts) / len(parts)
+    weights = sum(weight for weight, _ in demand.preferred)
+    if weights:
+        met = sum(weight for weight, term in demand.preferred if term.matches(node))
+        score += _AFFINITY_WEIGHT * 100 * met / weights
+    soft = [taint for taint in node.taints if taint.effect == "PreferNoSchedule"]
+    if soft:
+        minded = sum(not _tolerated(taint, demand) for taint in soft)
+        score -= _TAINT_WEIGHT * 100 * minded / len(soft)
+    return score
+
+
+def _message(total: int, reasons: Counter[str]) -> str:
+    if not total:
+        return "no nodes available to schedule pods"
+    listed = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
+    return f"0/{total} nodes are available: {listed}."

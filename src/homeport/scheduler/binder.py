@@ -1,0 +1,319 @@
+"""Carries out what `assign` decides: follows pods and nodes, binds, and tells why a pod has to wait.
+
+Nothing is retried by the clock but failed requests: a pod that fits nowhere waits until a pod ends or a node changes.
+Binding is assumed as soon as it is decided, so that the next pod does not wait for the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from homeport.client.client import Client
+from homeport.control.cache import Change, ObjectKey, key_of
+from homeport.control.events import EventRecorder
+from homeport.control.informer import Informers
+from homeport.control.loop import KeyedLoop
+from homeport.kube.errors import HomeportError, NotFound
+from homeport.kube.kind import Resource
+from homeport.kube.meta import Object, find_condition, is_deleting, name, spec, status, timestamp, uid
+from homeport.scheduler.assign import Assigner, Load, Placement
+from homeport.scheduler.model import Demand, Node, Pod, parse_node, parse_pod
+
+PODS = Resource("", "v1", "pods", "Pod")
+NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
+DEFAULT_SCHEDULER = "default-scheduler"
+
+_log = logging.getLogger(__name__)
+_PARALLEL = 64
+_EXPLAINERS = 8
+_FIRST_RETRY = 0.05
+_LONGEST_RETRY = 10.0
+_FINISHED = frozenset({"Succeeded", "Failed"})
+
+
+@dataclass(slots=True)
+class _Carried:
+    """A pod that takes its share of a node."""
+
+    node: str
+    demand: Demand
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A pod that fits nowhere, and why."""
+
+    pod: Pod
+    message: str
+
+
+class Scheduler:
+    """``await Scheduler(client).run()`` runs until cancelled. `names`: the values of ``spec.schedulerName`` to serve.
+
+    `informers` and `recorder`: share them with others in the process, whoever made them runs them; None: own ones.
+    `ready` is set once it schedules.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        informers: Informers | None = None,
+        recorder: EventRecorder | None = None,
+        names: Collection[str] = (DEFAULT_SCHEDULER,),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.ready = asyncio.Event()
+        self._client = client
+        self._own_informers = informers is None
+        self._informers = informers if informers is not None else Informers(client)
+        self._own_recorder = recorder is None
+        self._recorder = recorder if recorder is not None else EventRecorder(client, DEFAULT_SCHEDULER, now=now)
+        self._names = frozenset(names)
+        self._now = now
+        self._nodes: dict[str, Node] = {}
+        self._loads: dict[str, Load] = {}
+        self._carried: dict[str, _Carried] = {}
+        """uid -> bound and not finished, or about to be bound."""
+        self._pending: dict[ObjectKey, Pod] = {}
+        """To be placed with the next batch."""
+        self._waiting: dict[ObjectKey, _Waiting] = {}
+        self._alike: dict[Demand, dict[ObjectKey, Pod]] = {}
+        """The waiting pods by demand, oldest first: one verdict holds for all that are alike."""
+        self._room = False
+        """Something was freed since the last batch: waiting pods deserve another look."""
+        self._failures: dict[str, int] = {}
+        self._wake = asyncio.Event()
+        self._limit = asyncio.Semaphore(_PARALLEL)
+        self._explanations: KeyedLoop[ObjectKey] = KeyedLoop("scheduler", self._explain, workers=_EXPLAINERS)
+        self._node_informer = self._informers.get(NODES)
+        self._pod_informer = self._informers.get(PODS)
+        self._node_informer.subscribe(self._node_changed)
+        self._pod_informer.subscribe(self._pod_changed)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            if self._own_informers:
+                group.create_task(self._informers.run(), name="scheduler informers")
+            if self._own_recorder:
+                group.create_task(self._recorder.run(), name="scheduler events")
+            await self._node_informer.synced.wait()
+            await self._pod_informer.synced.wait()
+            group.create_task(self._explanations.run(), name="scheduler explanations")
+            self.ready.set()
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                for placement in self._place():
+                    group.create_task(self._bind(placement))
+
+    # What happened
+
+    def _node_changed(self, change: Change) -> None:
+        obj = change.object
+        if change.new is None:
+            self._nodes.pop(name(obj), None)
+            return
+        try:
+            node = parse_node(obj)
+        except ValueError as error:
+            _log.warning("node %s: %s", name(obj), error)
+            return
+        if self._nodes.get(node.name) != node:  # most updates of a node are heartbeats
+            self._nodes[node.name] = node
+            self._room_made()
+
+    def _pod_changed(self, change: Change) -> None:
+        obj, key = change.object, key_of(change.object)
+        if change.new is None or status(obj).get("phase") in _FINISHED:
+            self._withdraw(key)
+            self._release(uid(obj))
+            return
+        node = spec(obj).get("nodeName")
+        if node:
+            self._withdraw(key)
+            self._failures.pop(uid(obj), None)
+            self._carry(obj, node)
+            return
+        pod = self._candidate(obj)
+        if pod is None:
+            self._withdraw(key)
+            return
+        waiting = self._waiting.get(key)
+        if waiting is None or waiting.pod != pod:
+            self._withdraw(key)
+            self._pending[key] = pod
+            self._wake.set()
+
+    def _candidate(self, obj: Object) -> Pod | None:
+        """The pod, if it is for us to place now."""
+        wanted = spec(obj)
+        if (
+            (wanted.get("schedulerName") or DEFAULT_SCHEDULER) not in self._names
+            or wanted.get("schedulingGates")
+            or is_deleting(obj)
+            or uid(obj) in self._carried
+        ):
+            return None
+        return self._parse(obj)
+
+    def _parse(self, obj: Object) -> Pod | None:
+        try:
+            return parse_pod(obj)
+        except ValueError as error:
+            _log.warning("pod %s: %s", "/".join(key_of(obj)), error)
+            return None
+
+    def _carry(self, obj: Object, node: str) -> None:
+        known = self._carried.get(uid(obj))
+        if known is not None and known.node == node:
+            return
+        self._release(uid(obj))
+        pod = self._parse(obj)
+        if pod is not None:
+            self._take(pod, node)
+
+    def _take(self, pod: Pod, node: str) -> None:
+        self._carried[pod.uid] = _Carried(node, pod.demand)
+        self._loads.setdefault(node, Load()).add(pod.demand)
+
+    def _release(self, pod_uid: str) -> None:
+        carried = self._carried.pop(pod_uid, None)
+        if carried is not None:
+            self._loads[carried.node].remove(carried.demand)
+            self._room_made()
+
+    def _room_made(self) -> None:
+        if self._waiting or self._pending:
+            self._room = True
+            self._wake.set()
+
+    def _withdraw(self, key: ObjectKey) -> None:
+        """The pod is neither to be placed nor waiting any more."""
+        self._pending.pop(key, None)
+        waiting = self._waiting.pop(key, None)
+        if waiting is not None:
+            alike = self._alike[waiting.pod.demand]
+            del alike[key]
+            if not alike:
+                del self._alike[waiting.pod.demand]
+
+    # What follows
+
+    def _place(self) -> list[Placement]:
+        """Decide one batch, the most important and oldest first. Gives the pods to bind, already counted in.
+
+        Of waiting pods that are alike only as many are looked at as find room.
+        """
+        assigner = Assigner(self._nodes.values(), self._loads)
+        pending, self._pending = self._pending, {}
+        heap = [(pod.order, key, pod) for key, pod in pending.items()]
+        if self._room:
+            heap += [(pod.order, key, pod) for key, pod in map(_first, self._alike.values())]
+            self._room = False
+        heapq.heapify(heap)
+        placed: list[Placement] = []
+        while heap:
+            _, key, pod = heapq.heappop(heap)
+            placement = assigner.place(pod)
+            waited = key in self._waiting
+            if not placement.node:
+                self._wait(key, placement)
+                continue
+            self._withdraw(key)
+            placed.append(placement)
+            if waited and pod.demand in self._alike:
+                key, pod = _first(self._alike[pod.demand])
+                heapq.heappush(heap, (pod.order, key, pod))
+        for placement in placed:
+            self._take(placement.pod, placement.node)
+        return placed
+
+    def _wait(self, key: ObjectKey, placement: Placement) -> None:
+        pod = placement.pod
+        known = self._waiting.get(key)
+        if known is None:
+            self._waiting[key] = _Waiting(pod, placement.message)
+            self._alike.setdefault(pod.demand, {})[key] = pod
+        elif known.message != placement.message:
+            for other in self._alike[pod.demand]:  # the verdict is about all of them
+                self._waiting[other].message = placement.message
+                self._explanations.queue.add(other)
+        self._explanations.queue.add(key)
+
+    async def _bind(self, placement: Placement) -> None:
+        pod = placement.pod
+        body: Object = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": placement.node},
+        }
+        try:
+            async with self._limit:
+                await self._client.create(PODS, body, subresource="binding")
+        except NotFound:
+            self._release(pod.uid)
+        except Exception as error:
+            failures = self._failures[pod.uid] = self._failures.get(pod.uid, 0) + 1
+            delay = min(_FIRST_RETRY * 2.0 ** min(failures, 32), _LONGEST_RETRY)
+            unexpected = None if isinstance(error, HomeportError) else error
+            _log.warning(
+                "pod %s/%s: binding failed: %s; again in %.3g s",
+                pod.namespace,
+                pod.name,
+                error,
+                delay,
+                exc_info=unexpected,
+            )
+            self._release(pod.uid)
+            asyncio.get_running_loop().call_later(delay, self._again, (pod.namespace, pod.name))
+        else:
+            message = f"Successfully assigned {pod.namespace}/{pod.name} to {placement.node}"
+            self._recorder.record(_reference(pod), "Normal", "Scheduled", message, component=DEFAULT_SCHEDULER)
+
+    def _again(self, key: ObjectKey) -> None:
+        """Look anew at a pod whose binding failed: perhaps it was bound after all, or has gone."""
+        obj = self._pod_informer.cache.get(*key)
+        if obj is None:
+            return
+        self._pod_changed(Change("MODIFIED", obj, obj))
+
+    async def _explain(self, key: ObjectKey) -> None:
+        """Tell the user why a pod waits: its PodScheduled condition and an event."""
+        waiting, obj = self._waiting.get(key), self._pod_informer.cache.get(*key)
+        if waiting is None or obj is None or uid(obj) != waiting.pod.uid:
+            return
+        known = find_condition(status(obj).get("conditions"), "PodScheduled") or {}
+        if (known.get("status"), known.get("message")) == ("False", waiting.message):
+            return
+        moment = timestamp(self._now())
+        condition: Object = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": waiting.message,
+            "lastProbeTime": None,
+            "lastTransitionTime": known.get("lastTransitionTime") if known.get("status") == "False" else moment,
+        }
+        body = {"metadata": {"uid": uid(obj)}, "status": {"conditions": [condition]}}
+        self._recorder.record(obj, "Warning", "FailedScheduling", waiting.message, component=DEFAULT_SCHEDULER)
+        try:
+            await self._client.patch(PODS, name(obj), key[0], body, type="strategic", subresource="status")
+        except NotFound:
+            return
+
+
+def _first(alike: dict[ObjectKey, Pod]) -> tuple[ObjectKey, Pod]:
+    return next(iter(alike.items()))
+
+
+def _reference(pod: Pod) -> Object:
+    """As much of the pod as an event needs."""
+    metadata = {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}

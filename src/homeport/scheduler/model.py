@@ -1,0 +1,253 @@
+"""Pods and nodes as the scheduler sees them: parsed once, compared by value, never changed.
+
+Amounts are integers: CPU in thousandths, everything else in whole units (bytes, devices), each rounded up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from homeport.kube import quantity
+from homeport.kube.meta import (
+    Object,
+    is_condition_true,
+    is_deleting,
+    labels,
+    metadata,
+    name,
+    namespace,
+    spec,
+    status,
+    uid,
+)
+from homeport.kube.selector import Requirement
+
+CPU = "cpu"
+MEMORY = "memory"
+PODS = "pods"
+
+UNSCHEDULABLE_TAINT = "node.kubernetes.io/unschedulable"
+NOT_READY_TAINT = "node.kubernetes.io/not-ready"
+
+_OPERATORS: Mapping[str, Any] = {
+    "In": "in",
+    "NotIn": "notin",
+    "Exists": "exists",
+    "DoesNotExist": "!",
+    "Gt": "gt",
+    "Lt": "lt",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Toleration:
+    """An empty key with Exists tolerates everything; an empty effect all effects."""
+
+    key: str
+    operator: str
+    value: str
+    effect: str
+
+    def tolerates(self, taint: Taint) -> bool:
+        if self.effect and self.effect != taint.effect:
+            return False
+        if self.key and self.key != taint.key:
+            return False
+        if self.operator == "Exists":
+            return True
+        return bool(self.key) and self.value == taint.value
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A node selector term: all requirements together. One without any matches nothing."""
+
+    expressions: tuple[Requirement, ...] = ()
+    fields: tuple[Requirement, ...] = ()
+
+    def matches(self, node: Node) -> bool:
+        if not self.expressions and not self.fields:
+            return False
+        return all(r.matches(node.labels) for r in self.expressions) and all(
+            r.matches({"metadata.name": node.name}) for r in self.fields
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    protocol: str
+    address: str
+    port: int
+
+    def clashes(self, other: HostPort) -> bool:
+        if (self.protocol, self.port) != (other.protocol, other.port):
+            return False
+        return self.address == other.address or "0.0.0.0" in (self.address, other.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a pod asks of a node. Pods with equal demands are interchangeable to the scheduler."""
+
+    requests: tuple[tuple[str, int], ...] = ()
+    selector: tuple[tuple[str, str], ...] = ()
+    required: tuple[Term, ...] | None = None
+    """One of them has to match; None: no required node affinity."""
+    preferred: tuple[tuple[int, Term], ...] = ()
+    tolerations: tuple[Toleration, ...] = ()
+    ports: tuple[HostPort, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    namespace: str
+    name: str
+    uid: str
+    priority: int
+    created: str
+    demand: Demand
+
+    @property
+    def order(self) -> tuple[int, str, str, str]:
+        """Sorts pods into the order in which they are served."""
+        return (-self.priority, self.created, self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+    ready: bool = True
+    unschedulable: bool = False
+    allocatable: Mapping[str, int] = field(default_factory=dict)
+
+
+def parse_pod(pod: Object) -> Pod:
+    """Raises ValueError for a quantity that is none."""
+    return Pod(
+        namespace=namespace(pod),
+        name=name(pod),
+        uid=uid(pod),
+        priority=spec(pod).get("priority") or 0,
+        created=metadata(pod).get("creationTimestamp") or "",
+        demand=parse_demand(spec(pod)),
+    )
+
+
+def parse_demand(pod_spec: Mapping[str, Any]) -> Demand:
+    affinity = (pod_spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    preferred = affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+    return Demand(
+        requests=tuple(sorted(requests(pod_spec).items())),
+        selector=tuple(sorted((pod_spec.get("nodeSelector") or {}).items())),
+        required=None if required is None else tuple(map(_term, required.get("nodeSelectorTerms") or ())),
+        preferred=tuple((entry.get("weight") or 0, _term(entry.get("preference") or {})) for entry in preferred),
+        tolerations=tuple(map(_toleration, pod_spec.get("tolerations") or ())),
+        ports=tuple(_host_ports(pod_spec)),
+    )
+
+
+def parse_node(node: Object) -> Node:
+    """Raises ValueError for a quantity that is none."""
+    return Node(
+        name=name(node),
+        labels=labels(node),
+        taints=tuple(
+            Taint(taint.get("key") or "", taint.get("value") or "", taint.get("effect") or "")
+            for taint in spec(node).get("taints") or ()
+        ),
+        ready=is_condition_true(node, "Ready") and not is_deleting(node),
+        unschedulable=bool(spec(node).get("unschedulable")),
+        allocatable=_amounts(status(node).get("allocatable") or status(node).get("capacity") or {}),
+    )
+
+
+def requests(pod_spec: Mapping[str, Any]) -> dict[str, int]:
+    """What the pod needs at its hungriest (upstream: ``resourcehelper.PodRequests``).
+
+    Containers and sidecars run together; an ordinary init container runs next to the sidecars started before it. What
+    the pod itself requests stands for the sum of its containers. ``overhead`` comes on top.
+    """
+    running: dict[str, int] = {}
+    for container in pod_spec.get("containers") or ():
+        _add(running, _requested(container))
+    sidecars: dict[str, int] = {}
+    starting: dict[str, int] = {}
+    for container in pod_spec.get("initContainers") or ():
+        amounts = _requested(container)
+        if container.get("restartPolicy") == "Always":
+            _add(running, amounts)
+            _add(sidecars, amounts)
+            amounts = dict(sidecars)
+        else:
+            _add(amounts, sidecars)
+        _raise_to(starting, amounts)
+    _raise_to(running, starting)
+    running.update(_requested(pod_spec))
+    _add(running, _amounts(pod_spec.get("overhead") or {}))
+    return running
+
+
+def _requested(container: Mapping[str, Any]) -> dict[str, int]:
+    """Requests; a limit without a request counts as one, as the API server's defaults have it."""
+    resources = container.get("resources") or {}
+    return _amounts({**(resources.get("limits") or {}), **(resources.get("requests") or {})})
+
+
+def _amounts(quantities: Mapping[str, Any]) -> dict[str, int]:
+    return {
+        resource: quantity.milli(value) if resource == CPU else quantity.whole(value)
+        for resource, value in quantities.items()
+    }
+
+
+def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for resource, amount in more.items():
+        total[resource] = total.get(resource, 0) + amount
+
+
+def _raise_to(total: dict[str, int], least: Mapping[str, int]) -> None:
+    for resource, amount in least.items():
+        total[resource] = max(total.get(resource, 0), amount)
+
+
+def _term(term: Mapping[str, Any]) -> Term:
+    return Term(
+        expressions=tuple(_requirements(term.get("matchExpressions") or ())),
+        fields=tuple(_requirements(term.get("matchFields") or ())),
+    )
+
+
+def _requirements(entries: Iterable[Mapping[str, Any]]) -> Iterable[Requirement]:
+    for entry in entries:
+        operator = _OPERATORS.get(entry.get("operator") or "")
+        if operator is None:
+            raise ValueError(f"node affinity: operator {entry.get('operator')!r} is none of {', '.join(_OPERATORS)}")
+        yield Requirement(entry.get("key") or "", operator, frozenset(entry.get("values") or ()))
+
+
+def _toleration(entry: Mapping[str, Any]) -> Toleration:
+    return Toleration(
+        key=entry.get("key") or "",
+        operator=entry.get("operator") or "Equal",
+        value=entry.get("value") or "",
+        effect=entry.get("effect") or "",
+    )
+
+
+def _host_ports(pod_spec: Mapping[str, Any]) -> Iterable[HostPort]:
+    for container in (*(pod_spec.get("containers") or ()), *(pod_spec.get("initContainers") or ())):
+        for port in container.get("ports") or ():
+            if port.get("hostPort"):
+                yield HostPort(port.get("protocol") or "TCP", port.get("hostIP") or "0.0.0.0", port["hostPort"])
