@@ -191,7 +191,7 @@ class _Pass:
         if self.view.sandbox == "none" and not self.view.starting and self._may_try("/sandbox"):
             self._leave_old_sandbox()
             self.instructions.append(CreateSandbox())
-        elif self.view.sandbox == "down" and not self.view.starting:
+        elif self.view.sandbox == "down" and not self.view.starting and self._may_try("/destroy"):
             self.instructions.append(DestroySandbox())
         for member in self._startable():
             self._start(member)
@@ -257,7 +257,7 @@ class _Pass:
         ran = any(known.current or known.previous for known in self.memory.containers.values())
         on_record = view.gone or not ran or (view.saved and view.status == status)
         if view.sandbox in ("up", "down"):
-            if on_record:
+            if on_record and self._may_try("/destroy"):
                 self.instructions.append(DestroySandbox())
         elif view.volumes != "busy":
             if view.gone:
@@ -379,6 +379,9 @@ class _Pass:
             return "ImagePullBackOff", text
         if problem := self.view.problems.get(member.name):
             return problem.reason, problem.message
+        for key in ("/volumes", "/sandbox"):
+            if problem := self.view.problems.get(key):
+                return problem.reason, problem.message
         return "ContainerCreating", image.progress if image.phase == "pulling" else ""
 
 

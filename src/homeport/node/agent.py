@@ -1,0 +1,240 @@
+"""The node's agent: registers the node and gives each pod bound to it a worker.
+
+Start-up finds everything again that a former life has left: running sandboxes are adopted by the workers of their pods,
+those without a pod are ended, and what else lies about is removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from homeport.client.client import Client
+from homeport.control.cache import Change
+from homeport.control.events import EventRecorder
+from homeport.control.informer import Informers
+from homeport.kube import meta
+from homeport.kube.errors import HomeportError, NotFound
+from homeport.kube.meta import Object
+from homeport.node import dns, logs, machinefacts
+from homeport.node.host import Host, ImageSource
+from homeport.node.inotify import Inotify
+from homeport.node.pod import TERMINAL
+from homeport.node.registration import register
+from homeport.node.resources import PODS, SERVICES
+from homeport.node.runtime import Runtime, Sandbox, SandboxError
+from homeport.node.worker import Worker
+
+_log = logging.getLogger(__name__)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Agent:
+    """Runs the pods of one node.
+
+    `data_dir` is the node's own directory. `informers` may be shared with others in the process; without them the agent
+    has its own. `api` is where pods reach the API server (address, port), None if they can't.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        runtime: Runtime,
+        images: ImageSource,
+        *,
+        node_name: str,
+        data_dir: Path,
+        informers: Informers | None = None,
+        api: tuple[str, int] | None = None,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self.ready = asyncio.Event()
+        """Set once the node is registered and all its pods have their workers."""
+        self.problem = ""
+        """Why this machine can't run pods; empty if it can."""
+        self._runtime = runtime
+        self._own_informers = Informers(client) if informers is None else None
+        self._informers = informers or self._own_informers or Informers(client)
+        self._host = Host(
+            client=client,
+            runtime=runtime,
+            images=images,
+            recorder=EventRecorder(client, "kubelet", instance=node_name, now=now),
+            pods=Path(data_dir) / "pods",
+            node_name=node_name,
+            now=now,
+            api=api,
+        )
+        self._workers: dict[str, Worker] = {}
+        self._adopted: dict[str, Sandbox] = {}
+        self._records = dns.Records()
+        self._records_changed = asyncio.Event()
+        self._inotify: Inotify | None = None
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Run the node until cancelled. Pods go on when it ends."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                group.create_task(self._host.recorder.run(), name="node events")
+                if self._own_informers is not None:
+                    group.create_task(self._own_informers.run(), name="node informers")
+                await self._start_runtime()
+                await self._register()
+                if not self.problem:
+                    await self._take_over()
+                self.ready.set()
+                await asyncio.get_running_loop().create_future()
+        finally:
+            self._group = None
+            if self._inotify is not None:
+                self._inotify.close()
+                self._inotify = None
+
+    async def _start_runtime(self) -> None:
+        self._host.pods.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            await self._runtime.start()
+            self._host.address = self._runtime.gateway or self._host.address
+            self._adopted = {sandbox.uid: sandbox for sandbox in await self._runtime.adopt()}
+        except (SandboxError, OSError) as error:
+            self.problem = str(error)
+            _log.error("this machine can't run pods: %s", error)
+
+    async def _register(self) -> None:
+        facts = machinefacts.read_facts(self._host.pods)
+        self._host.allocatable = machinefacts.resources(facts)
+        delay = 0.1
+        while True:
+            try:
+                await register(self._host, facts, self.problem)
+                return
+            except HomeportError as error:
+                _log.warning("node %s could not be registered: %s; again in %.2g s", self._host.node_name, error, delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 30.0)
+
+    async def _take_over(self) -> None:
+        """Give every pod its worker, and end what belongs to no pod."""
+        assert self._group is not None
+        pods, services = self._informers.get(PODS), self._informers.get(SERVICES)
+        await pods.synced.wait()
+        await services.synced.wait()
+        self._group.create_task(self._keep_records(), name="node dns")
+        services.subscribe(self._on_service)
+        pods.subscribe(self._on_pod)
+        orphans = [sandbox for uid, sandbox in self._adopted.items() if uid not in self._workers]
+        self._adopted = {}
+        for sandbox in orphans:
+            self._group.create_task(self._end_orphan(sandbox))
+        known = {*self._workers, *(sandbox.uid for sandbox in orphans)}
+        for entry in os.scandir(self._host.pods):
+            if entry.name not in known:
+                self._group.create_task(self._sweep(entry.path))
+
+    # Pods.
+
+    def _on_pod(self, change: Change) -> None:
+        pod = change.object
+        if meta.spec(pod).get("nodeName") != self._host.node_name:
+            return
+        uid = meta.uid(pod)
+        former = meta.uid(change.old) if change.old is not None else uid
+        if former != uid and former in self._workers:
+            # The name went to another pod and the watch has not said when.
+            self._workers[former].remove()
+        worker = self._workers.get(uid)
+        if change.type == "DELETED":
+            if worker is not None:
+                worker.update(pod)
+                worker.remove()
+        elif worker is not None:
+            worker.update(pod)
+        else:
+            self._begin(pod)
+
+    def _begin(self, pod: Object) -> None:
+        assert self._group is not None
+        uid = meta.uid(pod)
+        worker = Worker(
+            self._host, pod, self._adopted.get(uid), changed=self._on_worker_changed, ended=self._on_worker_ended
+        )
+        self._workers[uid] = worker
+        self._group.create_task(worker.run(), name=f"pod {meta.namespace(pod)}/{meta.name(pod)}")
+
+    def _on_worker_ended(self, worker: Worker) -> None:
+        if self._workers.get(worker.uid) is worker:
+            del self._workers[worker.uid]
+        if self._group is not None:
+            self._group.create_task(self._clean_up(worker))
+
+    async def _clean_up(self, worker: Worker) -> None:
+        try:
+            await worker.clean_up()
+        except (SandboxError, OSError) as error:
+            _log.warning("%s could not be removed: %s", worker.directory, error)
+
+    async def _end_orphan(self, sandbox: Sandbox) -> None:
+        try:
+            await sandbox.destroy()
+        except (SandboxError, OSError) as error:
+            _log.warning("the sandbox of a pod that is gone (%s) could not be ended: %s", sandbox.uid, error)
+            return
+        await self._sweep(sandbox.directory)
+
+    async def _sweep(self, path: str) -> None:
+        try:
+            await self._runtime.remove(path)
+        except (SandboxError, OSError) as error:
+            _log.warning("%s could not be removed: %s", path, error)
+
+    # DNS.
+
+    def _on_service(self, change: Change) -> None:
+        service = change.object
+        facts = dns.service_facts(service) if change.type != "DELETED" else None
+        if self._records.set_service(meta.namespace(service), meta.name(service), facts):
+            self._records_changed.set()
+
+    def _on_worker_changed(self, worker: Worker) -> None:
+        address = worker.address
+        facts = None
+        if address and worker.status.get("phase") not in TERMINAL:
+            ready = meta.is_condition_true({"status": worker.status}, "Ready")
+            facts = dns.pod_facts(worker.pod, address, ready)
+        if self._records.set_pod(worker.uid, facts):
+            self._records_changed.set()
+
+    async def _keep_records(self) -> None:
+        while True:
+            await self._records_changed.wait()
+            self._records_changed.clear()
+            try:
+                await self._runtime.set_records(self._records.snapshot())
+            except (SandboxError, OSError) as error:
+                _log.warning("the cluster's DNS could not be told its names: %s; again in 1 s", error)
+                await asyncio.sleep(1)
+                self._records_changed.set()
+
+    # Logs.
+
+    async def logs(self, pod: Object, container: str, options: logs.LogOptions) -> AsyncIterator[bytes]:
+        """What a container wrote, in chunks. Raises BadRequest or NotFound before the first chunk.
+
+        A followed log ends with the container, also when its pod is deleted meanwhile.
+        """
+        worker = self._workers.get(meta.uid(pod))
+        if worker is None:
+            raise NotFound.of("", "pods", meta.name(pod))
+        source = worker.log_source(container, previous=bool(options.previous))
+        if self._inotify is None:
+            self._inotify = Inotify()
+        return logs.read(source, options, self._inotify, self._host.now())

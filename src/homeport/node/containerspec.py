@@ -1,0 +1,84 @@
+"""What the runtime is told about a pod and its containers. Pure but for the places of volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from homeport.kube import meta
+from homeport.kube.meta import Object
+from homeport.node import volumes
+from homeport.node.environment import hostname, startup
+from homeport.node.host import Image
+from homeport.node.pod import Member
+from homeport.node.references import Sources, Unresolved
+from homeport.node.runtime import ContainerSpec, SandboxSpec
+
+DOMAIN = "cluster.local"
+
+
+def sandbox_spec(pod: Object, directory: str) -> SandboxSpec:
+    spec = meta.spec(pod)
+    policy = spec.get("dnsPolicy") or "ClusterFirst"
+    config = spec.get("dnsConfig") or {}
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    if policy != "None":
+        searches = (f"{meta.namespace(pod)}.svc.{DOMAIN}", f"svc.{DOMAIN}", DOMAIN)
+        options = ("ndots:5",)
+    for option in config.get("options") or ():
+        text = option["name"] if option.get("value") in (None, "") else f"{option['name']}:{option['value']}"
+        options = (*(o for o in options if o.split(":")[0] != option["name"]), text)
+    return SandboxSpec(
+        uid=meta.uid(pod),
+        namespace=meta.namespace(pod),
+        name=meta.name(pod),
+        directory=directory,
+        hostname=hostname(pod),
+        hosts={name: alias["ip"] for alias in spec.get("hostAliases") or () for name in alias.get("hostnames") or ()},
+        nameservers=tuple(config.get("nameservers") or ()) if policy == "None" else (),
+        searches=(*searches, *(config.get("searches") or ())),
+        dns_options=options,
+        host_network=bool(spec.get("hostNetwork")),
+    )
+
+
+def container_spec(
+    member: Member,
+    attempt: int,
+    image: Image,
+    sources: Sources,
+    places: volumes.VolumePlaces,
+    log_path: str,
+    api: tuple[str, int] | None,
+) -> ContainerSpec:
+    """Raises Unresolved for what makes a ``CreateContainerConfigError``."""
+    start = startup(member.spec, image.config, sources, api=api)
+    of_pod: Mapping[str, Any] = meta.spec(sources.pod).get("securityContext") or {}
+    of_container: Mapping[str, Any] = member.spec.get("securityContext") or {}
+    user = _first(of_container, of_pod, "runAsUser") or 0
+    if user == 0 and _first(of_container, of_pod, "runAsNonRoot"):
+        raise Unresolved("container has runAsNonRoot and image will run as root; set securityContext.runAsUser")
+    groups = [*(of_pod.get("supplementalGroups") or ())]
+    if of_pod.get("fsGroup") is not None:
+        groups.append(of_pod["fsGroup"])
+    return ContainerSpec(
+        name=member.name,
+        attempt=attempt,
+        argv=start.argv,
+        env=start.env,
+        cwd=start.cwd,
+        image=image.root,
+        mounts=volumes.mounts(member.spec, places, sources.pod, start.env),
+        log_path=log_path,
+        uid=user,
+        gid=_first(of_container, of_pod, "runAsGroup") or 0,
+        groups=tuple(groups),
+        read_only_root=bool(of_container.get("readOnlyRootFilesystem")),
+        termination_message_path=member.spec.get("terminationMessagePath") or "/dev/termination-log",
+    )
+
+
+def _first(container: Mapping[str, Any], pod: Mapping[str, Any], name: str) -> Any:
+    value = container.get(name)
+    return pod.get(name) if value is None else value

@@ -1,0 +1,64 @@
+"""What all pods of a node share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from homeport.client.client import Client
+from homeport.control.events import EventRecorder
+from homeport.kube.errors import HomeportError
+from homeport.node.environment import ImageConfig
+from homeport.node.runtime import ImageRoot, Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that containers can be started from."""
+
+    id: str
+    """What ``imageID`` shows: a name and the digest of what is in it."""
+    root: ImageRoot
+    config: ImageConfig
+
+
+class ImageError(HomeportError):
+    """An image can't be had. `reason` is the container's waiting reason; the text says what to do."""
+
+    def __init__(self, message: str, reason: str = "ErrImagePull") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ImageSource(Protocol):
+    """Where images come from."""
+
+    def ready(self, reference: str) -> Image | None:
+        """The image if it can be used at once; None if it has to be built first. Raises ImageError."""
+
+    async def pull(self, reference: str, progress: Callable[[str], None]) -> Image:
+        """Make the image ready; `progress` hears what is going on. Raises ImageError."""
+
+
+@dataclass(slots=True, eq=False)
+class Host:
+    client: Client
+    runtime: Runtime
+    images: ImageSource
+    recorder: EventRecorder
+    pods: Path
+    """The directory of the pods' directories, each named by its pod's uid."""
+    node_name: str
+    now: Callable[[], datetime]
+    address: str = "127.0.0.1"
+    allocatable: Mapping[str, str] = field(default_factory=dict)
+    api: tuple[str, int] | None = None
+    """Address and port of the API server as pods reach it; None if they can't."""
+    status_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(32))
+    """How many status writes are on their way at a time."""
+    create_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(16))
+    """How many sandboxes are being made at a time: a burst of pods starts in order instead of all very late."""

@@ -1,0 +1,58 @@
+"""Registering the node: making or refreshing its Node object."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+
+from homeport import __version__
+from homeport.client.client import Client
+from homeport.kube import meta
+from homeport.kube.errors import AlreadyExists, ApiError, NotFound
+from homeport.kube.meta import Object
+from homeport.node import machinefacts
+from homeport.node.host import Host
+from homeport.node.machinefacts import MachineFacts
+from homeport.node.resources import NODES
+
+_log = logging.getLogger(__name__)
+
+
+async def register(host: Host, facts: MachineFacts, problem: str) -> Object:
+    """Bring the Node object up to date. `problem` is why the node can't run pods; empty: it can."""
+    client, name = host.client, host.node_name
+    wanted_labels = machinefacts.labels(name, facts)
+    try:
+        node = await client.get(NODES, name)
+    except NotFound:
+        node = await _create(client, name, wanted_labels)
+    if any(meta.labels(node).get(key) != value for key, value in wanted_labels.items()):
+        node = await client.patch(NODES, name, "", {"metadata": {"labels": wanted_labels}})
+    status = machinefacts.status(
+        name,
+        facts,
+        address=host.address,
+        version=await server_version(client),
+        problem=problem,
+        now=host.now(),
+        before=meta.status(node),
+    )
+    return await client.patch(NODES, name, "", {"status": status}, subresource="status")
+
+
+async def _create(client: Client, name: str, labels: dict[str, str]) -> Object:
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "spec": {}}
+    try:
+        return await client.create(NODES, node)
+    except AlreadyExists:
+        return await client.get(NODES, name)
+
+
+async def server_version(client: Client) -> str:
+    """The Kubernetes version that the API server names; the node has the same. Homeport's own if it names none."""
+    try:
+        return str(msgspec.json.decode(await client.raw("GET", "/version"))["gitVersion"])
+    except (ApiError, msgspec.MsgspecError, KeyError, TypeError) as error:
+        _log.info("the API server names no version: %s", error)
+        return f"v{__version__}"

@@ -1,0 +1,114 @@
+"""Writes one pod's status: one request at a time, always the newest, only what changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from homeport.kube import meta
+from homeport.kube.errors import ApiError, HomeportError, NotFound
+from homeport.kube.meta import Object
+from homeport.node.host import Host
+from homeport.node.resources import PODS
+
+_log = logging.getLogger(__name__)
+_FIRST_DELAY = 0.1
+_LONGEST_DELAY = 30.0
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Object:
+    """The strategic merge patch that makes status `old` into `new`. Conditions that `new` does not have are others'."""
+    patch: Object = {}
+    for key, value in new.items():
+        if key == "conditions":
+            changed = [c for c in value if not _is_among(c, old.get("conditions") or ())]
+            if changed:
+                patch[key] = changed
+        elif old.get(key) != value:
+            patch[key] = value
+    for key in ("reason", "message"):
+        if key in old and key not in new:
+            patch[key] = None
+    return patch
+
+
+def _is_among(condition: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:
+    other = meta.find_condition(others, condition["type"])
+    if other is None:
+        return False
+    fields = ("status", "reason", "message", "lastTransitionTime")
+    return all((condition.get(f) or "") == (other.get(f) or "") for f in fields)
+
+
+class StatusSaver:
+    """`known` is the status that the API has. `saved` is called when a write has been acknowledged."""
+
+    def __init__(self, host: Host, pod: Object, saved: Callable[[], None]) -> None:
+        self._host = host
+        self._pod = pod
+        self._saved = saved
+        self._known: Object = meta.status(pod)
+        self._wanted: Object = self._known
+        self._acknowledged: Object | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._refused = False
+
+    def is_saved(self, status: Object) -> bool:
+        """Whether the API has what `status` says."""
+        # A server may keep less than it was told; what it has acknowledged is not told again.
+        return status == self._acknowledged or not difference(self._known, status)
+
+    def see(self, pod: Object) -> None:
+        """Somebody, perhaps we, wrote the object."""
+        self._pod = pod
+        if self._task is None:
+            self._known = meta.status(pod)
+
+    def save(self, status: Object) -> None:
+        self._wanted = status
+        if self._task is None and not self._refused and not self.is_saved(status):
+            self._task = asyncio.get_running_loop().create_task(self._run(), name=f"status of {meta.name(self._pod)}")
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        delay = _FIRST_DELAY
+        try:
+            while not self.is_saved(self._wanted):
+                try:
+                    async with self._host.status_slots:
+                        # What is wanted may have changed while this write waited for its turn.
+                        wanted = self._wanted
+                        patch = difference(self._known, wanted)
+                        if patch:
+                            self._known = await self._write(patch)
+                        self._acknowledged = wanted
+                except NotFound:
+                    self._refused = True  # the pod has gone; the watch tells the rest
+                    return
+                except HomeportError as error:
+                    if isinstance(error, ApiError) and error.code == 409 and "uid" in str(error).lower():
+                        self._refused = True  # another pod has this name now
+                        return
+                    level = logging.WARNING if delay > 1 else logging.INFO
+                    name = f"{meta.namespace(self._pod)}/{meta.name(self._pod)}"
+                    _log.log(level, "status of pod %s: %s; again in %.2g s", name, error, delay)
+                    await asyncio.sleep(delay)
+                    delay = min(delay * 2, _LONGEST_DELAY)
+                else:
+                    delay = _FIRST_DELAY
+        finally:
+            self._task = None
+        self._saved()
+
+    async def _write(self, patch: Object) -> Object:
+        pod = self._pod
+        body = {"metadata": {"uid": meta.uid(pod)}, "status": patch}
+        written = await self._host.client.patch(
+            PODS, meta.name(pod), meta.namespace(pod), body, type="strategic", subresource="status"
+        )
+        return meta.status(written)

@@ -1,0 +1,241 @@
+"""A pod's volumes: what lies in them, where they are on the host, and how containers see them.
+
+Everything that belongs to the pod lies below its own directory (``volumes/<name>``), so that removing that directory
+removes the volumes. Memory-backed ones lie in the machine's shared memory file system. The work is blocking but short;
+the agent runs it in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from homeport.kube import meta
+from homeport.kube.errors import HomeportError
+from homeport.kube.meta import Object
+from homeport.node import payload
+from homeport.node.expansion import expand
+from homeport.node.payload import File
+from homeport.node.references import Ref, Sources, Unresolved, contents, missing, pod_field, resource_field, volume_refs
+from homeport.node.runtime import Mount
+
+_SHARED_MEMORY = Path("/dev/shm")  # the file system pods' memory volumes lie on
+
+
+class MountError(HomeportError):
+    """A volume can't be had. `waits_for` is what must appear before another try can help; None: unknown."""
+
+    def __init__(self, volume: str, message: str, waits_for: Ref | None = None) -> None:
+        super().__init__(f'MountVolume.SetUp failed for volume "{volume}" : {message}')
+        self.waits_for = waits_for
+
+
+@dataclass(frozen=True, slots=True)
+class VolumePlaces:
+    """Where the volumes of one pod lie."""
+
+    pod_directory: Path
+    uid: str
+
+    def of(self, name: str) -> Path:
+        return self.pod_directory / "volumes" / name
+
+    @property
+    def memory(self) -> Path:
+        """The directory of the pod's memory-backed volumes; removed with the pod."""
+        return _SHARED_MEMORY / f"homeport-{os.geteuid()}" / self.uid
+
+
+def references(pod: Object) -> set[Ref]:
+    """The config maps and secrets that the pod's volumes show."""
+    return {ref for volume in meta.spec(pod).get("volumes") or () for ref in volume_refs(volume)}
+
+
+def set_up(places: VolumePlaces, sources: Sources) -> None:
+    """Make every volume of ``sources.pod`` ready, or bring it up to date. Raises MountError for one that fails."""
+    for volume in meta.spec(sources.pod).get("volumes") or ():
+        name = str(volume["name"])
+        try:
+            _set_up(volume, places, sources)
+        except MountError:
+            raise
+        except Unresolved as error:
+            raise MountError(name, str(error), error.waits_for) from error
+        except HomeportError as error:
+            raise MountError(name, str(error)) from error
+        except OSError as error:
+            raise MountError(name, f"{error.filename or places.of(name)}: {error.strerror or error}") from error
+
+
+def _set_up(volume: Mapping[str, Any], places: VolumePlaces, sources: Sources) -> None:
+    kind, source = _source(volume)
+    directory = places.of(volume["name"])
+    match kind:
+        case "emptyDir":
+            _set_up_empty(directory, source, places)
+        case "hostPath":
+            check_host_path(source.get("path") or "", source.get("type") or "")
+        case "configMap" | "secret" | "downwardAPI" | "projected":
+            payload.write(directory, files(volume, sources))
+        case _:
+            raise HomeportError(
+                f"volumes of type {kind or 'none'} are not supported by this node; "
+                "it has emptyDir, hostPath, configMap, secret, downwardAPI and projected"
+            )
+
+
+def _source(volume: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    kinds = [key for key in volume if key != "name" and volume[key] is not None]
+    return (kinds[0], volume[kinds[0]]) if kinds else ("", {})
+
+
+def _set_up_empty(directory: Path, source: Mapping[str, Any], places: VolumePlaces) -> None:
+    if directory.is_dir():
+        return
+    directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if source.get("medium") == "Memory" and os.access(_SHARED_MEMORY, os.W_OK):
+        behind = places.memory / directory.name
+        places.memory.parent.mkdir(mode=0o700, exist_ok=True)
+        behind.mkdir(mode=0o777, parents=True, exist_ok=True)
+        behind.chmod(0o777)
+        if directory.is_symlink():  # the machine was restarted, and the memory with it
+            directory.unlink()
+        directory.symlink_to(behind)
+        return
+    directory.mkdir(exist_ok=True)
+    directory.chmod(0o777)
+
+
+_CHECKS: Mapping[str, tuple[Callable[[int], bool], str]] = {
+    "Directory": (stat.S_ISDIR, "a directory"),
+    "DirectoryOrCreate": (stat.S_ISDIR, "a directory"),
+    "File": (stat.S_ISREG, "a file"),
+    "FileOrCreate": (stat.S_ISREG, "a file"),
+    "Socket": (stat.S_ISSOCK, "a socket file"),
+    "CharDevice": (stat.S_ISCHR, "a character device"),
+    "BlockDevice": (stat.S_ISBLK, "a block device"),
+}
+
+
+def check_host_path(path: str, type: str) -> None:
+    """Check, and where the type says so create, what a hostPath volume points at. Raises HomeportError or OSError."""
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise HomeportError(f'hostPath "{path}" must be absolute and must not contain ".."')
+    if type and type not in _CHECKS:
+        raise HomeportError(f'unknown hostPath type "{type}"; there are {", ".join(_CHECKS)}')
+    if type in ("", "DirectoryOrCreate"):
+        if not os.path.lexists(path):
+            os.makedirs(path, 0o755, exist_ok=True)
+    elif type == "FileOrCreate" and not os.path.lexists(path):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
+    if not type:
+        return
+    check, words = _CHECKS[type]
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise HomeportError(f"hostPath type check failed: {path} does not exist, {words} is wanted") from None
+    if not check(mode):
+        raise HomeportError(f"hostPath type check failed: {path} is not {words}")
+
+
+def files(volume: Mapping[str, Any], sources: Sources) -> dict[str, File]:
+    """What a configMap, secret, downwardAPI or projected volume shows. Pure; raises Unresolved."""
+    kind, source = _source(volume)
+    mode = source.get("defaultMode")
+    default = 0o644 if mode is None else int(mode)
+    if kind != "projected":
+        return _part(kind, source, default, sources)
+    result: dict[str, File] = {}
+    for part in source.get("sources") or ():
+        for part_kind, part_source in part.items():
+            if part_source is not None:
+                result |= _part(part_kind, part_source, default, sources)
+    return result
+
+
+def _part(kind: str, source: Mapping[str, Any], mode: int, sources: Sources) -> dict[str, File]:
+    match kind:
+        case "configMap":
+            return _keys(Ref("ConfigMap", source.get("name") or ""), source, mode, sources)
+        case "secret":
+            return _keys(Ref("Secret", source.get("secretName") or source.get("name") or ""), source, mode, sources)
+        case "downwardAPI":
+            return dict(_downward(source, mode, sources))
+    raise Unresolved(f"projected source {kind} is not supported by this node; it has configMap, secret and downwardAPI")
+
+
+def _keys(ref: Ref, source: Mapping[str, Any], mode: int, sources: Sources) -> dict[str, File]:
+    found = sources.objects.get(ref)
+    if found is None:
+        if source.get("optional"):
+            return {}
+        raise missing(ref)
+    content = contents(found)
+    items = source.get("items")
+    if not items:
+        return {key: File(value, mode) for key, value in content.items()}
+    result: dict[str, File] = {}
+    for item in items:
+        key = item.get("key") or ""
+        if key in content:
+            result[item.get("path") or key] = File(content[key], _mode(item, mode))
+        elif not source.get("optional"):
+            raise Unresolved(f"references non-existent {ref.kind.lower()} key: {key}", ref)
+    return result
+
+
+def _downward(source: Mapping[str, Any], mode: int, sources: Sources) -> Iterable[tuple[str, File]]:
+    for item in source.get("items") or ():
+        if selector := item.get("fieldRef"):
+            text = pod_field(selector.get("fieldPath") or "", sources)
+        else:
+            text = resource_field(item.get("resourceFieldRef") or {}, "", sources)
+        yield item["path"], File(text.encode(errors="surrogateescape"), _mode(item, mode))
+
+
+def _mode(item: Mapping[str, Any], default: int) -> int:
+    mode = item.get("mode")
+    return default if mode is None else int(mode)
+
+
+def mounts(
+    container: Mapping[str, Any], places: VolumePlaces, pod: Object, env: Mapping[str, str]
+) -> tuple[Mount, ...]:
+    """How `container` sees the pod's volumes, outermost first. Raises Unresolved for a mount that can't be made."""
+    volumes = {volume["name"]: volume for volume in meta.spec(pod).get("volumes") or ()}
+    result: list[Mount] = []
+    for entry in container.get("volumeMounts") or ():
+        volume = volumes.get(entry["name"])
+        if volume is None:
+            raise Unresolved(f'volumeMounts names the volume "{entry["name"]}", which the pod does not have')
+        kind, source = _source(volume)
+        base = Path(source.get("path") or "/") if kind == "hostPath" else places.of(entry["name"])
+        inner = entry.get("subPath") or ""
+        if entry.get("subPathExpr"):
+            inner = expand(entry["subPathExpr"], env)
+            if "$(" in inner:
+                raise Unresolved(f"subPathExpr {entry['subPathExpr']} names a variable that is not set")
+        read_only = bool(entry.get("readOnly")) or kind not in ("emptyDir", "hostPath")
+        result.append(Mount(str(_inside(base, inner)), entry["mountPath"], read_only))
+    return tuple(sorted(result, key=lambda mount: mount.target.rstrip("/").count("/")))
+
+
+def _inside(base: Path, inner: str) -> Path:
+    """The place of a subPath, symbolic links resolved; it must lie in the volume. A missing one becomes a directory."""
+    real = base.resolve()
+    if not inner:
+        return real
+    if inner.startswith("/") or ".." in inner.split("/"):
+        raise Unresolved(f'subPath "{inner}" must be relative and must not contain ".."')
+    target = (real / inner).resolve()
+    if target != real and real not in target.parents:
+        raise Unresolved(f'subPath "{inner}" leads out of the volume')
+    if not target.exists():
+        target.mkdir(mode=0o755, parents=True, exist_ok=True)
+        target.chmod(stat.S_IMODE(real.stat().st_mode))
+    return target

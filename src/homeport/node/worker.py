@@ -1,0 +1,470 @@
+"""One pod on this node: gathers the news, asks the machine, carries out what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from homeport.kube import meta
+from homeport.kube.errors import Conflict, HomeportError, NotFound
+from homeport.kube.meta import Object
+from homeport.node import journal, logs, notes, volumes
+from homeport.node.containerspec import container_spec, sandbox_spec
+from homeport.node.host import Host, Image, ImageError
+from homeport.node.machine import decide
+from homeport.node.memory import Memory, recall, resume
+from homeport.node.pod import Member, members
+from homeport.node.reading import fetch, wait_for
+from homeport.node.references import Ref, Sources, Unresolved, container_refs
+from homeport.node.resources import PODS
+from homeport.node.runtime import Sandbox, SandboxError
+from homeport.node.saver import StatusSaver
+from homeport.node.view import (
+    CreateSandbox,
+    DeletePod,
+    DestroySandbox,
+    Forget,
+    ImageView,
+    Instruction,
+    MountVolumes,
+    Notice,
+    Problem,
+    PullImage,
+    Signal,
+    StartContainer,
+    View,
+)
+
+_log = logging.getLogger(__name__)
+_IMAGE_DELAYS = (10.0, 300.0)
+_OTHER_DELAYS = (1.0, 120.0)
+_PROGRESS_INTERVAL = 1.0
+"""Seconds between two reports of a build's progress."""
+
+
+class Worker:
+    """`changed` is called after each decision, `ended` once nothing is left of the pod."""
+
+    def __init__(
+        self,
+        host: Host,
+        pod: Object,
+        sandbox: Sandbox | None,
+        *,
+        changed: Callable[[Worker], None],
+        ended: Callable[[Worker], None],
+    ) -> None:
+        self.pod = pod
+        self.uid = meta.uid(pod)
+        self.status: Object = meta.status(pod)
+        self.directory: Path = host.pods / self.uid
+        self._host = host
+        self._changed = changed
+        self._ended = ended
+        self._gone = False
+        self._sandbox = sandbox
+        self._sandbox_phase: Literal["none", "busy", "up", "down"] = "none"
+        self._starting: set[str] = set()
+        self._volumes: Literal["none", "busy", "ready"] = "none"
+        self._images: dict[str, ImageView] = {}
+        self._ready_images: dict[str, Image] = {}
+        self._problems: dict[str, Problem] = {}
+        self._failures: dict[str, int] = {}
+        self._waits: dict[str, asyncio.Task[None]] = {}
+        self._deleting = False
+        self._places = volumes.VolumePlaces(self.directory, self.uid)
+        self._saver = StatusSaver(host, pod, self.wake)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
+        self._news.set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._progress_timer: asyncio.TimerHandle | None = None
+        self._ends: dict[tuple[str, int], asyncio.Event] = {}
+        self._noted: Memory | None = None
+        self.memory: Memory = self._load_memory()
+        if sandbox is not None:
+            self._sandbox_phase = "up" if sandbox.alive else "down"
+
+    # News.
+
+    def wake(self) -> None:
+        self._news.set()
+
+    def update(self, pod: Object) -> None:
+        self.pod = pod
+        self._saver.see(pod)
+        self.wake()
+
+    def remove(self) -> None:
+        """The object is no longer in the API."""
+        self._gone = True
+        self.wake()
+
+    async def run(self) -> None:
+        """Live the pod's life until nothing is left of it."""
+        try:
+            if self._sandbox is not None:
+                self._launch(self._listen(self._sandbox))
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                try:
+                    if self._step():
+                        return
+                except Exception:
+                    # A mistake of ours must not leave a pod without anybody who looks after it.
+                    _log.exception("pod %s: deciding failed; again in 10 s", self._title)
+                    self._wake_in(10.0)
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        for timer in (self._timer, self._progress_timer):
+            if timer is not None:
+                timer.cancel()
+        for task in (*self._tasks, *self._waits.values()):
+            task.cancel()
+        self._saver.cancel()
+        for event in self._ends.values():
+            event.set()
+
+    @property
+    def _title(self) -> str:
+        return f"{meta.namespace(self.pod)}/{meta.name(self.pod)}"
+
+    @property
+    def address(self) -> str:
+        return self._sandbox.address if self._sandbox is not None and self._sandbox_phase == "up" else ""
+
+    def _view(self) -> View:
+        states = dict(self._sandbox.containers()) if self._sandbox is not None else {}
+        return View(
+            pod=self.pod,
+            now=self._host.now(),
+            gone=self._gone,
+            sandbox=self._sandbox_phase,
+            address=self.address,
+            states=states,
+            starting=frozenset(self._starting),
+            volumes=self._volumes,
+            images=self._images,
+            problems=self._problems,
+            deleting=self._deleting,
+            status=self.status,
+            saved=self._saver.is_saved(self.status),
+            host_address=self._host.address,
+        )
+
+    def _step(self) -> bool:
+        """One decision. True: nothing is left to do, ever."""
+        decision = decide(self.memory, self._view())
+        self.memory = decision.memory
+        self.status = decision.status
+        self._keep_memory()
+        for notice in decision.notices:
+            self._note(notice)
+        forgotten = False
+        for instruction in decision.instructions:
+            forgotten = isinstance(instruction, Forget) or forgotten
+            self._carry_out(instruction)
+        if not self._gone:
+            self._saver.save(self.status)
+        self._tell_ends()
+        self._changed(self)
+        if decision.wake_at is not None:
+            self._wake_in((decision.wake_at - self._host.now()).total_seconds())
+        return forgotten
+
+    def _wake_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        # A little late rather than a little early: early would mean to decide twice.
+        self._timer = asyncio.get_running_loop().call_later(max(seconds, 0) + 0.001, self.wake)
+
+    def _note(self, notice: Notice) -> None:
+        path = notes.field_path(self.pod, notice.container)
+        self._host.recorder.record(self.pod, notice.type, notice.reason, notice.message, field_path=path)
+
+    # Instructions.
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        match instruction:
+            case PullImage(image, policy):
+                self._pull_now_or_later(image, policy)
+            case MountVolumes():
+                self._volumes = "busy"
+                self._launch(self._mount())
+            case CreateSandbox():
+                self._sandbox_phase = "busy"
+                self._launch(self._create())
+            case StartContainer(name, attempt):
+                self._starting.add(name)
+                self._launch(self._start(name, attempt))
+            case Signal(name, _, number):
+                self._launch(self._signal(name, number))
+            case DestroySandbox():
+                self._sandbox_phase = "busy"
+                self._launch(self._destroy())
+            case DeletePod():
+                self._deleting = True
+                self._launch(self._delete())
+            case Forget():
+                self._ended(self)
+
+    def _launch(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("pod %s: %s", self._title, error, exc_info=error)
+        self.wake()
+
+    def _fail(
+        self,
+        key: str,
+        reason: str,
+        message: str,
+        delays: tuple[float, float] = _OTHER_DELAYS,
+        waits_for: Ref | None = None,
+    ) -> Problem:
+        """Note that a step failed; the next try comes later each time, or when `waits_for` appears."""
+        count = self._failures.get(key, 0)
+        self._failures[key] = count + 1
+        delay = min(delays[0] * 2.0 ** min(count, 30), delays[1])
+        problem = Problem(reason, message, self._host.now() + timedelta(seconds=delay))
+        self._problems[key] = problem
+        if waits_for is not None and key not in self._waits:
+            task = asyncio.get_running_loop().create_task(wait_for(self._host.client, waits_for, self.pod))
+            self._waits[key] = task
+            task.add_done_callback(lambda _: self._retry(key))
+        return problem
+
+    def _retry(self, key: str) -> None:
+        self._waits.pop(key, None)
+        if key in self._problems:
+            self._problems[key] = replace(self._problems[key], retry_at=self._host.now())
+        self.wake()
+
+    def _succeed(self, key: str) -> None:
+        self._problems.pop(key, None)
+        self._failures.pop(key, None)
+        if task := self._waits.pop(key, None):
+            task.cancel()
+
+    # Images.
+
+    def _pull_now_or_later(self, name: str, policy: str) -> None:
+        try:
+            image = self._host.images.ready(name)
+            if image is None and policy == "Never":
+                text = f'Container image "{name}" has not been built here, and imagePullPolicy is Never'
+                raise ImageError(text, "ErrImageNeverPull")
+        except ImageError as error:
+            self._image_failed(name, error)
+            return
+        if image is None:
+            self._images[name] = ImageView("pulling")
+            self._launch(self._pull(name))
+        else:
+            self._image_ready(name, image)
+            self._note_image(name, "Normal", "Pulled", f'Container image "{name}" already present on machine')
+            self.wake()
+
+    async def _pull(self, name: str) -> None:
+        begin = asyncio.get_running_loop().time()
+        self._note_image(name, "Normal", "Pulling", f'Pulling image "{name}"')
+        try:
+            image = await self._host.images.pull(name, lambda text: self._progress(name, text))
+        except ImageError as error:
+            self._image_failed(name, error)
+            return
+        took = asyncio.get_running_loop().time() - begin
+        self._note_image(name, "Normal", "Pulled", f'Successfully pulled image "{name}" in {took:.3g}s')
+        self._image_ready(name, image)
+
+    def _image_ready(self, name: str, image: Image) -> None:
+        self._ready_images[name] = image
+        self._images[name] = ImageView("ready", id=image.id)
+        self._succeed(f"/image {name}")
+
+    def _image_failed(self, name: str, error: ImageError) -> None:
+        problem = self._fail(f"/image {name}", error.reason, str(error), _IMAGE_DELAYS)
+        self._images[name] = ImageView(problem=problem, failed_at=self._host.now())
+        self._note_image(name, "Warning", "Failed", f'Failed to pull image "{name}": {error}')
+        self._note_image(name, "Normal", "BackOff", f'Back-off pulling image "{name}"')
+        self.wake()
+
+    def _progress(self, name: str, text: str) -> None:
+        self._images[name] = ImageView("pulling", progress=text)
+        if self._progress_timer is None:
+            loop = asyncio.get_running_loop()
+            self._progress_timer = loop.call_later(_PROGRESS_INTERVAL, self._progress_due)
+            self.wake()
+
+    def _progress_due(self) -> None:
+        self._progress_timer = None
+        self.wake()
+
+    def _note_image(self, image: str, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        user = next((m.name for m in members(self.pod) if m.image == image), "")
+        self._note(Notice(type, reason, message, user))
+
+    # Sandbox and volumes.
+
+    async def _mount(self) -> None:
+        try:
+            sources = await self._sources(volumes.references(self.pod))
+            if meta.spec(self.pod).get("volumes"):
+                await asyncio.to_thread(volumes.set_up, self._places, sources)
+        except HomeportError as error:
+            self._volumes = "none"
+            waits_for = error.waits_for if isinstance(error, volumes.MountError) else None
+            self._fail("/volumes", "ContainerCreating", str(error), waits_for=waits_for)
+            self._note(Notice("Warning", "FailedMount", str(error)))
+        else:
+            self._volumes = "ready"
+            self._succeed("/volumes")
+
+    async def _create(self) -> None:
+        try:
+            async with self._host.create_slots:
+                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                sandbox = await self._host.runtime.create(sandbox_spec(self.pod, str(self.directory)))
+        except (SandboxError, OSError) as error:
+            self._sandbox_phase = "none"
+            self._fail("/sandbox", "ContainerCreating", str(error))
+            self._note(Notice("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}"))
+            return
+        self._sandbox = sandbox
+        self._sandbox_phase = "up"
+        self._succeed("/sandbox")
+        self._launch(self._listen(sandbox))
+
+    async def _listen(self, sandbox: Sandbox) -> None:
+        """Hear of exits until the supervisor goes."""
+        async for _ in sandbox.changes():
+            self.wake()
+        if self._sandbox is sandbox and self._sandbox_phase == "up":
+            self._sandbox_phase = "down"
+
+    async def _destroy(self) -> None:
+        assert self._sandbox is not None
+        try:
+            await self._sandbox.destroy()
+        except SandboxError as error:
+            self._sandbox_phase = "down"
+            self._fail("/destroy", "", str(error))
+            _log.warning("pod %s: %s", self._title, error)
+            return
+        self._sandbox = None
+        self._sandbox_phase = "none"
+        self._succeed("/destroy")
+
+    async def _sources(self, refs: set[Ref]) -> Sources:
+        return Sources(
+            pod=self.pod,
+            objects=await fetch(self._host.client, refs, self.pod),
+            allocatable=self._host.allocatable,
+            node_name=self._host.node_name,
+            host_ip=self._host.address,
+            pod_ip=self.address,
+        )
+
+    # Containers.
+
+    async def _start(self, name: str, attempt: int) -> None:
+        member = next(m for m in members(self.pod) if m.name == name)
+        try:
+            await self._start_member(member, attempt)
+        except Unresolved as error:
+            self._fail(name, "CreateContainerConfigError", str(error), waits_for=error.waits_for)
+            self._note(Notice("Warning", "Failed", f"Error: {error}", name))
+        except (HomeportError, SandboxError, OSError) as error:
+            self._fail(name, "CreateContainerError", str(error))
+            self._note(Notice("Warning", "Failed", f"Error: {error}", name))
+        else:
+            self._succeed(name)
+        finally:
+            self._starting.discard(name)
+
+    async def _start_member(self, member: Member, attempt: int) -> None:
+        sandbox = self._sandbox
+        if sandbox is None:
+            raise SandboxError("the pod's sandbox has gone")
+        image = self._ready_images[member.image]
+        sources = await self._sources(set(container_refs(member.spec)))
+        log_path = logs.prepare(self.directory, member.name, attempt)
+        spec = container_spec(member, attempt, image, sources, self._places, str(log_path), self._host.api)
+        self._note(Notice("Normal", "Created", f"Created container: {member.name}", member.name))
+        state = await sandbox.start(spec)
+        if state.reason == "StartError":
+            self._note(Notice("Warning", "Failed", f"Error: {state.message}", member.name))
+        else:
+            self._note(Notice("Normal", "Started", f"Started container {member.name}", member.name))
+            for notice in notes.not_carried_out(member):
+                self._note(notice)
+
+    async def _signal(self, name: str, number: int) -> None:
+        if self._sandbox is not None:
+            await self._sandbox.signal(name, number)
+
+    # The end.
+
+    async def _delete(self) -> None:
+        try:
+            await self._host.client.delete(
+                PODS, meta.name(self.pod), meta.namespace(self.pod), grace_period=0, uid=self.uid
+            )
+        except (NotFound, Conflict):
+            pass  # gone already, or its name belongs to another pod by now: the watch tells
+        except HomeportError as error:
+            self._deleting = False
+            self._fail("/delete", "", str(error))
+            _log.warning("pod %s could not be deleted: %s", self._title, error)
+
+    async def clean_up(self) -> None:
+        """Remove what the node keeps of the pod: state, volumes, logs."""
+        await self._host.runtime.remove(str(self.directory))
+        if self._places.memory.exists():
+            await asyncio.to_thread(shutil.rmtree, self._places.memory, ignore_errors=True)
+
+    # Logs.
+
+    def log_source(self, container: str, *, previous: bool) -> logs.LogSource:
+        """Raises BadRequest with the kubelet's words if there is no log to read."""
+        attempt = logs.choose_attempt(self.pod, self.status, self.memory, container, previous=previous)
+        event = self._ends.setdefault((container, attempt), asyncio.Event())
+        self._tell_ends()
+
+        async def ended() -> None:
+            await event.wait()
+
+        return logs.LogSource(logs.path_of(self.directory, container, attempt), ended)
+
+    def _tell_ends(self) -> None:
+        for key, event in list(self._ends.items()):
+            known = self.memory.of(key[0])
+            if not (known.is_running and known.current is not None and known.current.attempt == key[1]):
+                event.set()
+                del self._ends[key]
+
+    # Memory.
+
+    def _load_memory(self) -> Memory:
+        memory = journal.load(self.directory)
+        return resume(memory) if memory is not None else recall(self.pod)
+
+    def _keep_memory(self) -> None:
+        """Put the memory on disk if losing it would matter: the sandbox and the pod's status tell the rest."""
+        if self.memory is not self._noted and journal.matters(self.memory) and self.directory.is_dir():
+            journal.save(self.directory, self.memory)
+            self._noted = self.memory
