@@ -1,0 +1,335 @@
+"""Pods as processes of this machine: the platform's side of :mod:`homeport.node.sandbox`. Linux only.
+
+Everything lasting is in processes of their own (fork server, network helper, one supervisor per pod); this side asks them
+over unix sockets, and finds them again after a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from homeport.node import doctor
+from homeport.node.runtime import Sandbox, SandboxError, SandboxSpec
+from homeport.node.sandbox import __main__ as program
+from homeport.node.sandbox import linux, netd, network, registry, spec, wire, zygote
+from homeport.node.supervised import Connection, Supervised, connect, dead, readable
+
+_LOG = logging.getLogger(__name__)
+_START_SECONDS = 30.0
+
+
+class ProcessRuntime:
+    """The node's runtime on Linux namespaces, as root or as an ordinary user.
+
+    `directory` holds the helpers' sockets and records; one runtime per directory, and its pods live on when the platform
+    ends. `hidden` are further directories that no container may see, such as the platform's data directory (containers
+    see the machine's /usr, /etc, /opt and /var as any user may).
+    """
+
+    def __init__(self, directory: Path, *, pod_cidr: str = "10.42.0.0/16", hidden: Sequence[Path] = ()) -> None:
+        self._directory = str(Path(directory).absolute())
+        self._network = ipaddress.IPv4Network(pod_cidr)
+        self._hidden = [str(Path(path).absolute()) for path in hidden]
+        self._starting = asyncio.Lock()
+        self._sandboxes: dict[str, Supervised] = {}
+        self._records: dict[str, tuple[str, ...]] = {}
+        self._pushed: dict[str, tuple[str, ...]] = {}
+        self._pushing = asyncio.Lock()
+        self._dns: Connection | None = None
+        self._dns_task: asyncio.Task[None] | None = None
+        self._is_stopped = False
+
+    @property
+    def gateway(self) -> str:
+        return str(network.gateway_of(self._network))
+
+    async def start(self) -> None:
+        """Raises SandboxError, with the remedy, where the machine refuses."""
+        self._is_stopped = False
+        try:
+            (await self._zygote()).close()
+            async with self._pushing:
+                await self._connect_dns()
+        except OSError as error:
+            raise SandboxError(f"the node's helpers can't be reached: {error}") from error
+
+    @property
+    def _registry(self) -> registry.Registry:
+        return registry.Registry(os.path.join(self._directory, "sandboxes"))
+
+    # The fork server.
+
+    async def _zygote(self) -> socket.socket:
+        """A connection to the fork server, which is started if none answers."""
+        path = zygote.socket_path(self._directory)
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+            return wire.connect(path)
+        async with self._starting:
+            # Somebody else may have started it meanwhile.
+            with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+                return wire.connect(path)
+            await self._start_zygote()
+            return wire.connect(path)
+
+    async def _start_zygote(self) -> None:
+        log_path = os.path.join(self._directory, "zygote.log")
+        try:
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SandboxError(f"the node's directory {self._directory} can't be used: {error.strerror}") from error
+        receive, send = os.pipe2(os.O_CLOEXEC)
+        try:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *("-I", "-S", "-B", os.path.abspath(program.__file__), "zygote"),
+                    *(self._directory, str(self._network), str(send), *self._hidden),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(send,),
+                    start_new_session=True,
+                    cwd="/",
+                    env={"LC_ALL": "C.UTF-8"},
+                )
+            finally:
+                os.close(log)
+                os.close(send)
+            async with asyncio.timeout(_START_SECONDS):
+                answer = await _line(receive)
+                await process.wait()
+        except TimeoutError:
+            raise SandboxError(f"the node's fork server doesn't start; its log is {log_path}") from None
+        finally:
+            os.close(receive)
+        if not answer:
+            raise SandboxError(f"the node's fork server ended at once; its log is {log_path}")
+        told = json.loads(answer)
+        if "error" in told:
+            raise SandboxError(await asyncio.to_thread(doctor.explain, str(told["error"])))
+
+    async def _ask_zygote(self, **message: Any) -> dict[str, Any]:
+        connection = await Connection.open(await self._zygote())
+        try:
+            return await connection.request(**message)
+        except ConnectionError:
+            raise SandboxError("the node's fork server ended while it was asked") from None
+        finally:
+            connection.close()
+
+    # Sandboxes.
+
+    async def create(self, wanted: SandboxSpec) -> Sandbox:
+        existing = self._sandboxes.get(wanted.uid)
+        if existing is not None and existing.alive:
+            return existing
+        pod = {field: getattr(wanted, field) for field in spec.Pod._fields}
+        pod["hosts"] = dict(wanted.hosts)
+        connection = await Connection.open(await self._zygote())
+        try:
+            # The fork server hands the connection over to the new supervisor, which answers.
+            state = (await connection.request(op="create", pod=pod))["state"]
+        except ConnectionError:
+            connection.close()
+            raise SandboxError(
+                f"the supervisor of pod {wanted.name} ended at once; its log is {self._directory}/zygote.log"
+            ) from None
+        except BaseException:
+            connection.close()
+            raise
+        sandbox = Supervised(state, self._destroyed)
+        sandbox.attach(connection)
+        self._sandboxes[wanted.uid] = sandbox
+        return sandbox
+
+    async def adopt(self) -> list[Sandbox]:
+        entries = await asyncio.to_thread(self._registry.entries)
+        for entry in entries:
+            known = self._sandboxes.get(entry.uid)
+            if known is None or not known.alive:
+                self._sandboxes[entry.uid] = await self._adopt(entry)
+        return [self._sandboxes[entry.uid] for entry in entries if entry.uid in self._sandboxes]
+
+    async def _adopt(self, entry: registry.Entry) -> Supervised:
+        if linux.is_alive(entry.pid, entry.start_time):
+            # One that ends in this moment leaves its state on disk like any other.
+            with contextlib.suppress(OSError):
+                connection, state = await connect(entry.directory)
+                sandbox = Supervised(state, self._destroyed)
+                sandbox.attach(connection)
+                return sandbox
+        return dead(entry, self._destroyed)
+
+    async def _destroyed(self, sandbox: Supervised) -> None:
+        """The rest of a sandbox whose supervisor has gone, in whatever way."""
+        if self._sandboxes.get(sandbox.uid) is sandbox:
+            del self._sandboxes[sandbox.uid]
+        for name in ("layers", "shm", spec.SOCKET_FILE, spec.STATE_FILE):
+            path = os.path.join(sandbox.directory, name)
+            if os.path.lexists(path):
+                await self.remove(path)
+        self._registry.delete(sandbox.uid)
+
+    async def remove(self, path: str) -> None:
+        await self._ask_zygote(op="remove", path=os.path.abspath(path))
+
+    # The network.
+
+    async def set_records(self, records: Mapping[str, tuple[str, ...]]) -> None:
+        self._records = {name: tuple(addresses) for name, addresses in records.items()}
+        async with self._pushing:
+            wanted = self._records
+            try:
+                if self._dns is None or not self._dns.is_open:
+                    await self._connect_dns()
+                    return
+                changed = {name: value for name, value in wanted.items() if self._pushed.get(name) != value}
+                removed = [name for name in self._pushed if name not in wanted]
+                if changed or removed:
+                    await self._dns.request(op="records", set=changed, remove=removed)
+                self._pushed = wanted
+            except ConnectionError:
+                await self._connect_dns()
+
+    async def _connect_dns(self) -> None:
+        """Connect to the network helper, and tell it everything."""
+        connection = await Connection.open(await self._netd())
+        wanted = self._records
+        try:
+            await connection.request(op="records", reset=bool(wanted), set=wanted)
+        except BaseException:
+            connection.close()
+            raise
+        self._dns, self._pushed = connection, wanted
+        connection.listen(_ignore, self._dns_closed)
+
+    def _dns_closed(self) -> None:
+        """The network helper has gone: have another, which is to know the names too."""
+        self._dns = None
+        if not self._is_stopped:
+            self._dns_task = asyncio.get_running_loop().create_task(self._restore_dns())
+
+    async def _restore_dns(self) -> None:
+        async with self._pushing:
+            if self._dns is not None:
+                return
+            try:
+                await self._connect_dns()
+            except (OSError, SandboxError) as error:
+                # The next change of a name tries again.
+                _LOG.warning("the cluster's DNS can't be reached: %s", error)
+
+    async def _netd(self) -> socket.socket:
+        """A connection to the network helper, which is started if none answers."""
+        path = netd.socket_path(self._directory)
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+            return wire.connect(path)
+        await self._ask_zygote(op="helper")
+        return wire.connect(path)
+
+    async def _node_socket(self, **message: Any) -> socket.socket:
+        """A socket that the network helper made. Raises OSError."""
+        try:
+            connection = await self._netd()
+        except SandboxError as error:
+            raise OSError(errno.ENETDOWN, str(error)) from None
+        with connection:
+            connection.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(connection, wire.encode({"id": 0, **message}))
+            await readable(connection.fileno())
+            answer, descriptor = wire.receive_descriptor(connection)
+        if descriptor is None:
+            number = int(str(answer.get("errno", errno.EPROTO)))
+            raise OSError(number, os.strerror(number))
+        made = socket.socket(fileno=descriptor)
+        made.setblocking(False)
+        return made
+
+    async def dial(self, address: str, port: int) -> socket.socket:
+        if ipaddress.ip_address(address) in self._network:
+            made = await self._node_socket(op="socket", kind="tcp")
+        else:
+            # A pod on the machine's own network.
+            made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+            made.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(made, (address, port))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    async def listen(self, port: int) -> socket.socket:
+        return await self._node_socket(op="listen", port=port)
+
+    # The end.
+
+    async def stop(self, *, end_pods: bool) -> None:
+        self._is_stopped = True
+        if self._dns is not None:
+            self._dns.close()
+            self._dns = None
+        if self._dns_task is not None:
+            self._dns_task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._dns_task
+        if end_pods:
+            await asyncio.gather(*(sandbox.destroy() for sandbox in await self.adopt()))
+            await self._stop_helpers()
+            return
+        for sandbox in self._sandboxes.values():
+            sandbox.detach()
+        self._sandboxes.clear()
+
+    async def _stop_helpers(self) -> None:
+        try:
+            connected = wire.connect(zygote.socket_path(self._directory))
+        except (FileNotFoundError, ConnectionRefusedError):
+            # Only the network helper can be left.
+            recorded = zygote.recorded_helper(self._directory)
+            pidfd = linux.open_process(*recorded) if recorded else None
+            if pidfd is not None:
+                try:
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                    await readable(pidfd)
+                finally:
+                    os.close(pidfd)
+            return
+        pidfd = os.pidfd_open(wire.peer_pid(connected))
+        try:
+            connection = await Connection.open(connected)
+            with contextlib.suppress(ConnectionError):
+                await connection.request(op="stop")
+            await readable(pidfd)
+            connection.close()
+        finally:
+            os.close(pidfd)
+
+
+def _ignore(_message: dict[str, Any]) -> None:
+    return
+
+
+async def _line(descriptor: int) -> bytes:
+    """What comes through a pipe up to its end."""
+    data = b""
+    os.set_blocking(descriptor, False)
+    while True:
+        await readable(descriptor)
+        if not (part := os.read(descriptor, 65536)):
+            return data
+        data += part

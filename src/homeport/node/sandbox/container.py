@@ -1,0 +1,294 @@
+"""Starting a container: from the supervisor's fork to the exec of its command.
+
+::
+
+    supervisor -- fork --> middle: new pid and mount namespaces -- fork --> process 1: root, ids, exec
+        ^                    | pid                                             | nothing if exec worked, else why not
+        +--------------------+-------------------------------------------------+
+
+The middle process is there because a supervisor of an ordinary user can't come back from a pid namespace that it made
+its own children's. Process 1 then becomes the supervisor's child (which is a subreaper).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import resource
+import signal
+import stat
+import struct
+
+from homeport.node.sandbox import idmap, linux, spec
+from homeport.node.sandbox.rootfs import PodFiles, Root, SetupError
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NOT_FOUND, NOT_STARTED = 127, 128
+"""Exit codes of a container whose command is not there, and of one that could not be started for another reason."""
+
+CAPABILITIES = frozenset(
+    {
+        0,  # CHOWN
+        1,  # DAC_OVERRIDE
+        3,  # FOWNER
+        4,  # FSETID
+        5,  # KILL
+        6,  # SETGID
+        7,  # SETUID
+        8,  # SETPCAP
+        10,  # NET_BIND_SERVICE
+        13,  # NET_RAW
+        18,  # SYS_CHROOT
+        29,  # AUDIT_WRITE
+        31,  # SETFCAP
+    }
+)
+"""Docker's default set without MKNOD: there, a device cgroup keeps a made device node from being of use."""
+
+_OOM_SCORE_ADJUSTMENT = 500
+"""If memory runs out the kernel ends a pod before the platform, its supervisors or the user's own programs."""
+_OPEN_FILES = 65536
+
+
+class StartFailure(Exception):
+    """The command can't be started; the text is what the user is told."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Launch:
+    """A container between fork and exec, as the supervisor sees it."""
+
+    __slots__ = ("_go", "outcome", "pid", "pidfd", "stderr", "stdout", "termination_log")
+
+    def __init__(self, pid: int, pidfd: int, stdout: int, stderr: int, outcome: int, go: int, log: str) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.stdout = stdout
+        self.stderr = stderr
+        self.outcome = outcome
+        """Reads nothing but the end once the command runs; else JSON ``[code, message]``."""
+        self.termination_log = log
+        self._go = go
+
+    def go(self) -> None:
+        """Let the command run. Until then the process can be put where it belongs (control groups)."""
+        os.close(self._go)
+
+
+def launch(root: Root, container: spec.Container, files: PodFiles) -> Launch:
+    """Fork the container's first process. Raises OSError if the machine has no room for it."""
+    os.makedirs(os.path.dirname(root.termination_log), mode=0o711, exist_ok=True)
+    handle = os.open(root.termination_log, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    os.fchmod(handle, 0o666)
+    os.close(handle)
+    opened: list[int] = []
+
+    def pipe() -> tuple[int, int]:
+        ends = os.pipe2(os.O_CLOEXEC)
+        opened.extend(ends)
+        return ends
+
+    try:
+        out_read, out_write = pipe()
+        error_read, error_write = pipe()
+        outcome_read, outcome_write = pipe()
+        go_read, go_write = pipe()
+        pid_read, pid_write = pipe()
+        middle = os.fork()
+        if middle == 0:
+            _middle(root, container, files, pid_write, go_read, (out_write, error_write), outcome_write)
+        for end in (out_write, error_write, outcome_write, go_read, pid_write):
+            os.close(end)
+            opened.remove(end)
+        answer = os.read(pid_read, 4)
+        os.close(pid_read)
+        opened.remove(pid_read)
+        os.waitpid(middle, 0)
+        if len(answer) < 4:
+            code, message = json.loads(os.read(outcome_read, 65536) or b'[128,"out of resources"]')
+            raise OSError(errno.EAGAIN, message)
+        (pid,) = struct.unpack("=i", answer)
+        pidfd = os.pidfd_open(pid)
+    except BaseException:
+        for end in opened:
+            os.close(end)
+        raise
+    for end in (out_read, error_read, outcome_read):
+        os.set_blocking(end, False)
+    return Launch(pid, pidfd, out_read, error_read, outcome_read, go_write, root.termination_log)
+
+
+def _middle(
+    root: Root,
+    container: spec.Container,
+    files: PodFiles,
+    pid_write: int,
+    go_read: int,
+    streams: tuple[int, int],
+    outcome: int,
+) -> None:
+    """Runs in the forked process and never returns."""
+    try:
+        linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWNS)
+        pid = os.fork()
+        if pid:
+            os.write(pid_write, struct.pack("=i", pid))
+            os._exit(0)
+        try:
+            _prepare(root, container, files, go_read, streams, outcome)
+            _execute(container)
+        except StartFailure as failure:
+            _report(outcome, failure.code, str(failure))
+        except SetupError as error:
+            _report(outcome, NOT_STARTED, str(error))
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _report(outcome, NOT_STARTED, f"the container can't be set up: {(error.strerror or str(error))}{where}")
+    except BaseException as error:
+        # Whatever it is, it must reach the user through the supervisor: nobody else sees this process.
+        _report(outcome, NOT_STARTED, f"the container can't be set up: {type(error).__name__}: {error}")
+    finally:
+        os._exit(NOT_STARTED)
+
+
+def _report(outcome: int, code: int, message: str) -> None:
+    os.write(outcome, json.dumps([code, message[:4096]]).encode())
+
+
+def _prepare(
+    root: Root, container: spec.Container, files: PodFiles, go_read: int, streams: tuple[int, int], outcome: int
+) -> None:
+    os.setsid()
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(str(_OOM_SCORE_ADJUSTMENT))
+    null = os.open(os.devnull, os.O_RDONLY)
+    # Out of the way of 0, 1 and 2 first.
+    outcome_kept = _above(outcome)
+    go_kept = _above(go_read)
+    os.dup2(null, 0)
+    os.dup2(streams[0], 1)
+    os.dup2(streams[1], 2)
+    linux.close_descriptors({0, 1, 2, outcome_kept, go_kept})
+    os.dup2(outcome_kept, outcome, inheritable=False)
+    os.umask(0o022)
+    root.assemble(files)
+    _change_directory(container)
+    while os.read(go_kept, 1):
+        pass
+    _raise_limits()
+    _become(container)
+    _reset_signals()
+    # Last, as a change of ids clears it. A supervisor that ends takes its containers along: nobody else could tell how
+    # they ended. If it has ended already the signal never comes, but then the pid 1 of this namespace has no log to write.
+    linux.die_with_parent(signal.SIGKILL)
+
+
+def _above(descriptor: int) -> int:
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
+
+
+def _change_directory(container: spec.Container) -> None:
+    cwd = container.cwd or "/"
+    try:
+        os.chdir(cwd)
+        return
+    except FileNotFoundError:
+        # As container runtimes do: a working directory that is not there is made.
+        with contextlib.suppress(OSError):
+            os.makedirs(cwd, mode=0o755, exist_ok=True)
+            os.chown(cwd, container.uid, container.gid)
+    except OSError as error:
+        raise StartFailure(NOT_STARTED, f"chdir to {json.dumps(cwd)}: {_words(error)}") from None
+    try:
+        os.chdir(cwd)
+    except OSError as error:
+        raise StartFailure(NOT_STARTED, f"chdir to {json.dumps(cwd)}: {_words(error)}") from None
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _raise_limits() -> None:
+    """Servers and data loaders open many files; the limit of a login session is made for shells."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _become(container: spec.Container) -> None:
+    """The container's ids and capabilities, and no way back."""
+    uid, gid = container.uid, container.gid
+    if idmap.is_mapped("uid", uid) and idmap.is_mapped("gid", gid):
+        linux.limit_bounding_set(CAPABILITIES)
+        if idmap.may_set_groups():
+            os.setgroups([group for group in container.groups if idmap.is_mapped("gid", group)])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    else:
+        # The one id that exists here is the user's own: let it have the number that the pod asks for.
+        linux.unshare(linux.CLONE_NEWUSER)
+        idmap.map_single(uid, gid, 0, 0)
+        linux.limit_bounding_set(CAPABILITIES)
+    linux.set_capabilities(CAPABILITIES if uid == 0 else frozenset())
+    linux.set_no_new_privileges()
+
+
+def _reset_signals() -> None:
+    for number in signal.valid_signals():
+        with contextlib.suppress(OSError):
+            # Refused for KILL, STOP and those that the C library keeps for itself.
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _execute(container: spec.Container) -> None:
+    """Only returns by raising StartFailure."""
+    if not container.argv:
+        raise StartFailure(NOT_STARTED, "no command is given: neither the container nor its image has one")
+    program = container.argv[0]
+    path = find(program, container.env.get("PATH", DEFAULT_PATH))
+    try:
+        os.execve(path, container.argv, container.env)
+    except FileNotFoundError:
+        # The file is there, as find has shown: it is the interpreter in its first line that is not.
+        raise StartFailure(
+            NOT_FOUND, f"exec: {json.dumps(program)}: the interpreter that it names is not there"
+        ) from None
+    except OSError as error:
+        raise StartFailure(NOT_STARTED, f"exec: {json.dumps(program)}: {_words(error)}") from None
+    except ValueError as error:
+        raise StartFailure(NOT_STARTED, f"exec: {json.dumps(program)}: {error}") from None
+
+
+def find(program: str, search: str) -> str:
+    """The file that a command names. Raises StartFailure with the shell's exit codes' meaning."""
+    quoted = json.dumps(program, ensure_ascii=False)
+    if "/" in program:
+        if not os.path.lexists(program):
+            raise StartFailure(NOT_FOUND, f"exec: {quoted}: no such file or directory")
+        if not _is_executable(program):
+            reason = "is a directory" if os.path.isdir(program) else "permission denied"
+            raise StartFailure(NOT_STARTED, f"exec: {quoted}: {reason}")
+        return program
+    for directory in search.split(":"):
+        # An empty entry stands for the working directory.
+        candidate = os.path.join(directory or ".", program)
+        if _is_executable(candidate):
+            return candidate
+    raise StartFailure(NOT_FOUND, f"exec: {quoted}: executable file not found in $PATH")
+
+
+def _is_executable(path: str) -> bool:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) and os.access(path, os.X_OK, effective_ids=True)

@@ -1,0 +1,199 @@
+"""The system calls that Python's standard library lacks, and facts about processes. Linux only.
+
+Every call raises OSError with the errno; the file name in the error is the thing that was acted on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_NOATIME = 0x400
+MS_NODIRATIME = 0x800
+MS_BIND = 0x1000
+MS_MOVE = 0x2000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+MS_SLAVE = 0x80000
+MS_RELATIME = 0x200000
+MNT_DETACH = 0x2
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_NAME = 15
+_PR_CAPBSET_DROP = 24
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_CAPABILITY_VERSION_3 = 0x20080522
+_LAST_CAPABILITY = 63
+"""The kernel answers EINVAL beyond its own last one; 63 is what the version 3 interface can hold."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = [
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_char_p,
+]
+_libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
+_libc.sethostname.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+_libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
+_libc.pivot_root.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+
+
+def _check(result: int, subject: str | None = None) -> None:
+    if result == -1:
+        number = ctypes.get_errno()
+        if subject is None:
+            raise OSError(number, os.strerror(number))
+        raise OSError(number, os.strerror(number), subject)
+
+
+def unshare(flags: int) -> None:
+    _check(_libc.unshare(flags))
+
+
+def setns(descriptor: int, kind: int) -> None:
+    """Join the namespace that the descriptor refers to; `kind` is its CLONE_NEW* flag."""
+    _check(_libc.setns(descriptor, kind))
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
+    _check(
+        _libc.mount(
+            os.fsencode(source),
+            os.fsencode(target),
+            os.fsencode(kind) or None,
+            flags,
+            os.fsencode(options) or None,
+        ),
+        target,
+    )
+
+
+def unmount(target: str, flags: int = 0) -> None:
+    _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+def pivot_root(new: str, old: str) -> None:
+    _check(_libc.pivot_root(os.fsencode(new), os.fsencode(old)), new)
+
+
+def set_hostname(name: str) -> None:
+    encoded = name.encode()
+    _check(_libc.sethostname(encoded, len(encoded)), name)
+
+
+def _prctl(option: int, value: int) -> None:
+    _check(_libc.prctl(option, value, 0, 0, 0))
+
+
+def set_process_name(name: str) -> None:
+    """What ``ps`` and ``top`` show; at most 15 bytes."""
+    buffer = ctypes.create_string_buffer(name.encode()[:15])
+    _check(_libc.prctl(_PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0))
+
+
+def become_subreaper() -> None:
+    """Orphans among the descendants become children of this process."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(signal: int) -> None:
+    """Get the signal when the parent ends. Must come after the last change of user ids, which clears it."""
+    _prctl(_PR_SET_PDEATHSIG, signal)
+
+
+def set_dumpable() -> None:
+    """Let the process's own user see its /proc files again after a change of user ids."""
+    _prctl(_PR_SET_DUMPABLE, 1)
+
+
+def set_no_new_privileges() -> None:
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def limit_bounding_set(keep: frozenset[int]) -> None:
+    """Drop every other capability from the bounding set, so that no exec can regain it."""
+    for capability in range(_LAST_CAPABILITY + 1):
+        if capability in keep:
+            continue
+        try:
+            _prctl(_PR_CAPBSET_DROP, capability)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return
+            raise
+
+
+def set_capabilities(keep: frozenset[int]) -> None:
+    """Permitted and effective become `keep`, inheritable empty."""
+    mask = sum(1 << capability for capability in keep)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
+    _check(_libc.capset(header, data))
+
+
+def close_descriptors(keep: set[int]) -> None:
+    """Close all but these. (``os.closerange`` tries every number one by one in builds for older C libraries.)"""
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        if descriptor not in keep:
+            try:
+                os.close(descriptor)
+            except OSError:
+                # The one by which the directory was read.
+                continue
+
+
+def start_time(pid: int) -> int:
+    """When the process started, in clock ticks since boot: with the pid it names one process for ever.
+
+    Raises ProcessLookupError if there is no such process, or if it is only waiting to be reaped.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), str(pid)) from None
+    if fields[0] in (b"Z", b"X"):
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), str(pid))
+    return int(fields[19])
+
+
+def is_alive(pid: int, started: int) -> bool:
+    """Whether that very process still runs; a later process with the same pid doesn't count."""
+    if pid <= 0:
+        return False
+    try:
+        return start_time(pid) == started
+    except ProcessLookupError:
+        return False
+
+
+def open_process(pid: int, started: int) -> int | None:
+    """A pidfd of that very process; None if it has gone."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    # The check follows the opening: what the descriptor refers to can't be replaced any more.
+    if is_alive(pid, started):
+        return descriptor
+    os.close(descriptor)
+    return None

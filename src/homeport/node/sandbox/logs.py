@@ -1,0 +1,118 @@
+"""Container output on its way to the log file, in the CRI log format: ``<RFC3339Nano> <stream> <F|P> <text>``.
+
+``P`` marks a piece of a line that goes on in the next entry: lines longer than 16 KiB, and a last line without its end.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+CHUNK = 16 << 10
+_READ = 256 << 10
+
+
+class Stamps:
+    """Times as RFC 3339 with nanoseconds, UTC. The seconds' part is kept between calls."""
+
+    __slots__ = ("_prefix", "_second")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._prefix = ""
+
+    def now(self) -> str:
+        second, rest = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second = second
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._prefix}.{rest:09d}Z"
+
+
+class LogFile:
+    """One container's log, shared by its two streams. What the disk refuses is kept until it doesn't."""
+
+    __slots__ = ("_descriptor", "_pending")
+
+    def __init__(self, path: str) -> None:
+        """Raises OSError if the file can't be made."""
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._pending = bytearray()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether something waits for room on the disk."""
+        return bool(self._pending)
+
+    def write(self, data: bytes) -> None:
+        self._pending += data
+        self.flush()
+
+    def flush(self) -> bool:
+        """Write what waits. False if the disk refused again."""
+        while self._pending:
+            try:
+                written = os.write(self._descriptor, self._pending)
+            except OSError:
+                return False
+            del self._pending[:written]
+        return True
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class Stream:
+    """One pipe from a container."""
+
+    __slots__ = ("_line", "_log", "_name", "_stamps", "descriptor")
+
+    def __init__(self, descriptor: int, name: str, log: LogFile, stamps: Stamps) -> None:
+        self.descriptor = descriptor
+        self._name = name
+        self._log = log
+        self._stamps = stamps
+        self._line = b""
+
+    def pump(self) -> bool:
+        """Move one portion of what has arrived. False at the end of the stream; BlockingIOError if nothing has."""
+        data = os.read(self.descriptor, _READ)
+        if not data:
+            return False
+        entries, self._line = format_entries(self._line + data, self._stamps.now(), self._name)
+        self._log.write(entries)
+        return True
+
+    def drain(self) -> None:
+        """Move everything that is in the pipe now, and a last line without its end."""
+        try:
+            while self.pump():
+                pass
+        except BlockingIOError:
+            # Somebody outside the container holds the other end too; what the container wrote is here.
+            pass
+        if self._line:
+            self._log.write(f"{self._stamps.now()} {self._name} P ".encode() + self._line + b"\n")
+            self._line = b""
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+def format_entries(data: bytes, stamp: str, stream: str) -> tuple[bytes, bytes]:
+    """The log entries of whole lines and of whole chunks of a long line, and the rest that waits for more."""
+    full, part = f"{stamp} {stream} F ".encode(), f"{stamp} {stream} P ".encode()
+    lines = data.split(b"\n")
+    rest = lines.pop()
+    out: list[bytes] = []
+    for line in lines:
+        while len(line) > CHUNK:
+            out.append(part + line[:CHUNK])
+            line = line[CHUNK:]
+        out.append(full + line)
+    while len(rest) > CHUNK:
+        out.append(part + rest[:CHUNK])
+        rest = rest[CHUNK:]
+    out.append(b"")
+    return b"\n".join(out), rest

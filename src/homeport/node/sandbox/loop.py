@@ -1,0 +1,79 @@
+"""A small event loop on epoll for the helper processes: callbacks by descriptor, and deadlines."""
+
+from __future__ import annotations
+
+import heapq
+import select
+import time
+from collections.abc import Callable
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+
+
+class Timer:
+    __slots__ = ("callback", "due", "order")
+
+    def __init__(self, due: float, order: int, callback: Callable[[], None] | None) -> None:
+        self.due = due
+        self.order = order
+        self.callback = callback
+
+    def __lt__(self, other: Timer) -> bool:
+        return (self.due, self.order) < (other.due, other.order)
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class Loop:
+    """Sleeps until a descriptor is ready or a timer is due; never wakes for anything else."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._timers: list[Timer] = []
+        self._order = 0
+        self.is_running = True
+
+    def watch(self, descriptor: int, callback: Callable[[int], None], events: int = READ) -> None:
+        """Call back with the events whenever the descriptor is ready. A second call changes events and callback."""
+        if descriptor in self._callbacks:
+            self._epoll.modify(descriptor, events)
+        else:
+            self._epoll.register(descriptor, events)
+        self._callbacks[descriptor] = callback
+
+    def forget(self, descriptor: int) -> None:
+        """Stop watching; before the descriptor is closed. No error if it is not watched."""
+        if self._callbacks.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def after(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        self._order += 1
+        timer = Timer(time.monotonic() + seconds, self._order, callback)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def run(self) -> None:
+        while self.is_running:
+            for descriptor, events in self._epoll.poll(self._timeout()):
+                callback = self._callbacks.get(descriptor)
+                # An earlier callback of the same round may have forgotten it.
+                if callback is not None:
+                    callback(events)
+            self._run_timers()
+
+    def _timeout(self) -> float | None:
+        while self._timers and self._timers[0].callback is None:
+            heapq.heappop(self._timers)
+        return max(0.0, self._timers[0].due - time.monotonic()) if self._timers else None
+
+    def _run_timers(self) -> None:
+        while self._timers and (self._timers[0].callback is None or self._timers[0].due <= time.monotonic()):
+            callback = heapq.heappop(self._timers).callback
+            if callback is not None:
+                callback()
+
+    def close(self) -> None:
+        self._epoll.close()

@@ -1,0 +1,241 @@
+"""The network helper: a process in the node's network namespace that answers the cluster's DNS, and makes sockets there
+for the platform, which is outside.
+
+A socket belongs for good to the namespace it was made in, so all that the helper hands over is a new one: the platform
+connects it itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import json
+import os
+import signal
+import socket
+import struct
+from typing import Any
+
+from homeport.node.sandbox import dns, forward, linux, loop, network, wire
+from homeport.node.sandbox.peers import Peers
+from homeport.node.sandbox.wire import Peer
+
+CLUSTER_DOMAIN = "cluster.local"
+_DNS_PORT = 53
+_IDLE_SECONDS = 10.0
+_SAVE_SECONDS = 1.0
+_BACKLOG = 512
+
+
+def socket_path(directory: str) -> str:
+    return os.path.join(directory, "netd.sock")
+
+
+class Netd:
+    def __init__(self, directory: str, net: ipaddress.IPv4Network, namespace: int | None) -> None:
+        """Become the helper: of the namespace that the descriptor refers to, or of a new one. Raises OSError."""
+        linux.set_process_name("homeport-net")
+        sockets = forward.HostSockets()
+        if namespace is None:
+            linux.unshare(linux.CLONE_NEWNET)
+        else:
+            linux.setns(namespace, linux.CLONE_NEWNET)
+        network.set_up_node(net)
+        self._gateway = str(network.gateway_of(net))
+        self._records_path = os.path.join(directory, "records.json")
+        self._zone = dns.Zone(CLUSTER_DOMAIN, net)
+        self._load()
+        self._is_saving = False
+        self._loop = loop.Loop()
+        self._forwarder = forward.Forwarder(self._loop, sockets)
+        self._datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._datagrams.bind((self._gateway, _DNS_PORT))
+        self._streams = self._listen(_DNS_PORT)
+        self._loop.watch(self._datagrams.fileno(), self._datagram)
+        self._loop.watch(self._streams.fileno(), self._stream)
+        self._peers = Peers(self._loop, self._handle)
+        self._peers.accept_from(wire.listen(socket_path(directory)))
+
+    def serve(self) -> None:
+        self._loop.run()
+
+    def _load(self) -> None:
+        try:
+            with open(self._records_path, encoding="utf-8") as file:
+                for name, addresses in json.load(file).items():
+                    self._zone.set(name, addresses)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            # The platform sends all of it again when it connects.
+            print(f"{self._records_path} can't be read: {error}", flush=True)
+
+    def _save(self) -> None:
+        self._is_saving = False
+        try:
+            with open(f"{self._records_path}.new", "w", encoding="utf-8") as file:
+                json.dump(dict(self._zone.records), file)
+            os.rename(f"{self._records_path}.new", self._records_path)
+        except OSError as error:
+            print(f"{self._records_path} can't be written: {error}", flush=True)
+
+    # The platform's requests.
+
+    def _handle(self, peer: Peer, message: dict[str, Any]) -> None:
+        operation = message.get("op")
+        if operation == "records":
+            self._update(message)
+            self._peers.send(peer, {"id": message["id"]})
+        elif operation == "socket":
+            kind = socket.SOCK_DGRAM if message.get("kind") == "udp" else socket.SOCK_STREAM
+            self._hand_over(peer, message, socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK))
+        elif operation == "listen":
+            try:
+                listener = self._listen(int(message["port"]))
+            except OSError as error:
+                self._peers.send(peer, {"id": message["id"], "errno": error.errno or errno.EINVAL})
+                return
+            self._hand_over(peer, message, listener)
+        else:
+            raise ValueError(f"no such operation: {operation}")
+
+    def _hand_over(self, peer: Peer, message: dict[str, Any], made: socket.socket) -> None:
+        with made:
+            try:
+                wire.send_descriptor(peer.connection, {"id": message["id"]}, made.fileno())
+            except OSError:
+                self._peers.drop(peer)
+
+    def _listen(self, port: int) -> socket.socket:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((self._gateway, port))
+            listener.listen(_BACKLOG)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def _update(self, message: dict[str, Any]) -> None:
+        if message.get("reset"):
+            self._zone.clear()
+        for name in message.get("remove", ()):
+            self._zone.remove(name)
+        for name, addresses in message.get("set", {}).items():
+            self._zone.set(name, addresses)
+        if not self._is_saving:
+            self._is_saving = True
+            self._loop.after(_SAVE_SECONDS, self._save)
+
+    # DNS.
+
+    def _datagram(self, _events: int) -> None:
+        for _ in range(64):
+            try:
+                data, asker = self._datagrams.recvfrom(4096)
+            except BlockingIOError:
+                return
+            except OSError:
+                # An earlier answer's asker has gone; the error is reported here.
+                continue
+
+            def reply(answer: bytes, asker: Any = asker) -> None:
+                # A full queue loses a datagram, as networks do; askers ask again.
+                with contextlib.suppress(OSError):
+                    self._datagrams.sendto(answer, asker)
+
+            self._answer(data, reply, stream=False)
+
+    def _answer(self, data: bytes, reply: Any, *, stream: bool) -> None:
+        try:
+            query = dns.parse(data)
+        except dns.Malformed:
+            if refusal := dns.refuse(data, dns.FORMAT_ERROR):
+                reply(refusal)
+            return
+        answer = self._zone.answer(query, size=65535 if stream else None)
+        if answer is not None:
+            reply(answer)
+            return
+        number = data[:2]
+        own = forward.random_number()
+        failure = dns.respond(query, dns.SERVER_FAILURE)
+
+        def forwarded(found: bytes) -> None:
+            reply(number + found[2:] if found else failure)
+
+        if not self._forwarder.ask(own + data[2:], forwarded, stream=stream):
+            reply(failure)
+
+    def _stream(self, _events: int) -> None:
+        try:
+            connection, _ = self._streams.accept()
+        except OSError:
+            return
+        _StreamAsker(self._loop, connection, self._answer)
+
+
+class _StreamAsker:
+    """A connection that asks over TCP; closed when idle."""
+
+    def __init__(self, events: loop.Loop, connection: socket.socket, answer: Any) -> None:
+        connection.setblocking(False)
+        self._loop = events
+        self._connection = connection
+        self._answer = answer
+        self._in = bytearray()
+        self._is_open = True
+        self._timer = events.after(_IDLE_SECONDS, self._close)
+        events.watch(connection.fileno(), self._ready)
+
+    def _ready(self, _events: int) -> None:
+        try:
+            data = self._connection.recv(65537)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._close()
+            return
+        self._timer.cancel()
+        self._timer = self._loop.after(_IDLE_SECONDS, self._close)
+        self._in += data
+        while self._is_open and len(self._in) >= 2:
+            length = int.from_bytes(self._in[:2], "big")
+            if len(self._in) < 2 + length:
+                return
+            query = bytes(self._in[2 : 2 + length])
+            del self._in[: 2 + length]
+            self._answer(query, self._reply, stream=True)
+
+    def _reply(self, answer: bytes) -> None:
+        if not self._is_open:
+            return
+        try:
+            self._connection.sendall(struct.pack(">H", len(answer)) + answer)
+        except OSError:
+            self._close()
+
+    def _close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._timer.cancel()
+            self._loop.forget(self._connection.fileno())
+            self._connection.close()
+
+
+def run(directory: str, net: ipaddress.IPv4Network, namespace: int | None, ready: int) -> None:
+    """Be the helper. Says on `ready` that it serves (an empty line) or why it can't; never returns before its end."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        helper = Netd(directory, net, namespace)
+    except OSError as error:
+        os.write(ready, f"{error.strerror or error}\n".encode())
+        return
+    os.write(ready, b"\n")
+    os.close(ready)
+    helper.serve()

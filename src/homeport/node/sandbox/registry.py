@@ -1,0 +1,57 @@
+"""Which sandboxes exist on this node, their addresses and their supervisors: one small file each.
+
+Written by supervisors, read by the platform (to adopt) and by a new zygote (which addresses are taken, and where the
+namespaces are that it must join).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    uid: str
+    directory: str
+    address: str
+    pid: int
+    start_time: int
+    namespace: int
+    """The supervisor's descriptor of the node's network namespace, under /proc/<pid>/fd."""
+
+
+class Registry:
+    __slots__ = ("_directory",)
+
+    def __init__(self, directory: str) -> None:
+        """Raises OSError if the directory can't be made."""
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        self._directory = directory
+
+    def _path(self, uid: str) -> str:
+        return os.path.join(self._directory, uid.replace("/", "_"))
+
+    def write(self, entry: Entry) -> None:
+        path = self._path(entry.uid)
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            json.dump(entry._asdict(), file)
+        os.rename(f"{path}.new", path)
+
+    def delete(self, uid: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path(uid))
+
+    def entries(self) -> list[Entry]:
+        """Every sandbox that was made and not destroyed. What can't be read is skipped: it was never complete."""
+        found = []
+        for name in sorted(os.listdir(self._directory)):
+            if name.endswith(".new"):
+                continue
+            try:
+                with open(os.path.join(self._directory, name), encoding="utf-8") as file:
+                    found.append(Entry(**json.load(file)))
+            except (OSError, ValueError, TypeError):
+                continue
+        return found

@@ -1,0 +1,83 @@
+"""What the platform asks for, as it travels: the specs of :mod:`homeport.node.runtime`, decoded."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+
+SOCKET_FILE = "sandbox.sock"
+STATE_FILE = "state.json"
+"""A pod's directory holds these two."""
+
+
+class Mounted(NamedTuple):
+    source: str
+    target: str
+    read_only: bool
+
+
+class Pod(NamedTuple):
+    uid: str
+    namespace: str
+    name: str
+    directory: str
+    hostname: str
+    hosts: dict[str, str]
+    nameservers: list[str]
+    searches: list[str]
+    dns_options: list[str]
+    host_network: bool
+    shm_bytes: int
+
+    @property
+    def socket_path(self) -> str:
+        return os.path.join(self.directory, SOCKET_FILE)
+
+    @property
+    def state_path(self) -> str:
+        return os.path.join(self.directory, STATE_FILE)
+
+    @property
+    def layers(self) -> str:
+        """Where the containers' writable layers are; deleted with the sandbox."""
+        return os.path.join(self.directory, "layers")
+
+    @property
+    def shm(self) -> str:
+        return os.path.join(self.directory, "shm")
+
+
+class Container(NamedTuple):
+    name: str
+    attempt: int
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    environment: str | None
+    interpreter: str | None
+    files: list[Mounted]
+    mounts: list[Mounted]
+    log_path: str
+    uid: int
+    gid: int
+    groups: list[int]
+    read_only_root: bool
+    termination_message_path: str
+
+    @property
+    def layer_name(self) -> str:
+        return f"{self.name}-{self.attempt}"
+
+
+def pod_from(message: dict[str, Any]) -> Pod:
+    """Raises KeyError or TypeError for a message of another version."""
+    return Pod(**{field: message[field] for field in Pod._fields})
+
+
+def container_from(message: dict[str, Any]) -> Container:
+    """Raises KeyError or TypeError for a message of another version."""
+    values = {field: message[field] for field in Container._fields}
+    for field in ("files", "mounts"):
+        values[field] = [Mounted(*entry) for entry in values[field]]
+    return Container(**values)

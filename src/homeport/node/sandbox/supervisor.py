@@ -1,0 +1,422 @@
+"""One pod's supervisor: makes the pod's namespaces, starts its containers, writes their logs, keeps how they ended.
+
+It needs nobody: the platform may come and go. What happened is in ``state.json`` in the pod's directory and on the
+pod's socket. It stays after the last container ended, since the pod's address is its network namespace's, and ends when
+it is told to destroy the sandbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import os
+import signal
+import socket
+import time
+from typing import Any
+
+from homeport.node.sandbox import container as containers
+from homeport.node.sandbox import linux, logs, network, registry, rootfs, spec, trees, wire
+from homeport.node.sandbox.layout import Layout
+from homeport.node.sandbox.loop import Loop
+from homeport.node.sandbox.peers import Peers
+from homeport.node.sandbox.wire import Message, Peer
+
+_RETRY_SECONDS = 1.0
+_LOG_GRACE_SECONDS = 30.0
+"""How long an ended container waits for a full disk to take the rest of its log."""
+_TERMINATION_MESSAGE_BYTES = 4096
+
+
+class Node:
+    """What a supervisor gets from the zygote by the fork."""
+
+    __slots__ = ("layout", "namespace", "network", "registry", "user_namespace")
+
+    def __init__(
+        self,
+        layout: Layout,
+        net: ipaddress.IPv4Network,
+        namespace: int,
+        entries: registry.Registry,
+        *,
+        user_namespace: bool,
+    ) -> None:
+        self.layout = layout
+        self.network = net
+        self.namespace = namespace
+        """A descriptor of the node's network namespace."""
+        self.registry = entries
+        self.user_namespace = user_namespace
+
+
+class _Running:
+    """A container between its start and the report of its end."""
+
+    __slots__ = ("deadline", "launch", "log", "spec", "status", "streams", "waiting")
+
+    def __init__(self, specification: spec.Container, launch: containers.Launch, log: logs.LogFile) -> None:
+        self.spec = specification
+        self.launch = launch
+        self.log = log
+        self.streams: list[logs.Stream] = []
+        self.waiting: tuple[Peer, object] | None = None
+        """Who is to hear that the command runs, and the id of the request; None once it does."""
+        self.status: int | None = None
+        self.deadline = 0.0
+
+
+class Supervisor:
+    def __init__(self, node: Node, pod: spec.Pod, address: ipaddress.IPv4Address | None) -> None:
+        """Make the pod's namespaces around the calling process. Raises OSError; then the process is of no use."""
+        self._node = node
+        self._pod = pod
+        linux.set_process_name("homeport-pod")
+        linux.become_subreaper()
+        self._pid = os.getpid()
+        self._start_time = linux.start_time(self._pid)
+        self._link: network.PodLink | None = None
+        if address is not None:
+            # First, so that a new zygote finds the address taken.
+            self.address = str(address)
+            self._register()
+            self._link = network.PodLink(node.namespace, node.network, address)
+        else:
+            self.address = network.host_address()
+            self._register()
+        linux.unshare(linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWNS)
+        linux.set_hostname(pod.hostname[:64])
+        os.makedirs(pod.shm, mode=0o755, exist_ok=True)
+        flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+        linux.mount("shm", pod.shm, "tmpfs", flags, f"mode=1777,size={pod.shm_bytes}")
+        os.makedirs(pod.layers, mode=0o711, exist_ok=True)
+        self._files = rootfs.pod_files(pod, self.address, self._resolv_conf())
+        self._stamps = logs.Stamps()
+        self._states: dict[str, Message] = {}
+        self._running: dict[str, _Running] = {}
+        self._ending: list[tuple[Peer, object]] | None = None
+        self._is_stale = False
+        self._is_retrying = False
+        self._is_leaving = False
+        self._loop = Loop()
+        self._peers = Peers(self._loop, self._handle)
+        self._peers.accept_from(wire.listen(pod.socket_path))
+        self._write_state()
+        signal.signal(signal.SIGTERM, self._terminate)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _register(self) -> None:
+        entry = registry.Entry(
+            self._pod.uid, self._pod.directory, self.address, self._pid, self._start_time, self._node.namespace
+        )
+        self._node.registry.write(entry)
+
+    def serve(self, first: socket.socket, number: object) -> None:
+        """Answer the connection that asked for the sandbox, and serve it and everybody else until the sandbox ends."""
+        self._peers.send(self._peers.add(first), {"id": number, "state": self._state()})
+        self._loop.run()
+
+    def _resolv_conf(self) -> str:
+        if self._pod.host_network and not self._pod.nameservers:
+            with contextlib.suppress(OSError), open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
+                return file.read()
+        return rootfs.resolv_conf(self._pod, str(network.gateway_of(self._node.network)))
+
+    # What is known, on disk and on the wire.
+
+    def _state(self) -> Message:
+        return {
+            "uid": self._pod.uid,
+            "namespace": self._pod.namespace,
+            "name": self._pod.name,
+            "directory": self._pod.directory,
+            "address": self.address,
+            "pid": self._pid,
+            "start_time": self._start_time,
+            "containers": self._states,
+        }
+
+    def _write_state(self) -> None:
+        path = self._pod.state_path
+        temporary = f"{path}.new"
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump(self._state(), file)
+            os.rename(temporary, path)
+            self._is_stale = False
+        except OSError:
+            # A full disk, most likely: the pod's socket still tells the truth, and the file follows.
+            self._is_stale = True
+            self._retry_later()
+
+    def _handle(self, peer: Peer, message: dict[str, Any]) -> None:
+        operation = message.get("op")
+        if operation == "start":
+            self._start(peer, message)
+        elif operation == "signal":
+            self._signal(message["container"], message["signal"])
+            self._peers.send(peer, {"id": message["id"]})
+        elif operation == "state":
+            self._peers.send(peer, {"id": message["id"], "state": self._state()})
+        elif operation == "destroy":
+            self._destroy(peer, message["id"])
+        else:
+            raise ValueError(f"no such operation: {operation}")
+
+    # Starting.
+
+    def _start(self, peer: Peer, message: dict[str, Any]) -> None:
+        wanted = spec.container_from(message["spec"])
+        if self._ending is not None:
+            raise ValueError("the sandbox is being destroyed")
+        if wanted.name in self._running:
+            raise ValueError(f"container {wanted.name} still runs")
+        self._remove_layers_of(wanted.name)
+        root = rootfs.Root(self._node.layout, self._pod, wanted, user_namespace=self._node.user_namespace)
+        log: logs.LogFile | None = None
+        try:
+            log = logs.LogFile(wanted.log_path)
+            launch = containers.launch(root, wanted, self._files)
+        except OSError as error:
+            if log is not None:
+                log.close()
+            text = f"the container can't be set up: {(error.strerror or str(error))}"
+            self._not_started(wanted, containers.NOT_STARTED, text)
+            self._peers.send(peer, {"id": message["id"], "state": self._states[wanted.name]})
+            return
+        running = _Running(wanted, launch, log)
+        running.waiting = (peer, message["id"])
+        self._running[wanted.name] = running
+        self._loop.watch(launch.outcome, lambda _events: self._outcome(running))
+        launch.go()
+
+    def _remove_layers_of(self, name: str) -> None:
+        """An earlier attempt's layer goes; in a process of its own, as it may be large."""
+        old = self._states.get(name)
+        if old is None:
+            return
+        path = os.path.join(self._pod.layers, f"{name}-{old['attempt']}")
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(OSError):
+                trees.remove(path)
+            os._exit(0)
+        handle = os.pidfd_open(pid)
+
+        def ended(_events: int) -> None:
+            self._loop.forget(handle)
+            os.close(handle)
+            os.waitpid(pid, 0)
+
+        self._loop.watch(handle, ended)
+
+    def _outcome(self, running: _Running) -> None:
+        """The command runs, or it is known why it doesn't."""
+        launch, wanted = running.launch, running.spec
+        data = os.read(launch.outcome, 65536)
+        self._loop.forget(launch.outcome)
+        os.close(launch.outcome)
+        if data:
+            code, text = json.loads(data)
+            os.waitpid(launch.pid, 0)
+            for descriptor in (launch.pidfd, launch.stdout, launch.stderr):
+                os.close(descriptor)
+            running.log.close()
+            del self._running[wanted.name]
+            self._not_started(wanted, code, text)
+        else:
+            self._states[wanted.name] = {
+                "name": wanted.name,
+                "attempt": wanted.attempt,
+                "phase": "running",
+                "pid": launch.pid,
+                "started_at": self._stamps.now(),
+            }
+            for descriptor, name in ((launch.stdout, "stdout"), (launch.stderr, "stderr")):
+                stream = logs.Stream(descriptor, name, running.log, self._stamps)
+                running.streams.append(stream)
+                self._watch_stream(running, stream)
+            self._loop.watch(launch.pidfd, lambda _events: self._exited(running))
+            self._write_state()
+        if running.waiting is not None:
+            peer, number = running.waiting
+            running.waiting = None
+            self._peers.send(peer, {"id": number, "state": self._states[wanted.name]})
+        if data:
+            self._finish_if_ended()
+
+    def _not_started(self, wanted: spec.Container, code: int, text: str) -> None:
+        now = self._stamps.now()
+        self._states[wanted.name] = {
+            "name": wanted.name,
+            "attempt": wanted.attempt,
+            "phase": "exited",
+            "pid": 0,
+            "started_at": now,
+            "finished_at": now,
+            "exit_code": code,
+            "reason": "StartError",
+            "message": text,
+        }
+        self._write_state()
+
+    # Logs.
+
+    def _watch_stream(self, running: _Running, stream: logs.Stream) -> None:
+        self._loop.watch(stream.descriptor, lambda _events: self._pump(running, stream))
+
+    def _pump(self, running: _Running, stream: logs.Stream) -> None:
+        try:
+            goes_on = stream.pump()
+        except BlockingIOError:
+            return
+        if not goes_on:
+            stream.drain()
+            self._loop.forget(stream.descriptor)
+            stream.close()
+            running.streams.remove(stream)
+        if running.log.is_stuck:
+            # The disk is full. The container waits on its pipe, and nothing is lost, until there is room again.
+            for other in running.streams:
+                self._loop.forget(other.descriptor)
+            self._retry_later()
+
+    def _retry_later(self) -> None:
+        if not self._is_retrying:
+            self._is_retrying = True
+            self._loop.after(_RETRY_SECONDS, self._retry)
+
+    def _retry(self) -> None:
+        self._is_retrying = False
+        if self._is_stale:
+            self._write_state()
+        for running in list(self._running.values()):
+            if not running.log.is_stuck:
+                continue
+            if running.log.flush():
+                if running.status is None:
+                    for stream in running.streams:
+                        self._watch_stream(running, stream)
+                else:
+                    self._drain(running)
+            else:
+                self._retry_later()
+            if running.status is not None:
+                self._finish(running)
+
+    # The end.
+
+    def _exited(self, running: _Running) -> None:
+        """Process 1 has ended, and with it every process of its namespace: what they wrote is in the pipes."""
+        self._loop.forget(running.launch.pidfd)
+        os.close(running.launch.pidfd)
+        _, running.status = os.waitpid(running.launch.pid, 0)
+        running.deadline = time.monotonic() + _LOG_GRACE_SECONDS
+        for stream in running.streams:
+            self._loop.forget(stream.descriptor)
+        if not running.log.is_stuck:
+            self._drain(running)
+        self._finish(running)
+
+    def _drain(self, running: _Running) -> None:
+        for stream in running.streams:
+            stream.drain()
+            stream.close()
+        running.streams.clear()
+
+    def _finish(self, running: _Running) -> None:
+        if running.log.is_stuck and time.monotonic() < running.deadline and self._ending is None:
+            self._retry_later()
+            return
+        assert running.status is not None
+        lost = running.log.is_stuck
+        for stream in running.streams:
+            stream.close()
+        running.log.close()
+        del self._running[running.spec.name]
+        state = self._states[running.spec.name]
+        code = os.waitstatus_to_exitcode(running.status)
+        state.update(
+            phase="exited",
+            finished_at=self._stamps.now(),
+            exit_code=code if code >= 0 else 128 - code,
+            signal=max(0, -code),
+            reason="Completed" if code == 0 else "Error",
+            message=self._termination_message(running)
+            or ("the end of the log is lost: there was no room on the disk" if lost else ""),
+        )
+        self._write_state()
+        self._peers.broadcast({"event": "exit", "state": state})
+        self._finish_if_ended()
+
+    def _termination_message(self, running: _Running) -> str:
+        try:
+            with open(running.launch.termination_log, "rb") as file:
+                return file.read(_TERMINATION_MESSAGE_BYTES).decode(errors="replace")
+        except OSError:
+            return ""
+
+    def _signal(self, name: str, number: int) -> None:
+        running = self._running.get(name)
+        if running is not None and running.status is None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(running.launch.pidfd, number)
+
+    def _terminate(self, *_arguments: object) -> None:
+        """The machine goes down: the containers are asked to end, and their ends are kept for the next start."""
+        if not self._running:
+            os._exit(0)
+        for name in list(self._running):
+            self._signal(name, signal.SIGTERM)
+        self._is_leaving = True
+
+    def _destroy(self, peer: Peer, number: object) -> None:
+        if self._ending is None:
+            self._ending = []
+        self._ending.append((peer, number))
+        for running in list(self._running.values()):
+            if running.status is None:
+                self._signal(running.spec.name, signal.SIGKILL)
+            else:
+                self._finish(running)
+        self._finish_if_ended()
+
+    def _finish_if_ended(self) -> None:
+        if self._running:
+            return
+        if self._is_leaving:
+            self._loop.is_running = False
+            return
+        if self._ending is None:
+            return
+        failure = ""
+        try:
+            if self._link is not None:
+                self._link.delete()
+            linux.unmount(self._pod.shm, linux.MNT_DETACH)
+            for path in (self._pod.layers, self._pod.shm, self._pod.socket_path, self._pod.state_path):
+                trees.remove(path)
+        except OSError as error:
+            failure = f"something of the sandbox is left: {error}"
+        self._node.registry.delete(self._pod.uid)
+        for peer, number in self._ending:
+            self._peers.send(peer, {"id": number, "error": failure} if failure else {"id": number})
+        self._loop.is_running = False
+
+
+def run(
+    node: Node, pod: spec.Pod, address: ipaddress.IPv4Address | None, connection: socket.socket, number: object
+) -> None:
+    """Be the supervisor. Failures on the way go to the connection; returns when the sandbox has ended."""
+    try:
+        supervisor = Supervisor(node, pod, address)
+    except OSError as error:
+        node.registry.delete(pod.uid)
+        where = f" ({error.filename})" if error.filename else ""
+        text = f"the pod's sandbox can't be made: {error.strerror or error}{where}"
+        with contextlib.suppress(OSError):
+            connection.sendall(wire.encode({"id": number, "error": text}))
+        return
+    supervisor.serve(connection, number)

@@ -1,0 +1,87 @@
+"""Directory trees that containers wrote to: made, owned, deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+
+_DEEPEST = 8
+"""Levels that one path can surely name: 8 names of 255 bytes and the tree's own place."""
+
+
+def own(path: str, uid: int, gid: int) -> None:
+    """Give the path to the ids if they exist in this user namespace; else leave it with the caller."""
+    try:
+        os.chown(path, uid, gid, follow_symlinks=False)
+    except OSError:
+        # EINVAL: not mapped here. EPERM: not the caller's to give. Both mean that the caller keeps it.
+        return
+
+
+def remove(path: str) -> None:
+    """Delete a tree. No error if it is not there or if somebody else deletes it too; never follows a link, and depth is
+    no limit."""
+    todo = [path]
+    parent = os.path.dirname(path) or "."
+    count = 0
+    while todo:
+        current = todo.pop()
+        try:
+            mode = os.lstat(current).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if not stat.S_ISDIR(mode):
+            _unlink(current)
+            continue
+        deep = _empty(current, 0)
+        for directory in deep:
+            # A tree deeper than a path may be long is cut into pieces beside the original.
+            count += 1
+            piece = os.path.join(parent, f".removing-{os.getpid()}-{count}")
+            os.rename(directory, piece)
+            todo.append(piece)
+        if deep:
+            todo.insert(0, current)
+        else:
+            _rmdir(current)
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _rmdir(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(path)
+
+
+def _list(directory: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+
+
+def _empty(directory: str, depth: int) -> list[str]:
+    """Delete what is in the directory; answers the directories that are too deep for that."""
+    try:
+        entries = _list(directory)
+    except PermissionError:
+        os.chmod(directory, 0o700)
+        entries = _list(directory)
+    deep: list[str] = []
+    for entry in entries:
+        if not entry.is_dir(follow_symlinks=False):
+            _unlink(entry.path)
+        elif depth >= _DEEPEST:
+            deep.append(entry.path)
+        else:
+            below = _empty(entry.path, depth + 1)
+            if below:
+                deep += below
+            else:
+                _rmdir(entry.path)
+    return deep

@@ -1,0 +1,152 @@
+"""JSON lines over unix sockets, and descriptors beside them.
+
+Paths of unix sockets are limited to 107 bytes and data directories are not, so a socket is bound and dialled through
+``/proc/self/fd/<directory>/<name>``.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+
+Message = dict[str, object]
+
+MAX_LINE = 16 << 20
+"""Longest message in bytes; a container's environment is limited by the kernel to far less."""
+
+
+def _through(path: str) -> tuple[int, str]:
+    directory, name = os.path.split(path)
+    descriptor = os.open(directory or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return descriptor, f"/proc/self/fd/{descriptor}/{name}"
+
+
+def listen(path: str, backlog: int = 1024) -> socket.socket:
+    """A non-blocking listener at the path, for its owner only. Takes the place of a socket left by an earlier process."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    directory, short = _through(path)
+    temporary = f"{short}.{os.getpid()}"
+    try:
+        # Renamed into place once it listens: whoever finds the name can connect.
+        listener.bind(temporary)
+        os.chmod(temporary, 0o600)
+        listener.listen(backlog)
+        os.rename(temporary, short)
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.close(directory)
+    return listener
+
+
+def connect(path: str) -> socket.socket:
+    """A connection, blocking. Raises FileNotFoundError or ConnectionRefusedError if nobody listens there."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        directory, short = _through(path)
+        try:
+            connection.connect(short)
+        finally:
+            os.close(directory)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def peer_pid(connection: socket.socket) -> int:
+    """The process that listens at the other end of a connection made by :func:`connect`."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[:4], sys.byteorder)
+
+
+def encode(message: Message) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+class Lines:
+    """Bytes in, messages out."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """The messages that `data` completes. Raises ValueError for what is no JSON object or is too long."""
+        self._buffer += data
+        if len(self._buffer) > MAX_LINE:
+            raise ValueError(f"a message is longer than {MAX_LINE} bytes")
+        while (end := self._buffer.find(b"\n")) >= 0:
+            line = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
+            message = json.loads(line)
+            if not isinstance(message, dict):
+                raise ValueError("a message is a JSON object")
+            yield message
+
+
+def send_descriptor(connection: socket.socket, message: Message, descriptor: int) -> None:
+    """One message with one descriptor; both arrive by :func:`receive_descriptor`."""
+    rights = array.array("i", [descriptor]).tobytes()
+    connection.sendmsg([encode(message)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+
+
+def receive_descriptor(connection: socket.socket) -> tuple[Message, int | None]:
+    """The counterpart of :func:`send_descriptor` for short messages. Raises ConnectionError at the end of the stream."""
+    data, descriptors, _flags, _address = socket.recv_fds(connection, 65536, 1)
+    if not data:
+        raise ConnectionResetError("the other side closed the connection")
+    message = json.loads(data)
+    return message, descriptors[0] if descriptors else None
+
+
+class Peer:
+    """A non-blocking connection with an output buffer, for event loops on epoll."""
+
+    __slots__ = ("_out", "connection", "lines")
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self.connection = connection
+        self.lines = Lines()
+        self._out = bytearray()
+
+    def fileno(self) -> int:
+        return self.connection.fileno()
+
+    @property
+    def queued(self) -> int:
+        """Bytes that the socket hasn't taken yet."""
+        return len(self._out)
+
+    def send(self, message: Message) -> None:
+        """Queue a message and write what the socket takes. Raises OSError if the other side has gone."""
+        self._out += encode(message)
+        self.flush()
+
+    def flush(self) -> None:
+        while self._out:
+            try:
+                sent = self.connection.send(self._out)
+            except BlockingIOError:
+                return
+            del self._out[:sent]
+
+    def receive(self) -> list[Message] | None:
+        """The messages that have arrived; None once the other side has gone or talks nonsense."""
+        try:
+            data = self.connection.recv(1 << 18)
+            return list(self.lines.feed(data)) if data else None
+        except BlockingIOError:
+            return []
+        except (OSError, ValueError):
+            return None
+
+    def close(self) -> None:
+        self.connection.close()

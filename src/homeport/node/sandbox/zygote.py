@@ -1,0 +1,378 @@
+"""The fork server: it has everything loaded that a pod's supervisor needs, and forks one per pod.
+
+One runs per directory, on the machine's own network; it outlives the platform, and pods outlive it. A new one joins the
+namespaces that are still in use, through the network helper or any supervisor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import ipaddress
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from homeport.node.sandbox import idmap, layout, linux, loop, netd, registry, spec, supervisor, trees, wire
+from homeport.node.sandbox.peers import Peers
+from homeport.node.sandbox.wire import Peer
+
+_RESPAWN_SECONDS = 1.0
+
+
+def socket_path(directory: str) -> str:
+    return os.path.join(directory, "zygote.sock")
+
+
+class Refused(Exception):
+    """The zygote can't run on this machine; the text says what failed."""
+
+
+class Helper:
+    """A process that is watched by its pidfd, child or not."""
+
+    __slots__ = ("pid", "pidfd", "start_time")
+
+    def __init__(self, pid: int, start_time: int, pidfd: int) -> None:
+        self.pid = pid
+        self.start_time = start_time
+        self.pidfd = pidfd
+
+
+class Zygote:
+    def __init__(self, directory: str, net: ipaddress.IPv4Network, hidden: list[str], pods: registry.Registry) -> None:
+        """Enter or join the namespaces and start the network helper if none runs. Raises OSError or Refused."""
+        self._directory = directory
+        self._network = net
+        linux.set_process_name("homeport-zygote")
+        self._registry = pods
+        self._loop = loop.Loop()
+        self._in_use: dict[int, ipaddress.IPv4Address | None] = {}
+        self._taken: set[ipaddress.IPv4Address] = set()
+        self._last = int(net.network_address) + 1
+        self._helper: Helper | None = None
+        self._is_stopping = False
+        self._netd_path = _helper_path(directory)
+        linux.unshare(linux.CLONE_NEWNS)
+        # Slaves: what the machine mounts later shows up here, nothing from here shows up there.
+        linux.mount("", "/", "", linux.MS_REC | linux.MS_SLAVE)
+        self._namespace = self._join_or_start()
+        masks = os.path.join(directory, "hide")
+        os.makedirs(masks, mode=0o700, exist_ok=True)
+        # A file system of its own, since the layers of an overlay may not be inside one another.
+        linux.mount("tmpfs", masks, "tmpfs", linux.MS_NOSUID | linux.MS_NOEXEC, "mode=755")
+        shown = layout.survey(os.path.join(masks, "layers"), [directory, *hidden])
+        self._node = supervisor.Node(
+            shown, net, self._namespace, self._registry, user_namespace=not _is_machines_root()
+        )
+        self._peers = Peers(self._loop, self._handle)
+        self._adopt()
+        self._peers.accept_from(wire.listen(socket_path(directory)))
+
+    def serve(self) -> None:
+        # What exists now is never looked at by the collector, so forks keep sharing it.
+        gc.collect()
+        gc.freeze()
+        self._loop.run()
+
+    # Namespaces and the network helper.
+
+    def _join_or_start(self) -> int:
+        """A descriptor of the node's network namespace."""
+        known = self._recorded_helper()
+        if known is not None:
+            self._watch_helper(known)
+            return os.open(f"/proc/{known.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        for entry in self._registry.entries():
+            if linux.is_alive(entry.pid, entry.start_time):
+                try:
+                    namespace = os.open(f"/proc/{entry.pid}/fd/{entry.namespace}", os.O_RDONLY | os.O_CLOEXEC)
+                except OSError:
+                    continue
+                self._start_helper(namespace)
+                return namespace
+        helper = self._start_helper(None)
+        return os.open(f"/proc/{helper.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    def _recorded_helper(self) -> Helper | None:
+        known = recorded_helper(self._directory)
+        if known is None:
+            return None
+        pidfd = linux.open_process(*known)
+        return None if pidfd is None else Helper(*known, pidfd)
+
+    def _start_helper(self, namespace: int | None) -> Helper:
+        receive, send = os.pipe2(os.O_CLOEXEC)
+        pid = self._fork(
+            {send} | ({namespace} if namespace is not None else set()),
+            lambda: netd.run(self._directory, self._network, namespace, send),
+        )
+        os.close(send)
+        with os.fdopen(receive, "rb") as file:
+            answer = file.readline()
+        if answer != b"\n":
+            os.waitpid(pid, 0)
+            raise Refused(f"the node's network can't be made: {answer.decode(errors='replace').strip() or 'it ended'}")
+        helper = Helper(pid, linux.start_time(pid), os.pidfd_open(pid))
+        with open(f"{self._netd_path}.new", "w", encoding="utf-8") as record:
+            json.dump([helper.pid, helper.start_time], record)
+        os.rename(f"{self._netd_path}.new", self._netd_path)
+        self._watch_helper(helper)
+        return helper
+
+    def _watch_helper(self, helper: Helper) -> None:
+        self._helper = helper
+        self._loop.watch(helper.pidfd, lambda _events: self._helper_ended(helper))
+
+    def _helper_ended(self, helper: Helper) -> None:
+        self._forget_process(helper.pid, helper.pidfd)
+        self._helper = None
+        if not self._is_stopping:
+            print("the network helper has ended; starting another", flush=True)
+            self._restart_helper()
+
+    def _require_helper(self) -> None:
+        """The network helper runs when this returns; its end may not have been heard yet."""
+        if self._helper is not None and linux.is_alive(self._helper.pid, self._helper.start_time):
+            return
+        if self._helper is not None:
+            self._forget_process(self._helper.pid, self._helper.pidfd)
+            self._helper = None
+        try:
+            self._start_helper(self._namespace)
+        except (OSError, Refused) as error:
+            raise ValueError(str(error)) from None
+
+    def _restart_helper(self) -> None:
+        if self._helper is not None:
+            return
+        try:
+            self._start_helper(self._namespace)
+        except (OSError, Refused) as error:
+            print(f"the network helper can't be started: {error}", flush=True)
+            self._loop.after(_RESPAWN_SECONDS, self._restart_helper)
+
+    # Processes.
+
+    def _fork(self, keep: set[int], run: Callable[[], object]) -> int:
+        """Run a function in a new process that has none of this one's descriptors but those."""
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            linux.close_descriptors({0, 1, 2, *keep})
+            run()
+            os._exit(0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            sys.stderr.flush()
+        finally:
+            os._exit(1)
+
+    def _forget_process(self, pid: int, pidfd: int) -> None:
+        self._loop.forget(pidfd)
+        os.close(pidfd)
+        # Not a child if an earlier zygote forked it.
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+    def _watch_pod(self, pid: int, pidfd: int, address: ipaddress.IPv4Address | None) -> None:
+        self._in_use[pidfd] = address
+        if address is not None:
+            self._taken.add(address)
+
+        def ended(_events: int) -> None:
+            self._forget_process(pid, pidfd)
+            del self._in_use[pidfd]
+            if address is not None:
+                self._taken.discard(address)
+
+        self._loop.watch(pidfd, ended)
+
+    def _adopt(self) -> None:
+        for entry in self._registry.entries():
+            pidfd = linux.open_process(entry.pid, entry.start_time)
+            if pidfd is None:
+                continue
+            address = ipaddress.IPv4Address(entry.address)
+            self._watch_pod(entry.pid, pidfd, address if address in self._network else None)
+            if address in self._network:
+                self._last = max(self._last, int(address))
+
+    # The platform's requests.
+
+    def _handle(self, peer: Peer, message: dict[str, Any]) -> None:
+        operation = message.get("op")
+        if operation == "create":
+            self._create(peer, message)
+        elif operation == "remove":
+            self._remove(peer, message)
+        elif operation == "helper":
+            self._require_helper()
+            self._peers.send(peer, {"id": message["id"]})
+        elif operation == "stop":
+            self._stop(peer, message)
+        else:
+            raise ValueError(f"no such operation: {operation}")
+
+    def _allocate(self) -> ipaddress.IPv4Address:
+        """The next free address; one that was given back is used again as late as can be."""
+        first, size = int(self._network.network_address) + 2, self._network.num_addresses - 3
+        for step in range(size):
+            value = ipaddress.IPv4Address(first + (self._last + 1 - first + step) % size)
+            if value not in self._taken:
+                self._last = int(value)
+                return value
+        raise ValueError(f"every address of {self._network} is in use")
+
+    def _create(self, peer: Peer, message: dict[str, Any]) -> None:
+        pod, number = spec.pod_from(message["pod"]), message["id"]
+        address = None if pod.host_network else self._allocate()
+        connection = self._peers.release(peer)
+        try:
+            pid = self._fork(
+                {connection.fileno(), self._namespace},
+                lambda: supervisor.run(self._node, pod, address, connection, number),
+            )
+        except OSError as error:
+            text = f"no process can be made for the pod: {error.strerror or error}"
+            self._peers.send(self._peers.add(connection), {"id": number, "error": text})
+            return
+        connection.close()
+        self._watch_pod(pid, os.pidfd_open(pid), address)
+
+    def _remove(self, peer: Peer, message: dict[str, Any]) -> None:
+        path, number = message["path"], message["id"]
+        connection = self._peers.release(peer)
+
+        def run() -> None:
+            answer: wire.Message = {"id": number}
+            try:
+                trees.remove(path)
+            except OSError as error:
+                answer["error"] = f"{error.filename or path} can't be deleted: {error.strerror or error}"
+            connection.setblocking(True)
+            connection.sendall(wire.encode(answer))
+
+        pid = self._fork({connection.fileno()}, run)
+        connection.close()
+        self._watch_pod(pid, os.pidfd_open(pid), None)
+
+    def _stop(self, peer: Peer, message: dict[str, Any]) -> None:
+        """End the network helper and this process; pods are the caller's to destroy first."""
+        self._is_stopping = True
+        if self._helper is not None:
+            helper = self._helper
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(helper.pidfd, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(helper.pid, 0)
+        for path in (self._netd_path, socket_path(self._directory), netd.socket_path(self._directory)):
+            trees.remove(path)
+        self._peers.send(peer, {"id": message["id"]})
+        self._loop.is_running = False
+
+
+def _helper_path(directory: str) -> str:
+    return os.path.join(directory, "netd.json")
+
+
+def recorded_helper(directory: str) -> tuple[int, int] | None:
+    """Pid and start time of the network helper that was started last."""
+    try:
+        with open(_helper_path(directory), encoding="utf-8") as file:
+            pid, start_time = json.load(file)
+            return int(pid), int(start_time)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _is_machines_root() -> bool:
+    """Whether root here is root of the whole machine."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return file.read().split() == ["0", "0", "4294967295"]
+
+
+def _survivor(directory: str, pods: registry.Registry) -> int | None:
+    """A process of an earlier zygote whose namespaces are still in use."""
+    known = recorded_helper(directory)
+    candidates = ([known] if known else []) + [(entry.pid, entry.start_time) for entry in pods.entries()]
+    for pid, start_time in candidates:
+        if linux.is_alive(pid, start_time):
+            return pid
+    return None
+
+
+def _join_user_namespace(pid: int) -> None:
+    namespace = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        linux.setns(namespace, linux.CLONE_NEWUSER)
+    finally:
+        os.close(namespace)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    linux.set_dumpable()
+
+
+def main(arguments: list[str]) -> int:
+    """``zygote DIRECTORY NETWORK READY_DESCRIPTOR [HIDDEN...]``. The process that was started ends when the fork server,
+    its child, has its user namespace; what is written to the ready descriptor tells whether that serves: JSON, a line."""
+    directory, net, ready = arguments[0], ipaddress.IPv4Network(arguments[1]), int(arguments[2])
+    os.set_inheritable(ready, False)
+    needs_map, mapped = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        os.close(needs_map[0])
+        os.close(mapped[1])
+        _serve(directory, net, ready, arguments[3:], needs_map[1], mapped[0])
+    os.close(needs_map[1])
+    os.close(mapped[0])
+    if os.read(needs_map[0], 1):
+        os.write(mapped[1], b"y" if idmap.map_ranges(pid) else b"n")
+    return 0
+
+
+def _serve(
+    directory: str, net: ipaddress.IPv4Network, ready: int, hidden: list[str], needs_map: int, mapped: int
+) -> NoReturn:
+    def say(message: wire.Message) -> None:
+        os.write(ready, wire.encode(message))
+        os.close(ready)
+
+    def map_from_outside() -> bool:
+        os.write(needs_map, b"?")
+        return os.read(mapped, 1) == b"y"
+
+    code = 1
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        lock = os.open(os.path.join(directory, "zygote.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        pods = registry.Registry(os.path.join(directory, "sandboxes"))
+        if os.geteuid() != 0:
+            survivor = _survivor(directory, pods)
+            if survivor is not None:
+                _join_user_namespace(survivor)
+            else:
+                idmap.enter(map_from_outside)
+        os.close(needs_map)
+        os.close(mapped)
+        zygote = Zygote(directory, net, hidden, pods)
+        say({"pid": os.getpid()})
+        zygote.serve()
+        code = 0
+    except (OSError, Refused) as error:
+        print(f"the zygote can't start: {error}", file=sys.stderr, flush=True)
+        say({"error": str(error), "errno": getattr(error, "errno", None)})
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        sys.stderr.flush()
+    finally:
+        os._exit(code)

@@ -1,0 +1,369 @@
+"""A sandbox as the platform sees it: its supervisor at the other end of a unix socket, its state on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from homeport.node.runtime import ContainerSpec, ContainerState, Mount, SandboxError
+from homeport.node.sandbox import linux, logs, registry, spec, wire
+
+_DESTROY_SECONDS = 60.0
+"""Deleting what the containers wrote takes its time; a supervisor that needs longer is stuck."""
+_UNKNOWN_EXIT = 137
+
+
+class Connection(asyncio.Protocol):
+    """Requests and their answers, and events, on one socket. Events wait until :meth:`listen` says who hears them."""
+
+    def __init__(self) -> None:
+        self._on_event: Callable[[dict[str, Any]], None] | None = None
+        self._on_close: Callable[[], None] | None = None
+        self._early: list[dict[str, Any]] = []
+        self._lines = wire.Lines()
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._transport: asyncio.Transport | None = None
+        self._is_lost = False
+
+    @classmethod
+    async def open(cls, connected: socket.socket) -> Connection:
+        """Take over a connected socket."""
+        connected.setblocking(False)
+        _, connection = await asyncio.get_running_loop().create_unix_connection(cls, sock=connected)
+        return connection
+
+    def listen(self, on_event: Callable[[dict[str, Any]], None], on_close: Callable[[], None]) -> None:
+        """Hear every event, including those that came before, and the end (at once if it has come)."""
+        self._on_event, self._on_close = on_event, on_close
+        early, self._early = self._early, []
+        for message in early:
+            on_event(message)
+        if self._is_lost:
+            on_close()
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    async def request(self, **message: Any) -> dict[str, Any]:
+        """The answer; raises SandboxError with what the other side says against it, ConnectionError if it goes."""
+        if self._transport is None or self._transport.is_closing():
+            raise ConnectionResetError("the connection is closed")
+        number = next(self._numbers)
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        try:
+            self._transport.write(wire.encode({"id": number, **message}))
+            found = await answer
+        finally:
+            self._waiting.pop(number, None)
+        if "error" in found:
+            raise SandboxError(found["error"])
+        return found
+
+    def close(self) -> None:
+        """Close without telling ``on_close``."""
+        self._on_close = None
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            messages = list(self._lines.feed(data))
+        except ValueError:
+            # Not one of ours; nothing that it says can be understood.
+            assert self._transport is not None
+            self._transport.abort()
+            return
+        for message in messages:
+            number = message.get("id")
+            if "event" in message:
+                if self._on_event is None:
+                    self._early.append(message)
+                else:
+                    self._on_event(message)
+            elif isinstance(number, int) and (waiting := self._waiting.get(number)) and not waiting.done():
+                waiting.set_result(message)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(ConnectionResetError("the other side closed the connection"))
+        self._is_lost = True
+        if self._on_close is not None:
+            self._on_close()
+
+
+def state_from(value: Mapping[str, Any]) -> ContainerState:
+    known = ContainerState.__dataclass_fields__
+    return ContainerState(**{key: field for key, field in value.items() if key in known})
+
+
+def _mounts(mounts: tuple[Mount, ...]) -> list[list[Any]]:
+    return [[mount.source, mount.target, mount.read_only] for mount in mounts]
+
+
+def container_message(container: ContainerSpec) -> dict[str, Any]:
+    """The spec as :func:`homeport.node.sandbox.spec.container_from` reads it."""
+    image = container.image
+    return {
+        "name": container.name,
+        "attempt": container.attempt,
+        "argv": list(container.argv),
+        "env": dict(container.env),
+        "cwd": container.cwd,
+        "environment": image.environment,
+        "interpreter": image.interpreter,
+        "files": _mounts(image.files),
+        "mounts": _mounts(container.mounts),
+        "log_path": container.log_path,
+        "uid": container.uid,
+        "gid": container.gid,
+        "groups": list(container.groups),
+        "read_only_root": container.read_only_root,
+        "termination_message_path": container.termination_message_path,
+    }
+
+
+async def readable(descriptor: int) -> None:
+    """Return once the descriptor can be read, or once the process has ended that a pidfd stands for."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
+
+
+class Supervised:
+    """One sandbox. Implements :class:`homeport.node.runtime.Sandbox`; made by the runtime only."""
+
+    def __init__(self, state: Mapping[str, Any], on_destroyed: Callable[[Supervised], Any]) -> None:
+        self._uid = str(state["uid"])
+        self._directory = str(state["directory"])
+        self._address = str(state["address"])
+        self._pid = int(state["pid"])
+        self._start_time = int(state["start_time"])
+        self._identity = {key: state[key] for key in ("namespace", "name") if key in state}
+        self._states = {name: state_from(value) for name, value in state.get("containers", {}).items()}
+        self._on_destroyed = on_destroyed
+        self._exits: asyncio.Queue[ContainerState | None] = asyncio.Queue()
+        self._connection: Connection | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
+
+    @property
+    def uid(self) -> str:
+        return self._uid
+
+    @property
+    def directory(self) -> str:
+        return self._directory
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    @property
+    def alive(self) -> bool:
+        return self._connection is not None or self._reconnecting is not None
+
+    def containers(self) -> Mapping[str, ContainerState]:
+        return dict(self._states)
+
+    async def start(self, container: ContainerSpec) -> ContainerState:
+        answer = await self._request(op="start", spec=container_message(container))
+        state = state_from(answer["state"])
+        known = self._states.get(state.name)
+        # An exit can overtake this coroutine's turn: it was told after the answer and is the later truth.
+        if known is None or known.attempt != state.attempt or known.phase != "exited":
+            self._states[state.name] = state
+        return state
+
+    async def signal(self, container: str, signal: int) -> None:
+        with contextlib.suppress(ConnectionError):
+            # A supervisor that has gone took its containers along.
+            await self._request(op="signal", container=container, signal=signal)
+
+    async def changes(self) -> AsyncIterator[ContainerState]:
+        while (state := await self._exits.get()) is not None:
+            yield state
+        # For the next reader, who is to see the end too.
+        self._exits.put_nowait(None)
+
+    async def destroy(self) -> None:
+        pidfd = linux.open_process(self._pid, self._start_time)
+        if pidfd is not None:
+            try:
+                try:
+                    async with asyncio.timeout(_DESTROY_SECONDS):
+                        # An answer that is an error says that something is left over: what follows deletes it.
+                        with contextlib.suppress(ConnectionError, SandboxError):
+                            await self._request(op="destroy")
+                        await readable(pidfd)
+                except TimeoutError:
+                    with contextlib.suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                    await readable(pidfd)
+            finally:
+                os.close(pidfd)
+        self._lost()
+        await self._on_destroyed(self)
+
+    def detach(self) -> None:
+        """Stop listening; the sandbox goes on."""
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
+            self._reconnecting = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._exits.put_nowait(None)
+
+    def attach(self, connection: Connection) -> None:
+        """Talk to the supervisor by this connection."""
+        self._connection = connection
+        connection.listen(self._event, self._closed)
+
+    async def _request(self, **message: Any) -> dict[str, Any]:
+        if self._reconnecting is not None:
+            await asyncio.shield(self._reconnecting)
+        if self._connection is None:
+            if message["op"] == "start":
+                raise SandboxError(f"the supervisor of pod {self._identity.get('name', self._uid)} has ended")
+            raise ConnectionResetError("the supervisor has ended")
+        try:
+            return await self._connection.request(**message)
+        except ConnectionError:
+            if message["op"] != "start":
+                raise
+            raise SandboxError(
+                f"the supervisor of pod {self._identity.get('name', self._uid)} ended while a container was started"
+            ) from None
+
+    def _event(self, message: dict[str, Any]) -> None:
+        if message["event"] == "exit":
+            self._exited(state_from(message["state"]))
+
+    def _exited(self, state: ContainerState) -> None:
+        known = self._states.get(state.name)
+        if known is not None and known.attempt == state.attempt and known.phase == "exited":
+            return
+        self._states[state.name] = state
+        self._exits.put_nowait(state)
+
+    def _closed(self) -> None:
+        self._connection = None
+        if linux.is_alive(self._pid, self._start_time):
+            self._reconnecting = asyncio.get_running_loop().create_task(self._reconnect())
+        else:
+            self._lost()
+
+    async def _reconnect(self) -> None:
+        """The connection has gone but the supervisor may not have: it drops whoever doesn't keep up, or it is ending."""
+        try:
+            connection, state = await connect(self._directory)
+            for value in state["containers"].values():
+                if value["phase"] == "exited":
+                    self._exited(state_from(value))
+                else:
+                    self._states[value["name"]] = state_from(value)
+            self.attach(connection)
+        except (OSError, SandboxError):
+            pidfd = linux.open_process(self._pid, self._start_time)
+            if pidfd is not None:
+                try:
+                    await readable(pidfd)
+                finally:
+                    os.close(pidfd)
+            self._lost()
+        finally:
+            self._reconnecting = None
+
+    def _lost(self) -> None:
+        """The supervisor has gone, and with it whatever ran: nobody knows how it ended."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        changed = False
+        for state in list(self._states.values()):
+            if state.phase == "running":
+                changed = True
+                self._exited(unknown_end(state))
+        if changed:
+            self._write_state()
+        self._exits.put_nowait(None)
+
+    def _write_state(self) -> None:
+        """In the supervisor's place, so that the same end is reported after a restart."""
+        path = os.path.join(self._directory, spec.STATE_FILE)
+        state = {
+            "uid": self._uid,
+            **self._identity,
+            "directory": self._directory,
+            "address": self._address,
+            "pid": self._pid,
+            "start_time": self._start_time,
+            "containers": {
+                name: {field: getattr(value, field) for field in value.__dataclass_fields__}
+                for name, value in self._states.items()
+            },
+        }
+        # The pod's directory may have gone by now, or the disk be full: then the end is worked out anew next time.
+        with contextlib.suppress(OSError):
+            with open(f"{path}.new", "w", encoding="utf-8") as file:
+                json.dump(state, file)
+            os.rename(f"{path}.new", path)
+
+
+async def connect(directory: str) -> tuple[Connection, dict[str, Any]]:
+    """A connection to the supervisor of the pod in that directory, and what it knows. Raises OSError if it has gone."""
+    connection = await Connection.open(wire.connect(os.path.join(directory, spec.SOCKET_FILE)))
+    try:
+        return connection, (await connection.request(op="state"))["state"]
+    except BaseException:
+        connection.close()
+        raise
+
+
+def unknown_end(state: ContainerState) -> ContainerState:
+    """How a container is reported whose supervisor was killed (as the kubelet reports one that its runtime lost)."""
+    return ContainerState(
+        name=state.name,
+        attempt=state.attempt,
+        phase="exited",
+        pid=state.pid,
+        started_at=state.started_at,
+        finished_at=logs.Stamps().now(),
+        exit_code=_UNKNOWN_EXIT,
+        signal=int(signal.SIGKILL),
+        reason="ContainerStatusUnknown",
+        message="the container's supervisor was killed, and the container with it",
+    )
+
+
+def dead(entry: registry.Entry, on_destroyed: Callable[[Supervised], Any]) -> Supervised:
+    """A sandbox whose supervisor ended while nobody listened, from what it left on disk."""
+    state: dict[str, Any] = {**entry._asdict(), "containers": {}}
+    del state["namespace"]
+    # Without a state file, or with one that can't be read, nothing was ever started in it.
+    with (
+        contextlib.suppress(OSError, ValueError),
+        open(os.path.join(entry.directory, spec.STATE_FILE), encoding="utf-8") as file,
+    ):
+        state = json.load(file)
+    sandbox = Supervised(state, on_destroyed)
+    sandbox._lost()
+    return sandbox
