@@ -1,0 +1,59 @@
+"""What a bare cluster already has: the life cycle of namespaces, garbage collection by owner reference, the default
+service accounts and the expiry of events.
+
+These work on objects of every kind at once, so they are no `Controller`: `runnables` makes them, and the platform runs
+each one next to the informers. A real cluster has its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from homeport.client.client import Client
+from homeport.components.system.accounts import NamespaceAccounts
+from homeport.components.system.events import EventExpiry
+from homeport.components.system.garbage import GarbageCollector
+from homeport.components.system.monitor import Monitor
+from homeport.components.system.namespaces import NamespaceLifecycle
+from homeport.control.controller import Controller
+from homeport.control.events import EventRecorder
+from homeport.control.informer import Informers
+from homeport.kube.kind import Kind
+
+KINDS: tuple[Kind, ...] = ()
+"""All kinds that it works on are built in (``homeport.kube.core``)."""
+CONTROLLERS: tuple[Controller, ...] = ()
+
+
+class Runnable(Protocol):
+    """Runs until cancelled; `ready` is set once it works."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ready(self) -> asyncio.Event: ...
+
+    async def run(self) -> None: ...
+
+
+def runnables(
+    client: Client,
+    informers: Informers,
+    recorder: EventRecorder,
+    *,
+    now: Callable[[], datetime],
+    ca_pem: str = "",
+) -> tuple[Runnable, ...]:
+    """Everything of this component. Call it last of all that share `informers`: whole objects that others follow are
+    not followed a second time. `ca_pem`: what pods shall trust, in PEM."""
+    monitor = Monitor(client, informers)
+    return (
+        NamespaceLifecycle(client, informers, monitor, now=now),
+        NamespaceAccounts(client, informers, ca_pem=ca_pem),
+        GarbageCollector(client, monitor, recorder),
+        EventExpiry(client, informers, now=now),
+        monitor,
+    )
