@@ -49,6 +49,7 @@ class Desired:
     """What should be. ``None`` for `status` leaves it as it is."""
 
     status: Object | None = None
+    """Stored before any child is deleted: what it counts is never lost together with the child."""
     children: tuple[Object, ...] = ()
     """Whole objects. The runtime adds the namespace and the controller reference."""
     keep: frozenset[tuple[str, str]] = frozenset()

@@ -31,7 +31,7 @@ def set_condition(
 ) -> list[Condition]:
     """The list with this condition in it; the very same list if nothing changes.
 
-    A condition that keeps its status keeps its place and its ``lastTransitionTime``; any other goes to the end.
+    A condition that keeps its status keeps its ``lastTransitionTime``; one that becomes true goes to the end.
     """
     flag = "True" if status else "False"
     old = find(conditions, type)
@@ -40,22 +40,19 @@ def set_condition(
             return conditions
         new = {**old, "reason": reason, "message": message, "lastUpdateTime": now}
         return [new if c is old else c for c in conditions]
-    result = [c for c in conditions if c is not old]
-    if status:
-        result = [c for c in result if c.get("type") not in _EXCLUDES.get(type, ())]
-        ended = _ENDS.get(type, ())
-        result = [_turned_false(c, now) if c.get("type") in ended else c for c in result]
-    result.append(
-        {
-            "type": type,
-            "status": flag,
-            "reason": reason,
-            "message": message,
-            "lastUpdateTime": now,
-            "lastTransitionTime": now,
-        }
-    )
-    return _state_last(result)
+    new = {
+        "type": type,
+        "status": flag,
+        "reason": reason,
+        "message": message,
+        "lastUpdateTime": now,
+        "lastTransitionTime": now,
+    }
+    if old and not status:
+        return _state_last([new if c is old else c for c in conditions])
+    excluded, ended = _EXCLUDES.get(type, ()), _ENDS.get(type, ())
+    others = [c for c in conditions if c is not old and c.get("type") not in excluded]
+    return _state_last([*(_turned_false(c, now) if c.get("type") in ended else c for c in others), new])
 
 
 def _turned_false(condition: Condition, now: str) -> Condition:

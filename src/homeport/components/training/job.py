@@ -148,8 +148,8 @@ class _Round:
             draft.set(at.SUCCEEDED, f"succeeded: {succeeded}.", event="Normal")
             return _end(self._observed, draft)
         if fatal := self._fatal():
-            self._count()
-            draft.set(at.FAILED, f"failed: {fatal} failed: {fatal.failure}", event="Warning")
+            self._count(stopped=job.run_policy.clean_pod_policy in ("All", "Running"))
+            draft.set(at.FAILED, f"failed: {fatal}: {fatal.failure}", event="Warning")
             return _end(self._observed, draft)
         newly_failed = [seen for seen in self._restartable() if self._ledger.record(seen.replica, seen.pod or {})]
         if exceeded := self._exceeded():
@@ -190,7 +190,7 @@ class _Round:
         for seen in sorted(self._seen, key=lambda seen: seen.standing is not Standing.FAILED):
             failure = seen.failure or (outcome.last_failure(seen.pod, container) if seen.pod else None)
             if failure:
-                return f" Last, {seen} failed: {failure}"
+                return f" The last failure was {seen}: {failure}"
         return ""
 
     def _restarts(self, type: str) -> int:
@@ -225,7 +225,7 @@ class _Round:
             text = draft.message(at.RESTARTING) or "is restarting: a replica is made anew."
             if newly_failed:
                 first, more = newly_failed[0], len(newly_failed) - 1
-                text = f"is restarting: {first} failed: {first.failure}" + (f" ({more} more failed)" if more else "")
+                text = f"is restarting: {first}: {first.failure}" + (f" (and {more} more)" if more else "")
                 draft.tell("Warning", at.RESTARTING, text)
             draft.set(at.RESTARTING, text, waiting=waiting)
         elif is_active or draft.is_true(at.RUNNING):

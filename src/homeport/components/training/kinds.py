@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from homeport.kube.core import PodTemplateSpec
+from homeport.kube.core.types.meta import LabelSelector
+from homeport.kube.core.types.pod import PodTemplateSpec
 from homeport.kube.schema.fields import AnyObject, Int64, Model, Quantity, Time, doc, ref
 
 GROUP = "kubeflow.org"
@@ -121,7 +122,7 @@ class ReplicaStatus(TrainingModel, frozen=True):
     active: Annotated[int, doc("Pods that run.")] = 0
     succeeded: Annotated[int, doc("Pods that have succeeded.")] = 0
     failed: Annotated[int, doc("Pods that have failed and were not replaced yet.")] = 0
-    label_selector: Annotated[AnyObject | None, doc("Deprecated: see selector.")] = None
+    label_selector: Annotated[LabelSelector | None, doc("Deprecated: see selector.")] = None
     selector: Annotated[str, doc("Label selector of these pods.")] = ""
     restarts: Annotated[int, doc("Restarts so far, of containers in place and of whole pods.")] = 0
     restarts_by_index: Annotated[

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from homeport.components.training import kinds
 from homeport.components.training.framework import Decision, Environment, Framework, Job, Replica
 from homeport.components.training.kinds import GROUP, VERSION, JobStatus, ReplicaSpec, RunPolicy, TrainingModel
 from homeport.kube import field
+from homeport.kube.core.types.meta import ObjectMeta
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object
@@ -52,7 +53,7 @@ class PyTorchJobSpec(TrainingModel, frozen=True):
 class PyTorchJob(TrainingModel, frozen=True):
     """A distributed PyTorch training."""
 
-    metadata: Annotated[dict[str, Any], doc("Standard object metadata.")] = {}
+    metadata: Annotated[ObjectMeta | None, doc("Standard object metadata.")] = None
     spec: Annotated[PyTorchJobSpec | None, doc("The training that the user wants.")] = None
     status: Annotated[JobStatus | None, doc("What was last observed. Written by the controller.")] = None
 

@@ -8,6 +8,7 @@ import msgspec
 
 from homeport.components.training.framework import Decision, Environment, Framework, Job, Replica
 from homeport.components.training.kinds import GROUP, VERSION, JobStatus, ReplicaSpec, RunPolicy, TrainingModel
+from homeport.kube.core.types.meta import ObjectMeta
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object
 from homeport.kube.schema.fields import doc
@@ -38,7 +39,7 @@ class TFJobSpec(TrainingModel, frozen=True):
 class TFJob(TrainingModel, frozen=True):
     """A distributed TensorFlow training."""
 
-    metadata: Annotated[dict[str, Any], doc("Standard object metadata.")] = {}
+    metadata: Annotated[ObjectMeta | None, doc("Standard object metadata.")] = None
     spec: Annotated[TFJobSpec | None, doc("The training that the user wants.")] = None
     status: Annotated[JobStatus | None, doc("What was last observed. Written by the controller.")] = None
 
