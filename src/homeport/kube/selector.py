@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
+from homeport.kube import field, names
 from homeport.kube.errors import BadRequest
 
 Operator: TypeAlias = Literal["in", "notin", "exists", "!", "gt", "lt"]
 
 _INT64: Final = 2**63
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
-_NAME: Final = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]", re.ASCII)
-_SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
 _TOKEN: Final = re.compile(r"\s*(?:(?P<special>==|!=|[=!(),<>])|(?P<word>[^\s=!(),<>]+)|(?P<end>$))", re.ASCII)
 
 
@@ -359,58 +358,27 @@ def _check(requirement: Requirement) -> None:
     """Upstream's rules for a requirement; raises BadRequest."""
     _check_key(requirement.key)
     values = sorted(requirement.values)
+    problem = ""
     match requirement.operator:
         case "in" | "notin" if not values:
-            raise _bad("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty")
+            problem = "for 'in', 'notin' operators, values set can't be empty"
         case "exists" | "!" if values:
-            raise _bad("values: Invalid value: values set must be empty for exists and does not exist")
-        case "gt" | "lt":
-            if len(values) != 1:
-                raise _bad("values: Invalid value: for 'Gt', 'Lt' operators, exactly one value is required")
-            if _integer(values[0]) is None:
-                raise _bad(
-                    f"values[0]: Invalid value: \"{values[0]}\": for 'Gt', 'Lt' operators, the value must be an integer"
-                )
+            problem = "values set must be empty for exists and does not exist"
+        case "gt" | "lt" if len(values) != 1:
+            problem = "for 'Gt', 'Lt' operators, exactly one value is required"
+    if problem:
+        raise _bad(str(field.invalid("values", values, problem)))
     for index, value in enumerate(values):
-        if len(value) > 63:
-            raise _bad(f'values[{index}][{requirement.key}]: Invalid value: "{value}": must be no more than 63 bytes')
-        if value and not _NAME.fullmatch(value):
-            raise _bad(
-                f'values[{index}][{requirement.key}]: Invalid value: "{value}": a valid label must be an empty string '
-                "or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
-                "character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-                "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-            )
+        path = f"values[{index}]"
+        if requirement.operator in ("gt", "lt") and _integer(value) is None:
+            raise _bad(str(field.invalid(path, value, "for 'Gt', 'Lt' operators, the value must be an integer")))
+        if errors := names.label_value(value):
+            raise _bad(str(field.invalid(f"{path}[{requirement.key}]", value, "; ".join(errors))))
 
 
 def _check_key(key: str) -> None:
-    prefix, slash, name = key.rpartition("/")
-    problem = ""
-    if "/" in prefix:
-        problem = (
-            "a valid label key must consist of alphanumeric characters, '-', '_' or '.', with an optional DNS "
-            "subdomain prefix and '/' (e.g. 'example.com/MyName')"
-        )
-    elif slash and not prefix:
-        problem = "prefix part must be non-empty"
-    elif prefix and (len(prefix) > 253 or not _SUBDOMAIN.fullmatch(prefix)):
-        problem = (
-            "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "
-            "'.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation "
-            "is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-        )
-    elif not name:
-        problem = "name part must be non-empty"
-    elif len(name) > 63:
-        problem = "name part must be no more than 63 bytes"
-    elif not _NAME.fullmatch(name):
-        problem = (
-            "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-            "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-            "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-        )
-    if problem:
-        raise _bad(f'key: Invalid value: "{key}": {problem}')
+    if errors := names.qualified_name(key):
+        raise _bad(str(field.invalid("key", key, "; ".join(errors))))
 
 
 def _integer(text: str | None) -> int | None:
