@@ -13,10 +13,11 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from homeport.client.client import Client
+from homeport.control.clock import utc_now
 from homeport.kube.errors import AlreadyExists, ApiError, HomeportError, NotFound
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, name, namespace, timestamp, uid
@@ -56,7 +57,7 @@ class EventRecorder:
         component: str,
         *,
         instance: str = "",
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._client = client
         self._component = component

@@ -12,9 +12,10 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from homeport.client.client import Client
+from homeport.control.clock import utc_now
 from homeport.kube.errors import AlreadyExists, Conflict, HomeportError, NotFound
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, micro_timestamp, resource_version, spec
@@ -37,7 +38,7 @@ class LeaderElector:
         lease_seconds: float = 15.0,
         renew: float = 10.0,
         retry: float = 2.0,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         if not retry < renew < lease_seconds:
             raise ValueError("leader election needs retry < renew < lease_seconds")

@@ -11,11 +11,12 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from homeport.client.client import Client
 from homeport.control.apply import Applier, OwnWrites
 from homeport.control.cache import Change, ObjectKey, key_of
+from homeport.control.clock import utc_now
 from homeport.control.controller import Controller, Desired, Observed
 from homeport.control.diff import plan
 from homeport.control.events import EventRecorder
@@ -55,7 +56,7 @@ class Manager:
         *,
         informers: Informers | None = None,
         recorder: EventRecorder | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
         parallel: int = 64,
     ) -> None:
         self._own_informers = informers is None

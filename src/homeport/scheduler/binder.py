@@ -11,10 +11,11 @@ import heapq
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from homeport.client.client import Client
 from homeport.control.cache import Change, ObjectKey, key_of
+from homeport.control.clock import utc_now
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
@@ -66,7 +67,7 @@ class Scheduler:
         informers: Informers | None = None,
         recorder: EventRecorder | None = None,
         names: Collection[str] = (DEFAULT_SCHEDULER,),
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.ready = asyncio.Event()
         self._client = client

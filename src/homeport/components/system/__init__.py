@@ -18,6 +18,7 @@ from homeport.components.system.events import EventExpiry
 from homeport.components.system.garbage import GarbageCollector
 from homeport.components.system.monitor import Monitor
 from homeport.components.system.namespaces import NamespaceLifecycle
+from homeport.control.clock import utc_now
 from homeport.control.controller import Controller
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
@@ -37,6 +38,30 @@ class Runnable(Protocol):
     def ready(self) -> asyncio.Event: ...
 
     async def run(self) -> None: ...
+
+
+async def run(
+    client: Client,
+    informers: Informers,
+    *,
+    recorder: EventRecorder | None = None,
+    now: Callable[[], datetime] = utc_now,
+    ca_pem: str = "",
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Run everything of this component until cancelled. `ready` is set once all of it works. The rest as `runnables`;
+    without a `recorder`, an own one."""
+    events = recorder if recorder is not None else EventRecorder(client, "system", now=now)
+    parts = runnables(client, informers, events, now=now, ca_pem=ca_pem)
+    async with asyncio.TaskGroup() as group:
+        if recorder is None:
+            group.create_task(events.run(), name="system events")
+        for part in parts:
+            group.create_task(part.run(), name=part.name)
+        for part in parts:
+            await part.ready.wait()
+        if ready is not None:
+            ready.set()
 
 
 def runnables(
