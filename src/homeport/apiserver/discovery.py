@@ -1,0 +1,280 @@
+"""What the server has: aggregated discovery, and the older lists that some clients still walk through.
+
+Made from the registry when first asked for, and again when it has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from homeport.apiserver.answers import JSON
+from homeport.apiserver.encoding import encode
+from homeport.apiserver.resources import STANDARD_VERBS, Registry, Served
+from homeport.kube.errors import NotFound
+from homeport.kube.wire import Request, Response
+
+MAJOR, MINOR = "1", "35"
+GIT_VERSION = "v1.35.0+homeport"
+"""The version of the API that clients shall expect: the newest that all supported clients take without a warning."""
+
+_AGGREGATED = re.compile(
+    r"application/json\s*;(?=.*g=apidiscovery\.k8s\.io)(?=.*v=(v2beta1|v2)\b)(?=.*as=APIGroupDiscoveryList)"
+)
+_SUBRESOURCES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
+    "status": (("get", "patch", "update"), "", "", ""),
+    "scale": (("get", "patch", "update"), "autoscaling", "v1", "Scale"),
+    "log": (("get",), "", "", ""),
+    "binding": (("create",), "", "v1", "Binding"),
+    "eviction": (("create",), "policy", "v1", "Eviction"),
+    "finalize": (("update",), "", "", ""),
+}
+"""Verbs and the kind of the bodies, where it isn't that of the resource."""
+
+
+class Virtual(NamedTuple):
+    """A resource without stored objects: a question that is answered when it is created."""
+
+    group: str
+    version: str
+    plural: str
+    singular: str
+    kind: str
+    namespaced: bool
+
+
+class _Cached(NamedTuple):
+    generation: int
+    body: bytes
+    etag: str
+
+
+class Discovery:
+    """The answers below ``/api`` and ``/apis``, and ``/version``."""
+
+    def __init__(self, registry: Registry, virtual: Iterable[Virtual] = ()) -> None:
+        self._registry = registry
+        self._virtual = tuple(virtual)
+        self._cache: dict[str, _Cached] = {}
+
+    def answer(self, request: Request, path: str) -> Response:
+        """Raises NotFound for a group or version that isn't served."""
+        parts = path.strip("/").split("/")
+        match parts:
+            case ["version"]:
+                return Response(200, {"content-type": JSON}, encode(version_info()))
+            case ["api" | "apis"]:
+                legacy = parts[0] == "api"
+                aggregated = _AGGREGATED.search(request.headers.get("accept", ""))
+                if aggregated:
+                    version = aggregated[1]
+                    content_type = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+                    return self._respond(
+                        request, f"{parts[0]};{version}", lambda: self._aggregated(version, legacy), content_type
+                    )
+                return self._respond(request, parts[0], self._api_versions if legacy else self._group_list)
+            case ["api", version]:
+                return self._respond(request, path, lambda: self._resource_list("", version))
+            case ["apis", group]:
+                return self._respond(request, path, lambda: self._group(group))
+            case ["apis", group, version]:
+                return self._respond(request, path, lambda: self._resource_list(group, version))
+        raise not_served()
+
+    def _respond(
+        self, request: Request, key: str, make: Callable[[], dict[str, Any]], content_type: str = JSON
+    ) -> Response:
+        cached = self._cache.get(key)
+        if cached is None or cached.generation != self._registry.generation:
+            body = encode(make())
+            etag = '"' + hashlib.sha256(body).hexdigest().upper()[:64] + '"'
+            cached = self._cache[key] = _Cached(self._registry.generation, body, etag)
+        headers = {"content-type": content_type, "etag": cached.etag, "cache-control": "public", "vary": "accept"}
+        if request.headers.get("if-none-match") == cached.etag:
+            return Response(304, headers)
+        return Response(200, headers, cached.body)
+
+    # -- what there is
+
+    def _versions(self) -> dict[str, list[str]]:
+        """Versions by group, the preferred one first."""
+        found: dict[str, list[str]] = {}
+        for served in self._registry:
+            versions = found.setdefault(served.group, [])
+            if served.resource.version not in versions:
+                versions.append(served.resource.version)
+        for virtual in self._virtual:
+            versions = found.setdefault(virtual.group, [])
+            if virtual.version not in versions:
+                versions.append(virtual.version)
+        return {group: sorted(found[group], key=version_priority) for group in sorted(found)}
+
+    def _resources(self, group: str, version: str) -> list[Served]:
+        served = [s for s in self._registry if s.group == group and s.resource.version == version]
+        return sorted(served, key=lambda s: s.resource.plural)
+
+    def _virtual_resources(self, group: str, version: str) -> list[Virtual]:
+        return [virtual for virtual in self._virtual if virtual.group == group and virtual.version == version]
+
+    # -- the older lists
+
+    def _api_versions(self) -> dict[str, Any]:
+        return {
+            "kind": "APIVersions",
+            "versions": self._versions().get("", ["v1"]),
+            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": "127.0.0.1"}],
+        }
+
+    def _group_list(self) -> dict[str, Any]:
+        groups = [self._group_entry(group, versions) for group, versions in self._versions().items() if group]
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+
+    def _group(self, group: str) -> dict[str, Any]:
+        versions = self._versions().get(group)
+        if not versions or not group:
+            raise not_served()
+        return {"kind": "APIGroup", "apiVersion": "v1"} | self._group_entry(group, versions)
+
+    @staticmethod
+    def _group_entry(group: str, versions: list[str]) -> dict[str, Any]:
+        entries = [{"groupVersion": f"{group}/{version}", "version": version} for version in versions]
+        return {"name": group, "versions": entries, "preferredVersion": entries[0]}
+
+    def _resource_list(self, group: str, version: str) -> dict[str, Any]:
+        if version not in self._versions().get(group, ()):
+            raise not_served()
+        entries: list[dict[str, Any]] = []
+        for served in self._resources(group, version):
+            resource = served.resource
+            entry: dict[str, Any] = {
+                "name": resource.plural,
+                "singularName": served.singular,
+                "namespaced": resource.namespaced,
+                "kind": resource.kind,
+                "verbs": list(STANDARD_VERBS),
+                "storageVersionHash": _storage_hash(served),
+            }
+            if served.short_names:
+                entry["shortNames"] = list(served.short_names)
+            if served.categories:
+                entry["categories"] = list(served.categories)
+            entries.append(entry)
+            for name in sorted(served.subresources):
+                verbs, sub_group, sub_version, kind = _SUBRESOURCES[name]
+                below: dict[str, Any] = {
+                    "name": f"{resource.plural}/{name}",
+                    "singularName": "",
+                    "namespaced": resource.namespaced,
+                    "kind": kind or resource.kind,
+                    "verbs": list(verbs),
+                }
+                if sub_group:
+                    below |= {"group": sub_group, "version": sub_version}
+                entries.append(below)
+        entries += [
+            {
+                "name": virtual.plural,
+                "singularName": virtual.singular,
+                "namespaced": virtual.namespaced,
+                "kind": virtual.kind,
+                "verbs": ["create"],
+            }
+            for virtual in self._virtual_resources(group, version)
+        ]
+        group_version = f"{group}/{version}" if group else version
+        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": entries}
+
+    # -- aggregated
+
+    def _aggregated(self, version: str, legacy: bool) -> dict[str, Any]:
+        items = [
+            {
+                "metadata": {"creationTimestamp": None} | ({"name": group} if group else {}),
+                "versions": [self._aggregated_version(group, name) for name in versions],
+            }
+            for group, versions in self._versions().items()
+            if (group == "") is legacy
+        ]
+        return {
+            "kind": "APIGroupDiscoveryList",
+            "apiVersion": f"apidiscovery.k8s.io/{version}",
+            "metadata": {},
+            "items": items,
+        }
+
+    def _aggregated_version(self, group: str, version: str) -> dict[str, Any]:
+        resources = [_aggregated_resource(served) for served in self._resources(group, version)]
+        resources += [
+            {
+                "resource": virtual.plural,
+                "responseKind": {"group": group, "version": version, "kind": virtual.kind},
+                "scope": "Namespaced" if virtual.namespaced else "Cluster",
+                "singularResource": virtual.singular,
+                "verbs": ["create"],
+            }
+            for virtual in self._virtual_resources(group, version)
+        ]
+        return {"version": version, "resources": resources, "freshness": "Current"}
+
+
+def _aggregated_resource(served: Served) -> dict[str, Any]:
+    resource = served.resource
+    kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    entry: dict[str, Any] = {
+        "resource": resource.plural,
+        "responseKind": kind,
+        "scope": "Namespaced" if resource.namespaced else "Cluster",
+        "singularResource": served.singular,
+        "verbs": list(STANDARD_VERBS),
+    }
+    if served.short_names:
+        entry["shortNames"] = list(served.short_names)
+    if served.categories:
+        entry["categories"] = list(served.categories)
+    subresources = []
+    for name in sorted(served.subresources):
+        verbs, sub_group, sub_version, sub_kind = _SUBRESOURCES[name]
+        response = {"group": sub_group, "version": sub_version, "kind": sub_kind} if sub_kind else kind
+        subresources.append({"subresource": name, "responseKind": response, "verbs": list(verbs)})
+    if subresources:
+        entry["subresources"] = subresources
+    return entry
+
+
+def _storage_hash(served: Served) -> str:
+    text = f"{served.group}/{served.storage_version}/{served.kind}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+_VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
+
+
+def version_priority(version: str) -> tuple[int, int, int, str]:
+    """Sorts versions as Kubernetes prefers them: v2, v1, v1beta2, v1beta1, v1alpha1, others by name."""
+    match = _VERSION.fullmatch(version)
+    if match is None:
+        return (3, 0, 0, version)
+    stage = {None: 0, "beta": 1, "alpha": 2}[match[2]]
+    return (stage, -int(match[1]), -int(match[3] or 0), version)
+
+
+def version_info() -> dict[str, str]:
+    """``/version``."""
+    return {
+        "major": MAJOR,
+        "minor": MINOR,
+        "gitVersion": GIT_VERSION,
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "cpython",
+        "platform": "linux/amd64",
+    }
+
+
+def not_served() -> NotFound:
+    """For paths, groups, versions and resources that this server hasn't."""
+    return NotFound("the server could not find the requested resource")

@@ -1,0 +1,82 @@
+"""How the API server reaches what runs pods."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from homeport.apiserver.routes import parse_bool
+from homeport.kube.errors import BadRequest, FieldError, Invalid
+from homeport.kube.meta import Object, parse_time
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """What part of a log to deliver (upstream: ``core/v1`` PodLogOptions)."""
+
+    follow: bool = False
+    previous: bool = False
+    """Of the container's attempt before the present one."""
+    timestamps: bool = False
+    """Begin each line with its RFC 3339 time and a space."""
+    tail_lines: int | None = None
+    """Only the last so many lines; 0 for none of those that are there."""
+    since: datetime | None = None
+    """Only lines from this moment on."""
+    since_seconds: int | None = None
+    """Only lines of the last so many seconds."""
+    limit_bytes: int | None = None
+    """The API server cuts the stream off itself; here for a node that can save the work."""
+
+
+class NodeProxy(Protocol):
+    """Delivers what a node has."""
+
+    async def logs(self, pod: Object, container: str, options: LogOptions) -> AsyncIterator[bytes]:
+        """The log as chunks of whole lines; the iterator's end is the log's. It is closed when the reader goes.
+
+        Raises BadRequest for a container that has not started, or that has no previous attempt.
+        """
+
+
+def log_options(query: dict[str, str]) -> LogOptions:
+    """The options in a query. Raises BadRequest or Invalid."""
+    errors: list[FieldError] = []
+
+    def number(name: str, least: int) -> int | None:
+        text = query.get(name)
+        if not text:
+            return None
+        if not text.removeprefix("-").isdigit() or len(text) > 18:
+            raise BadRequest(f'{name}: Invalid value: "{text}": it has to be a number')
+        value = int(text)
+        if value < least:
+            detail = "must be greater than 0" if least else "must be greater than or equal to 0"
+            errors.append(FieldError(name, "FieldValueInvalid", f"Invalid value: {value}: {detail}"))
+        return value
+
+    tail_lines = number("tailLines", 0)
+    since_seconds = number("sinceSeconds", 1)
+    limit_bytes = number("limitBytes", 1)
+    since = None
+    if query.get("sinceTime"):
+        try:
+            since = parse_time(query["sinceTime"])
+        except ValueError as error:
+            raise BadRequest(f'sinceTime: Invalid value: "{query["sinceTime"]}": it has to be RFC 3339') from error
+        if since_seconds is not None:
+            text = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
+            errors.append(FieldError("", "FieldValueForbidden", text))
+    if errors:
+        raise Invalid.of("", "PodLogOptions", "", errors)
+    return LogOptions(
+        parse_bool(query.get("follow")),
+        parse_bool(query.get("previous")),
+        parse_bool(query.get("timestamps")),
+        tail_lines,
+        since,
+        since_seconds,
+        limit_bytes,
+    )

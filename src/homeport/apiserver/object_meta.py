@@ -1,0 +1,120 @@
+"""What may be wrong with an object's metadata, whatever its kind (upstream: apimachinery ``api/validation``).
+
+Wrong types are the schema's business: what has one is skipped here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from homeport.apiserver.resources import Served
+from homeport.kube import field, names
+from homeport.kube.errors import FieldError
+
+_MAX_ANNOTATIONS = 256 << 10
+"""Bytes of all keys and values together."""
+_LOOSE_NAMES = frozenset({"rbac.authorization.k8s.io"})
+"""Groups whose names only have to fit into a path."""
+_LABEL_NAMES = frozenset({"/namespaces"})
+_SERVICE_NAMES = frozenset({"/services"})
+
+
+def validate_metadata(served: Served, metadata: dict[str, Any]) -> Iterator[FieldError]:
+    """Errors of an object that is about to be stored."""
+    generate = metadata.get("generateName")
+    if isinstance(generate, str) and generate:
+        # A trailing dash is fine here: letters follow.
+        for message in _name_rule(served)(generate.rstrip("-") + "a" if generate.endswith("-") else generate):
+            yield field.invalid("metadata.generateName", generate, message)
+    name = metadata.get("name")
+    if not name:
+        yield field.required("metadata.name", "name or generateName is required")
+    elif isinstance(name, str):
+        for message in _name_rule(served)(name):
+            yield field.invalid("metadata.name", name, message)
+    yield from _validate_labels(metadata.get("labels"))
+    yield from _validate_annotations(metadata.get("annotations"))
+    yield from _validate_owners(metadata.get("ownerReferences"))
+    yield from _validate_finalizers(metadata.get("finalizers"))
+
+
+def _name_rule(served: Served) -> names.Rule:
+    if served.key in _LABEL_NAMES:
+        return names.dns1123_label
+    if served.key in _SERVICE_NAMES:
+        return names.dns1035_label
+    if served.group in _LOOSE_NAMES:
+        return names.path_segment
+    return names.dns1123_subdomain
+
+
+def _validate_labels(labels: Any) -> Iterator[FieldError]:
+    if not isinstance(labels, dict):
+        return
+    for key, value in labels.items():
+        for message in names.qualified_name(key):
+            yield field.invalid("metadata.labels", key, message)
+        if isinstance(value, str):
+            for message in names.label_value(value):
+                yield field.invalid("metadata.labels", value, message)
+
+
+def _validate_annotations(annotations: Any) -> Iterator[FieldError]:
+    if not isinstance(annotations, dict):
+        return
+    size = 0
+    for key, value in annotations.items():
+        for message in names.qualified_name(key.lower()):
+            yield field.invalid("metadata.annotations", key, message)
+        size += len(key.encode()) + (len(value.encode("utf-8", "replace")) if isinstance(value, str) else 0)
+    if size > _MAX_ANNOTATIONS:
+        yield field.too_long("metadata.annotations", _MAX_ANNOTATIONS)
+
+
+def _validate_owners(owners: Any) -> Iterator[FieldError]:
+    if not isinstance(owners, list):
+        return
+    controller = ""
+    for index, owner in enumerate(owners):
+        if not isinstance(owner, dict):
+            continue
+        path = f"metadata.ownerReferences[{index}]"
+        for key in ("apiVersion", "kind", "name", "uid"):
+            if owner.get(key) == "":
+                yield field.invalid(f"{path}.{key}", "", "must not be empty")
+        if owner.get("controller") is True:
+            if controller:
+                detail = (
+                    'Only one reference can have Controller set to true. Found "true" in references for '
+                    f"{controller} and {owner.get('kind')}/{owner.get('name')}"
+                )
+                yield field.invalid("metadata.ownerReferences", field.OMITTED, detail)
+            controller = f"{owner.get('kind')}/{owner.get('name')}"
+
+
+def _validate_finalizers(finalizers: Any) -> Iterator[FieldError]:
+    if not isinstance(finalizers, list):
+        return
+    for finalizer in finalizers:
+        if isinstance(finalizer, str):
+            for message in names.qualified_name(finalizer):
+                yield field.invalid("metadata.finalizers", finalizer, message)
+    if "orphan" in finalizers and "foregroundDeletion" in finalizers:
+        detail = "finalizer orphan and foregroundDeletion cannot be both set"
+        yield field.invalid("metadata.finalizers", finalizers, detail)
+
+
+def validate_metadata_update(new: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldError]:
+    """Errors of a change. Immutable fields are no matter: the server takes them over from the stored object."""
+    if "deletionTimestamp" not in old:
+        return
+    before = old.get("finalizers") or []
+    after = new.get("finalizers")
+    added = [finalizer for finalizer in after if finalizer not in before] if isinstance(after, list) else []
+    if added:
+        shown = ", ".join(field.quote(finalizer) for finalizer in added)
+        detail = (
+            f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{shown}}}"
+        )
+        yield field.forbidden("metadata.finalizers", detail)

@@ -1,0 +1,203 @@
+"""What is served: resources declared by kinds and resources made by CustomResourceDefinitions, on one path.
+
+A `Served` is one version of one resource. Its schema is compiled when it is first needed: most runs of a server touch
+few of the kinds that it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from homeport.kube.errors import FieldError
+from homeport.kube.kind import Column, Kind, Resource
+from homeport.kube.meta import Object
+from homeport.kube.schema import REF_PREFIX, JsonSchema
+from homeport.kube.schema.compiled import Schema
+from homeport.kube.schema.struct import components, schema_name
+from homeport.kube.table import Printer
+
+STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+_EXTRA_SUBRESOURCES: Mapping[tuple[str, str], frozenset[str]] = {
+    ("", "pods"): frozenset({"log", "binding", "eviction"}),
+    ("", "namespaces"): frozenset({"finalize"}),
+}
+"""Subresources that the server itself adds to built-in kinds."""
+
+
+class Definition:
+    """What is worked out of one version's declaration, each part on first use."""
+
+    def __init__(
+        self,
+        make: Callable[[], tuple[JsonSchema, Mapping[str, JsonSchema]]],
+        *,
+        typed: bool,
+        columns: tuple[Column, ...] = (),
+    ) -> None:
+        self._make = make
+        self._typed = typed
+        self._columns = columns
+
+    @cached_property
+    def parts(self) -> tuple[JsonSchema, Mapping[str, JsonSchema]]:
+        """The root schema and the components that it refers to."""
+        return self._make()
+
+    @cached_property
+    def schema(self) -> Schema:
+        root, shared = self.parts
+        return Schema(root, shared, typed=self._typed)
+
+    @cached_property
+    def printer(self) -> Printer:
+        """The columns of ``kubectl get``."""
+        return Printer(self._columns)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """One version of one resource, as the API has it."""
+
+    resource: Resource
+    singular: str
+    short_names: tuple[str, ...]
+    categories: tuple[str, ...]
+    subresources: frozenset[str]
+    scale_paths: tuple[str, str, str] | None
+    builtin: bool
+    """True for kinds that every Kubernetes has: strategic merge patch, unconditional updates."""
+    storage_version: str
+    definition: Definition
+    prepare: Callable[[Object, Object | None], Object]
+    validate: Callable[[Object, Object | None], Iterable[FieldError]]
+    list_kind: str
+    selectable: Mapping[str, str] = field(default_factory=dict)
+    """Field selectors that a CRD allows: the selector's path to the JSONPath."""
+    changed_at: int = 0
+    """The revision of the CRD that defines this: objects written before are read through the present schema."""
+    warning: str = ""
+    """Sent with every answer: the version is deprecated."""
+    key: str = ""
+    """``group/plural``, the store's name of the resource."""
+    head: bytes = b""
+    """How the JSON of an object stored in this version begins."""
+
+    @property
+    def group(self) -> str:
+        return self.resource.group
+
+    @property
+    def kind(self) -> str:
+        return self.resource.kind
+
+    @property
+    def namespaced(self) -> bool:
+        return self.resource.namespaced
+
+    @property
+    def schema(self) -> Schema:
+        return self.definition.schema
+
+    @property
+    def has_status(self) -> bool:
+        return "status" in self.subresources
+
+    @property
+    def has_generation(self) -> bool:
+        """Whether ``metadata.generation`` counts changes of the spec: as upstream, not for the core group's kinds but
+        pods."""
+        return not self.builtin or (self.has_status and (self.group != "" or self.resource.plural == "pods"))
+
+
+def make_served(resource: Resource, **fields: Any) -> Served:
+    """A Served with the parts filled in that follow from the address."""
+    head = f'{{"apiVersion":"{resource.api_version}","kind":"{resource.kind}",'.encode()
+    return Served(resource=resource, key=f"{resource.group}/{resource.plural}", head=head, **fields)
+
+
+class Registry:
+    """All served resources. Changes with the CRDs; readers see the change at once."""
+
+    def __init__(self, kinds: Iterable[Kind]) -> None:
+        self.kinds = tuple(kinds)
+        self._served: dict[tuple[str, str, str], Served] = {}
+        self._by_kind: dict[tuple[str, str, str], Served] = {}
+        self._declared: set[tuple[str, str]] = set()
+        self.generation = 0
+        """Counts changes: what is derived from the registry (discovery, OpenAPI) is made anew when it moves."""
+        storage: dict[tuple[str, str], str] = {}
+        for kind in self.kinds:
+            storage.setdefault((kind.resource.group, kind.resource.plural), kind.resource.version)
+        for kind in self.kinds:
+            self._add(_of_kind(kind, storage[kind.resource.group, kind.resource.plural], self))
+            self._declared.add((kind.resource.group, kind.resource.plural))
+
+    @cached_property
+    def components(self) -> dict[str, JsonSchema]:
+        """The schemas of all declared kinds."""
+        return components(self.kinds)
+
+    def _add(self, served: Served) -> None:
+        resource = served.resource
+        self._served[resource.group, resource.version, resource.plural] = served
+        self._by_kind[resource.group, resource.version, resource.kind] = served
+        self.generation += 1
+
+    def find(self, group: str, version: str, plural: str) -> Served | None:
+        return self._served.get((group, version, plural))
+
+    def find_kind(self, group: str, version: str, kind: str) -> Served | None:
+        return self._by_kind.get((group, version, kind))
+
+    def any_version(self, group: str, plural: str) -> Served | None:
+        """Some version of a resource, the storage version if it is served."""
+        found = None
+        for served in self._served.values():
+            if served.group == group and served.resource.plural == plural:
+                found = served
+                if served.resource.version == served.storage_version:
+                    break
+        return found
+
+    def is_declared(self, group: str, plural: str) -> bool:
+        """Whether the resource comes from a kind in the program: no CRD can take its place."""
+        return (group, plural) in self._declared
+
+    def __iter__(self) -> Any:
+        return iter(self._served.values())
+
+    def replace(self, group: str, plural: str, versions: Iterable[Served]) -> None:
+        """Serve exactly `versions` of the resource from now on."""
+        for key in [key for key in self._served if key[0] == group and key[2] == plural]:
+            removed = self._served.pop(key)
+            self._by_kind.pop((group, key[1], removed.kind), None)
+            self.generation += 1
+        for served in versions:
+            self._add(served)
+
+
+def _of_kind(kind: Kind, storage_version: str, registry: Registry) -> Served:
+    resource = kind.resource
+
+    def make() -> tuple[JsonSchema, Mapping[str, JsonSchema]]:
+        return {"$ref": REF_PREFIX + schema_name(kind.body)}, registry.components
+
+    extra = _EXTRA_SUBRESOURCES.get((resource.group, resource.plural), frozenset())
+    return make_served(
+        resource,
+        singular=kind.singular or resource.kind.lower(),
+        short_names=kind.short_names,
+        categories=kind.categories,
+        subresources=kind.subresources | extra if kind.builtin else kind.subresources,
+        scale_paths=kind.scale_paths,
+        builtin=kind.builtin,
+        storage_version=storage_version,
+        definition=Definition(make, typed=True, columns=kind.columns),
+        prepare=kind.prepare,
+        validate=kind.validate,
+        list_kind=resource.kind + "List",
+    )

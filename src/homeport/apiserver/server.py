@@ -1,0 +1,210 @@
+"""The API server: a request in, an answer out. Knows nothing of sockets (see :mod:`homeport.apiserver.http`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from homeport.apiserver import crd, reviews
+from homeport.apiserver.answers import error_response
+from homeport.apiserver.authn import Authenticator, authenticate
+from homeport.apiserver.authz import Authorizer, MastersOnly, check
+from homeport.apiserver.context import Api, Call
+from homeport.apiserver.definitions import Definitions
+from homeport.apiserver.discovery import Discovery, not_served
+from homeport.apiserver.encoding import encode, object_response
+from homeport.apiserver.fields import Fields
+from homeport.apiserver.http import serve
+from homeport.apiserver.node import NodeProxy
+from homeport.apiserver.openapi import OpenApi
+from homeport.apiserver.resources import Registry, Served
+from homeport.apiserver.routes import RequestInfo, request_info
+from homeport.apiserver.verbs import create, delete, get, list, patch, pods, scale, status, update, watch
+from homeport.kube.errors import ApiError, BadRequest, InternalError, MethodNotAllowed
+from homeport.kube.kind import Kind
+from homeport.kube.meta import Object
+from homeport.kube.wire import Request, Response, User
+from homeport.store.protocol import Store
+
+log = logging.getLogger(__name__)
+
+_Verb = Callable[[Api, Call], Awaitable[Response]]
+
+_ON_COLLECTION: Mapping[str, _Verb] = {
+    "list": list.list_objects,
+    "watch": watch.watch,
+    "create": create.create,
+    "deletecollection": delete.delete_collection,
+}
+_ON_OBJECT: Mapping[str, _Verb] = {
+    "get": get.get,
+    "watch": watch.watch,
+    "update": update.update,
+    "patch": patch.patch,
+    "delete": delete.delete,
+}
+_SUBRESOURCES: Mapping[str, _Verb] = {
+    "status": status.status,
+    "scale": scale.scale,
+    "finalize": status.finalize,
+    "binding": pods.binding,
+    "eviction": pods.eviction,
+    "log": pods.log,
+}
+_OPEN = frozenset({"/healthz", "/livez", "/readyz", "/version"})
+"""What answers without credentials: nothing here says more than that the server runs, and what it is."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ApiServer:
+    """Serves `kinds` and the CRDs in `store`.
+
+    `authenticators` are asked in turn (see :mod:`homeport.apiserver.authn`); a request with a user set comes from
+    inside the process and needs no credentials. `node` delivers logs. `authorizer` is :class:`~homeport.apiserver.authz.MastersOnly`
+    unless given.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        kinds: Iterable[Kind],
+        *,
+        authenticators: Sequence[Authenticator] = (),
+        node: NodeProxy | None = None,
+        now: Callable[[], datetime] = _utc_now,
+        authorizer: Authorizer | None = None,
+    ) -> None:
+        registry = Registry(kinds)
+        self._authenticators = tuple(authenticators)
+        self._definitions = Definitions(store, registry, now)
+        self._api = Api(store, registry, authorizer or MastersOnly(), now, node, self._definitions, Fields())
+        self._discovery = Discovery(registry, reviews.VIRTUAL)
+        self._openapi = OpenApi(registry)
+        _serve_definitions(registry, now)
+        self._definitions.load()
+
+    def set_node(self, node: NodeProxy | None) -> None:
+        """Name the node that delivers logs, once it is there."""
+        self._api.node = node
+
+    async def close(self) -> None:
+        """Stop what runs in the background. The store is its owner's to close."""
+        await self._definitions.close()
+
+    async def handle(self, request: Request) -> Response:
+        """The answer to `request`. Raises nothing: every error is an answer with a ``Status``."""
+        try:
+            return await self._answer(request)
+        except ApiError as error:
+            return error_response(error)
+        except Exception:
+            # Headers and bodies hold secrets: the log names the method and the path only.
+            log.exception("%s %s failed", request.method, request.path)
+            return error_response(
+                InternalError("an error in the server: its log has the details (please report it)", details={})
+            )
+
+    async def _answer(self, request: Request) -> Response:
+        info = request_info(request)
+        if info.path in _OPEN and request.method in ("GET", "HEAD"):
+            return self._open(request, info.path)
+        user = request.user or await authenticate(self._authenticators, request)
+        if "impersonate-user" in request.headers:
+            # To go on as the real user would give the client more than it asked for.
+            raise BadRequest("impersonation is not supported by this server")
+        check(self._api.authorizer, user, info)
+        if not info.is_resource:
+            return self._non_resource(request, info)
+        served = self._api.registry.find(info.group, info.version, info.resource)
+        if served is None:
+            virtual = reviews.find(info)
+            if virtual is None:
+                raise not_served()
+            return reviews.answer(self._api.authorizer, virtual, request, info, user)
+        return await self._resource(request, info, user, served)
+
+    async def _resource(self, request: Request, info: RequestInfo, user: User, served: Served) -> Response:
+        query: dict[str, str] = {}
+        for key, value in request.query:
+            query.setdefault(key, value)
+        call = Call(request, info, user, served, query)
+        if served.warning:
+            call.warnings.append(served.warning)
+        verb = _verb(info, served)
+        try:
+            response = await verb(self._api, call)
+        except ApiError as error:
+            response = error_response(error)
+        if call.warnings:
+            response.headers["warning"] = ", ".join(_warning(text) for text in dict.fromkeys(call.warnings))
+        return response
+
+    def _open(self, request: Request, path: str) -> Response:
+        if path == "/version":
+            return self._discovery.answer(request, path)
+        checks = ("ping", "log", "store")
+        text = "ok"
+        if any(key == "verbose" for key, _ in request.query):
+            text = "".join(f"[+]{name} ok\n" for name in checks) + f"{path[1:]} check passed\n"
+        headers = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-cache, private"}
+        return Response(200, headers, text.encode())
+
+    def _non_resource(self, request: Request, info: RequestInfo) -> Response:
+        path = info.path
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        if path.startswith("/openapi"):
+            return self._openapi.answer(request, path)
+        if path == "/":
+            return object_response(encode(self._root()))
+        return self._discovery.answer(request, path)
+
+    def _root(self) -> Object:
+        groups = sorted({served.group for served in self._api.registry if served.group})
+        versions = sorted({served.resource.api_version for served in self._api.registry if served.group})
+        paths = ["/api", "/api/v1", "/apis", *(f"/apis/{name}" for name in (*groups, *versions)), *sorted(_OPEN)]
+        return {"paths": [*paths, "/openapi/v3"]}
+
+
+def _verb(info: RequestInfo, served: Served) -> _Verb:
+    """What carries the request out. Raises NotFound or MethodNotAllowed."""
+    resource = served.resource
+    namespaced = bool(info.namespace) and info.resource != "namespaces"
+    if namespaced and not resource.namespaced:
+        raise not_served()
+    if info.name and resource.namespaced and not info.namespace:
+        raise not_served()
+    if info.subresource:
+        if info.subresource not in served.subresources or info.rest:
+            raise not_served()
+        return _SUBRESOURCES[info.subresource]
+    verb = (_ON_OBJECT if info.name else _ON_COLLECTION).get(info.verb)
+    if verb is None or (info.verb == "create" and resource.namespaced and not info.namespace):
+        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+    return verb
+
+
+def _warning(text: str) -> str:
+    """One value of a ``Warning`` header (RFC 7234, code 299)."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'299 - "{escaped}"'
+
+
+def _serve_definitions(registry: Registry, now: Callable[[], datetime]) -> None:
+    """Give the kind CustomResourceDefinition its rules, which depend on what else is served."""
+    served = registry.find(crd.GROUP, "v1", crd.PLURAL)
+    if served is None:
+        return
+
+    def prepare(new: Object, old: Object | None) -> Object:
+        return crd.prepare(new, old, registry, now())
+
+    registry.replace(crd.GROUP, crd.PLURAL, [dataclasses.replace(served, prepare=prepare, validate=crd.validate)])
+
+
+__all__ = ["ApiServer", "serve"]

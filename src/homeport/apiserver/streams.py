@@ -1,0 +1,191 @@
+"""A watch as a stream of frames: one JSON object a line, joined from the records' own bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+from homeport.apiserver import tables
+from homeport.apiserver.context import Api
+from homeport.apiserver.encoding import Form, encode
+from homeport.apiserver.listing import ListOptions
+from homeport.apiserver.rendering import object_of, renderer
+from homeport.apiserver.resources import Served
+from homeport.kube.errors import NotAcceptable
+from homeport.kube.table import Include
+from homeport.store.encode import restamp
+from homeport.store.protocol import Event, Lagging, Record, Store, Watch
+
+BOOKMARK_SECONDS = 60.0
+"""Between two bookmarks of a quiet watch, as upstream."""
+LAST_BOOKMARK_SECONDS = 2.0
+"""Before the end of a watch one more bookmark is sent, so that the client resumes from the newest revision."""
+_BATCH = 64
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+Frame = Callable[[str, Record], bytes]
+
+
+def framer(api: Api, served: Served, form: Form, include: Include) -> Frame:
+    """How an event is written: its type, its object, and a line end. Raises NotAcceptable."""
+    if form.media != "json":
+        raise NotAcceptable("a watch is written in application/json only")
+    if form.convert == "Table":
+        return _TableFrames(api, served, form, include)
+    render = renderer(served, form)
+
+    def frame(type: str, record: Record) -> bytes:
+        return b'{"type":"%b","object":%b}\n' % (type.encode(), render(record))
+
+    return frame
+
+
+class _TableFrames:
+    """Tables of one row. Only the first carries the columns, as upstream: clients keep them."""
+
+    def __init__(self, api: Api, served: Served, form: Form, include: Include) -> None:
+        self._now = api.now
+        self._served, self._form, self._include = served, form, include
+        self._headers = True
+
+    def __call__(self, type: str, record: Record) -> bytes:
+        obj = object_of(self._served, record)
+        metadata = {"resourceVersion": str(record.revision)}
+        table = tables.table(
+            self._served, [obj], self._form, self._include, self._now(), metadata, headers=self._headers
+        )
+        self._headers = False
+        return encode({"type": type, "object": table}) + b"\n"
+
+
+def bookmark(served: Served, form: Form, revision: int, *, initial_end: bool = False) -> bytes:
+    """A frame that says: every event up to `revision` has been sent."""
+    metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if initial_end:
+        metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+    kind, version = served.kind, served.resource.api_version
+    if form.convert:
+        kind, version = form.convert, f"meta.k8s.io/{form.version}"
+    obj: dict[str, Any] = {"kind": kind, "apiVersion": version, "metadata": metadata}
+    if form.convert == "Table":
+        obj |= {"columnDefinitions": None, "rows": []}
+    return encode({"type": "BOOKMARK", "object": obj}) + b"\n"
+
+
+class WatchStream:
+    """The body of a watch's answer. Several events that are there at once leave in one chunk.
+
+    Ends at its deadline, when the store closes, or when its reader was too slow for the store's buffer; the client
+    resumes from the last resourceVersion that it saw.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        watch: Watch,
+        served: Served,
+        form: Form,
+        options: ListOptions,
+        frame: Frame,
+        *,
+        seconds: float,
+        seen: int,
+        initial: Sequence[Record] = (),
+        initial_end: int | None = None,
+    ) -> None:
+        self._store = store
+        self._watch = watch
+        self._served, self._form = served, form
+        self._options = options if options.selects else None
+        self._frame = frame
+        self._initial = iter(initial)
+        self._initial_end = initial_end
+        """The revision of the bookmark that ends the initial events; None for none."""
+        self._seen = seen
+        """The revision up to which every event is known to be sent."""
+        self._events: deque[Event] = deque()
+        self._bookmarks = options.bookmarks
+        now = asyncio.get_running_loop().time()
+        self._deadline = now + seconds
+        self._next_bookmark = now + BOOKMARK_SECONDS
+        self._last_bookmark = self._deadline - min(LAST_BOOKMARK_SECONDS, seconds / 2)
+        self._closed = False
+
+    def __aiter__(self) -> WatchStream:
+        return self
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self._watch.close()
+
+    async def __anext__(self) -> bytes:
+        while not self._closed:
+            chunk = self._ready()
+            if chunk:
+                return chunk
+            now = asyncio.get_running_loop().time()
+            if now >= self._deadline:
+                break
+            until = self._deadline
+            if self._bookmarks:
+                if now >= self._last_bookmark:
+                    self._last_bookmark = self._next_bookmark = self._deadline + 1
+                    return bookmark(self._served, self._form, self._seen)
+                if now >= self._next_bookmark:
+                    self._next_bookmark = now + BOOKMARK_SECONDS
+                    return bookmark(self._served, self._form, self._seen)
+                until = min(self._deadline, self._last_bookmark, self._next_bookmark)
+            try:
+                async with asyncio.timeout_at(until):
+                    self._events.append(await anext(aiter(self._watch)))
+            except TimeoutError:
+                self._events.extend(self._watch.take())
+                if not self._events:
+                    # Waiting neither brought an event nor said that some were lost: all up to here have been sent.
+                    self._seen = self._store.revision
+            except (StopAsyncIteration, Lagging):
+                break
+        self._watch.close()
+        raise StopAsyncIteration
+
+    def _ready(self) -> bytes:
+        """Frames of what is here already; empty if nothing is."""
+        initial = list(islice(self._initial, _BATCH))
+        if initial:
+            return b"".join([self._frame("ADDED", record) for record in initial])
+        if self._initial_end is not None:
+            revision, self._initial_end = self._initial_end, None
+            return bookmark(self._served, self._form, revision, initial_end=True)
+        while True:
+            if not self._events:
+                self._events.extend(self._watch.take())
+            if not self._events:
+                return b""
+            batch = [self._events.popleft() for _ in range(min(_BATCH, len(self._events)))]
+            chunk = b"".join(self._frames(batch))
+            self._seen = batch[-1].record.revision
+            if chunk:
+                return chunk
+
+    def _frames(self, events: Iterable[Event]) -> list[bytes]:
+        frame, options = self._frame, self._options
+        if options is None:
+            return [frame(event.type, event.record) for event in events]
+        frames = []
+        for event in events:
+            before = event.previous is not None and options.matches(event.previous)
+            now = event.type != "DELETED" and options.matches(event.record)
+            if now:
+                frames.append(frame("MODIFIED" if before else "ADDED", event.record))
+            elif before:
+                record = event.record
+                if event.type != "DELETED":
+                    # It goes out of this watch's sight: the last state in sight, at the revision of the change.
+                    assert event.previous is not None
+                    last = event.previous
+                    record = Record(last.key, record.revision, restamp(last.value, record.revision), last.labels)
+                frames.append(frame("DELETED", record))
+        return frames

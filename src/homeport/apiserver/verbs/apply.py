@@ -1,0 +1,79 @@
+"""Server-side apply: ``PATCH`` with ``application/apply-patch+yaml``. Creates what is not there."""
+
+from __future__ import annotations
+
+from homeport.apiserver.admission import check_fields, check_type, prepare_create, prepare_update
+from homeport.apiserver.context import Api, Call
+from homeport.apiserver.encoding import YAML, Body, decode_body
+from homeport.apiserver.rendering import object_of
+from homeport.apiserver.routes import parse_bool
+from homeport.apiserver.verbs.create import create_object
+from homeport.apiserver.verbs.get import not_found
+from homeport.apiserver.verbs.update import write
+from homeport.apiserver.writing import modified
+from homeport.kube import apply as merging
+from homeport.kube import field
+from homeport.kube.errors import BadRequest, Conflict, Invalid
+from homeport.kube.meta import Object
+from homeport.kube.wire import Response
+from homeport.store.protocol import Key
+
+
+async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
+    manager = call.query.get("fieldManager", "")
+    if not manager:
+        error = field.required("fieldManager", "is required for apply patch")
+        raise Invalid.of("meta.k8s.io", "PatchOptions", "", [error])
+    applied = _read(call, subresource)
+    name = call.info.name
+    record = api.store.head(Key(call.served.key, call.namespace, name))
+    live = object_of(call.served, record) if record is not None else None
+    wanted = applied["metadata"].pop("resourceVersion", "")
+    if live is None and subresource:
+        raise not_found(call)
+    if wanted and (live is None or wanted != live["metadata"]["resourceVersion"]):
+        raise modified(call, name)
+    if live is None and applied["metadata"].get("uid"):
+        raise Conflict(
+            f"uid mismatch: the provided object specified uid {applied['metadata']['uid']}, and no existing object was "
+            "found"
+        )
+    root, components = call.served.definition.parts
+    force = parse_bool(call.query.get("force"))
+    result = merging.apply(live, applied, manager, force, root, components, api.now(), subresource)
+    if record is None or live is None:
+        return await create_object(api, call, prepare_create(api, call, result, applied=True))
+    changed = None if result is live else prepare_update(api, call, result, live, subresource=subresource, applied=True)
+    return await write(api, call, record, live if changed is None else changed, prepared=changed is not None)
+
+
+def _read(call: Call, subresource: str) -> Object:
+    """The configuration of the body, without what this path does not apply. Raises BadRequest."""
+    content_type = YAML if call.request.body.lstrip()[:1] != b"{" else None  # JSON is YAML, and faster to read
+    strict = call.query.get("fieldValidation") == "Strict"
+    body = decode_body(content_type, call.request.body, find_duplicates=strict)
+    if not body.object.get("apiVersion") or not body.object.get("kind"):
+        raise BadRequest("apiVersion and kind have to be set in the body of an apply patch")
+    applied = check_fields(call, Body(check_type(call, body.object), body.duplicates))
+    metadata = dict(applied["metadata"])
+    if metadata.get("managedFields"):
+        raise BadRequest("metadata.managedFields must be nil")
+    metadata.pop("managedFields", None)
+    name = metadata.get("name")
+    if name and name != call.info.name:
+        raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({call.info.name})")
+    metadata["name"] = call.info.name
+    if call.served.namespaced:
+        namespace = metadata.get("namespace")
+        if namespace and namespace != call.namespace:
+            raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+        metadata["namespace"] = call.namespace
+    for key in ("creationTimestamp", "generation", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"):
+        metadata.pop(key, None)
+    if subresource == "status":
+        kept = ("apiVersion", "kind", "status")
+        return {"metadata": metadata} | {key: applied[key] for key in kept if key in applied}
+    applied = {**applied, "metadata": metadata}
+    if call.served.has_status:
+        applied.pop("status", None)
+    return applied

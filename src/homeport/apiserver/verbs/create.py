@@ -1,0 +1,44 @@
+"""``POST`` to a collection."""
+
+from __future__ import annotations
+
+from homeport.apiserver.admission import generated_name, prepare_create, read_object, to_storage
+from homeport.apiserver.context import Api, Call
+from homeport.apiserver.rendering import render_transient, render_written
+from homeport.apiserver.writing import Conflicting, commit, key_of, wants_dry_run
+from homeport.kube.errors import AlreadyExists
+from homeport.kube.meta import Object
+from homeport.kube.wire import Response
+from homeport.store.protocol import Put
+
+_ATTEMPTS = 8
+"""Names to try for a ``generateName`` before giving up, as upstream."""
+
+
+async def create(api: Api, call: Call) -> Response:
+    sent = read_object(call)
+    return await create_object(api, call, prepare_create(api, call, sent), generates=_generates(sent))
+
+
+def _generates(sent: Object) -> bool:
+    return not sent["metadata"].get("name")
+
+
+async def create_object(api: Api, call: Call, obj: Object, *, generates: bool = False) -> Response:
+    """Write a prepared object. Raises AlreadyExists."""
+    resource = call.served.resource
+    for attempt in range(_ATTEMPTS if generates else 1):
+        if attempt:
+            metadata = obj["metadata"]
+            obj = {**obj, "metadata": {**metadata, "name": generated_name(metadata["generateName"])}}
+        key = key_of(call, obj)
+        if wants_dry_run(call):
+            if api.store.head(key) is None:
+                return render_transient(api, call, obj, 201)
+            continue
+        try:
+            record = await commit(api, Put(key, to_storage(call.served, obj), 0))
+        except Conflicting:
+            continue
+        return render_written(api, call, record, 201)
+    raise AlreadyExists.of(resource.group, resource.plural, obj["metadata"]["name"])

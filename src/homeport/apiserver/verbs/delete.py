@@ -1,0 +1,101 @@
+"""``DELETE`` of one object and of a collection."""
+
+from __future__ import annotations
+
+import asyncio
+
+from homeport.apiserver.admission import to_storage
+from homeport.apiserver.context import Api, Call
+from homeport.apiserver.deletion import DeleteOptions, check_preconditions, delete_options, mark
+from homeport.apiserver.encoding import decode_body, encode, object_response
+from homeport.apiserver.listing import list_options, page
+from homeport.apiserver.rendering import object_of, render_transient, render_written
+from homeport.apiserver.verbs.update import head
+from homeport.apiserver.writing import Conflicting, commit, modified
+from homeport.kube.meta import Object
+from homeport.kube.wire import Response
+from homeport.store.protocol import Delete, Put, Record
+
+_RETURN_OBJECT = frozenset(
+    {
+        "/persistentvolumeclaims",
+        "/persistentvolumes",
+        "/pods",
+        "/podtemplates",
+        "/resourcequotas",
+        "/serviceaccounts",
+        "/services",
+        "resource.k8s.io/deviceclasses",
+        "resource.k8s.io/resourceclaims",
+        "resource.k8s.io/resourceclaimtemplates",
+        "resource.k8s.io/resourceslices",
+        "storage.k8s.io/csidrivers",
+        "storage.k8s.io/csinodes",
+        "storage.k8s.io/storageclasses",
+        "storage.k8s.io/volumeattachments",
+    }
+)
+"""Kinds whose removal answers with the object; for all others it is a ``Status`` (typed clients insist on either)."""
+
+
+def _options(call: Call) -> DeleteOptions:
+    body: Object = {}
+    if call.request.body.strip():
+        body = decode_body(call.request.headers.get("content-type"), call.request.body).object
+    return delete_options(body, call.query)
+
+
+async def delete(api: Api, call: Call) -> Response:
+    options = _options(call)
+    return await delete_record(api, call, head(api, call), options)
+
+
+async def delete_record(api: Api, call: Call, record: Record, options: DeleteOptions) -> Response:
+    """Delete the object of `record`, or mark it. Raises Conflict."""
+    served = call.served
+    obj = object_of(served, record)
+    check_preconditions(served, obj, options)
+    outcome = mark(served, obj, options, api.now())
+    # Background deletion of an object that something holds back is "accepted"; others are "ok" (upstream's habit).
+    status = 202 if not outcome.remove and options.policy == "Foreground" else 200
+    if options.dry_run:
+        if outcome.remove and served.key not in _RETURN_OBJECT:
+            return _success(call, obj)
+        return render_transient(api, call, outcome.object, status)
+    if outcome.remove:
+        try:
+            removed = await commit(api, Delete(record.key, record.revision, to_storage(served, outcome.object)))
+        except Conflicting as error:
+            raise modified(call, record.key.name) from error
+        return render_written(api, call, removed) if served.key in _RETURN_OBJECT else _success(call, obj)
+    if not outcome.changed and record.revision <= api.store.revision:
+        return render_written(api, call, record, status)
+    try:
+        written = await commit(api, Put(record.key, to_storage(served, outcome.object), record.revision))
+    except Conflicting as error:
+        raise modified(call, record.key.name) from error
+    return render_written(api, call, written, status)
+
+
+def _success(call: Call, obj: Object) -> Response:
+    resource = call.served.resource
+    details = {"name": obj["metadata"]["name"], "kind": resource.plural, "uid": obj["metadata"].get("uid", "")}
+    if resource.group:
+        details["group"] = resource.group
+    return object_response(encode(_status(details)), call.form)
+
+
+def _status(details: dict[str, str]) -> Object:
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+async def delete_collection(api: Api, call: Call) -> Response:
+    """Delete everything that the selectors choose. What is deleted by others meanwhile counts as deleted."""
+    options = _options(call)
+    found = page(api, call, list_options(api, call))
+    newest = (api.store.head(record.key) for record in found.records)
+    # Together, so that they share commits.
+    await asyncio.gather(*(delete_record(api, call, record, options) for record in newest if record is not None))
+    resource = call.served.resource
+    details = {"kind": resource.plural} | ({"group": resource.group} if resource.group else {})
+    return object_response(encode(_status(details)), call.form)

@@ -1,0 +1,30 @@
+"""``GET`` of one object."""
+
+from __future__ import annotations
+
+from homeport.apiserver.context import Api, Call
+from homeport.apiserver.listing import parse_revision, too_new
+from homeport.apiserver.rendering import render_object
+from homeport.kube.errors import NotFound
+from homeport.kube.wire import Response
+from homeport.store.protocol import Key, Record, TooNew
+
+
+def find(api: Api, call: Call) -> Record:
+    """The committed record that the call names. Raises NotFound."""
+    record = api.store.get(Key(call.served.key, call.namespace, call.info.name))
+    if record is None:
+        raise not_found(call)
+    return record
+
+
+def not_found(call: Call) -> NotFound:
+    resource = call.served.resource
+    return NotFound.of(resource.group, resource.plural, call.info.name)
+
+
+async def get(api: Api, call: Call) -> Response:
+    asked = parse_revision(call.query.get("resourceVersion", ""))
+    if asked is not None and asked > api.store.revision:
+        raise too_new(TooNew(asked, api.store.revision))
+    return render_object(api, call, find(api, call))

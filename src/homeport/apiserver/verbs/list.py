@@ -1,0 +1,57 @@
+"""``GET`` of a collection. The answer is joined from the records' own bytes, a few at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from homeport.apiserver import tables
+from homeport.apiserver.answers import JSON
+from homeport.apiserver.context import Api, Call
+from homeport.apiserver.encoding import encode, object_response
+from homeport.apiserver.listing import Page, list_options, page
+from homeport.apiserver.rendering import object_of, renderer
+from homeport.kube.wire import Response
+
+CHUNK = 64
+"""Objects that are joined at a time: one buffer for a whole list costs several times as much (memory that is asked for
+and given back, TLS records that are built at once)."""
+
+
+async def list_objects(api: Api, call: Call) -> Response:
+    options = list_options(api, call)
+    form = call.form
+    found = page(api, call, options)
+    if form.convert == "Table":
+        objects = [object_of(call.served, record) for record in found.records]
+        include = tables.include_object(call.query.get("includeObject", ""))
+        table = tables.table(call.served, objects, form, include, api.now(), _list_meta(found))
+        return object_response(encode(table), form)
+    kind, version = call.served.list_kind, call.served.resource.api_version
+    if form.convert:
+        kind, version = "PartialObjectMetadataList", f"meta.k8s.io/{form.version}"
+    head = encode({"kind": kind, "apiVersion": version, "metadata": _list_meta(found)})
+    render = renderer(call.served, form)
+    start = head[:-1] + b',"items":['
+    if len(found.records) <= CHUNK or form.media != "json":
+        body = start + b",".join([render(record) for record in found.records]) + b"]}\n"
+        return object_response(body, form)
+    pieces = [render(record) for record in found.records]
+    size = len(start) + sum(map(len, pieces)) + len(pieces) - 1 + 3
+    return Response(200, {"content-type": JSON, "content-length": str(size)}, _chunks(start, pieces))
+
+
+async def _chunks(start: bytes, pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    yield start
+    last = len(pieces)
+    for at in range(0, last, CHUNK):
+        chunk = b",".join(pieces[at : at + CHUNK])
+        yield chunk + (b"," if at + CHUNK < last else b"]}\n")
+
+
+def _list_meta(found: Page) -> dict[str, str | int]:
+    meta: dict[str, str | int] = {"resourceVersion": str(found.revision)}
+    if found.token:
+        meta["continue"] = found.token
+        if found.remaining is not None:
+            meta["remainingItemCount"] = found.remaining
+    return meta

@@ -1,0 +1,87 @@
+"""``PATCH``: JSON patch, merge patch, strategic merge patch, and server-side apply (in its own module)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from homeport.apiserver.admission import check_fields, check_type
+from homeport.apiserver.context import Api, Call
+from homeport.apiserver.encoding import Body, check_depth, decode_json, media_type
+from homeport.apiserver.rendering import object_of
+from homeport.apiserver.resources import Served
+from homeport.apiserver.verbs import apply
+from homeport.apiserver.verbs.update import head, write
+from homeport.apiserver.writing import modified
+from homeport.kube.errors import BadRequest, UnsupportedMediaType
+from homeport.kube.meta import Object
+from homeport.kube.patch import json_patch, merge_patch, strategic_merge_patch
+from homeport.kube.wire import Response
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+Change = Callable[[Object], Object]
+
+
+def accepted(served: Served) -> tuple[str, ...]:
+    """The patch types that a resource takes; strategic merge patch needs to know the Go types, upstream."""
+    if served.builtin:
+        return (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH)
+    return (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
+
+
+def change_of(call: Call) -> Change:
+    """What the request's body does to an object. Raises BadRequest or UnsupportedMediaType."""
+    media = media_type(call.request.headers.get("content-type", "none"))
+    if media not in accepted(call.served) or media == APPLY_PATCH:
+        raise UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include: "
+            + ", ".join(accepted(call.served))
+        )
+    patch, _ = decode_json(call.request.body)
+    check_depth([patch])
+    if media == JSON_PATCH:
+        return lambda obj: json_patch(obj, patch)
+    if not isinstance(patch, dict):
+        raise BadRequest("a merge patch has to be an object")
+    if media == MERGE_PATCH:
+        return lambda obj: _as_object(merge_patch(obj, patch))
+    root, components = call.served.definition.parts
+    return lambda obj: strategic_merge_patch(obj, patch, root, components)
+
+
+def _as_object(value: Any) -> Object:
+    if not isinstance(value, dict):
+        raise BadRequest("the patch makes something of the object that is no object")
+    return value
+
+
+async def patch(api: Api, call: Call, *, subresource: str = "") -> Response:
+    """Change the newest state. No other write can come between reading and writing it: nothing waits in between."""
+    if media_type(call.request.headers.get("content-type", "none")) == APPLY_PATCH:
+        return await apply.apply(api, call, subresource=subresource)
+    change = change_of(call)
+    record = head(api, call)
+    old = object_of(call.served, record)
+    new = patched(call, change(old))
+    check_version(call, new, str(record.revision))
+    return await write(api, call, record, new, subresource=subresource)
+
+
+def patched(call: Call, new: Object) -> Object:
+    """The result of a patch, checked as a body would be. Raises BadRequest."""
+    new = check_fields(call, Body(check_type(call, new), []))
+    name = new["metadata"].get("name")
+    if name != call.info.name:
+        raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({call.info.name})")
+    return new
+
+
+def check_version(call: Call, new: Object, current: str) -> None:
+    """A patch that says a resourceVersion applies to that one only. Raises Conflict."""
+    version = new["metadata"].get("resourceVersion")
+    if version and version != current:
+        raise modified(call, call.info.name)

@@ -1,0 +1,150 @@
+"""Subresources that only pods have: ``binding``, ``eviction`` and ``log``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from homeport.apiserver.context import Api, Call
+from homeport.apiserver.deletion import DeleteOptions, delete_options
+from homeport.apiserver.encoding import decode_body, encode, object_response
+from homeport.apiserver.node import log_options
+from homeport.apiserver.rendering import object_of
+from homeport.apiserver.verbs.delete import delete_record
+from homeport.apiserver.verbs.get import find
+from homeport.apiserver.verbs.update import head, write
+from homeport.kube import field
+from homeport.kube.errors import BadRequest, Conflict, Invalid, MethodNotAllowed, ServiceUnavailable
+from homeport.kube.meta import Object, find_condition, metadata, spec, status, timestamp
+from homeport.kube.wire import Response
+
+_SUCCESS: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+
+async def binding(api: Api, call: Call) -> Response:
+    """``POST``: the scheduler gives a pod to a node."""
+    if call.info.verb != "create":
+        raise MethodNotAllowed("pods/binding takes POST only")
+    body = decode_body(call.request.headers.get("content-type"), call.request.body).object
+    target = body.get("target")
+    node = target.get("name") if isinstance(target, dict) else None
+    name = call.info.name
+    errors = []
+    if not node or not isinstance(node, str):
+        errors.append(field.required("target.name"))
+    if isinstance(target, dict) and target.get("kind", "Node") not in ("Node", ""):
+        errors.append(field.not_supported("target.kind", target["kind"], ("Node", "<empty>")))
+    if errors:
+        raise Invalid.of("", "Binding", name, errors)
+    record = head(api, call)
+    pod = object_of(call.served, record)
+    wanted_uid = (body.get("metadata") or {}).get("uid")
+    if wanted_uid and wanted_uid != metadata(pod)["uid"]:
+        raise _conflict(
+            name,
+            f"Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {pod['metadata']['uid']}",
+        )
+    if "deletionTimestamp" in metadata(pod):
+        raise _conflict(name, f"pod {name} is being deleted, cannot be assigned to a host")
+    if spec(pod).get("nodeName"):
+        raise _conflict(name, f'pod {name} is already assigned to node "{spec(pod)["nodeName"]}"')
+    bound = {
+        **pod,
+        "metadata": _merged_annotations(metadata(pod), metadata(body).get("annotations")),
+        "spec": {**spec(pod), "nodeName": node},
+        "status": {**status(pod), "conditions": _scheduled(pod, timestamp(api.now()))},
+    }
+    await write(api, call, record, bound, subresource="binding")
+    return object_response(encode(_SUCCESS), status=201)
+
+
+def _conflict(name: str, why: str) -> Conflict:
+    return Conflict(
+        f'Operation cannot be fulfilled on pods/binding "{name}": {why}', details={"name": name, "kind": "pods/binding"}
+    )
+
+
+def _merged_annotations(meta: dict[str, Any], added: Any) -> dict[str, Any]:
+    if not isinstance(added, dict) or not added:
+        return meta
+    return {**meta, "annotations": {**(meta.get("annotations") or {}), **added}}
+
+
+def _scheduled(pod: Object, now: str) -> list[Any]:
+    """The pod's conditions with PodScheduled true."""
+    conditions = status(pod).get("conditions") or []
+    before = find_condition(conditions, "PodScheduled")
+    if before is not None and before.get("status") == "True":
+        return list(conditions)
+    scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
+    return [c for c in conditions if c.get("type") != "PodScheduled"] + [scheduled]
+
+
+async def eviction(api: Api, call: Call) -> Response:
+    """``POST``: a deletion that disruption budgets may refuse; there are none yet, so none does."""
+    if call.info.verb != "create":
+        raise MethodNotAllowed("pods/eviction takes POST only")
+    body: Object = {}
+    if call.request.body.strip():
+        body = decode_body(call.request.headers.get("content-type"), call.request.body).object
+    sent = body.get("deleteOptions") or {}
+    if not isinstance(sent, dict):
+        raise BadRequest("deleteOptions has to be an object")
+    options: DeleteOptions = delete_options({**sent, "kind": "DeleteOptions"}, call.query)
+    await delete_record(api, call, head(api, call), options)
+    return object_response(encode(_SUCCESS), status=201)
+
+
+async def log(api: Api, call: Call) -> Response:
+    """``GET``: a container's log as text, whatever the client accepts."""
+    if call.info.verb != "get":
+        raise MethodNotAllowed("pods/log takes GET only")
+    pod = object_of(call.served, find(api, call))
+    options = log_options(call.query)
+    container = _container(pod, call.query.get("container", ""))
+    if not spec(pod).get("nodeName"):
+        raise BadRequest(
+            f'container "{container}" in pod "{call.info.name}" is waiting to start: the pod has not been '
+            "assigned to a node"
+        )
+    if api.node is None:
+        raise ServiceUnavailable("no node delivers logs to this server")
+    lines = await api.node.logs(pod, container, options)
+    headers = {"content-type": "text/plain", "cache-control": "no-cache, private"}
+    return Response(200, headers, _limited(lines, options.limit_bytes) if options.limit_bytes else lines)
+
+
+def _container(pod: Object, asked: str) -> str:
+    """The container to read. Raises BadRequest when that isn't clear."""
+    name = metadata(pod)["name"]
+    groups = ("containers", "initContainers", "ephemeralContainers")
+    ours = {group: [c["name"] for c in spec(pod).get(group) or ()] for group in groups}
+    everything = [container for names in ours.values() for container in names]
+    if asked:
+        if asked not in everything:
+            raise BadRequest(f"container {asked} is not valid for pod {name}")
+        return asked
+    if len(ours["containers"]) == 1:
+        return str(ours["containers"][0])
+    default = (metadata(pod).get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
+    if default in everything:
+        return str(default)
+    choose = f"choose one of: [{' '.join(ours['containers'])}]"
+    if ours["initContainers"]:
+        choose += f" or one of the init containers: [{' '.join(ours['initContainers'])}]"
+    raise BadRequest(f"a container name must be specified for pod {name}, {choose}")
+
+
+async def _limited(lines: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
+    """`lines` up to `limit` bytes."""
+    left = limit
+    try:
+        async for chunk in lines:
+            yield chunk[:left]
+            left -= len(chunk)
+            if left <= 0:
+                return
+    finally:
+        close = getattr(lines, "aclose", None)
+        if close is not None:
+            await close()
