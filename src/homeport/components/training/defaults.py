@@ -25,6 +25,11 @@ class Malformed(Permanent):
         self.path, self.text = path, text
 
 
+def prepare(framework: Framework, new: Object, old: Object | None) -> Object:
+    """``Kind.prepare``. A spec that stays as it is has its defaults."""
+    return new if old is not None and new.get("spec") == old.get("spec") else with_defaults(framework, new)
+
+
 def with_defaults(framework: Framework, job: Object) -> Object:
     """The job with its defaults set; the very same object if it has them. What has not the right form is left alone."""
     spec = job.get("spec")

@@ -13,7 +13,7 @@ from functools import partial
 
 from homeport.components.training import conditions as at
 from homeport.components.training import outcome, policy
-from homeport.components.training.defaults import Malformed, view, with_defaults
+from homeport.components.training.defaults import Malformed, prepare, view
 from homeport.components.training.framework import Decision, Framework, Job, Replica, Settings
 from homeport.components.training.outcome import Failure, Standing
 from homeport.components.training.pods import Builder, replicas, selector
@@ -39,7 +39,7 @@ def kind_of(framework: Framework) -> Kind:
         ),
         subresources=frozenset(subresources),
         scale_paths=framework.scale_paths,
-        prepare=lambda new, old: with_defaults(framework, new),
+        prepare=partial(prepare, framework),
         validate=partial(validate, framework),
     )
 
