@@ -21,8 +21,8 @@ def add_parser(subparsers: Any) -> None:
         "demo",
         help="train TensorFlow on four replicas, from nothing",
         description="Run the first example: a TFJob with one parameter server and three workers that learns "
-        "handwritten digits. Starts a platform if none runs, and stops it again. The first time TensorFlow is downloaded (about "
-        "600 MB); after that training starts within seconds.",
+        "handwritten digits. Starts a platform if none runs, and stops it again. The first time TensorFlow is "
+        "downloaded (about 600 MB); after that training starts within seconds.",
     )
     parser.add_argument(
         "--keep", action="store_true", help="leave the platform running if this command had to start it"

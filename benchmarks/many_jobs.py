@@ -1,0 +1,100 @@
+"""Two hundred TFJobs of four tiny replicas, applied at once: how fast they are through, what the platform takes for it,
+and whether all of them came out.
+
+The peer runs the same 800 processes with nothing around them, as many at a time as there are cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+import harness
+from gang_start import REPLICAS, job
+
+from homeport.components.training.tensorflow import TENSORFLOW
+from homeport.kube import meta
+
+COMMAND = ["true"]
+
+
+async def measure(running: harness.Running, count: int, limit: float) -> tuple[float, int, float, float]:
+    """Seconds until all have ended, peak bytes of memory, seconds of applying, CPU seconds of the platform."""
+    peak = 0
+
+    async def watch_memory() -> None:
+        nonlocal peak
+        while True:
+            peak = max(peak, harness.memory(running.processes()))
+            await asyncio.sleep(1)
+
+    ended: dict[str, bool] = {}
+    async with running.client() as client, asyncio.timeout(limit):
+        listing = await client.list(TENSORFLOW.resource, "default")
+        watch = client.watch(TENSORFLOW.resource, "default", resource_version=listing.resource_version)
+        watching = asyncio.create_task(watch_memory())
+        try:
+            async with watch as events:
+                cpu, begin = harness.cpu_seconds([running.process.pid]), time.perf_counter()
+                applying = asyncio.gather(
+                    *(client.apply(TENSORFLOW.resource, job(f"many-{number}", COMMAND)) for number in range(count))
+                )
+                applied = asyncio.create_task(_timed(applying, begin))
+                async for _, obj in events:
+                    for result in ("Succeeded", "Failed"):
+                        if meta.is_condition_true(obj, result):
+                            ended[meta.name(obj)] = result == "Succeeded"
+                    if len(ended) == count:
+                        break
+            took = time.perf_counter() - begin
+            used = harness.cpu_seconds([running.process.pid]) - cpu
+        finally:
+            watching.cancel()
+    failed = sorted(name for name, well in ended.items() if not well)
+    if failed:
+        raise SystemExit(f"{len(failed)} of {count} jobs failed, the first is {failed[0]}")
+    return took, peak, await applied, used
+
+
+async def _timed(work: asyncio.Future[object], begin: float) -> float:
+    await work
+    return time.perf_counter() - begin
+
+
+async def bare_processes(count: int) -> float:
+    """Seconds that the same processes take by themselves."""
+    slots = asyncio.Semaphore(os.cpu_count() or 1)
+
+    async def one() -> None:
+        async with slots:
+            process = await asyncio.create_subprocess_exec(*COMMAND)
+            await process.wait()
+
+    begin = time.perf_counter()
+    await asyncio.gather(*(one() for _ in range(count)))
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    arguments = harness.parser(__doc__)
+    arguments.add_argument("--jobs", type=int, default=200)
+    arguments.add_argument("--limit", type=float, default=600.0, help="seconds after which to give up")
+    options = arguments.parse_args()
+    count: int = options.jobs
+    bare = asyncio.run(bare_processes(count * REPLICAS))
+    with harness.platform() as running:
+        idle = harness.memory(running.processes())
+        took, peak, applied, used = asyncio.run(measure(running, count, options.limit))
+    bare_rate = 60 * count / bare
+    figures = [
+        harness.Figure("all applied", applied, "s", "all ended", round(took, 1)),
+        harness.Figure("jobs a minute", 60 * count / took, "jobs/min", "bare processes", round(bare_rate)),
+        harness.Figure("CPU of the platform, per job", 1000 * used / count, "ms", "wall", round(1000 * took / count)),
+        harness.Figure("memory, peak", peak / 1e6, "MB", "idle", round(idle / 1e6)),
+    ]
+    harness.report(f"{count} jobs of {REPLICAS} replicas: all succeeded, none lost", figures, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The examples, with the real frameworks, as a user runs them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from machinery import REPOSITORY, Kubectl, MakeKubectl, RunningPlatform, homeport, read_rest, read_until, start_homeport
+
+EXAMPLES = REPOSITORY / "examples"
+BUILD_SECONDS = 600.0
+"""The first use of an image downloads a framework."""
+
+
+@pytest.fixture
+def kubectl(shared_platform: RunningPlatform, make_kubectl: MakeKubectl) -> Kubectl:
+    return make_kubectl(shared_platform)
+
+
+def accuracy(lines: list[str]) -> float:
+    found = re.search(r"test accuracy ([0-9.]+) on 360 images", "\n".join(lines))
+    assert found, "\n".join(lines)
+    return float(found[1])
+
+
+def test_tensorflow_trains_on_a_server_and_three_workers(shared_platform: RunningPlatform) -> None:
+    done = homeport(
+        "run", EXAMPLES / "01-tfjob.yaml", "--data-dir", shared_platform.directory.path, timeout=BUILD_SECONDS
+    )
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert accuracy(lines) > 0.85
+    assert "[ps-0] serving variables as ps 0" in [re.sub(r"\s+", " ", line) for line in lines]
+    # Each worker took part in one training: none did most of the steps, and together they did all.
+    steps = [int(n) for n in re.findall(r"done: (\d+) of 1500 steps ran here", done.stdout)]
+    assert len(steps) == 3
+    assert min(steps) > 100
+    assert 1500 <= sum(steps) <= 1510
+    assert "TFJob digits succeeded" in done.stdout
+
+
+def test_pytorch_trains_on_a_master_and_a_worker(shared_platform: RunningPlatform, kubectl: Kubectl) -> None:
+    """With kubectl alone, as on any cluster."""
+    kubectl("apply", "-f", str(EXAMPLES / "02-pytorchjob.yaml"))
+    kubectl(
+        "wait",
+        "--for=condition=Succeeded",
+        f"--timeout={BUILD_SECONDS:.0f}s",
+        "pytorchjob/digits-ddp",
+        timeout=BUILD_SECONDS + 10,
+    )
+    master = kubectl("logs", "digits-ddp-master-0").splitlines()
+    worker = kubectl("logs", "digits-ddp-worker-0").splitlines()
+    assert accuracy(master) > 0.85
+    assert "training on 719 of 1437 images as rank 0 of 2" in master
+    assert "training on 719 of 1437 images as rank 1 of 2" in worker
+    kubectl("delete", "pytorchjob", "digits-ddp")
+
+
+def test_the_platform_is_killed_during_training(shared_platform: RunningPlatform, tmp_path: Path) -> None:
+    """Training goes on without the platform; what follows it loses no line and learns the result."""
+    manifest = (EXAMPLES / "01-tfjob.yaml").read_text().replace("--training_steps=1500", "--training_steps=6000")
+    file = tmp_path / "job.yaml"
+    file.write_text(manifest)
+    platform = shared_platform  # it has the image; killed, it is started again
+    following = start_homeport("run", file, "--data-dir", platform.directory.path)
+    lines = read_until(following, "loss", timeout=BUILD_SECONDS)
+    platform.kill()
+    lines += read_until(following, "does not answer")
+    platform.start()
+    rest, code = read_rest(following, timeout=300)
+    lines += rest
+    assert code == 0, "\n".join(lines)
+    assert accuracy(lines) > 0.85
+    for worker in range(3):
+        told = [line for line in lines if line.startswith(f"[worker-{worker}]")]
+        steps = [int(found[1]) for line in told if (found := re.search(r"step +(\d+) ", line))]
+        assert steps == sorted(set(steps)), "a line was lost or came twice"
+        mine = next(int(found[1]) for line in told if (found := re.search(r"done: (\d+) of", line)))
+        assert len(steps) == mine // 100
