@@ -81,14 +81,6 @@ class Batch(NamedTuple):
     """The counter afterwards."""
 
 
-class Checkpoint(NamedTuple):
-    """How far the write-ahead log is copied into the file."""
-
-    pages: int
-    """Length of the log. It starts over with the first commit that finds it copied to the end."""
-    copied: int
-
-
 class Database:
     """An open file. Its methods may be called from any thread, one at a time."""
 
@@ -104,6 +96,8 @@ class Database:
         with contextlib.ExitStack() as undo:
             lock = _take_lock(path)
             undo.callback(os.close, lock)
+            # Made here, so that it and the files that SQLite adds are for the owner's eyes only.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             connection = sqlite3.connect(
                 path, isolation_level=None, check_same_thread=False, cached_statements=64, timeout=10
             )
@@ -159,7 +153,8 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self) -> int:
+        """As the function of this name, on the connection that writes."""
         return checkpoint(self._connection)
 
     def close(self) -> None:
@@ -175,10 +170,13 @@ def connect_beside(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def checkpoint(connection: sqlite3.Connection) -> Checkpoint:
-    """Copy the write-ahead log into the file as far as is possible without making anybody wait."""
-    _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    return Checkpoint(pages, copied)
+def checkpoint(connection: sqlite3.Connection) -> int:
+    """Copy the write-ahead log into the file as far as is possible without making anybody wait.
+
+    Gives the log's length in pages. The log starts over with the first commit that finds it copied to its end.
+    """
+    _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return int(pages)
 
 
 def _take_lock(path: Path) -> int:
@@ -218,7 +216,6 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     if not objects:
         connection.executescript(_TABLES)
-    path.chmod(0o600)
 
 
 def _statements(batch: Batch) -> Iterator[tuple[str, Sequence[object]]]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
-from homeport.store.database import Batch, Checkpoint, Database, Row, checkpoint, connect_beside
+from homeport.store.database import Batch, Database, Row, checkpoint, connect_beside
 from homeport.store.encode import encode_labels
 from homeport.store.protocol import Event, Full, Record, StoreError, Unavailable
 
@@ -27,8 +27,8 @@ _PAGE: Final = 4096
 _CHECKPOINT_PAGES: Final = 1_000
 """Log pages (an estimate) after which the log is copied in the background: about 4 MB."""
 _LOG_PAGES: Final = 16_000
-"""Log pages after which the writer itself finishes the copy, so that the log starts over: about 64 MB. Under a
-constant load a copy in the background never reaches the end."""
+"""Log pages after which the writer itself finishes the copy, so that the log starts over: about 64 MB. A copy in the
+background ends where the log ended when it began, and under a constant load there is more by then."""
 
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
@@ -148,13 +148,11 @@ class _Checkpointer:
 
     def _run(self) -> None:
         while self._wanted.get():
-            state = Checkpoint(0, 0)
             with _reported(self._database):
                 if self._connection is None:
                     self._connection = connect_beside(self._database.path)
-                state = checkpoint(self._connection)
-            if state.pages >= _LOG_PAGES and state.copied < state.pages:
-                self.finish.set()
+                if checkpoint(self._connection) >= _LOG_PAGES:
+                    self.finish.set()
 
 
 def batch_of(events: Iterable[Event]) -> Batch:

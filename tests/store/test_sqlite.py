@@ -1,0 +1,396 @@
+"""What only a store on a disk can get wrong: restarts, crashes, full disks, files of others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.store import writer
+from homeport.store.database import FORMAT, Incompatible, Locked
+from homeport.store.protocol import Compacted, Conflicting, Delete, Full, Key, Put, Record, Unavailable
+from homeport.store.sqlite import SqliteStore
+
+PODS = "/pods"
+
+
+def key(name: str) -> Key:
+    return Key(PODS, "default", name)
+
+
+def obj(text: str = "", **labels: str) -> dict[str, Any]:
+    return {"metadata": {"labels": labels}, "spec": {"text": text}}
+
+
+async def put(store: SqliteStore, name: str, text: str = "", **labels: str) -> Record:
+    head = store.head(key(name))
+    (record,) = await store.write(Put(key(name), obj(text, **labels), head.revision if head else 0))
+    return record
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "store.db"
+
+
+async def test_restart(path: Path) -> None:
+    store = SqliteStore.open(path)
+    a = await put(store, "a", "1", app="x")
+    b = await put(store, "b", "1", app="x")
+    a = await put(store, "a", "2")
+    (c,) = await store.write(Put(Key("kubeflow.org/tfjobs", "", "c"), obj("ü"), 0))
+    await store.close()
+
+    again = SqliteStore.open(path)
+    assert again.revision == c.revision
+    assert list(again.scan(PODS)[0]) == [a, b]
+    assert again.get(c.key) == c
+    assert again.get(key("b")) == b
+    assert again.count(PODS) == 2
+    assert list(again.resources()) == [PODS, "kubeflow.org/tfjobs"]
+    with pytest.raises(Conflicting):
+        again.write(Put(key("a"), obj("3"), 0))
+    assert (await put(again, "a", "3")).revision == c.revision + 1
+    await again.close()
+
+
+async def test_a_deletion_does_not_turn_the_revision_back(path: Path) -> None:
+    store = SqliteStore.open(path)
+    a = await put(store, "a")
+    b = await put(store, "b")
+    await store.write(Delete(key("b"), b.revision))
+    await store.write(Delete(key("a"), a.revision))
+    revision = store.revision
+    await store.close()
+    again = SqliteStore.open(path)
+    assert again.revision == revision == 5
+    assert again.count(PODS) == 0
+    await again.close()
+
+
+async def test_history_starts_at_the_restart(path: Path) -> None:
+    store = SqliteStore.open(path)
+    a = await put(store, "a")
+    b = await put(store, "b")
+    await store.close()
+    again = SqliteStore.open(path)
+    with pytest.raises(Compacted) as caught:
+        again.watch(PODS, after=a.revision)
+    assert caught.value.oldest == b.revision
+    c = await put(again, "c")
+    assert [event.record for event in again.watch(PODS, after=b.revision).take()] == [c]
+    assert list(again.scan(PODS, revision=b.revision)[0]) == [a, b]
+    await again.close()
+
+
+async def test_writes_of_one_batch_replace_each_other(path: Path) -> None:
+    store = SqliteStore.open(path)
+    await asyncio.gather(*(put(store, "a", str(n)) for n in range(50)), put(store, "b"))
+    head = store.head(key("b"))
+    assert head is not None
+    futures = [store.write(Delete(key("b"), head.revision)), store.write(Put(key("b"), obj("new"), 0))]
+    await asyncio.gather(*futures)
+    a, b = store.get(key("a")), store.get(key("b"))
+    await store.close()
+    again = SqliteStore.open(path)
+    assert [again.get(key("a")), again.get(key("b"))] == [a, b]
+    await again.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM record").fetchone() == (2,)
+
+
+async def test_close_finishes_accepted_writes(path: Path) -> None:
+    store = SqliteStore.open(path)
+    futures = [store.write(Put(key(f"n{n}"), obj(), 0)) for n in range(300)]
+    await store.close()
+    assert all(future.done() for future in futures)
+    assert store.count(PODS) == 300
+    again = SqliteStore.open(path)
+    assert again.count(PODS) == 300
+    await again.close()
+    assert not path.with_name("store.db-wal").exists(), "a closed store is one file and its lock"
+
+
+async def test_a_second_opener_is_told_who_has_it(path: Path) -> None:
+    store = SqliteStore.open(path)
+    with pytest.raises(Locked, match=f"is in use by process {os.getpid()}; stop it first"):
+        SqliteStore.open(path)
+    await store.close()
+    await SqliteStore.open(path).close()
+
+
+async def test_a_newer_format_is_refused(path: Path) -> None:
+    await SqliteStore.open(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    with pytest.raises(Incompatible, match=f"format {FORMAT + 1}; this one reads up to {FORMAT}"):
+        SqliteStore.open(path)
+
+
+def test_files_of_others_are_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"not a database, but a text of some length" * 100)
+    with pytest.raises(Incompatible, match="is not an SQLite database"):
+        SqliteStore.open(path)
+    path.unlink()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(Incompatible, match="a database of another program"):
+        SqliteStore.open(path)
+
+
+def test_a_path_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unavailable, match="cannot be opened"):
+        SqliteStore.open(tmp_path / "file" / "store.db")
+
+
+async def test_only_the_owner_may_read_it(path: Path) -> None:
+    store = SqliteStore.open(path)
+    await put(store, "a")
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()} == dict.fromkeys(
+        ("store.db", "store.db-wal", "store.db-shm", "store.db.lock"), "0o600"
+    )
+    await store.close()
+
+
+def limit_pages(store: SqliteStore, spare: int) -> None:
+    """Make the disk nearly full: `spare` more pages fit. 0: as much as there is to be had."""
+    connection = store._writer._database._connection
+    (used,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {used + spare if spare else 2**30}").fetchone()
+
+
+async def test_full_disk(path: Path) -> None:
+    store = SqliteStore.open(path)
+    watch = store.watch(PODS)
+    a = await put(store, "a", "1")
+    limit_pages(store, 2)
+    too_big = store.write(Put(key("a"), obj("x" * 50_000), a.revision))
+    head = store.head(key("a"))
+    assert head is not None
+    behind = store.write(Put(key("a"), obj("y" * 50_000), head.revision))
+    other = store.write(Put(key("b"), obj("3"), 0))
+    with pytest.raises(Full, match="free some space"):
+        await too_big
+    with pytest.raises(Full):
+        await behind
+    with contextlib.suppress(Full):  # In the same batch it fails too; in a later one it would not have to.
+        await other
+    assert store.head(key("a")) == store.get(key("a")) == a
+    assert [event.record for event in watch.take() if event.record.key == a.key] == [a]
+
+    small = await put(store, "a", "small")
+    assert small.revision > a.revision
+    limit_pages(store, 0)
+    big = await put(store, "a", "x" * 50_000)
+    assert [event.record for event in watch.take() if event.record.key == a.key] == [small, big]
+    await store.close()
+    again = SqliteStore.open(path)
+    assert again.get(key("a")) == big
+    assert again.revision == big.revision
+    await again.close()
+
+
+async def test_nothing_written_while_the_disk_is_full_builds_on_what_is_lost(path: Path) -> None:
+    """Writers that go on through failures: each acknowledged state is one that its writer started from."""
+    store = SqliteStore.open(path)
+    await put(store, "n", "0")
+    limit_pages(store, 4)
+    acknowledged = ["0"]
+    failures = 0
+    for number in range(1, 200):
+        text = f"{number}:" + "y" * (30_000 if number % 7 == 0 else 10)
+        writes = []
+        for part in range(3):
+            head = store.head(key("n"))
+            assert head is not None
+            writes.append(store.write(Put(key("n"), obj(f"{part}/{text}"), head.revision)))
+        results = await asyncio.gather(*writes, return_exceptions=True)
+        failures += sum(isinstance(result, Full) for result in results)
+        record = store.get(key("n"))
+        assert record is not None
+        assert store.head(key("n")) == record
+        good = [result[0] for result in results if not isinstance(result, BaseException)]
+        if good:
+            assert record == good[-1]
+            acknowledged.append(json.loads(record.value)["spec"]["text"])
+        assert json.loads(record.value)["spec"]["text"] == acknowledged[-1]
+    assert failures
+    assert len(acknowledged) > 100
+    await store.close()
+    again = SqliteStore.open(path)
+    assert [json.loads(r.value)["spec"]["text"] for r in again.scan(PODS)[0]] == acknowledged[-1:]
+    await again.close()
+
+
+FULL_FILE_SYSTEM = """
+import asyncio, resource, signal, sys
+from homeport.store.protocol import Full, Key, Put
+from homeport.store.sqlite import SqliteStore
+
+async def main(path):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    store = SqliteStore.open(path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+    kept = 0
+    try:
+        while True:
+            await store.write(Put(Key("/pods", "", f"p{kept}"), {"spec": "x" * 5_000}, 0))
+            kept += 1
+    except Full as error:
+        assert "free some space" in str(error), error
+    assert store.count("/pods") == kept
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    for _ in range(100):
+        await store.write(Put(Key("/pods", "", f"p{kept}"), {"spec": "x" * 5_000}, 0))
+        kept += 1
+    await store.close()
+    again = SqliteStore.open(path)
+    assert again.count("/pods") == kept > 110
+    await again.close()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_a_file_system_without_room(path: Path) -> None:
+    """The operating system itself refuses to let the files grow."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_FILE_SYSTEM, str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+async def test_an_unwritable_database(path: Path) -> None:
+    store = SqliteStore.open(path)
+    a = await put(store, "a")
+    store._writer._database._connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(Unavailable, match="cannot be written"):
+        await put(store, "a", "2")
+    assert store.head(key("a")) == a
+    store._writer._database._connection.execute("PRAGMA query_only = OFF")
+    await put(store, "a", "2")
+    await store.close()
+
+
+CRASHING = """
+import asyncio, os, random, sys
+from homeport.store.protocol import Delete, Key, Put
+from homeport.store.sqlite import SqliteStore
+
+async def worker(store, number):
+    rng = random.Random(number)
+    while True:
+        name = f"w{number}-{rng.randrange(4)}"
+        key = Key("/pods", "default", name)
+        head = store.head(key)
+        size = rng.choice([10, 1000, 9000])
+        text = f"{number}.{rng.random()}." + "x" * size
+        gone = head is not None and rng.random() < 0.2
+        if gone:
+            (record,) = await store.write(Delete(key, head.revision))
+        else:
+            (record,) = await store.write(Put(key, {"spec": {"text": text}}, head.revision if head else 0))
+        os.write(1, f"{record.revision} {name} {'-' if gone else text}\\n".encode())
+
+async def main(path):
+    store = SqliteStore.open(path)
+    os.write(1, f"{store.revision} . opened\\n".encode())
+    await asyncio.gather(*(worker(store, number) for number in range(8)))
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_kill_9(path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every write that a process reported before it was killed is there, whenever it was killed."""
+    rng = random.Random(seed)
+    # The state that the reports leave: name -> (revision, text), "-" for a deletion.
+    known: dict[str, tuple[int, str]] = {}
+    newest = 0
+    for _ in range(3):
+        with subprocess.Popen([sys.executable, "-c", CRASHING, str(path)], stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            first = child.stdout.readline()
+            killer = threading.Timer(rng.uniform(0.01, 0.4), child.send_signal, [signal.SIGKILL])
+            killer.start()
+            reported = [first, *child.stdout.read().split(b"\n")]
+            killer.join()
+        for line in reported:
+            parts = line.decode().split()
+            if len(parts) != 3:
+                continue  # The last line, cut short.
+            revision, name, text = int(parts[0]), parts[1], parts[2]
+            newest = max(newest, revision)
+            if name != ".":
+                known[name] = (revision, text)
+        store = SqliteStore.open(path)
+        assert store.revision >= newest
+        stored = {record.key.name: record for record in store.scan(PODS)[0]}
+        for name, (revision, text) in known.items():
+            record = stored.get(name)
+            if record is not None and record.revision > revision:
+                continue  # A later write, not reported any more, but kept.
+            if record is None:
+                # Gone by the reported deletion, or by a later one that was not reported.
+                assert text == "-" or store.revision > revision
+            else:
+                assert (record.revision, json.loads(record.value)["spec"]["text"]) == (revision, text)
+        for name, record in stored.items():
+            known[name] = (record.revision, json.loads(record.value)["spec"]["text"])
+        for name in known.keys() - stored.keys():
+            known[name] = (store.revision, "-")
+        asyncio.run(store.close())
+        # All that is left open by a crash is gone: a check of the file finds nothing wrong.
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert newest > 3
+
+
+async def test_the_log_is_copied_in_the_background_and_starts_over(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_CHECKPOINT_PAGES", 50)
+    monkeypatch.setattr(writer, "_LOG_PAGES", 400)
+    store = SqliteStore.open(path)
+    for number in range(1_500):
+        await put(store, f"n{number % 10}", "x" * 4_000)
+    log = path.with_name("store.db-wal")
+    assert log.stat().st_size < 1_500 * 2 * 4_096 / 2, "without checkpoints it would hold every page ever written"
+    await store.close()
+
+
+async def test_idle_costs_nothing(path: Path) -> None:
+    store = SqliteStore.open(path)
+    await put(store, "a")
+    await asyncio.sleep(0.05)
+    before = {file: file.stat().st_size for file in path.parent.iterdir()}
+    cpu = time.process_time()
+    await asyncio.sleep(0.5)
+    assert time.process_time() - cpu < 0.02
+    assert {file: file.stat().st_size for file in path.parent.iterdir()} == before
+    await store.close()
+
+
+async def test_a_big_store_loads_fast(path: Path) -> None:
+    store = SqliteStore.open(path)
+    await asyncio.gather(*(store.write(Put(key(f"p{n}"), obj("x" * 500, app=f"a{n % 50}"), 0)) for n in range(20_000)))
+    await store.close()
+    start = time.perf_counter()
+    again = SqliteStore.open(path)
+    took = time.perf_counter() - start
+    assert again.count(PODS) == 20_000
+    await again.close()
+    assert took < 2, "0.1 s on a quiet machine"
