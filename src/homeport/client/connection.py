@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._complete = True
         self._answered = False
-        self._bodyless = False
+        self._keep = False
         self._lost: BaseException | None = None
         self.closed = False
         self.exchanges = 0
@@ -104,21 +104,28 @@ class Connection(asyncio.Protocol):
     # httptools callbacks
 
     def on_message_begin(self) -> None:
+        if self._complete:  # a second answer in the same bytes: nobody asked for it
+            self.close()
+            return
         self._headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._complete:
+            return
         key = name.decode("latin-1").lower()
         text = value.decode("latin-1")
         self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 200:
+        if self._complete or status < 200:
             return  # 100 Continue and the like: the answer proper follows
         self._status = status
         self._resolve_head()
 
     def on_body(self, body: bytes) -> None:
+        if self._complete:
+            return
         self._chunks.append(body)
         self._buffered += len(body)
         if self._buffered > _HIGH_WATER and not self._paused and self._transport is not None and self._streaming:
@@ -127,21 +134,16 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def on_message_complete(self) -> None:
-        if self._status:
+        if self._status and not self._complete:
             self._complete = True
+            self._keep = bool(self._parser.should_keep_alive())
             self._wake()
 
     # Use
 
     @property
     def reusable(self) -> bool:
-        return (
-            not self.closed
-            and self._complete
-            and not self._chunks
-            and self._parser is not None
-            and bool(self._parser.should_keep_alive())
-        )
+        return not self.closed and self._complete and self._keep and not self._chunks
 
     @property
     def _framed(self) -> bool:
@@ -158,7 +160,7 @@ class Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._head = loop.create_future()
-        self._status, self._answered, self._complete, self._lost = 0, False, False, None
+        self._status, self._answered, self._complete, self._keep, self._lost = 0, False, False, False, None
         self._chunks.clear()
         self._buffered = 0
         first = self.exchanges == 0
