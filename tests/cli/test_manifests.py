@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from homeport import examples
 from homeport.cli import manifests
-from homeport.cli.demo import examples
 from homeport.kube.errors import Permanent
 
 JOB = b"apiVersion: kubeflow.org/v1\nkind: TFJob\nmetadata: {name: a}\n"
@@ -67,5 +67,5 @@ def test_a_file_of_comments_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_the_examples_are_manifests() -> None:
-    titles = [one.title for one in manifests.read([str(examples())])]
+    titles = [one.title for one in manifests.read([str(examples.directory())])]
     assert titles == ["TFJob digits", "PyTorchJob digits-ddp"]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
-import homeport
+from homeport import examples
 from homeport.cli import manifests, options, run
 from homeport.cli.terminal import BOLD, DIM, GREEN, Terminal, duration
-from homeport.kube.errors import Permanent
 
-EXAMPLE = "01-tfjob.yaml"
 _RESULT = "test accuracy "
 
 
@@ -34,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
 def main(args: argparse.Namespace) -> int:
     begin = time.monotonic()
     terminal = Terminal()
-    example = examples() / EXAMPLE
+    example = examples.directory() / examples.FIRST
     terminal.note(f"Running {example}", DIM)
     order = run.Order(manifests.read([str(example)]), None, timeout=args.timeout, again="homeport demo")
     result = run.on_this_machine(order, options.data_dir(args), terminal, keep=args.keep)
@@ -45,12 +42,3 @@ def main(args: argparse.Namespace) -> int:
         terminal.print(terminal.paint(learned, BOLD, GREEN))
         terminal.note(f"{duration(time.monotonic() - begin)} in all. Next: homeport up, then kubectl apply -f …", DIM)
     return result.code
-
-
-def examples() -> Path:
-    """The directory of the examples: of the checkout that this runs from, else of the installed package."""
-    package = Path(homeport.__file__).parent
-    for place in (package.parents[1] / "examples", package / "_examples"):
-        if (place / EXAMPLE).is_file():
-            return place
-    raise Permanent(f"the examples are missing: neither in {package / '_examples'} nor in a checkout. Install again.")

@@ -1,0 +1,27 @@
+"""Where the examples are: in the checkout that this code runs from, else in the installed package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import homeport
+from homeport.kube.errors import Permanent
+
+FIRST = "01-tfjob.yaml"
+
+
+def directory() -> Path:
+    """Raises Permanent if the installation lacks them."""
+    package = Path(homeport.__file__).parent
+    for place in (package.parents[1] / "examples", package / "_examples"):
+        if (place / FIRST).is_file():
+            return place
+    raise Permanent(f"the examples are missing: neither in {package / '_examples'} nor in a checkout. Install again.")
+
+
+def images() -> tuple[Path, ...]:
+    """Directories with the examples' image files; none if the installation lacks them."""
+    try:
+        return (directory() / "images",)
+    except Permanent:
+        return ()
