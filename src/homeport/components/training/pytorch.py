@@ -60,19 +60,15 @@ class PyTorchJob(TrainingModel, frozen=True):
 
 def _default(spec: Object) -> Object:
     elastic = spec.get("elasticPolicy")
-    if not isinstance(elastic, dict):
-        return spec if spec.get("nprocPerNode") is not None else {**spec, "nprocPerNode": "auto"}
-    least, most = elastic.get("minReplicas"), elastic.get("maxReplicas")
-    if least is None or most is None:
-        workers = (spec.get("pytorchReplicaSpecs") or {}).get(WORKER)
-        given = next((n for n in (least, most) if n is not None), None)
-        count = given if given is not None else workers.get("replicas") if isinstance(workers, dict) else None
-        if count is not None:
-            elastic = {**elastic, "minReplicas": count, "maxReplicas": count}
-    result = {**spec, "elasticPolicy": elastic}
-    if spec.get("nprocPerNode") is None and elastic.get("nProcPerNode") is None:
-        result["nprocPerNode"] = "auto"
-    return result
+    given = spec.get("nprocPerNode"), elastic.get("nProcPerNode") if isinstance(elastic, dict) else None
+    return spec if any(value is not None for value in given) else {**spec, "nprocPerNode": "auto"}
+
+
+def _bounds(policy: ElasticPolicy, workers: int) -> tuple[int, int]:
+    """Fewest and most workers: each defaults to the other, and both to the workers that there are."""
+    least, most = policy.min_replicas, policy.max_replicas
+    either = next((n for n in (least, most) if n is not None), workers)
+    return either if least is None else least, either if most is None else most
 
 
 def _validate(spec: PyTorchJobSpec, replicas: Mapping[str, ReplicaSpec]) -> Iterator[FieldError]:
@@ -85,8 +81,8 @@ def _validate(spec: PyTorchJobSpec, replicas: Mapping[str, ReplicaSpec]) -> Iter
         yield field.required(f"spec.pytorchReplicaSpecs[{WORKER}]", "must be configured if elastic policy is used")
     if elastic.n_proc_per_node is not None and nproc is not None:
         yield field.forbidden("spec.elasticPolicy.nProcPerNode", "must not be used with spec.nprocPerNode")
-    least, most = elastic.min_replicas, elastic.max_replicas
-    if least is not None and most is not None and least > most:
+    least, most = _bounds(elastic, 1)
+    if least > most:
         yield field.invalid("spec.elasticPolicy.maxReplicas", most, f"must not be less than minReplicas ({least})")
 
 
@@ -120,10 +116,11 @@ def _environment(job: Job) -> Environment:
 
 def _elastic(job: Job, policy: ElasticPolicy) -> dict[str, str]:
     host, port = policy.rdzv_host or job.host(WORKER, 0), policy.rdzv_port or job.port(WORKER)
+    least, most = _bounds(policy, job.count(WORKER))
     values: dict[str, str | int | None] = {
         "PET_RDZV_ENDPOINT": f"{host}:{port}",
         "PET_RDZV_BACKEND": policy.rdzv_backend or "c10d",
-        "PET_NNODES": f"{policy.min_replicas}:{policy.max_replicas}",
+        "PET_NNODES": f"{least}:{most}",
         "PET_MAX_RESTARTS": policy.max_restarts,
         "PET_NPROC_PER_NODE": policy.n_proc_per_node,
         "PET_RDZV_ID": policy.rdzv_id,
