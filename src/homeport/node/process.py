@@ -95,7 +95,7 @@ class ProcessRuntime:
             try:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,
-                    *("-I", "-S", "-B", os.path.abspath(program.__file__), "zygote"),
+                    *("-I", "-S", os.path.abspath(program.__file__), "zygote"),
                     *(self._directory, str(self._network), str(send), *self._hidden),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,

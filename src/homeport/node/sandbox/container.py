@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import resource
@@ -83,10 +82,7 @@ class Launch:
 
 def launch(root: Root, container: spec.Container, files: PodFiles) -> Launch:
     """Fork the container's first process. Raises OSError if the machine has no room for it."""
-    os.makedirs(os.path.dirname(root.termination_log), mode=0o711, exist_ok=True)
-    handle = os.open(root.termination_log, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-    os.fchmod(handle, 0o666)
-    os.close(handle)
+    root.make_room()
     opened: list[int] = []
 
     def pipe() -> tuple[int, int]:
@@ -102,6 +98,8 @@ def launch(root: Root, container: spec.Container, files: PodFiles) -> Launch:
         pid_read, pid_write = pipe()
         middle = os.fork()
         if middle == 0:
+            # Else the end that is waited for would never come.
+            os.close(go_write)
             _middle(root, container, files, pid_write, go_read, (out_write, error_write), outcome_write)
         for end in (out_write, error_write, outcome_write, go_read, pid_write):
             os.close(end)
@@ -111,7 +109,7 @@ def launch(root: Root, container: spec.Container, files: PodFiles) -> Launch:
         opened.remove(pid_read)
         os.waitpid(middle, 0)
         if len(answer) < 4:
-            code, message = json.loads(os.read(outcome_read, 65536) or b'[128,"out of resources"]')
+            _code, message = json.loads(os.read(outcome_read, 65536) or b'[128,"out of resources"]')
             raise OSError(errno.EAGAIN, message)
         (pid,) = struct.unpack("=i", answer)
         pidfd = os.pidfd_open(pid)
@@ -141,7 +139,7 @@ def _middle(
             os.write(pid_write, struct.pack("=i", pid))
             os._exit(0)
         try:
-            _prepare(root, container, files, go_read, streams, outcome)
+            _prepare(root, container, files, go_read, streams)
             _execute(container)
         except StartFailure as failure:
             _report(outcome, failure.code, str(failure))
@@ -161,25 +159,17 @@ def _report(outcome: int, code: int, message: str) -> None:
     os.write(outcome, json.dumps([code, message[:4096]]).encode())
 
 
-def _prepare(
-    root: Root, container: spec.Container, files: PodFiles, go_read: int, streams: tuple[int, int], outcome: int
-) -> None:
+def _prepare(root: Root, container: spec.Container, files: PodFiles, go_read: int, streams: tuple[int, int]) -> None:
     os.setsid()
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write(str(_OOM_SCORE_ADJUSTMENT))
-    null = os.open(os.devnull, os.O_RDONLY)
-    # Out of the way of 0, 1 and 2 first.
-    outcome_kept = _above(outcome)
-    go_kept = _above(go_read)
-    os.dup2(null, 0)
+    # All others close themselves at exec; until then the outcome must be left open.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(streams[0], 1)
     os.dup2(streams[1], 2)
-    linux.close_descriptors({0, 1, 2, outcome_kept, go_kept})
-    os.dup2(outcome_kept, outcome, inheritable=False)
-    os.umask(0o022)
     root.assemble(files)
     _change_directory(container)
-    while os.read(go_kept, 1):
+    while os.read(go_read, 1):
         pass
     _raise_limits()
     _become(container)
@@ -187,10 +177,6 @@ def _prepare(
     # Last, as a change of ids clears it. A supervisor that ends takes its containers along: nobody else could tell how
     # they ended. If it has ended already the signal never comes, but then the pid 1 of this namespace has no log to write.
     linux.die_with_parent(signal.SIGKILL)
-
-
-def _above(descriptor: int) -> int:
-    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
 
 
 def _change_directory(container: spec.Container) -> None:
@@ -223,11 +209,19 @@ def _raise_limits() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def confine() -> None:
+    """Of this process and all that it forks: what they exec can't get more than a container may have.
+
+    It takes nothing from the process itself. Done once, in the zygote; a new user namespace undoes the first half.
+    """
+    linux.limit_bounding_set(CAPABILITIES)
+    linux.set_no_new_privileges()
+
+
 def _become(container: spec.Container) -> None:
     """The container's ids and capabilities, and no way back."""
     uid, gid = container.uid, container.gid
     if idmap.is_mapped("uid", uid) and idmap.is_mapped("gid", gid):
-        linux.limit_bounding_set(CAPABILITIES)
         if idmap.may_set_groups():
             os.setgroups([group for group in container.groups if idmap.is_mapped("gid", group)])
         os.setresgid(gid, gid, gid)
@@ -236,17 +230,14 @@ def _become(container: spec.Container) -> None:
         # The one id that exists here is the user's own: let it have the number that the pod asks for.
         linux.unshare(linux.CLONE_NEWUSER)
         idmap.map_single(uid, gid, 0, 0)
-        linux.limit_bounding_set(CAPABILITIES)
+        confine()
     linux.set_capabilities(CAPABILITIES if uid == 0 else frozenset())
-    linux.set_no_new_privileges()
 
 
 def _reset_signals() -> None:
-    for number in signal.valid_signals():
-        with contextlib.suppress(OSError):
-            # Refused for KILL, STOP and those that the C library keeps for itself.
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    """What Python and the supervisor ignore; handlers are reset by exec. (The zygote began with all at their default.)"""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _execute(container: spec.Container) -> None:

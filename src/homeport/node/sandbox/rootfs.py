@@ -27,7 +27,7 @@ _DEVICE_LINKS = {
     "stderr": "/proc/self/fd/2",
     "ptmx": "pts/ptmx",
 }
-_EMPTY = (("home", 0o755), ("mnt", 0o755), ("media", 0o755), ("srv", 0o755), ("run", 0o755), ("root", 0o755))
+_EMPTY = ("proc", "sys", "dev", "tmp", "home", "mnt", "media", "srv", "run", "root")
 _READ_ONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _MASKED_PROC = ("acpi", "asound", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats")
 _MASKED_SYS = ("firmware", "devices/virtual/powercap")
@@ -125,6 +125,15 @@ class Root:
         """Beside the layer, which may be in memory and gone with the container."""
         return f"{self._base}.termination"
 
+    def make_room(self) -> None:
+        """The layer's place on the disk, empty, and the termination log's. By the supervisor, before the fork."""
+        if os.path.lexists(self._base):
+            trees.remove(self._base)
+        os.mkdir(self._base, 0o711)
+        handle = os.open(self.termination_log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        os.fchmod(handle, 0o666)
+        os.close(handle)
+
     def assemble(self, files: PodFiles) -> None:
         """Make the root and change to it. Raises SetupError, or OSError for what the machine should have allowed."""
         linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
@@ -189,32 +198,31 @@ class Root:
         for path in reversed(self._seal):
             linux.unmount(path, linux.MNT_DETACH)
         self._seal.clear()
+        # Over what was made on the disk.
         linux.mount("tmpfs", self._base, "tmpfs", linux.MS_NODEV, "mode=755")
         self._layers(files)
 
     def _layers(self, files: PodFiles) -> None:
         root, container = self._root, self._container
-        os.makedirs(root, mode=0o755, exist_ok=True)
+        for path in (root, f"{self._base}/upper", f"{self._base}/work"):
+            os.mkdir(path, 0o755)
         linux.mount(root, root, "", linux.MS_BIND)
         _remount(root, linux.MS_NODEV)
         self._seal.append(root)
-        for name, mode in _EMPTY:
-            os.makedirs(f"{root}/{name}", mode=mode, exist_ok=True)
-        for name in ("proc", "sys", "dev", _OLD[1:]):
-            os.makedirs(f"{root}/{name}", mode=0o755, exist_ok=True)
-        os.makedirs(f"{root}/tmp", exist_ok=True)
+        for name in _EMPTY:
+            os.mkdir(f"{root}/{name}", 0o755)
+        os.mkdir(f"{root}{_OLD}", 0o700)
         os.chmod(f"{root}/tmp", 0o1777)
         for name, target in self._layout.links.items():
-            if not os.path.islink(f"{root}/{name}"):
-                os.symlink(target, f"{root}/{name}")
+            os.symlink(target, f"{root}/{name}")
         for overlay in self._layout.overlays:
-            os.makedirs(f"{root}/{overlay.name}", mode=0o755, exist_ok=True)
+            os.mkdir(f"{root}/{overlay.name}", 0o755)
             upper = self._upper(overlay.name)
             if overlay.name == "etc":
                 self._write_files(upper, files)
-            self._overlay(overlay.lower, overlay.name, f"{root}/{overlay.name}")
+            self._overlay(overlay.lower, overlay.name, upper, f"{root}/{overlay.name}")
         for name in self._layout.read_only:
-            os.makedirs(f"{root}/{name}", mode=0o755, exist_ok=True)
+            os.mkdir(f"{root}/{name}", 0o755)
             bind(f"/{name}", f"{root}/{name}", linux.MS_RDONLY)
         for point in self._layout.mounted:
             bind(point, f"{root}{point}", linux.MS_RDONLY)
@@ -223,23 +231,26 @@ class Root:
             os.makedirs(target, mode=0o755, exist_ok=True)
             if not os.path.isdir(container.environment):
                 raise SetupError(f"the image's environment {container.environment} is not there")
-            self._overlay([os.path.realpath(container.environment)], "venv", target)
+            self._overlay([os.path.realpath(container.environment)], "venv", self._upper("venv"), target)
 
     def _write_files(self, upper: str, files: PodFiles) -> None:
         for name, text in (("hostname", files.hostname), ("hosts", files.hosts), ("resolv.conf", files.resolv)):
-            with open(f"{upper}/{name}", "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(f"{upper}/{name}", 0o644)
+            handle = os.open(f"{upper}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            os.write(handle, text.encode())
+            os.close(handle)
 
     def _upper(self, name: str, prefix: str = "") -> str:
         path = f"{prefix}{self._base}/upper/{name}"
-        os.makedirs(path, mode=0o755, exist_ok=True)
+        os.mkdir(path, 0o755)
         return path
 
-    def _overlay(self, lower: list[str], name: str, target: str, prefix: str = "") -> None:
-        upper, work = self._upper(name, prefix), f"{prefix}{self._base}/work/{name}"
-        os.makedirs(work, exist_ok=True)
-        os.chmod(upper, stat.S_IMODE(os.stat(lower[-1]).st_mode))
+    def _overlay(self, lower: list[str], name: str, upper: str, target: str, prefix: str = "") -> None:
+        work = f"{prefix}{self._base}/work/{name}"
+        os.mkdir(work, 0o700)
+        # The upper layer's is what the merged directory shows.
+        status = os.stat(lower[-1])
+        if stat.S_IMODE(status.st_mode) != 0o755:
+            os.chmod(upper, stat.S_IMODE(status.st_mode))
         layers = ":".join(_escape(path) for path in lower)
         # Volatile: the layer doesn't outlive the container, so its end must not wait for the disk.
         options = f"lowerdir={layers},upperdir={_escape(upper)},workdir={_escape(work)},volatile"
@@ -338,7 +349,7 @@ class Root:
         try:
             if os.path.isdir(f"{_OLD}{source}"):
                 os.makedirs(target, mode=0o755, exist_ok=True)
-                self._overlay([f"{_OLD}{source}"], layer, target, _OLD)
+                self._overlay([f"{_OLD}{source}"], layer, self._upper(layer, _OLD), target, _OLD)
             else:
                 os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
                 _copy(f"{_OLD}{source}", target)

@@ -185,6 +185,7 @@ class Supervisor:
             text = f"the container can't be set up: {(error.strerror or str(error))}"
             self._not_started(wanted, containers.NOT_STARTED, text)
             self._peers.send(peer, {"id": message["id"], "state": self._states[wanted.name]})
+            self._write_state()
             return
         running = _Running(wanted, launch, log)
         running.waiting = (peer, message["id"])
@@ -239,11 +240,11 @@ class Supervisor:
                 running.streams.append(stream)
                 self._watch_stream(running, stream)
             self._loop.watch(launch.pidfd, lambda _events: self._exited(running))
-            self._write_state()
         if running.waiting is not None:
             peer, number = running.waiting
             running.waiting = None
             self._peers.send(peer, {"id": number, "state": self._states[wanted.name]})
+        self._write_state()
         if data:
             self._finish_if_ended()
 
@@ -260,7 +261,6 @@ class Supervisor:
             "reason": "StartError",
             "message": text,
         }
-        self._write_state()
 
     # Logs.
 
@@ -347,8 +347,8 @@ class Supervisor:
             message=self._termination_message(running)
             or ("the end of the log is lost: there was no room on the disk" if lost else ""),
         )
-        self._write_state()
         self._peers.broadcast({"event": "exit", "state": state})
+        self._write_state()
         self._finish_if_ended()
 
     def _termination_message(self, running: _Running) -> str:

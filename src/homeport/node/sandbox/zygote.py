@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from homeport.node.sandbox import idmap, layout, linux, loop, netd, registry, spec, supervisor, trees, wire
+from homeport.node.sandbox import container, idmap, layout, linux, loop, netd, registry, spec, supervisor, trees, wire
 from homeport.node.sandbox.peers import Peers
 from homeport.node.sandbox.wire import Peer
 
@@ -49,6 +49,7 @@ class Zygote:
         self._directory = directory
         self._network = net
         linux.set_process_name("homeport-zygote")
+        container.confine()
         self._registry = pods
         self._loop = loop.Loop()
         self._in_use: dict[int, ipaddress.IPv4Address | None] = {}
@@ -65,15 +66,18 @@ class Zygote:
         os.makedirs(masks, mode=0o700, exist_ok=True)
         # A file system of its own, since the layers of an overlay may not be inside one another.
         linux.mount("tmpfs", masks, "tmpfs", linux.MS_NOSUID | linux.MS_NOEXEC, "mode=755")
-        shown = layout.survey(os.path.join(masks, "layers"), [directory, *hidden])
-        self._node = supervisor.Node(
-            shown, net, self._namespace, self._registry, user_namespace=not _is_machines_root()
-        )
+        self._masks = os.path.join(masks, "layers")
+        self._hidden = [directory, *hidden]
         self._peers = Peers(self._loop, self._handle)
         self._adopt()
         self._peers.accept_from(wire.listen(socket_path(directory)))
 
     def serve(self) -> None:
+        # Only now: the first pod needs it, the platform's start doesn't.
+        shown = layout.survey(self._masks, self._hidden)
+        self._node = supervisor.Node(
+            shown, self._network, self._namespace, self._registry, user_namespace=not _is_machines_root()
+        )
         # What exists now is never looked at by the collector, so forks keep sharing it.
         gc.collect()
         gc.freeze()
@@ -319,6 +323,17 @@ def _join_user_namespace(pid: int) -> None:
     linux.set_dumpable()
 
 
+def _reset_signals() -> None:
+    """Whatever the platform was started with: nothing blocked, and ignored only what ends a terminal's programs."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        # Refused for those that the C library keeps for itself.
+        with contextlib.suppress(OSError):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def main(arguments: list[str]) -> int:
     """``zygote DIRECTORY NETWORK READY_DESCRIPTOR [HIDDEN...]``. The process that was started ends when the fork server,
     its child, has its user namespace; what is written to the ready descriptor tells whether that serves: JSON, a line."""
@@ -350,8 +365,8 @@ def _serve(
 
     code = 1
     try:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _reset_signals()
+        os.umask(0o022)
         os.makedirs(directory, mode=0o700, exist_ok=True)
         lock = os.open(os.path.join(directory, "zygote.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
