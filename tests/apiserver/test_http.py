@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -117,7 +118,7 @@ CONVERSATION = (
 @given(st.lists(st.integers(1, len(CONVERSATION) - 1), max_size=12))
 def test_how_bytes_arrive_does_not_matter(cuts: list[int]) -> None:
     edges = [0, *sorted(set(cuts)), len(CONVERSATION)]
-    pieces = [CONVERSATION[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [CONVERSATION[a:b] for a, b in pairwise(edges)]
 
     async def run() -> list[tuple[int, dict[str, str], bytes]]:
         async with serving() as (_, port):
@@ -153,7 +154,12 @@ def test_how_bytes_arrive_does_not_matter(cuts: list[int]) -> None:
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 2000 + b"\r\n", 431),
         (b"GET /" + b"y" * 5000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 431),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n" + b"y" * 10000, 413),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2710\r\n" + b"y" * 10000 + b"\r\n0\r\n\r\n", 413),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2710\r\n"
+            + b"y" * 10000
+            + b"\r\n0\r\n\r\n",
+            413,
+        ),
     ],
 )
 async def test_what_is_wrong_ends_in_a_status_and_a_close(request_bytes: bytes, status: int) -> None:
@@ -186,7 +192,9 @@ def test_garbage_never_breaks_the_server(garbage: bytes) -> None:
 
 async def test_a_refusal_comes_after_the_answers_before_it() -> None:
     async with serving(linger_seconds=0.05) as (_, port):
-        raw = await talk(port, b"GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\n\r\nGET /3 HTTP/1.1\r\nHost: h\r\n\r\n")
+        raw = await talk(
+            port, b"GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\n\r\nGET /3 HTTP/1.1\r\nHost: h\r\n\r\n"
+        )
     assert [a[0] for a in split_answers(raw)] == [200, 400]
 
 
@@ -222,7 +230,9 @@ async def test_a_body_that_will_be_refused_is_not_asked_for() -> None:
 
 async def test_an_upgrade_request_is_answered_as_an_ordinary_one() -> None:
     async with serving(linger_seconds=0.01) as (_, port):
-        raw = await talk(port, b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00")
+        raw = await talk(
+            port, b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00"
+        )
     assert [a[0] for a in split_answers(raw)] == [200]
 
 
@@ -258,7 +268,9 @@ class Stream:
 async def test_a_stream_is_chunked_and_the_connection_lives_on() -> None:
     stream = Stream(5)
     async with serving(stream.handler) as (_, port):
-        raw = await talk(port, b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        raw = await talk(
+            port, b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+        )
     assert [a[2] for a in split_answers(raw)] == [b"x" * 50, b"x" * 50]
 
 

@@ -14,10 +14,6 @@ from homeport.kube.errors import FieldError
 
 _MAX_ANNOTATIONS = 256 << 10
 """Bytes of all keys and values together."""
-_LOOSE_NAMES = frozenset({"rbac.authorization.k8s.io"})
-"""Groups whose names only have to fit into a path."""
-_LABEL_NAMES = frozenset({"/namespaces"})
-_SERVICE_NAMES = frozenset({"/services"})
 
 
 def validate_metadata(served: Served, metadata: dict[str, Any]) -> Iterator[FieldError]:
@@ -25,28 +21,18 @@ def validate_metadata(served: Served, metadata: dict[str, Any]) -> Iterator[Fiel
     generate = metadata.get("generateName")
     if isinstance(generate, str) and generate:
         # A trailing dash is fine here: letters follow.
-        for message in _name_rule(served)(generate.rstrip("-") + "a" if generate.endswith("-") else generate):
+        for message in served.name_rule(generate.rstrip("-") + "a" if generate.endswith("-") else generate):
             yield field.invalid("metadata.generateName", generate, message)
     name = metadata.get("name")
     if not name:
         yield field.required("metadata.name", "name or generateName is required")
     elif isinstance(name, str):
-        for message in _name_rule(served)(name):
+        for message in served.name_rule(name):
             yield field.invalid("metadata.name", name, message)
     yield from _validate_labels(metadata.get("labels"))
     yield from _validate_annotations(metadata.get("annotations"))
     yield from _validate_owners(metadata.get("ownerReferences"))
     yield from _validate_finalizers(metadata.get("finalizers"))
-
-
-def _name_rule(served: Served) -> names.Rule:
-    if served.key in _LABEL_NAMES:
-        return names.dns1123_label
-    if served.key in _SERVICE_NAMES:
-        return names.dns1035_label
-    if served.group in _LOOSE_NAMES:
-        return names.path_segment
-    return names.dns1123_subdomain
 
 
 def _validate_labels(labels: Any) -> Iterator[FieldError]:

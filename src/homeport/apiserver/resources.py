@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from homeport.kube import names
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Column, Kind, Resource
 from homeport.kube.meta import Object
@@ -75,6 +76,8 @@ class Served:
     prepare: Callable[[Object, Object | None], Object]
     validate: Callable[[Object, Object | None], Iterable[FieldError]]
     list_kind: str
+    name_rule: names.Rule = names.dns1123_subdomain
+    """What an object's name has to look like."""
     selectable: Mapping[str, str] = field(default_factory=dict)
     """Field selectors that a CRD allows: the selector's path to the JSONPath."""
     changed_at: int = 0
@@ -200,4 +203,5 @@ def _of_kind(kind: Kind, storage_version: str, registry: Registry) -> Served:
         prepare=kind.prepare,
         validate=kind.validate,
         list_kind=resource.kind + "List",
+        name_rule=kind.name_rule,
     )

@@ -65,8 +65,8 @@ class ApiServer:
     """Serves `kinds` and the CRDs in `store`.
 
     `authenticators` are asked in turn (see :mod:`homeport.apiserver.authn`); a request with a user set comes from
-    inside the process and needs no credentials. `node` delivers logs. `authorizer` is :class:`~homeport.apiserver.authz.MastersOnly`
-    unless given.
+    inside the process and needs no credentials. `node` delivers logs. Without an `authorizer` only members of
+    ``system:masters`` may do anything (:class:`~homeport.apiserver.authz.MastersOnly`).
     """
 
     def __init__(

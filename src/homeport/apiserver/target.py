@@ -26,7 +26,7 @@ def parse_target(target: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
             url = httptools.parse_url(target)
         except httptools.HttpParserInvalidURLError as error:
             raise BadTarget(f"the request target {target!r} is not a path") from error
-        if not url.path:
+        if not url.path or not url.path.startswith(b"/"):
             raise BadTarget(f"the request target {target!r} has no path")
         target = url.path + (b"?" + url.query if url.query else b"")
     path, _, query = target.partition(b"?")

@@ -1,0 +1,193 @@
+"""The certificate authority, the certificates, and reading them without a library."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from homeport.apiserver import der, pki, tokens
+from homeport.apiserver.authn import ClientCertificates, authenticate
+from homeport.apiserver.http import serve
+from homeport.apiserver.tokens import ADMIN, StaticTokens
+from homeport.kube.errors import Permanent, Unauthorized
+from homeport.kube.wire import Request, Response
+
+
+def test_everything_is_made_once(tmp_path: Path) -> None:
+    made = pki.ensure(tmp_path / "pki")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "pki").iterdir()}
+    assert pki.ensure(tmp_path / "pki") == made
+    assert {path.name: path.read_bytes() for path in (tmp_path / "pki").iterdir()} == before
+    for path in (tmp_path / "pki").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    server = der.parse(ssl.PEM_cert_to_DER_cert(made.server.read_text()))
+    assert server.names >= {"localhost", "kubernetes.default.svc.cluster.local"}
+    assert server.addresses >= {bytes([127, 0, 0, 1]), bytes(15) + b"\x01"}
+
+
+def test_a_new_name_makes_a_new_serving_certificate_only(tmp_path: Path) -> None:
+    made = pki.ensure(tmp_path)
+    ca, server, admin = (path.read_bytes() for path in (made.ca, made.server, made.admin))
+    pki.ensure(tmp_path, names=("api.example",), addresses=("10.96.0.1",))
+    assert made.ca.read_bytes() == ca
+    assert made.admin.read_bytes() == admin
+    assert made.server.read_bytes() != server
+    assert "api.example" in der.parse(ssl.PEM_cert_to_DER_cert(made.server.read_text())).names
+
+
+def test_a_certificate_near_its_end_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = pki.ensure(tmp_path)
+    before = made.server.read_bytes(), made.ca.read_bytes()
+    monkeypatch.setattr(pki, "RENEW_DAYS", pki.CERTIFICATE_DAYS + 1)
+    pki.ensure(tmp_path)
+    assert made.server.read_bytes() != before[0]
+    assert made.ca.read_bytes() == before[1]
+
+
+def test_half_a_certificate_authority_is_refused(tmp_path: Path) -> None:
+    made = pki.ensure(tmp_path)
+    made.ca_key.unlink()
+    with pytest.raises(Permanent, match=r"ca\.key is missing"):
+        pki.ensure(tmp_path)
+
+
+def test_a_damaged_certificate_is_named(tmp_path: Path) -> None:
+    made = pki.ensure(tmp_path)
+    made.server.write_text("nonsense")
+    with pytest.raises(Permanent, match=r"server\.crt is not a certificate"):
+        pki.ensure(tmp_path)
+
+
+def _certificate(name: str, organizations: Iterable[str], ends: datetime) -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, text) for text in organizations]
+    subject = x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+    builder = builder.serial_number(7).not_valid_before(datetime(2000, 1, 1, tzinfo=UTC)).not_valid_after(ends)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+_TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=16)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    _TEXT,
+    st.lists(_TEXT, max_size=3),
+    st.datetimes(datetime(2001, 1, 1), datetime(2090, 1, 1)).map(lambda t: t.replace(microsecond=0, tzinfo=UTC)),
+)
+def test_subjects_are_read_as_a_library_reads_them(name: str, organizations: list[str], ends: datetime) -> None:
+    parsed = der.parse(_certificate(name, organizations, ends))
+    assert parsed.common_name == name
+    assert list(parsed.organizations) == organizations
+    assert parsed.not_after == ends.timestamp()
+
+
+_GOOD = _certificate("someone", ["a", "b"], datetime(2040, 1, 1, tzinfo=UTC))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.binary(max_size=100), st.integers(0, len(_GOOD)), st.integers(0, len(_GOOD)))
+def test_damaged_certificates_are_refused(noise: bytes, at: int, skip: int) -> None:
+    with contextlib.suppress(der.BadCertificate):
+        der.parse(_GOOD[:at] + noise + _GOOD[skip:])
+
+
+def test_a_token_is_made_once_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    token = tokens.ensure(path)
+    assert len(token) >= 40
+    assert tokens.ensure(path) == token
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+async def test_tokens_name_users() -> None:
+    known = StaticTokens({"secret": ADMIN})
+
+    def asking(header: str) -> Request:
+        return Request("GET", "/", headers={"authorization": header})
+
+    user = await authenticate([ClientCertificates(), known], asking("Bearer secret"))
+    assert user.name == "kubernetes-admin"
+    assert "system:authenticated" in user.groups
+    assert (await authenticate([known], asking("bearer  secret "))).name == "kubernetes-admin"
+    for wrong in ("Bearer nope", "Basic c2VjcmV0", "Bearer", "", "secret"):
+        with pytest.raises(Unauthorized):
+            await authenticate([known], asking(wrong))
+
+
+async def test_tls_hands_over_the_client_certificate(tmp_path: Path) -> None:
+    paths = pki.ensure(tmp_path)
+    seen: list[Request] = []
+
+    async def handler(request: Request) -> Response:
+        seen.append(request)
+        return Response(200, {}, b"ok")
+
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    server = await serve(handler, listener, pki.server_context(paths))
+    get = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+    async def ask(context: ssl.SSLContext) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+        writer.write(get)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    plain = ssl.create_default_context(cafile=str(paths.ca))
+    assert (await ask(plain)).endswith(b"ok")
+    assert seen[-1].certificate is None
+    admin = ssl.create_default_context(cafile=str(paths.ca))
+    admin.load_cert_chain(paths.admin, paths.admin_key)
+    assert (await ask(admin)).endswith(b"ok")
+    user = await authenticate([ClientCertificates()], seen[-1])
+    assert user.name == "kubernetes-admin"
+    assert "system:masters" in user.groups
+
+    # A certificate of somebody else's authority, and the server's own (which is for servers): no connection.
+    other = pki.ensure(tmp_path / "other")
+    for certificate, key in ((other.admin, other.admin_key), (paths.server, paths.server_key)):
+        stranger = ssl.create_default_context(cafile=str(paths.ca))
+        stranger.load_cert_chain(certificate, key)
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            assert await ask(stranger) == b""
+    assert len(seen) == 2
+    await server.close(1)
+
+
+def test_serving_needs_no_library_once_everything_is_there(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    pki.ensure(tmp_path)
+    code = (
+        "import sys, pathlib; from homeport.apiserver import pki; "
+        f"pki.server_context(pki.ensure(pathlib.Path({str(tmp_path)!r}))); "
+        "sys.exit('cryptography' in sys.modules or 'yaml' in sys.modules)"
+    )
+    source = str(Path(pki.__file__).parents[2])
+    assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": source}).returncode == 0
+
+
+def test_the_certificate_lives_longer_than_the_renewal_window(tmp_path: Path) -> None:
+    made = pki.ensure(tmp_path)
+    ends = der.parse(ssl.PEM_cert_to_DER_cert(made.server.read_text())).not_after
+    assert ends > (datetime.now(UTC) + timedelta(days=pki.RENEW_DAYS * 2)).timestamp()
