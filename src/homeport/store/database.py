@@ -113,28 +113,25 @@ class Database:
 
     def load(self) -> tuple[list[Record], int]:
         """Every record and the revision counter."""
+        query = "SELECT revision, resource, namespace, name, labels, value FROM record ORDER BY revision"
+        known: dict[bytes | None, Mapping[str, str]] = {None: NO_LABELS}  # Equal labels share one dict.
+        intern, make_key, make = sys.intern, Key, Record
+        records: list[Record] = []
         collecting = gc.isenabled()
-        gc.disable()  # Nothing below makes garbage; without this, collections would take half of the time.
+        gc.disable()  # Nothing below makes garbage; collections would take half of the time.
         try:
-            records = list(self._records())
-            (revision,) = self._connection.execute("SELECT revision FROM counter").fetchone()
-            if records:
-                revision = max(revision, records[-1].revision)
+            for revision, resource, namespace, name, labels, value in self._connection.execute(query):
+                parsed = known.get(labels)
+                if parsed is None:
+                    parsed = known[labels] = decode_labels(labels)
+                records.append(make(make_key(intern(resource), intern(namespace), name), revision, value, parsed))
         finally:
             if collecting:
                 gc.enable()
+        (counter,) = self._connection.execute("SELECT revision FROM counter").fetchone()
         if len(records) > _FREEZE_ABOVE:
             gc.freeze()
-        return records, revision
-
-    def _records(self) -> Iterator[Record]:
-        query = "SELECT revision, resource, namespace, name, labels, value FROM record ORDER BY revision"
-        parsed: dict[bytes | None, Mapping[str, str]] = {None: NO_LABELS}  # Equal labels share one dict.
-        intern = sys.intern
-        for revision, resource, namespace, name, labels, value in self._connection.execute(query):
-            if labels not in parsed:
-                parsed[labels] = decode_labels(labels)
-            yield Record(Key(intern(resource), intern(namespace), name), revision, value, parsed[labels])
+        return records, max(counter, records[-1].revision) if records else counter
 
     def commit(self, batch: Batch) -> None:
         """Make a batch durable, or raise sqlite3.Error and leave the file as it was."""

@@ -9,8 +9,9 @@ it. So nobody ever acts on a write that a crash could take back.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
 
 
 class Key(NamedTuple):
@@ -22,19 +23,20 @@ class Key(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A stored object: its JSON, encoded once and handed out as it is. Never changed in place."""
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """A stored object: its JSON, encoded once and handed out as it is. Never changed in place.
+
+    There are many, they live long and hold no cycles: hence a struct that the garbage collector does not visit.
+    """
 
     key: Key
     revision: int
     value: bytes
     """JSON with ``metadata.resourceVersion`` equal to `revision`."""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True, gc=False):
     """Write an object."""
 
     key: Key
@@ -44,8 +46,7 @@ class Put:
     """The revision it must replace; 0: it must not exist."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True, gc=False):
     """Remove an object."""
 
     key: Key
@@ -55,8 +56,7 @@ class Delete:
     """The final state that watchers see, if it differs from the stored one (a last finalizer removed)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     type: Literal["ADDED", "MODIFIED", "DELETED"]
     record: Record
     """New state; for DELETED the final state, stamped with the revision of the deletion."""
