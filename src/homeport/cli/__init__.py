@@ -1,0 +1,69 @@
+"""The ``homeport`` command: one module per verb.
+
+Each verb module has ``add_parser(subparsers)`` and ``main(args) -> int``. Modules are imported when their verb is asked
+for, so that ``homeport status`` does not pay for what ``homeport up`` needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from homeport import __version__
+from homeport.kube.errors import ApiError, HomeportError
+
+VERBS: dict[str, str] = {
+    "up": "start the platform",
+    "down": "stop the platform and its pods",
+    "status": "say what runs",
+    "kubeconfig": "print how kubectl reaches the platform",
+    "run": "apply manifests, follow the logs, exit with the job's result",
+    "demo": "train TensorFlow on four replicas, from nothing",
+    "images": "list the known images, or build one ahead",
+    "doctor": "say what this machine can and can't do, and why",
+}
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def _parser(verb: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="homeport",
+        description="Kubeflow on this machine: Kubernetes API server, node and Kubeflow's controllers in one process.",
+        epilog="homeport VERB --help says more about one verb.",
+    )
+    parser.add_argument("--version", action="version", version=f"homeport {__version__}")
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, summary in VERBS.items():
+        if name == verb:
+            importlib.import_module(f"homeport.cli.{name}").add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=summary, add_help=False)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit status. Errors that are the user's to solve end in one line on standard error."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = next((word for word in arguments if not word.startswith("-")), None)
+    args = _parser(verb if verb in VERBS else None).parse_args(arguments)
+    try:
+        code: int = importlib.import_module(f"homeport.cli.{args.verb}").main(args)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`homeport status | head`): nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
+    except ApiError as error:
+        print(f"homeport: the API server refused ({error.reason}): {error.message}", file=sys.stderr)
+        return EXIT_FAILURE
+    except HomeportError as error:
+        print(f"homeport: {error}", file=sys.stderr)
+        return EXIT_FAILURE
+    return code

@@ -1,0 +1,156 @@
+"""A platform's data directory: what lies where, who runs on it, and how to reach that platform.
+
+One platform per directory, held by a lock (``flock``) that the kernel releases however the process ends. Several
+platforms with directories of their own run side by side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from homeport.kube.errors import Permanent
+
+
+def default_path() -> Path:
+    """``$HOMEPORT_DATA_DIR``, else ``homeport`` under the XDG data directory."""
+    if chosen := os.environ.get("HOMEPORT_DATA_DIR"):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "homeport"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the platform that runs, or ran last, serves its API."""
+
+    pid: int
+    host: str
+    port: int
+    started: str
+    """RFC 3339."""
+    version: str
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.host}:{self.port}"
+
+
+class Taken(Permanent):
+    """Another platform runs on this directory."""
+
+    def __init__(self, directory: Path, endpoint: Endpoint | None) -> None:
+        who = f"by process {endpoint.pid}, {endpoint.url}" if endpoint else "by another process"
+        super().__init__(
+            f"a platform already runs on {directory} ({who}). Use it (homeport kubeconfig), stop it (homeport down), "
+            "or choose another directory with --data-dir."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DataDir:
+    path: Path
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str] | None = None) -> DataDir:
+        return cls(Path(path).expanduser().absolute() if path else default_path().absolute())
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.path / "kubeconfig"
+
+    @property
+    def pki(self) -> Path:
+        return self.path / "pki"
+
+    @property
+    def store(self) -> Path:
+        return self.path / "store"
+
+    @property
+    def node(self) -> Path:
+        return self.path / "node"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "platform.log"
+
+    @property
+    def _lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def _endpoint(self) -> Path:
+        return self.path / "endpoint.json"
+
+    def create(self) -> None:
+        """Make the directory, readable by its owner only. Raises Permanent with the remedy if it can't be."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for part in (self.store, self.node):
+                part.mkdir(exist_ok=True, mode=0o700)
+            if not os.access(self.path, os.W_OK | os.X_OK):
+                raise PermissionError(13, "not writable")
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise Permanent(
+                f"the data directory {self.path} can't be used: {reason}. Choose another with --data-dir."
+            ) from error
+
+    def lock(self) -> IO[str]:
+        """Take the directory for this process; keep the result open. Raises Taken."""
+        handle = self._lock.open("a")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            raise Taken(self.path, self.endpoint()) from None
+        return handle
+
+    def wait_until_free(self) -> None:
+        """Block until no platform holds the directory."""
+        if not self._lock.exists():
+            return
+        with self._lock.open("a") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+
+    def is_running(self) -> bool:
+        """Whether a platform holds the directory now."""
+        if not self._lock.exists():
+            return False
+        with self._lock.open("a") as handle:
+            try:
+                # Shared, so that two observers at once don't take each other for a platform.
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def endpoint(self) -> Endpoint | None:
+        """The endpoint as last written; None before the first start."""
+        try:
+            return Endpoint(**json.loads(self._endpoint.read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    def write_endpoint(self, endpoint: Endpoint) -> None:
+        write_atomically(self._endpoint, json.dumps(asdict(endpoint)))
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file as a whole: readers see the old text or the new one, also after a crash."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()

@@ -1,0 +1,349 @@
+"""The composition root: which parts there are, in which order they start, and how they find each other.
+
+Parts start in the order of :data:`PARTS` and stop in the reverse order. Each is an asynchronous context manager that
+yields one line about itself once it is ready. Pods are no part of this: they outlive the platform.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import logging
+import os
+import platform as machine
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import IO, Any, Literal
+
+import uvloop
+
+from homeport import __version__
+from homeport.apiserver import http, pki, tokens
+from homeport.apiserver.authn import ClientCertificates
+from homeport.apiserver.node import LogOptions
+from homeport.apiserver.server import ApiServer
+from homeport.client import kubeconfig
+from homeport.client.client import Client
+from homeport.client.local import LocalTransport
+from homeport.components import system, training
+from homeport.control.informer import Informers
+from homeport.control.manager import Manager
+from homeport.datadir import DataDir, Endpoint
+from homeport.kube import core, meta
+from homeport.kube.errors import Permanent, ServiceUnavailable
+from homeport.kube.meta import Object
+from homeport.kube.wire import User
+from homeport.node.agent import Agent
+from homeport.node.images import ImageStore
+from homeport.node.process import ProcessRuntime
+from homeport.scheduler.binder import Scheduler
+from homeport.store.sqlite import SqliteStore
+
+log = logging.getLogger("homeport.platform")
+
+HOST = "127.0.0.1"
+PREFERRED_PORT = 6443
+"""What Kubernetes itself uses; a free one is taken when it is in use."""
+CONTEXT = "homeport"
+"""Name of the kubeconfig's context."""
+SYSTEM_USER = User("system:homeport", ("system:masters", "system:authenticated"))
+
+
+def _bind(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(1024)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def bind(wanted: int | None, last: int | None) -> socket.socket:
+    """The API server's socket: the port asked for; else the last one (kubeconfigs stay true), 6443, or a free one."""
+    if wanted is not None:
+        try:
+            return _bind(wanted)
+        except OSError as error:
+            reason = {errno.EADDRINUSE: "it is in use", errno.EACCES: "ports below 1024 need root"}
+            raise Permanent(
+                f"port {wanted} can't be served: {reason.get(error.errno or 0, error.strerror)}. "
+                "Leave out --port to have a free one chosen."
+            ) from error
+    for port in (last, PREFERRED_PORT):
+        if port is not None:
+            try:
+                return _bind(port)
+            except OSError:
+                log.info("port %d is in use", port)
+    return _bind(0)
+
+
+class Platform:
+    """One platform on one data directory.
+
+    ``async with Platform(directory) as platform`` starts every part and stops it again; pods go on. `client` speaks to
+    the API server in process, `directory.kubeconfig` is how everybody else reaches it.
+    """
+
+    def __init__(
+        self, directory: DataDir, *, port: int | None = None, report: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self.directory = directory
+        self.port = port
+        self._report = report
+        self._stack = AsyncExitStack()
+        self._failed: asyncio.Future[None] | None = None
+
+    # What the parts make, in the order of PARTS.
+    lock: IO[str]
+    store: SqliteStore
+    api: ApiServer
+    url: str
+    client: Client
+    informers: Informers
+    node_logs: _NodeLogs
+
+    async def __aenter__(self) -> Platform:
+        self._failed = asyncio.get_running_loop().create_future()
+        async with AsyncExitStack() as stack:
+            for name, part in PARTS:
+                begin = time.monotonic()
+                detail = await stack.enter_async_context(part(self))
+                self._report(f"  {name:<12} {detail:<56} {1000 * (time.monotonic() - begin):5.0f} ms")
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+
+    async def failed(self) -> None:
+        """Wait until a part ends that should not; raises what ended it."""
+        assert self._failed is not None, "the platform has not been started"
+        await asyncio.shield(self._failed)
+
+    @asynccontextmanager
+    async def background(self, name: str, work: Coroutine[Any, Any, Any]) -> AsyncIterator[asyncio.Task[Any]]:
+        """Run `work` as long as the part lives. If it ends by itself the platform fails: nothing dies in silence."""
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            if task.cancelled() or self._failed is None or self._failed.done():
+                return
+            error = task.exception() or RuntimeError(f"{name} ended")
+            log.error("%s ended", name, exc_info=error)
+            self._failed.set_exception(error)
+
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        task.add_done_callback(ended)
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+# The parts.
+
+
+class _NodeLogs:
+    """What the API server asks about pods' logs. The node is a later part, so the agent comes when it is there."""
+
+    def __init__(self) -> None:
+        self.agent: Agent | None = None
+
+    async def logs(self, pod: Object, container: str, options: LogOptions) -> AsyncIterator[bytes]:
+        if self.agent is None:
+            raise ServiceUnavailable("the node is not ready yet: try again in a moment", retry_after=1)
+        return await self.agent.logs(pod, container, options)
+
+
+@asynccontextmanager
+async def _directory(platform: Platform) -> AsyncIterator[str]:
+    directory = platform.directory
+    directory.create()
+    platform.lock = directory.lock()
+    try:
+        yield str(directory.path)
+    finally:
+        platform.lock.close()
+
+
+@asynccontextmanager
+async def _store(platform: Platform) -> AsyncIterator[str]:
+    store = SqliteStore.open(platform.directory.store / "objects.db")
+    platform.store = store
+    try:
+        yield _count(sum(store.count(resource) for resource in store.resources()), "object")
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def _api_server(platform: Platform) -> AsyncIterator[str]:
+    directory = platform.directory
+    authority = pki.ensure(directory.pki)
+    token = tokens.ensure(directory.pki / "admin.token")
+    platform.node_logs = _NodeLogs()
+    platform.api = ApiServer(
+        platform.store,
+        (*core.KINDS, *system.KINDS, *training.KINDS),
+        authenticators=(tokens.StaticTokens({token: tokens.ADMIN}), ClientCertificates()),
+        node=platform.node_logs,
+    )
+    former = directory.endpoint()
+    listener = bind(platform.port, former.port if former else None)
+    port = listener.getsockname()[1]
+    server = await http.serve(platform.api, listener, pki.server_context(authority))
+    endpoint = Endpoint(os.getpid(), HOST, port, meta.timestamp(datetime.now(UTC)), __version__)
+    platform.url = endpoint.url
+    document = kubeconfig.document(
+        CONTEXT,
+        server=endpoint.url,
+        ca_pem=authority.ca.read_bytes(),
+        token=token,
+        certificate_pem=authority.admin.read_bytes(),
+        key_pem=authority.admin_key.read_bytes(),
+    )
+    kubeconfig.write(directory.kubeconfig, document)
+    directory.write_endpoint(endpoint)
+    platform.client = Client(LocalTransport(platform.api.handle, SYSTEM_USER))
+    platform.informers = Informers(platform.client)
+    try:
+        async with platform.background("informers", platform.informers.run()):
+            yield endpoint.url
+    finally:
+        await server.close()
+
+
+@asynccontextmanager
+async def _controllers(platform: Platform) -> AsyncIterator[str]:
+    controllers = (*system.CONTROLLERS, *training.CONTROLLERS)
+    manager = Manager(platform.client, controllers, informers=platform.informers)
+    basics = asyncio.Event()
+    authority = pki.paths(platform.directory.pki).ca.read_text()
+    async with (
+        platform.background("system", system.run(platform.client, platform.informers, ca_pem=authority, ready=basics)),
+        platform.background("controllers", manager.run()),
+    ):
+        await basics.wait()
+        await manager.ready.wait()
+        yield ", ".join(controller.name for controller in training.CONTROLLERS)
+
+
+@asynccontextmanager
+async def _scheduler(platform: Platform) -> AsyncIterator[str]:
+    scheduler = Scheduler(platform.client, informers=platform.informers)
+    async with platform.background("scheduler", scheduler.run()):
+        await scheduler.ready.wait()
+        yield "default-scheduler"
+
+
+@asynccontextmanager
+async def _node(platform: Platform) -> AsyncIterator[str]:
+    directory = platform.directory
+    agent = Agent(
+        platform.client,
+        ProcessRuntime(directory.node, hidden=(directory.path,)),
+        ImageStore(directory.path / "images"),
+        node_name=machine.node().lower(),
+        data_dir=directory.node,
+        informers=platform.informers,
+    )
+    async with platform.background("node", agent.run()):
+        await agent.ready.wait()
+        platform.node_logs.agent = agent
+        yield f"NOT READY: {agent.problem}" if agent.problem else machine.node().lower()
+
+
+Part = Callable[[Platform], AbstractAsyncContextManager[str]]
+
+PARTS: tuple[tuple[str, Part], ...] = (
+    ("data", _directory),
+    ("store", _store),
+    ("api server", _api_server),
+    ("controllers", _controllers),
+    ("scheduler", _scheduler),
+    ("node", _node),
+)
+
+
+# Running it.
+
+
+def log_to(directory: DataDir) -> None:
+    """Send the log to the data directory; warnings and errors to the terminal too, if there is one."""
+    directory.create()
+    file = logging.FileHandler(directory.log, delay=True)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(file)
+    logging.getLogger().setLevel(logging.INFO)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def run(
+    directory: DataDir,
+    *,
+    port: int | None,
+    report: Callable[[Literal["line", "ready", "error"], str], None],
+    begin: float,
+) -> int:
+    """Run a platform until a signal ends it. The exit status: 0 after a signal, 1 if a part failed.
+
+    `begin` is the monotonic time at which the user's command started.
+    """
+    return uvloop.run(_run(directory, port, report, begin))
+
+
+async def _run(
+    directory: DataDir, port: int | None, report: Callable[[Literal["line", "ready", "error"], str], None], begin: float
+) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    report("line", f"Homeport {__version__}")
+    async with Platform(directory, port=port, report=lambda line: report("line", line)) as platform:
+        # What start-up made lives as long as the process: no need to look through it at each collection.
+        gc.collect()
+        gc.freeze()
+        report("ready", _welcome(directory, time.monotonic() - begin))
+        failed = loop.create_task(platform.failed())
+        stopped = loop.create_task(stop.wait())
+        await asyncio.wait((failed, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if failed.done():
+            report("error", f"a part of the platform failed: {failed.exception()}. The log is {directory.log}.")
+            return 1
+        failed.cancel()
+        with suppress(asyncio.CancelledError):
+            await failed
+        running = await _running_pods(platform.client)
+    goes_on = f"; {_count(running, 'pod')} run on (`homeport up` picks them up, `homeport down` ends them)"
+    report("line", "Stopped" + (goes_on if running else ""))
+    return 0
+
+
+async def _running_pods(client: Client) -> int:
+    pods = await client.list(core.POD.resource)
+    return sum(meta.status(pod).get("phase") == "Running" for pod in pods.items)
+
+
+def _welcome(directory: DataDir, seconds: float) -> str:
+    return (
+        f"Ready after {seconds:.1f} s. Use it with:\n"
+        f"  export KUBECONFIG={directory.kubeconfig}\n"
+        "  kubectl get nodes\n"
+        f"Log: {directory.log}"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
