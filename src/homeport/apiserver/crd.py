@@ -22,45 +22,38 @@ from homeport.kube.schema.compiled import Schema
 GROUP, PLURAL = "apiextensions.k8s.io", "customresourcedefinitions"
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 
-_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_LABEL_RULE = (
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
-    "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
-    "'[a-z]([-a-z0-9]*[a-z0-9])?')"
-)
-_SUBDOMAIN_RULE = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
-    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
-_TYPES = ("array", "boolean", "integer", "number", "object", "string")
-_FORBIDDEN_KEYS = ("$ref", "definitions", "dependencies", "patternProperties", "additionalItems", "id")
-
 
 # -- defaults and status
 
 
 def prepare(new: Object, old: Object | None, registry: Registry, now: datetime) -> Object:
-    """`new` with its names completed, its clean-up finalizer and the status that follows from it."""
-    wanted = spec(new)
-    names = dict(wanted.get("names") or {})
-    kind = names.get("kind")
-    if isinstance(kind, str) and kind:
-        names.setdefault("singular", kind.lower())
-        names.setdefault("listKind", kind + "List")
-        for key, default in (("singular", kind.lower()), ("listKind", kind + "List")):
-            names[key] = names[key] or default
-    complete = {**wanted, "names": names}
-    if not complete.get("conversion"):
-        complete["conversion"] = {"strategy": "None"}
+    """`new`, its names complete, with its clean-up finalizer and the status that follows from it.
+
+    What has not the right form yet is left for validation to report.
+    """
+    if not _is_sound(new):
+        return new
     metadata = dict(new["metadata"])
     finalizers = metadata.get("finalizers") or []
     if old is None and FINALIZER not in finalizers:
         metadata["finalizers"] = [*finalizers, FINALIZER]
-    result = {**new, "metadata": metadata, "spec": complete}
-    result["status"] = _status(result, old, registry, timestamp(now))
-    return result
+    return {**new, "metadata": metadata, "status": _status(new, old, registry, timestamp(now))}
+
+
+def _is_sound(crd: Object) -> bool:
+    """Whether the parts that the status is made of have the right types."""
+    wanted = crd.get("spec")
+    if not isinstance(wanted, dict) or not isinstance(wanted.get("names"), dict):
+        return False
+    versions, finalizers = wanted.get("versions"), crd["metadata"].get("finalizers") or []
+    words = wanted["names"].get("shortNames") or []
+    return (
+        isinstance(versions, list)
+        and all(isinstance(version, dict) for version in versions)
+        and all(isinstance(value, list) for value in (words, finalizers))
+        and all(isinstance(word, str) for word in words)
+        and isinstance(crd.get("status") or {}, dict)
+    )
 
 
 def _status(crd: Object, old: Object | None, registry: Registry, now: str) -> dict[str, Any]:
@@ -132,167 +125,21 @@ def _name_conflict(crd: Object, registry: Registry) -> tuple[str, str] | None:
 # -- validation
 
 
-def validate(new: Object, old: Object | None) -> Iterator[FieldError]:
-    """What the schema of CustomResourceDefinition can't say."""
-    wanted = spec(new)
-    names, group = wanted.get("names") or {}, wanted.get("group", "")
-    plural = names.get("plural", "")
-    if new["metadata"]["name"] != f"{plural}.{group}":
-        detail = 'must be spec.names.plural+"."+spec.group'
-        yield field.invalid("metadata.name", new["metadata"]["name"], detail)
-    if not group:
-        yield field.required("spec.group")
-    elif not _SUBDOMAIN.fullmatch(group):
-        yield field.invalid("spec.group", group, _SUBDOMAIN_RULE)
-    elif "." not in group:
-        yield field.invalid("spec.group", group, "should be a domain with at least one dot")
-    if wanted.get("scope") not in ("Cluster", "Namespaced"):
-        yield field.not_supported("spec.scope", wanted.get("scope"), ("Cluster", "Namespaced"))
-    if wanted.get("preserveUnknownFields"):
-        detail = "must be false: a schema with x-kubernetes-preserve-unknown-fields keeps unknown fields"
-        yield field.invalid("spec.preserveUnknownFields", True, detail)
-    yield from _validate_names(names)
-    yield from _validate_versions(wanted.get("versions") or [])
-    if old is not None:
-        for path in (("group",), ("scope",), ("names", "plural"), ("names", "kind")):
-            before, after = _dig(spec(old), path), _dig(wanted, path)
-            if before != after:
-                yield field.invalid("spec." + ".".join(path), after, "field is immutable")
-    named = {version.get("name") for version in wanted.get("versions") or []}
-    for index, version in enumerate(status(new).get("storedVersions") or []):
-        if version not in named:
-            yield field.invalid(f"status.storedVersions[{index}]", version, "must appear in spec.versions")
-
-
-def _dig(value: Any, path: Sequence[str]) -> Any:
-    for step in path:
-        value = value.get(step) if isinstance(value, dict) else None
-    return value
-
-
-def _validate_names(names: Mapping[str, Any]) -> Iterator[FieldError]:
-    for key in ("plural", "singular", "kind", "listKind"):
-        value = names.get(key)
-        if not value:
-            yield field.required(f"spec.names.{key}")
-        elif not _LABEL.fullmatch(value.lower() if key in ("kind", "listKind") else value):
-            yield field.invalid(f"spec.names.{key}", value, _LABEL_RULE)
-    for key in ("shortNames", "categories"):
-        for index, word in enumerate(names.get(key) or []):
-            if not _LABEL.fullmatch(word):
-                yield field.invalid(f"spec.names.{key}[{index}]", word, _LABEL_RULE)
-    if names.get("kind") and names.get("kind") == names.get("listKind"):
-        yield field.invalid("spec.names.listKind", names["kind"], "kind and listKind may not be the same")
-
-
-def _validate_versions(versions: Sequence[Mapping[str, Any]]) -> Iterator[FieldError]:
-    if not versions:
-        yield field.required("spec.versions", "must have at least one version")
-        return
-    seen: set[str] = set()
-    for index, version in enumerate(versions):
+def validate(new: Object) -> Iterator[FieldError]:
+    """What the rules of the kind can't say: whether schemas and paths can be compiled."""
+    for index, version in enumerate(_versions(new)):
         path = f"spec.versions[{index}]"
-        name = version.get("name", "")
-        if not _LABEL.fullmatch(name):
-            yield field.invalid(f"{path}.name", name, _LABEL_RULE)
-        if name in seen:
-            yield field.invalid(f"{path}.name", name, "must be unique")
-        seen.add(name)
-        if version.get("deprecationWarning") and not version.get("deprecated"):
-            detail = "can only be set for deprecated versions"
-            yield field.invalid(f"{path}.deprecationWarning", version["deprecationWarning"], detail)
-        schema = (version.get("schema") or {}).get("openAPIV3Schema")
-        if schema is None:
-            yield field.required(f"{path}.schema.openAPIV3Schema", "schemas are required")
-        else:
-            yield from _validate_schema(schema, f"{path}.schema.openAPIV3Schema")
-        yield from _validate_paths(version, path)
-    storing = [version for version in versions if version.get("storage")]
-    if len(storing) != 1:
-        detail = "must have exactly one version marked as storage version"
-        yield field.invalid("spec.versions", [version.get("name", "") for version in versions], detail)
-
-
-def _validate_paths(version: Mapping[str, Any], path: str) -> Iterator[FieldError]:
-    for index, column in enumerate(version.get("additionalPrinterColumns") or []):
-        at = f"{path}.additionalPrinterColumns[{index}]"
-        if column.get("type") not in ("boolean", "date", "integer", "number", "string"):
-            supported = ("boolean", "date", "integer", "number", "string")
-            yield field.not_supported(f"{at}.type", column.get("type"), supported)
-        yield from _validate_jsonpath(column.get("jsonPath", ""), f"{at}.jsonPath")
-    for index, selectable in enumerate(version.get("selectableFields") or []):
-        yield from _validate_jsonpath(selectable.get("jsonPath", ""), f"{path}.selectableFields[{index}].jsonPath")
-    scale = (version.get("subresources") or {}).get("scale")
-    if scale:
-        for key, root in (("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")):
-            value = scale.get(key, "")
-            if not value.startswith(root):
-                yield field.invalid(
-                    f"{path}.subresources.scale.{key}", value, f"should be a json path under {root[:-1]}"
-                )
-
-
-def _validate_jsonpath(text: str, path: str) -> Iterator[FieldError]:
-    if not text.startswith("."):
-        yield field.invalid(path, text, "must be a simple json path starting with .")
-        return
-    try:
-        jsonpath.compile(text)
-    except ValueError as error:
-        yield field.invalid(path, text, str(error))
-
-
-def _validate_schema(schema: Any, path: str) -> Iterator[FieldError]:
-    """The rules of structural schemas that keep an object's meaning clear."""
-    errors = list(_walk(schema, path, root=True))
-    yield from errors
-    if errors:
-        return
-    try:
-        Schema(schema, {}, typed=False)
-    except (LookupError, ValueError, TypeError, re.error) as error:
-        yield field.invalid(path, field.OMITTED, str(error))
-
-
-def _walk(schema: Any, path: str, *, root: bool = False) -> Iterator[FieldError]:
-    if not isinstance(schema, dict):
-        yield field.invalid(path, schema, "must be a schema object")
-        return
-    type = schema.get("type", "")
-    free = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-int-or-string")
-    if root and type != "object":
-        yield field.invalid(f"{path}.type", type, "must be object at the root")
-    elif not type and not free:
-        yield field.required(f"{path}.type", "must not be empty for specified object fields")
-    elif type and type not in _TYPES:
-        yield field.not_supported(f"{path}.type", type, _TYPES)
-    for key in _FORBIDDEN_KEYS:
-        if schema.get(key):
-            yield field.forbidden(f"{path}.{key}", f"{key} is not supported")
-    if schema.get("uniqueItems"):
-        yield field.forbidden(
-            f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
-        )
-    additional = schema.get("additionalProperties")
-    if schema.get("properties") and additional not in (None, False):
-        yield field.forbidden(
-            f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"
-        )
-    if additional is False:
-        yield field.forbidden(f"{path}.additionalProperties", "additionalProperties cannot be set to false")
-    if type == "array" and not isinstance(schema.get("items"), dict):
-        yield field.required(f"{path}.items", "must be specified")
-    list_type = schema.get("x-kubernetes-list-type")
-    if list_type not in (None, "atomic", "set", "map"):
-        yield field.not_supported(f"{path}.x-kubernetes-list-type", list_type, ("atomic", "map", "set"))
-    if list_type == "map" and not schema.get("x-kubernetes-list-map-keys"):
-        yield field.required(f"{path}.x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map")
-    for name, part in (schema.get("properties") or {}).items():
-        yield from _walk(part, f"{path}.properties[{name}]")
-    if isinstance(additional, dict):
-        yield from _walk(additional, f"{path}.additionalProperties")
-    if isinstance(schema.get("items"), dict):
-        yield from _walk(schema["items"], f"{path}.items")
+        schema = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+        try:
+            Schema(schema, {}, typed=False)
+        except (LookupError, ValueError, TypeError, re.error) as error:
+            yield field.invalid(f"{path}.schema.openAPIV3Schema", field.OMITTED, str(error))
+        for kind in ("additionalPrinterColumns", "selectableFields"):
+            for at, entry in enumerate(version.get(kind) or ()):
+                try:
+                    jsonpath.compile(entry["jsonPath"])
+                except ValueError as error:
+                    yield field.invalid(f"{path}.{kind}[{at}].jsonPath", entry["jsonPath"], str(error))
 
 
 # -- serving

@@ -22,7 +22,7 @@ from homeport.apiserver.openapi import OpenApi
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo, request_info
 from homeport.apiserver.verbs import create, delete, get, list, patch, pods, scale, status, update, watch
-from homeport.kube.errors import ApiError, BadRequest, InternalError, MethodNotAllowed
+from homeport.kube.errors import ApiError, BadRequest, FieldError, InternalError, MethodNotAllowed
 from homeport.kube.kind import Kind
 from homeport.kube.meta import Object
 from homeport.kube.wire import Request, Response, User
@@ -202,9 +202,12 @@ def _serve_definitions(registry: Registry, now: Callable[[], datetime]) -> None:
         return
 
     def prepare(new: Object, old: Object | None) -> Object:
-        return crd.prepare(new, old, registry, now())
+        return crd.prepare(served.prepare(new, old), old, registry, now())
 
-    registry.replace(crd.GROUP, crd.PLURAL, [dataclasses.replace(served, prepare=prepare, validate=crd.validate)])
+    def validate(new: Object, old: Object | None) -> Iterable[FieldError]:
+        return tuple(served.validate(new, old)) or tuple(crd.validate(new))
+
+    registry.replace(crd.GROUP, crd.PLURAL, [dataclasses.replace(served, prepare=prepare, validate=validate)])
 
 
 __all__ = ["ApiServer", "serve"]
