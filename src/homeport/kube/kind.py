@@ -1,18 +1,20 @@
 """A kind of API object, declared once.
 
 From one declaration come the typed view, the OpenAPI schema (``kubectl explain``), defaults, validation, printer
-columns
-and the CustomResourceDefinition for a real cluster. See ``homeport.kube.schema`` for how a struct becomes a schema.
+columns and the CustomResourceDefinition for a real cluster. See ``homeport.kube.schema`` for how a struct becomes a
+schema.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from homeport.kube import names
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
 
@@ -55,7 +57,8 @@ class Column:
     """A column of ``kubectl get`` (``additionalPrinterColumns``). ``priority`` > 0 shows with ``-o wide`` only.
 
     ``path`` is a Kubernetes JSONPath (``.status.phase``). For built-in kinds whose columns are computed, ``compute``
-    takes the object and gives the cell's value; such a column has no CRD form.
+    takes the object and gives the cell's value, and ``compute_at`` does from the object and the present time; such
+    columns have no CRD form.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Column:
     format: str = ""
     priority: int = 0
     compute: Callable[[Object], Any] | None = None
+    compute_at: Callable[[Object, datetime], Any] | None = None
 
 
 def _no_errors(new: Object, old: Object | None) -> Iterable[FieldError]:
@@ -81,10 +85,9 @@ class Kind:
 
     ``body`` is the struct of the whole object (fields ``metadata``, ``spec``, ``status``, ... as the kind has them).
     ``prepare(new, old)`` gives the object with defaults that depend on other fields (plain defaults belong to the
-    struct);
-    `old` is None on create. ``validate(new, old)`` gives the errors that a schema can't express. Both are pure and
-    see the object
-    after schema defaulting; neither may change its arguments.
+    struct); `old` is None on create. It sees the object after schema defaulting but before validation, so it leaves
+    alone what has not the right form. ``validate(new, old)`` gives the errors that a schema can't express, of an
+    object that the schema finds valid. Both are pure; neither may change its arguments.
     """
 
     resource: Resource
@@ -100,6 +103,8 @@ class Kind:
     """specReplicasPath, statusReplicasPath, labelSelectorPath of the ``scale`` subresource."""
     prepare: Callable[[Object, Object | None], Object] = _unchanged
     validate: Callable[[Object, Object | None], Iterable[FieldError]] = _no_errors
+    name_rule: names.Rule = names.dns1123_subdomain
+    """What an object's name has to look like."""
     builtin: bool = False
     """True for kinds that every Kubernetes has (no CRD; strategic merge patch allowed)."""
 

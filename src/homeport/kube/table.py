@@ -41,7 +41,7 @@ class Printer:
 
     def __init__(self, columns: Sequence[Column]) -> None:
         columns = tuple(columns) or (AGE,)
-        if columns[0].name.lower() != "name":
+        if not any(column.name.lower() == "name" for column in columns):
             columns = (NAME, *columns)
         self.columns = columns
         self.definitions = [definition(column) for column in columns]
@@ -142,6 +142,8 @@ def _pair(major: int, major_unit: str, minor: int, minor_unit: str) -> str:
 
 
 def _cell(column: Column) -> _Cell:
+    if column.compute_at is not None:
+        return column.compute_at
     if column.compute is not None:
         compute = column.compute
         if column.type == "date":

@@ -15,6 +15,7 @@ from homeport.kube.schema.fields import QUANTITY_FORMAT
 from homeport.kube.schema.struct import NO_DEFAULTS
 
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_NATIVE = "io.k8s."
 _STRING: JsonSchema = {"type": "string"}
 _NESTING = ("properties", "additionalProperties", "items", "x-kubernetes-embedded-resource")
 _NOT_OWN = frozenset(
@@ -47,7 +48,7 @@ class Node:
         "leaf",
         "list_keys",
         "list_type",
-        "minimum",
+        "native",
         "not_",
         "nullable",
         "number_children",
@@ -70,12 +71,13 @@ class Node:
         self.embedded = bool(schema.get("x-kubernetes-embedded-resource"))
         self.enum: list[Any] | None = schema.get("enum")
         self.required: tuple[str, ...] = tuple(schema.get("required") or ())
-        self.minimum = schema.get("minimum")
         self.list_type: str = schema.get("x-kubernetes-list-type", "")
         self.list_keys: tuple[str, ...] = tuple(schema.get("x-kubernetes-list-map-keys") or ())
         self.properties: dict[str, Node] = {}
         self.additional: Node | None = None
         self.items: Node | None = None
+        self.native = False
+        """Part of a kind that every Kubernetes has: its lists may repeat a key, as upstream's Go types allow."""
         self.all_of: tuple[Node, ...] = ()
         self.any_of: tuple[Node, ...] = ()
         self.one_of: tuple[Node, ...] = ()
@@ -148,6 +150,9 @@ class Builder:
             target = {**self._components[name], **own}
             made = self._made[place] = Node(target)
             self._fill(made, target, keep)
+            if name.startswith(_NATIVE):
+                for part in made.properties.values():
+                    part.native = True
         return made
 
     def _fill(self, node: Node, schema: JsonSchema, keep: Keep) -> Node:

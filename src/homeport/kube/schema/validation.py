@@ -35,7 +35,7 @@ def validate(node: Node, value: Any, path: Path, found: Found) -> None:
             item_node = node.items
             for index, item in enumerate(value):
                 validate(item_node, item, (path, index), found)
-        if node.list_type:
+        if node.list_type and not node.native:
             _validate_list(node, value, path, found)
     elif node.quantity:
         _validate_quantity(value, path, found)

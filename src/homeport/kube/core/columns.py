@@ -1,0 +1,45 @@
+"""What the printer columns of several kinds share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from homeport.kube.kind import Column
+
+NONE = "<none>"
+UNSET = "<unset>"
+
+AGE = Column("Age", "date", ".metadata.creationTimestamp", "How long ago the object was created.", format="date-time")
+CREATED_AT = Column("Created At", "date", ".metadata.creationTimestamp", "When the object was created.")
+NAME = Column("Name", "string", ".metadata.name", "Name of the object.", format="name")
+
+
+def labels_text(labels: Mapping[str, str] | None) -> str:
+    """Labels as ``kubectl`` shows them: ``a=b,c=d``."""
+    return ",".join(f"{key}={labels[key]}" for key in sorted(labels)) if labels else NONE
+
+
+def truth(value: Any) -> str:
+    return "true" if value else "false"
+
+
+def joined(texts: Iterable[str]) -> str:
+    return ",".join(texts) or NONE
+
+
+ACCESS_MODES = {
+    "ReadWriteOnce": "RWO",
+    "ReadOnlyMany": "ROX",
+    "ReadWriteMany": "RWX",
+    "ReadWriteOncePod": "RWOP",
+}
+
+
+def access_modes_text(modes: Iterable[str] | None) -> str:
+    present = set(modes or ())
+    return ",".join(short for mode, short in ACCESS_MODES.items() if mode in present)
+
+
+def quantity_text(amounts: Mapping[str, Any] | None, resource: str) -> str:
+    return str((amounts or {}).get(resource, ""))

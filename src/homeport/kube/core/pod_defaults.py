@@ -1,0 +1,198 @@
+"""Defaults of pods that depend on other fields (upstream: ``pkg/apis/core/v1/defaults.go`` and the pod strategy).
+
+All of these take objects as they come, before validation: what has not the right form is left for validation to report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from homeport.kube import quantity
+from homeport.kube.meta import Object
+
+_DEFAULT_ACCOUNT = "default"
+
+
+def dicts(value: Any) -> Iterator[Object]:
+    """The objects in a list; nothing if it is no list."""
+    if isinstance(value, list):
+        for item in value:
+            if isinstance(item, dict):
+                yield item
+
+
+def replaced(obj: Object, changes: Object) -> Object:
+    """`obj` with `changes`; the very same object where there are none."""
+    return {**obj, **changes} if changes else obj
+
+
+def mapped(items: Any, change: Callable[[Object], Object]) -> Any:
+    """The list with `change` applied to each object in it; the very same list where nothing changed."""
+    if not isinstance(items, list):
+        return items
+    result = [change(item) if isinstance(item, dict) else item for item in items]
+    return items if all(new is old for new, old in zip(result, items, strict=True)) else result
+
+
+def map_fields(obj: Object, changes: dict[str, Callable[[Object], Object]]) -> Object:
+    """`obj` with each list in the named fields mapped."""
+    found = {}
+    for name, change in changes.items():
+        value = obj.get(name)
+        new = mapped(value, change)
+        if new is not value:
+            found[name] = new
+    return replaced(obj, found)
+
+
+def has_latest_tag(image: str) -> bool:
+    """Whether an image's tag is ``latest``, said or not. A digest stands for the tag that is not said."""
+    name, _, digest = image.partition("@")
+    name = name.rsplit("/", 1)[-1]
+    return name.endswith(":latest") or (":" not in name and not digest)
+
+
+def pull_policy(image: str) -> str:
+    return "Always" if has_latest_tag(image) else "IfNotPresent"
+
+
+def default_template(template: Object) -> Object:
+    """A pod template with the defaults that its schema does not have."""
+    spec = template.get("spec")
+    if not isinstance(spec, dict):
+        return template
+    new = default_pod_spec(spec)
+    return template if new is spec else {**template, "spec": new}
+
+
+def default_pod_spec(spec: Object) -> Object:
+    spec = map_fields(
+        spec,
+        {
+            "containers": _container,
+            "initContainers": _container,
+            "ephemeralContainers": _container,
+            "volumes": _volume,
+        },
+    )
+    changes: Object = {}
+    account, deprecated = spec.get("serviceAccountName"), spec.get("serviceAccount")
+    if account and account != deprecated:
+        changes["serviceAccount"] = account
+    elif deprecated and not account:
+        changes["serviceAccountName"] = deprecated
+    if spec.get("hostNetwork") is True:
+        # On the host's network a container's port is the host's port.
+        changes |= _host_ports(spec)
+    return replaced(spec, changes)
+
+
+def _host_ports(spec: Object) -> Object:
+    def port(item: Object) -> Object:
+        return (
+            item if item.get("hostPort") or "containerPort" not in item else item | {"hostPort": item["containerPort"]}
+        )
+
+    def container(item: Object) -> Object:
+        return map_fields(item, {"ports": port})
+
+    changed = map_fields(spec, {"containers": container, "initContainers": container})
+    return {name: changed[name] for name in ("containers", "initContainers") if changed.get(name) is not spec.get(name)}
+
+
+def _container(container: Object) -> Object:
+    changes: Object = {}
+    image = container.get("image")
+    if not container.get("imagePullPolicy") and isinstance(image, str) and image:
+        changes["imagePullPolicy"] = pull_policy(image)
+    resources = container.get("resources")
+    if isinstance(resources, dict):
+        new = default_requests(resources)
+        if new is not resources:
+            changes["resources"] = new
+    return replaced(container, changes)
+
+
+def default_requests(resources: Object) -> Object:
+    """What is limited but not requested is requested as much as it is limited."""
+    limits = resources.get("limits")
+    if not isinstance(limits, dict) or not limits:
+        return resources
+    requests = resources.get("requests")
+    if requests is None:
+        requests = {}
+    if not isinstance(requests, dict):
+        return resources
+    missing = {name: amount for name, amount in limits.items() if name not in requests}
+    return {**resources, "requests": {**requests, **missing}} if missing else resources
+
+
+def _volume(volume: Object) -> Object:
+    if not any(name != "name" for name in volume):
+        return {**volume, "emptyDir": {}}
+    image = volume.get("image")
+    if isinstance(image, dict) and not image.get("pullPolicy") and isinstance(image.get("reference"), str):
+        return {**volume, "image": {**image, "pullPolicy": pull_policy(image["reference"])}}
+    return volume
+
+
+def prepare_pod(new: Object, old: Object | None) -> Object:
+    """A pod with its defaults; on create with its first status, too."""
+    spec = new.get("spec")
+    if not isinstance(spec, dict):
+        return new
+    changed = default_pod_spec(spec)
+    if old is None:
+        changed = replaced(changed, _create_defaults(changed))
+    result = new if changed is spec else {**new, "spec": changed}
+    if old is None:
+        status = new.get("status")
+        first = {"phase": "Pending", "qosClass": qos_class(changed)}
+        result = {**result, "status": {**status, **first} if isinstance(status, dict) else first}
+    return result
+
+
+def _create_defaults(spec: Object) -> Object:
+    """What admission sets on a cluster: service account and priority."""
+    changes: Object = {}
+    if not spec.get("serviceAccountName"):
+        changes |= {"serviceAccountName": _DEFAULT_ACCOUNT, "serviceAccount": _DEFAULT_ACCOUNT}
+    if not spec.get("priorityClassName"):
+        if spec.get("priority") is None:
+            changes["priority"] = 0
+        if spec.get("preemptionPolicy") is None:
+            changes["preemptionPolicy"] = "PreemptLowerPriority"
+    return changes
+
+
+def qos_class(spec: Object) -> str:
+    """Guaranteed, Burstable or BestEffort, by the resources of all containers (upstream: ``helper/qos``)."""
+    guaranteed = True
+    anything = False
+    containers = [*dicts(spec.get("containers")), *dicts(spec.get("initContainers"))]
+    for container in containers:
+        resources = container.get("resources")
+        resources = resources if isinstance(resources, dict) else {}
+        amounts = {kind: _compute_amounts(resources.get(kind)) for kind in ("limits", "requests")}
+        anything = anything or bool(amounts["limits"] or amounts["requests"])
+        limits = amounts["limits"]
+        if set(limits) != {"cpu", "memory"} or any(limits.get(n) != a for n, a in amounts["requests"].items()):
+            guaranteed = False
+    if not anything:
+        return "BestEffort"
+    return "Guaranteed" if guaranteed and containers else "Burstable"
+
+
+def _compute_amounts(amounts: Any) -> dict[str, Any]:
+    found = {}
+    for name in ("cpu", "memory"):
+        value = amounts.get(name) if isinstance(amounts, dict) else None
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            try:
+                amount = quantity.parse(value)
+            except ValueError:
+                continue
+            if amount:
+                found[name] = amount
+    return found

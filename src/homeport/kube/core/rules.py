@@ -1,0 +1,92 @@
+"""Small rules that the validation of several built-in kinds shares.
+
+All of them look at objects that their schemas find valid: types and required fields are settled.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from homeport.kube import field, names
+from homeport.kube.errors import FieldError
+from homeport.kube.meta import Object
+
+NOT_NEGATIVE = "must be greater than or equal to 0"
+
+
+def checked(path: str, value: str, rule: names.Rule) -> Iterator[FieldError]:
+    for message in rule(value):
+        yield field.invalid(path, value, message)
+
+
+def needed(path: str, value: Any, rule: names.Rule | None = None) -> Iterator[FieldError]:
+    """`value` must be there, and follow the rule."""
+    if not value:
+        yield field.required(path)
+    elif rule is not None:
+        yield from checked(path, value, rule)
+
+
+def labels(path: str, found: Object | None) -> Iterator[FieldError]:
+    for key, value in (found or {}).items():
+        yield from checked(path, key, names.qualified_name)
+        yield from checked(path, value, names.label_value)
+
+
+def label_selector(path: str, selector: Object | None) -> Iterator[FieldError]:
+    """Upstream: apimachinery's ``ValidateLabelSelector``."""
+    if not selector:
+        return
+    yield from labels(f"{path}.matchLabels", selector.get("matchLabels"))
+    for index, requirement in enumerate(selector.get("matchExpressions") or ()):
+        at = f"{path}.matchExpressions[{index}]"
+        operator, values = requirement.get("operator"), requirement.get("values") or ()
+        if operator in ("In", "NotIn"):
+            if not values:
+                yield field.required(f"{at}.values", "must be specified when `operator` is 'In' or 'NotIn'")
+        elif operator in ("Exists", "DoesNotExist"):
+            if values:
+                words = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                yield field.forbidden(f"{at}.values", words)
+        else:
+            yield field.invalid(f"{at}.operator", operator, "not a valid selector operator")
+        yield from checked(f"{at}.key", requirement.get("key", ""), names.qualified_name)
+        for place, value in enumerate(values):
+            yield from checked(f"{at}.values[{place}]", value, names.label_value)
+
+
+def not_negative(path: str, value: int | None) -> Iterator[FieldError]:
+    if value is not None and value < 0:
+        yield field.invalid(path, value, NOT_NEGATIVE)
+
+
+def in_range(path: str, value: int | None, low: int, high: int) -> Iterator[FieldError]:
+    if value is not None and not low <= value <= high:
+        yield field.invalid(path, value, names.in_range(low, high))
+
+
+def port(path: str, value: int | str) -> Iterator[FieldError]:
+    """A port by number or name."""
+    messages = names.port_name(value) if isinstance(value, str) else names.port_number(value)
+    for message in messages:
+        yield field.invalid(path, value, message)
+
+
+def ip_address(path: str, value: str) -> Iterator[FieldError]:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        yield field.invalid(path, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
+
+
+def distinct(path: str, items: Iterable[Object], name: str = "name") -> Iterator[FieldError]:
+    """No two of the `items` have the same value of the field `name`."""
+    seen = set()
+    for index, item in enumerate(items):
+        value = item.get(name)
+        if value in seen:
+            yield field.duplicate(f"{path}[{index}].{name}", value)
+        elif value:
+            seen.add(value)

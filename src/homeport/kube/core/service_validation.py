@@ -1,0 +1,117 @@
+"""Rules of services and endpoint slices (upstream: ``ValidateService``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from homeport.kube import field, meta, names
+from homeport.kube.core import rules
+from homeport.kube.errors import FieldError
+from homeport.kube.meta import Object
+
+_MAX_AFFINITY_SECONDS = 86400
+_ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
+_MAX_ADDRESSES = 100
+
+
+def validate_service(new: Object, old: Object | None) -> Iterator[FieldError]:
+    spec = meta.spec(new)
+    kind, address = spec.get("type", "ClusterIP"), spec.get("clusterIP")
+    headless = address == "None"
+    ports = spec.get("ports") or []
+    if not ports and not headless and kind != "ExternalName":
+        yield field.required("spec.ports")
+    if kind == "LoadBalancer" and headless:
+        yield field.invalid("spec.clusterIPs[0]", address, "may not be set to 'None' for LoadBalancer services")
+    if kind == "NodePort" and headless:
+        yield field.invalid("spec.clusterIPs[0]", address, "may not be set to 'None' for NodePort services")
+    if kind == "ExternalName":
+        if address:
+            yield field.forbidden("spec.clusterIPs", "may not be set for ExternalName services")
+        name = (spec.get("externalName") or "").removesuffix(".")
+        if not name:
+            yield field.required("spec.externalName")
+        else:
+            yield from rules.checked("spec.externalName", name, names.dns1123_subdomain)
+    elif address and not headless:
+        yield from rules.ip_address("spec.clusterIPs[0]", address)
+    yield from _ports(ports)
+    yield from rules.labels("spec.selector", spec.get("selector"))
+    yield from _affinity(spec)
+    for index, external in enumerate(spec.get("externalIPs") or ()):
+        yield from rules.ip_address(f"spec.externalIPs[{index}]", external)
+    if old is not None:
+        yield from _update(spec, meta.spec(old))
+
+
+def _ports(ports: list[Object]) -> Iterator[FieldError]:
+    seen_names: set[str] = set()
+    seen_ports: set[tuple[str, int]] = set()
+    seen_node_ports: set[tuple[str, int]] = set()
+    for index, port in enumerate(ports):
+        at = f"spec.ports[{index}]"
+        name = port.get("name")
+        if not name:
+            if len(ports) > 1:
+                yield field.required(f"{at}.name")
+        else:
+            yield from rules.checked(f"{at}.name", name, names.dns1123_label)
+            if name in seen_names:
+                yield field.duplicate(f"{at}.name", name)
+            seen_names.add(name)
+        yield from rules.port(f"{at}.port", port["port"])
+        target = port.get("targetPort")
+        if target is not None:
+            yield from rules.port(f"{at}.targetPort", target)
+        protocol = port.get("protocol", "TCP")
+        if (protocol, port["port"]) in seen_ports:
+            yield field.duplicate(at, {"protocol": protocol, "port": port["port"]})
+        seen_ports.add((protocol, port["port"]))
+        node_port = port.get("nodePort")
+        if node_port:
+            yield from rules.port(f"{at}.nodePort", node_port)
+            if (protocol, node_port) in seen_node_ports:
+                yield field.duplicate(f"{at}.nodePort", node_port)
+            seen_node_ports.add((protocol, node_port))
+
+
+def _affinity(spec: Object) -> Iterator[FieldError]:
+    config = spec.get("sessionAffinityConfig")
+    path = "spec.sessionAffinityConfig"
+    if spec.get("sessionAffinity") == "ClientIP":
+        seconds = ((config or {}).get("clientIP") or {}).get("timeoutSeconds")
+        if seconds is None:
+            yield field.required(path, "when session affinity type is ClientIP")
+        elif not 0 < seconds <= _MAX_AFFINITY_SECONDS:
+            words = f"must be greater than 0 and less than {_MAX_AFFINITY_SECONDS}"
+            yield field.invalid(f"{path}.clientIP.timeoutSeconds", seconds, words)
+    elif config:
+        yield field.forbidden(path, "must not be set when session affinity is None")
+
+
+def _update(spec: Object, before: Object) -> Iterator[FieldError]:
+    """The address stays, unless the service becomes one that has none, or gets its first."""
+    former = before.get("clusterIP")
+    if former and "ExternalName" not in (spec.get("type"), before.get("type")) and spec.get("clusterIP") != former:
+        yield field.invalid("spec.clusterIPs[0]", spec.get("clusterIP") or "", "may not change once set")
+
+
+def validate_endpoint_slice(new: Object, old: Object | None) -> Iterator[FieldError]:
+    kind = new.get("addressType")
+    if kind not in _ADDRESS_TYPES:
+        yield field.not_supported("addressType", kind, _ADDRESS_TYPES)
+    if old is not None and old.get("addressType") != kind:
+        yield field.invalid("addressType", kind, "field is immutable")
+    for index, endpoint in enumerate(new.get("endpoints") or ()):
+        at = f"endpoints[{index}]"
+        addresses = endpoint.get("addresses") or []
+        if not addresses:
+            yield field.required(f"{at}.addresses", "must contain at least 1 address")
+        elif len(addresses) > _MAX_ADDRESSES:
+            yield field.too_many(f"{at}.addresses", len(addresses), _MAX_ADDRESSES)
+        if kind in ("IPv4", "IPv6"):
+            for place, address in enumerate(addresses):
+                yield from rules.ip_address(f"{at}.addresses[{place}]", address)
+        if endpoint.get("hostname"):
+            yield from rules.checked(f"{at}.hostname", endpoint["hostname"], names.dns1123_label)
+    yield from rules.distinct("ports", new.get("ports") or ())
