@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import base64
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.node import volumes
+from homeport.node.references import Ref, Sources, Unresolved
+from homeport.node.volumes import MountError, VolumePlaces
+
+CONFIG = Ref("ConfigMap", "cfg")
+SECRET = Ref("Secret", "sec")
+OBJECTS: dict[Ref, Any] = {
+    CONFIG: {
+        "kind": "ConfigMap",
+        "metadata": {"name": "cfg"},
+        "data": {"a.txt": "alpha", "b.txt": "beta"},
+        "binaryData": {"raw": base64.b64encode(b"\x00\xff").decode()},
+    },
+    SECRET: {"kind": "Secret", "metadata": {"name": "sec"}, "data": {"key": base64.b64encode(b"hush").decode()}},
+}
+
+
+def pod_with(*entries: dict[str, Any], mounts: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    container = {"name": "main", "volumeMounts": mounts or [], "resources": {"limits": {"cpu": "2"}}}
+    return {
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u-9", "labels": {"l": "1"}},
+        "spec": {"volumes": list(entries), "containers": [container]},
+    }
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> VolumePlaces:
+    return VolumePlaces(tmp_path / "pod", "u-9")
+
+
+def set_up(places: VolumePlaces, pod: dict[str, Any], objects: dict[Ref, Any] | None = None) -> None:
+    volumes.set_up(places, Sources(pod=pod, objects=OBJECTS if objects is None else objects))
+
+
+def seen(directory: Path) -> dict[str, bytes]:
+    """What a container would find there."""
+    found = {}
+    for root, _, names in os.walk(directory, followlinks=True):
+        if "/.." not in root[len(str(directory)) :]:
+            for name in names:
+                path = Path(root, name)
+                found[str(path.relative_to(directory))] = path.read_bytes()
+    return found
+
+
+def test_empty_dir(places: VolumePlaces) -> None:
+    pod = pod_with({"name": "e", "emptyDir": {}})
+    set_up(places, pod)
+    (places.of("e") / "kept").write_text("1")
+    set_up(places, pod)
+    assert (places.of("e") / "kept").exists()
+    assert places.of("e").stat().st_mode & 0o777 == 0o777
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs shared memory")
+def test_empty_dir_in_memory(places: VolumePlaces) -> None:
+    set_up(places, pod_with({"name": "m", "emptyDir": {"medium": "Memory"}}))
+    try:
+        assert places.of("m").resolve().is_relative_to("/dev/shm")
+        assert places.of("m").is_dir()
+    finally:
+        (places.memory / "m").rmdir()
+        places.memory.rmdir()
+
+
+def test_config_map_with_modes_and_binary_data(places: VolumePlaces) -> None:
+    pod = pod_with({"name": "c", "configMap": {"name": "cfg", "defaultMode": 0o640}})
+    set_up(places, pod)
+    assert seen(places.of("c")) == {"a.txt": b"alpha", "b.txt": b"beta", "raw": b"\x00\xff"}
+    assert (places.of("c") / "a.txt").stat().st_mode & 0o777 == 0o640
+    assert os.readlink(places.of("c") / "a.txt") == "..data/a.txt"
+
+
+def test_items_choose_rename_and_nest(places: VolumePlaces) -> None:
+    items = [{"key": "b.txt", "path": "deep/er/x", "mode": 0o400}]
+    set_up(places, pod_with({"name": "c", "configMap": {"name": "cfg", "items": items}}))
+    assert seen(places.of("c")) == {"deep/er/x": b"beta"}
+    assert (places.of("c") / "deep/er/x").stat().st_mode & 0o777 == 0o400
+
+
+def test_changes_replace_everything_at_once(places: VolumePlaces) -> None:
+    pod = pod_with({"name": "c", "configMap": {"name": "cfg"}})
+    set_up(places, pod)
+    before = os.readlink(places.of("c") / "..data")
+    set_up(places, pod)
+    assert os.readlink(places.of("c") / "..data") == before, "nothing changed, nothing moved"
+    changed = {CONFIG: {"kind": "ConfigMap", "metadata": {"name": "cfg"}, "data": {"a.txt": "new", "c": "3"}}}
+    set_up(places, pod, changed)
+    assert seen(places.of("c")) == {"a.txt": b"new", "c": b"3"}
+    assert sorted(p.name for p in places.of("c").iterdir() if not p.name.startswith("..")) == ["a.txt", "c"]
+    assert not (places.of("c") / before).exists()
+
+
+def test_secret_and_projected(places: VolumePlaces) -> None:
+    sources = [
+        {"configMap": {"name": "cfg", "items": [{"key": "a.txt", "path": "a"}]}},
+        {"secret": {"name": "sec"}},
+        {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+        {
+            "downwardAPI": {
+                "items": [
+                    {"path": "cpu", "resourceFieldRef": {"containerName": "main", "resource": "limits.cpu"}},
+                ]
+            }
+        },
+        {"configMap": {"name": "nope", "optional": True}},
+    ]
+    set_up(
+        places,
+        pod_with({"name": "s", "secret": {"secretName": "sec"}}, {"name": "p", "projected": {"sources": sources}}),
+    )
+    assert seen(places.of("s")) == {"key": b"hush"}
+    assert seen(places.of("p")) == {"a": b"alpha", "key": b"hush", "labels": b'l="1"', "cpu": b"2"}
+
+
+@pytest.mark.parametrize(
+    ("volume", "message", "waits_for"),
+    [
+        ({"configMap": {"name": "no"}}, 'configmap "no" not found', Ref("ConfigMap", "no")),
+        ({"secret": {"secretName": "no"}}, 'secret "no" not found', Ref("Secret", "no")),
+        (
+            {"configMap": {"name": "cfg", "items": [{"key": "z", "path": "z"}]}},
+            "references non-existent configmap key: z",
+            CONFIG,
+        ),
+        ({"nfs": {"server": "x", "path": "/"}}, "type nfs are not supported", None),
+        ({"hostPath": {"path": "../x"}}, "must be absolute", None),
+        ({"hostPath": {"path": "/", "type": "File"}}, "hostPath type check failed: / is not a file", None),
+        ({"hostPath": {"path": "/nonexistent-path", "type": "Directory"}}, "does not exist", None),
+        ({"hostPath": {"path": "/", "type": "Folder"}}, 'unknown hostPath type "Folder"', None),
+        ({"configMap": {"name": "cfg", "items": [{"key": "a.txt", "path": "../a"}]}}, "invalid path", None),
+    ],
+)
+def test_what_fails_says_why(places: VolumePlaces, volume: dict[str, Any], message: str, waits_for: Ref | None) -> None:
+    with pytest.raises(MountError) as caught:
+        set_up(places, pod_with({"name": "v", **volume}))
+    assert 'volume "v"' in str(caught.value)
+    assert message in str(caught.value)
+    assert caught.value.waits_for == waits_for
+
+
+def test_host_path_types(tmp_path: Path) -> None:
+    volumes.check_host_path(str(tmp_path / "made"), "DirectoryOrCreate")
+    volumes.check_host_path(str(tmp_path / "made"), "Directory")
+    volumes.check_host_path(str(tmp_path / "file"), "FileOrCreate")
+    volumes.check_host_path(str(tmp_path / "file"), "File")
+    volumes.check_host_path(str(tmp_path / "any"), "")
+    assert (tmp_path / "any").is_dir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "sock"))
+        volumes.check_host_path(str(tmp_path / "sock"), "Socket")
+    volumes.check_host_path("/dev/null", "CharDevice")
+
+
+def mounts_of(places: VolumePlaces, pod: dict[str, Any], env: dict[str, str] | None = None) -> Any:
+    return volumes.mounts(pod["spec"]["containers"][0], places, pod, env or {})
+
+
+def test_mounts_are_sorted_and_read_only_where_they_must_be(places: VolumePlaces, tmp_path: Path) -> None:
+    pod = pod_with(
+        {"name": "e", "emptyDir": {}},
+        {"name": "c", "configMap": {"name": "cfg"}},
+        {"name": "h", "hostPath": {"path": str(tmp_path)}},
+        mounts=[
+            {"name": "c", "mountPath": "/data/conf"},
+            {"name": "e", "mountPath": "/data"},
+            {"name": "h", "mountPath": "/host", "readOnly": True},
+            {"name": "c", "mountPath": "/etc/one", "subPath": "a.txt"},
+            {"name": "e", "mountPath": "/sub", "subPathExpr": "$(WHO)/x"},
+        ],
+    )
+    set_up(places, pod)
+    by_target = {m.target: m for m in mounts_of(places, pod, {"WHO": "me"})}
+    assert list(by_target)[:3] == ["/data", "/host", "/sub"]
+    assert by_target["/data"].read_only is False
+    assert by_target["/data/conf"].read_only is True
+    assert by_target["/host"].read_only is True
+    assert Path(by_target["/etc/one"].source).read_bytes() == b"alpha"
+    assert Path(by_target["/sub"].source) == places.of("e") / "me/x"
+    assert (places.of("e") / "me/x").is_dir()
+
+
+@pytest.mark.parametrize("sub_path", ["../x", "/etc", "link", "link/passwd", "a/../../x"])
+def test_a_sub_path_stays_in_its_volume(places: VolumePlaces, sub_path: str) -> None:
+    pod = pod_with({"name": "e", "emptyDir": {}}, mounts=[{"name": "e", "mountPath": "/m", "subPath": sub_path}])
+    set_up(places, pod)
+    (places.of("e") / "link").symlink_to("/etc")
+    with pytest.raises(Unresolved, match="subPath"):
+        mounts_of(places, pod)
+
+
+def test_mount_of_a_volume_that_is_not_there(places: VolumePlaces) -> None:
+    with pytest.raises(Unresolved, match='"x", which the pod does not have'):
+        mounts_of(places, pod_with(mounts=[{"name": "x", "mountPath": "/x"}]))
+    pod = pod_with({"name": "e", "emptyDir": {}}, mounts=[{"name": "e", "mountPath": "/m", "subPathExpr": "$(NO)"}])
+    set_up(places, pod)
+    with pytest.raises(Unresolved, match="not set"):
+        mounts_of(places, pod)
