@@ -1,18 +1,17 @@
-"""Where the examples are: in the checkout that this code runs from, else in the installed package."""
+"""Where the examples are: in the checkout that this runs from, else in the installed package."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import homeport
 from homeport.kube.errors import Permanent
 
 FIRST = "01-tfjob.yaml"
 
 
 def directory() -> Path:
-    """Raises Permanent if the installation lacks them."""
-    package = Path(homeport.__file__).parent
+    """The directory with the examples' manifests. Raises Permanent if the installation lacks it."""
+    package = Path(__file__).parent
     for place in (package.parents[1] / "examples", package / "_examples"):
         if (place / FIRST).is_file():
             return place
@@ -20,7 +19,7 @@ def directory() -> Path:
 
 
 def images() -> tuple[Path, ...]:
-    """Directories with the examples' image files; none if the installation lacks them."""
+    """Directories with the image files that the examples need; none where the examples were left out."""
     try:
         return (directory() / "images",)
     except Permanent:

@@ -22,7 +22,7 @@ from typing import IO, Any, Literal
 
 import uvloop
 
-from homeport import __version__
+from homeport import __version__, examples
 from homeport.apiserver import http, pki, tokens
 from homeport.apiserver.authn import ClientCertificates
 from homeport.apiserver.node import LogOptions
@@ -252,7 +252,7 @@ async def _node(platform: Platform) -> AsyncIterator[str]:
     agent = Agent(
         platform.client,
         ProcessRuntime(directory.node, hidden=(directory.path,)),
-        ImageStore(directory.path / "images"),
+        ImageStore(directory.path / "images", directories=examples.images()),
         node_name=machine.node().lower(),
         data_dir=directory.node,
         informers=platform.informers,
