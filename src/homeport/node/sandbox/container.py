@@ -163,11 +163,12 @@ def _prepare(root: Root, container: spec.Container, files: PodFiles, go_read: in
     os.setsid()
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write(str(_OOM_SCORE_ADJUSTMENT))
-    # All others close themselves at exec; until then the outcome must be left open.
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    # All other descriptors close themselves at exec.
     os.dup2(streams[0], 1)
     os.dup2(streams[1], 2)
     root.assemble(files)
+    # The container's own, not the machine's.
+    os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
     _change_directory(container)
     while os.read(go_read, 1):
         pass

@@ -162,7 +162,7 @@ class Root:
         os.rmdir(_OLD)
         if self._container.read_only_root:
             for path in self._seal:
-                _remount(path, linux.MS_RDONLY)
+                _remount(path.removeprefix(self._root) or "/", linux.MS_RDONLY)
 
     def _mounts(self) -> list[spec.Mounted]:
         """Parents before what is mounted below them."""

@@ -87,10 +87,11 @@ class Supervisor:
             self._register()
         linux.unshare(linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWNS)
         linux.set_hostname(pod.hostname[:64])
-        os.makedirs(pod.shm, mode=0o755, exist_ok=True)
+        for path in (pod.shm, pod.layers):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, 0o711)
         flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
         linux.mount("shm", pod.shm, "tmpfs", flags, f"mode=1777,size={pod.shm_bytes}")
-        os.makedirs(pod.layers, mode=0o711, exist_ok=True)
         self._files = rootfs.pod_files(pod, self.address, self._resolv_conf())
         self._stamps = logs.Stamps()
         self._states: dict[str, Message] = {}

@@ -1,0 +1,285 @@
+"""Pods together and over time: their network, and what is left when one of the processes behind them is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.node.process import ProcessRuntime
+from homeport.node.sandbox import linux
+
+Pods = Any
+PYTHON = "/usr/bin/python3"
+SERVER = """
+import socket, sys
+server = socket.create_server(("", 2222))
+print("listening", flush=True)
+while True:
+    connection, _ = server.accept()
+    connection.sendall(socket.gethostname().encode())
+    connection.close()
+"""
+CLIENT = """
+import socket, sys
+for name in sys.argv[1:]:
+    connection = socket.create_connection((name, 2222), timeout=10)
+    print(connection.recv(100).decode(), connection.getpeername()[0])
+"""
+COUNTER = "i=0; while [ $i -lt {count} ]; do echo $i; i=$((i+1)); {pause} done; exit 5"
+
+
+async def serve(pods: Pods, name: str) -> Any:
+    sandbox = await pods.create(name)
+    await sandbox.start(pods.container(name, PYTHON, "-c", SERVER))
+    await pods.until(lambda: "listening" in pods.output(name))
+    return sandbox
+
+
+def helper_pid(pods: Pods) -> int:
+    return json.loads((pods.directory / "node" / "netd.json").read_text())[0]
+
+
+def supervisor_pid(pods: Pods, name: str) -> int:
+    return json.loads((pods.path(name) / "state.json").read_text())["pid"]
+
+
+def zygote_pid(pods: Pods) -> int:
+    (pid,) = [pid for pid in pods.processes if Path(f"/proc/{pid}/comm").read_text() == "homeport-zygote\n"]
+    return pid
+
+
+def kill(pid: int) -> None:
+    """Kill a process that a test's runtime started, and wait for its end."""
+    handle = os.pidfd_open(pid)
+    signal.pidfd_send_signal(handle, signal.SIGKILL)
+    os.close(handle)
+    started = linux.start_time(pid) if Path(f"/proc/{pid}").exists() and is_running(pid) else 0
+    while started and linux.is_alive(pid, started):
+        pass
+
+
+def is_running(pid: int) -> bool:
+    try:
+        linux.start_time(pid)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_pods_bind_one_port_and_meet_by_name(pods: Pods) -> None:
+    a, b = await asyncio.gather(serve(pods, "job-worker-0"), serve(pods, "job-worker-1"))
+    assert a.address != b.address
+    await pods.runtime.set_records(
+        {
+            "job-worker-0.default.svc.cluster.local": (a.address,),
+            "job-worker-1.default.svc.cluster.local": (b.address,),
+        }
+    )
+    names = ("job-worker-0.default.svc", "job-worker-1", "JOB-worker-1.default.svc.cluster.local.")
+    state = await pods.run("client", PYTHON, "-c", CLIENT, *names)
+    assert state.exit_code == 0, pods.output("client", stream="stderr")
+    assert pods.output("client").split("\n") == [
+        f"job-worker-0 {a.address}",
+        f"job-worker-1 {b.address}",
+        f"job-worker-1 {b.address}",
+    ]
+
+
+async def test_names_change_and_unknown_ones_fail_at_once(pods: Pods) -> None:
+    script = "import socket, time\nt = time.time()\ntry: print(socket.gethostbyname('x.default.svc'))\nexcept OSError as e: print(e.errno, time.time() - t < 1)"
+    await pods.run("a", PYTHON, "-c", script)
+    assert pods.output("a") == "-2 True"
+    await pods.runtime.set_records({"x.default.svc.cluster.local": ("10.42.9.9",)})
+    await pods.runtime.set_records({"x.default.svc.cluster.local": ("10.42.9.8",), "y.z.cluster.local": ("10.42.1.1",)})
+    await pods.run("b", PYTHON, "-c", script)
+    assert pods.output("b") == "10.42.9.8"
+    await pods.runtime.set_records({"y.z.cluster.local": ("10.42.1.1",)})
+    await pods.run("c", PYTHON, "-c", script)
+    assert pods.output("c") == "-2 True"
+
+
+async def test_platform_and_pods_reach_each_other(pods: Pods) -> None:
+    sandbox = await serve(pods, "a")
+    loop = asyncio.get_running_loop()
+    with await pods.runtime.dial(sandbox.address, 2222) as connection:
+        assert await loop.sock_recv(connection, 100) == b"a"
+    with pytest.raises(ConnectionRefusedError):
+        await pods.runtime.dial(sandbox.address, 2223)
+
+    with await pods.runtime.listen(443) as listener:
+        with pytest.raises(OSError, match="in use"):
+            await pods.runtime.listen(443)
+        script = f"import socket; print(socket.create_connection(('{pods.runtime.gateway}', 443)).recv(9).decode())"
+        sandbox = await pods.create("b")
+        await sandbox.start(pods.container("b", PYTHON, "-c", script))
+        accepted, (address, _) = await loop.sock_accept(listener)
+        with accepted:
+            await loop.sock_sendall(accepted, b"hello")
+        assert address == sandbox.address
+        assert (await pods.exit_of(sandbox)).exit_code == 0
+        assert pods.output("b") == "hello"
+
+
+async def test_ended_sandbox_keeps_its_state_and_address_for_the_next_platform(pods: Pods) -> None:
+    await pods.run("a", "sh", "-c", "exit 4")
+    await pods.runtime.stop(end_pods=False)
+    pods.runtime = ProcessRuntime(pods.directory / "node")
+    await pods.runtime.start()
+    (sandbox,) = await pods.runtime.adopt()
+    assert sandbox.alive
+    assert sandbox.containers()["main"].exit_code == 4
+    assert (await pods.create("b")).address != sandbox.address
+    state = await pods.run("a", "true", sandbox=sandbox, attempt=1)
+    assert (state.attempt, state.exit_code) == (1, 0)
+
+
+async def test_platform_killed_while_pods_run(pods: Pods) -> None:
+    """No line and no exit code is lost, whether a container ends before, while, or after nobody listened."""
+    script = textwrap.dedent(
+        f"""
+        import asyncio, sys
+        sys.path[:0] = {sys.path!r}
+        from pathlib import Path
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from conftest import Pods
+        COUNTER = {COUNTER!r}
+        async def main():
+            pods = Pods(Path({str(pods.directory)!r}))
+            await pods.runtime.start()
+            for name, count, pause in (("short", 10, ""), ("long", 150, "sleep 0.02;"), ("endless", 100000000, "sleep 0.05;")):
+                sandbox = await pods.create(name)
+                await sandbox.start(pods.container(name, "sh", "-c", COUNTER.format(count=count, pause=pause)))
+            print("started", flush=True)
+            await asyncio.sleep(1000)
+        asyncio.run(main())
+        """
+    )
+    platform = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    try:
+        assert platform.stdout is not None
+        assert await asyncio.to_thread(platform.stdout.readline) == b"started\n"
+    finally:
+        platform.kill()
+        platform.communicate()
+    await pods.until(lambda: len(pods.entries("long")) == 150)
+    sandboxes = {sandbox.uid: sandbox for sandbox in await pods.runtime.adopt()}
+    assert set(sandboxes) == {"short", "long", "endless"}
+    if sandboxes["long"].containers()["main"].phase == "running":
+        await pods.exit_of(sandboxes["long"])
+    for name, count in (("short", 10), ("long", 150)):
+        state = sandboxes[name].containers()["main"]
+        assert (state.phase, state.exit_code) == ("exited", 5)
+        assert pods.output(name).split("\n") == [str(number) for number in range(count)]
+    assert sandboxes["endless"].containers()["main"].phase == "running"
+    await sandboxes["endless"].signal("main", signal.SIGKILL)
+    assert (await pods.exit_of(sandboxes["endless"])).exit_code == 137
+    lines = pods.output("endless").split("\n")
+    assert lines == [str(number) for number in range(len(lines))]
+
+
+async def test_fork_server_killed(pods: Pods) -> None:
+    old = await serve(pods, "old")
+    await pods.runtime.set_records({"old.default.svc.cluster.local": (old.address,)})
+    kill(zygote_pid(pods))
+    state = await pods.run("new", PYTHON, "-c", CLIENT, "old.default.svc")
+    assert state.exit_code == 0, pods.output("new", stream="stderr")
+    assert pods.output("new") == f"old {old.address}"
+    assert old.alive
+    assert old.containers()["main"].phase == "running"
+
+
+async def test_fork_server_and_network_helper_killed(pods: Pods) -> None:
+    old = await serve(pods, "old")
+    await pods.runtime.set_records({"old.default.svc.cluster.local": (old.address,)})
+    kill(zygote_pid(pods))
+    kill(helper_pid(pods))
+    new = await pods.create("new")
+    assert new.address != old.address
+    state = await pods.run("new", PYTHON, "-c", CLIENT, "old.default.svc", sandbox=new)
+    assert state.exit_code == 0, pods.output("new", stream="stderr")
+    assert pods.output("new") == f"old {old.address}"
+
+
+async def test_network_helper_killed(pods: Pods) -> None:
+    old = await serve(pods, "old")
+    await pods.runtime.set_records({"old.default.svc.cluster.local": (old.address,)})
+    kill(helper_pid(pods))
+    (await pods.runtime.dial(old.address, 2222)).close()
+    state = await pods.run("new", PYTHON, "-c", CLIENT, "old.default.svc")
+    assert state.exit_code == 0, pods.output("new", stream="stderr")
+    await pods.runtime.set_records({"late.default.svc.cluster.local": (old.address,)})
+    state = await pods.run("newer", PYTHON, "-c", CLIENT, "late.default.svc")
+    assert state.exit_code == 0, pods.output("newer", stream="stderr")
+
+
+async def test_supervisor_killed(pods: Pods) -> None:
+    sandbox = await serve(pods, "a")
+    running = sandbox.containers()["main"]
+    container = os.pidfd_open(running.pid)
+    kill(supervisor_pid(pods, "a"))
+    state = await pods.exit_of(sandbox)
+    assert (state.exit_code, state.reason) == (137, "ContainerStatusUnknown")
+    assert [change async for change in sandbox.changes()] == []
+    assert not sandbox.alive
+    # The container went with it, and the log is there.
+    await pods.until(lambda: not is_running(running.pid))
+    os.close(container)
+    assert pods.output("a") == "listening"
+
+    await pods.runtime.stop(end_pods=False)
+    pods.runtime = ProcessRuntime(pods.directory / "node")
+    await pods.runtime.start()
+    (adopted,) = await pods.runtime.adopt()
+    assert adopted.containers()["main"] == state
+    await adopted.destroy()
+    assert os.listdir(pods.path("a")) == ["logs"]
+    assert await pods.runtime.adopt() == []
+
+
+async def test_addresses_are_not_reused_at_once(pods: Pods) -> None:
+    first = await pods.create("a")
+    await first.destroy()
+    assert (await pods.create("b")).address != first.address
+
+
+async def test_create_is_refused_with_the_reason(pods: Pods) -> None:
+    from homeport.node.runtime import SandboxError
+
+    spec = pods.spec("a", directory=str(pods.directory / "not" / "there"))
+    with pytest.raises(SandboxError, match="not/there"):
+        await pods.runtime.create(spec)
+    assert await pods.runtime.adopt() == []
+
+
+@pytest.mark.slow
+async def test_many_lines_none_lost(pods: Pods) -> None:
+    script = "import sys\nfor i in range(200000): print(i)\nfor i in range(1000): print(i, file=sys.stderr)"
+    assert (await pods.run("a", PYTHON, "-c", script)).exit_code == 0
+    assert pods.output("a").split("\n") == [str(number) for number in range(200000)]
+    assert pods.output("a", stream="stderr").split("\n") == [str(number) for number in range(1000)]
+
+
+@pytest.mark.slow
+async def test_a_hundred_pods_at_once(pods: Pods) -> None:
+    async def one(number: int) -> Any:
+        name = f"p{number}"
+        sandbox = await pods.create(name)
+        state = await sandbox.start(pods.container(name, "sh", "-c", f"echo {number}; exit {number}"))
+        assert state.phase == "running", state
+        return sandbox, await pods.exit_of(sandbox)
+
+    done = await asyncio.gather(*(one(number) for number in range(100)))
+    assert [state.exit_code for _, state in done] == list(range(100))
+    assert len({sandbox.address for sandbox, _ in done}) == 100
+    assert all(pods.output(f"p{number}") == str(number) for number in range(100))
+    await asyncio.gather(*(sandbox.destroy() for sandbox, _ in done))
+    assert len(pods.processes) == 2
