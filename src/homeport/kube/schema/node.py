@@ -12,7 +12,7 @@ from typing import Any
 from homeport.kube.schema import REF_PREFIX, JsonSchema
 from homeport.kube.schema.checks import checks_of
 from homeport.kube.schema.fields import QUANTITY_FORMAT
-from homeport.kube.schema.struct import NO_DEFAULTS
+from homeport.kube.schema.struct import NO_DEFAULTS, Components
 
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _NATIVE = "io.k8s."
@@ -111,12 +111,13 @@ Keep = tuple[str, ...] | None
 
 
 class Builder:
-    """Makes nodes of schemas; one per compiled schema, since it remembers the references that it met."""
+    """Makes nodes of schemas. Those of shared schemas are made once, if `components` can remember them."""
 
     def __init__(self, components: Mapping[str, JsonSchema]) -> None:
         self._components = components
-        self._made: dict[tuple[str, Keep, str], Node] = {}
+        self._made: dict[tuple[str, Keep, str], Node] = components.nodes if isinstance(components, Components) else {}
         self._all: list[Node] = []
+        """The nodes that this builder made; those that it found made know all about themselves."""
 
     def root(self, schema: JsonSchema) -> Node:
         """The graph for a whole object: ``apiVersion``, ``kind`` and ``metadata`` are known, said or not."""
@@ -194,14 +195,16 @@ class Builder:
     def _finish(self) -> None:
         """Says of each node which passes have work below it: spreads what is known from children to parents."""
         parents: dict[int, list[Node]] = {}
+        with_defaults = [node for node in self._all if node.defaults]
+        with_numbers = [node for node in self._all if node.quantity or node.takes_integers]
         for node in self._all:
             for part in node.children():
                 parents.setdefault(id(part), []).append(node)
-        for flag, starts in (
-            ("has_defaults", [node for node in self._all if node.defaults]),
-            ("has_numbers", [node for node in self._all if node.quantity or node.takes_integers]),
-        ):
-            pending: list[Node] = list(starts)
+                if part.has_defaults:
+                    with_defaults.append(node)
+                if part.has_numbers:
+                    with_numbers.append(node)
+        for flag, pending in (("has_defaults", with_defaults), ("has_numbers", with_numbers)):
             while pending:
                 node = pending.pop()
                 if not getattr(node, flag):

@@ -34,6 +34,20 @@ _Found = dict[str, "type[msgspec.Struct] | JsonSchema"]
 """The schemas that one schema refers to, by name."""
 
 
+class Components(dict[str, JsonSchema]):
+    """``components.schemas`` of an OpenAPI document, by name.
+
+    It remembers what compiled schemas made of the shared ones (a pod template, say), so that the next one need not.
+    """
+
+    __slots__ = ("nodes",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nodes: dict[Any, Any] = {}
+        """Belongs to :mod:`homeport.kube.schema.node`."""
+
+
 def schema_name(struct: type[msgspec.Struct]) -> str:
     """Name of the struct's schema in the OpenAPI document, such as ``io.k8s.api.core.v1.PodSpec``.
 
@@ -52,9 +66,9 @@ def ref_to(name: str) -> JsonSchema:
     return {"$ref": REF_PREFIX + name}
 
 
-def components(kinds: Iterable[Kind], structs: Iterable[type[msgspec.Struct]] = ()) -> dict[str, JsonSchema]:
+def components(kinds: Iterable[Kind], structs: Iterable[type[msgspec.Struct]] = ()) -> Components:
     """All schemas that `kinds`, their lists and `structs` need, by name (``components.schemas`` of OpenAPI)."""
-    found: dict[str, JsonSchema] = {}
+    found = Components()
     pending: list[type[msgspec.Struct]] = list(structs)
     for kind in kinds:
         name = schema_name(kind.body)
@@ -73,7 +87,7 @@ def components(kinds: Iterable[Kind], structs: Iterable[type[msgspec.Struct]] = 
     return found
 
 
-def _visit(needed: _Found, found: dict[str, JsonSchema], pending: list[type[msgspec.Struct]]) -> None:
+def _visit(needed: _Found, found: Components, pending: list[type[msgspec.Struct]]) -> None:
     for name, what in needed.items():
         if name not in found:
             if isinstance(what, dict):
