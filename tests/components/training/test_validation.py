@@ -122,6 +122,15 @@ def test_rules(make_job: Make, kind: str, replicas: Any, spec: Any, expected: li
     assert errors(make_job(kind, replicas, **spec)) == expected
 
 
+def test_pod_templates_are_judged_as_those_of_pods_are(make_job: Make) -> None:
+    mounts = [{"name": "data", "mountPath": "/data"}]
+    replicas = {"Worker": {"template": pods(GOOD | {"volumeMounts": mounts, "ports": [{"containerPort": 70000}]})}}
+    found = errors(make_job("TFJob", replicas))
+    path = "spec.tfReplicaSpecs[Worker].template.spec.containers[0]"
+    assert f'{path}.volumeMounts[0].name: Not found: "data"' in found
+    assert any(error.startswith(f"{path}.ports[0].containerPort: Invalid value: 70000") for error in found)
+
+
 @pytest.mark.parametrize("name", ["1st", "Mnist", "a.b", "a_b", "-a"])
 def test_names_are_dns_labels(make_job: Make, name: str) -> None:
     (error,) = errors(make_job("TFJob", {"Worker": 1}, name=name))

@@ -9,6 +9,7 @@ from homeport.components.training.framework import Framework, Job, Settings
 from homeport.components.training.kinds import MANAGERS, ReplicaSpec
 from homeport.components.training.policy import run_policy
 from homeport.kube import field, names
+from homeport.kube.core import validate_template
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
 
@@ -25,7 +26,9 @@ def validate(framework: Framework, new: Object, old: Object | None) -> Iterator[
     except Malformed as error:
         yield FieldError(error.path, "FieldValueInvalid", error.text)
         return
-    yield from check(job)
+    complaints = list(check(job))
+    yield from complaints
+    yield from _templates(job, {error.path for error in complaints})
     if old is not None:
         yield from _unchanged(new, old)
 
@@ -81,6 +84,14 @@ def _replica(framework: Framework, path: str, type: str, spec: ReplicaSpec) -> I
             yield field.required(f"{containers_path}[{index}].image", "must be required")
     if not any(container.get("name") == framework.container for container in containers):
         yield field.required(containers_path, f"must have at least one container with name {framework.container}")
+
+
+def _templates(job: Job, told: set[str]) -> Iterator[FieldError]:
+    """What is wrong with the pod templates by themselves, but for paths that were `told` of, or inside of which."""
+    for type, spec in job.replicas.items():
+        for error in validate_template(spec.template, f"{job.framework.replicas_path}[{type}].template"):
+            if not any(path == error.path or path.startswith(error.path + ".") for path in told):
+                yield error
 
 
 def _masters(job: Job) -> Iterator[FieldError]:
