@@ -12,6 +12,7 @@ from homeport.cli.connection import Connection, mirror
 from homeport.cli.follow import PodLogs
 from homeport.cli.replicas import JOB_NAME_LABELS, Container, Outcome, Replica, belongs, outcome, replica
 from homeport.cli.terminal import BOLD, DIM, RED, YELLOW, Terminal, prefix_color
+from homeport.client.transport import Unreachable
 from homeport.kube import core, meta
 from homeport.kube.errors import HomeportError
 from homeport.kube.kind import Resource
@@ -61,6 +62,7 @@ class Follower:
         self._terminal = terminal
         self._pods: dict[str, PodLogs] = {}
         self._owner: dict[str, Job] = {}
+        self._versions: dict[str, int] = {}
         self._changed = asyncio.Event()
         self._told: set[object] = set()
         self._away = False
@@ -104,6 +106,8 @@ class Follower:
 
     def _watches(self) -> Iterator[Coroutine[None, None, None]]:
         for job in self.jobs:
+            if job.resource.kind == "Pod":
+                continue  # the pods are watched anyway
             space, name = meta.namespace(job.object), meta.name(job.object)
             yield mirror(self._connection, job.resource, space, self._job_changed, fields=f"metadata.name={name}")
         for space in sorted({meta.namespace(job.object) for job in self.jobs}):
@@ -132,6 +136,8 @@ class Follower:
         if job is None:
             return
         now = replica(pod)
+        if not self._is_news(pod, now.uid):
+            return
         logs = self._pods.get(now.uid)
         if logs is None:
             if self._group is None:
@@ -149,7 +155,19 @@ class Follower:
         if now.stuck and not gone and job.outcome is None:
             reason, message = now.stuck
             job.stuck = f"{now.title}: {message}" if message else f"{now.title}: {reason}"
-        self._note_change()
+        if job.resource.kind == "Pod":
+            self._job_changed(pod, gone)
+        else:
+            self._note_change()
+
+    def _is_news(self, pod: Object, uid: str) -> bool:
+        """Whether this state is at least as new as the one that is known: a list may run ahead of a watch."""
+        version = meta.resource_version(pod)
+        number = int(version) if version.isdigit() else 0
+        if number < self._versions.get(uid, 0):
+            return False
+        self._versions[uid] = number
+        return True
 
     def _event_came(self, event: Object, gone: bool) -> None:
         about = event.get("involvedObject") or {}
@@ -203,6 +221,7 @@ class Follower:
             await self._changed.wait()
         if any(job.stuck and job.outcome is None for job in self.jobs):
             return
+        await self._look_at_pods()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SETTLE):
                 while unread := [logs for logs in self._pods.values() if self._is_awaited(logs)]:
@@ -213,6 +232,15 @@ class Follower:
                     finally:
                         for future in (*done, news):
                             future.cancel()
+
+    async def _look_at_pods(self) -> None:
+        """The news of a job's end may have come before that of its pods."""
+        for space in sorted({meta.namespace(job.object) for job in self.jobs}):
+            inside = [job for job in self.jobs if meta.namespace(job.object) == space]
+            with contextlib.suppress(Unreachable):  # then the watch will tell, once there is one again
+                listing = await self._connection.client.list(core.POD.resource, space, labels=_selector(inside))
+                for pod in listing.items:
+                    self._pod_changed(pod, False)
 
     def _is_awaited(self, logs: PodLogs) -> bool:
         if logs.done.is_set():
