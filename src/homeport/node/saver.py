@@ -16,6 +16,9 @@ from homeport.node.resources import PODS
 _log = logging.getLogger(__name__)
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 30.0
+_ON_THE_WAY = frozenset({"ContainerCreating", "PodInitializing"})
+_PASSING_DELAY = 0.2
+"""Seconds before a status is written that says no more than that the pod is on its way: mostly it is over by then."""
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Object:
@@ -42,6 +45,15 @@ def _is_among(condition: Mapping[str, Any], others: Sequence[Mapping[str, Any]])
     return all((condition.get(f) or "") == (other.get(f) or "") for f in fields)
 
 
+def is_passing(status: Mapping[str, Any]) -> bool:
+    """Whether a status only says that containers are being made."""
+    if status.get("phase") != "Pending":
+        return False
+    entries = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    waiting = [(entry.get("state") or {}).get("waiting") for entry in entries]
+    return all(w is not None and w["reason"] in _ON_THE_WAY and not w.get("message") for w in waiting)
+
+
 class StatusSaver:
     """`known` is the status that the API has. `saved` is called when a write has been acknowledged."""
 
@@ -53,6 +65,7 @@ class StatusSaver:
         self._wanted: Object = self._known
         self._acknowledged: Object | None = None
         self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._refused = False
 
     def is_saved(self, status: Object) -> bool:
@@ -68,10 +81,26 @@ class StatusSaver:
 
     def save(self, status: Object) -> None:
         self._wanted = status
-        if self._task is None and not self._refused and not self.is_saved(status):
+        if self._task is not None or self._refused or self.is_saved(status):
+            return
+        if is_passing(status):
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(_PASSING_DELAY, self._begin)
+            return
+        self._begin()
+
+    def _begin(self) -> None:
+        self._stop_timer()
+        if self._task is None and not self._refused:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=f"status of {meta.name(self._pod)}")
 
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def cancel(self) -> None:
+        self._stop_timer()
         if self._task is not None:
             self._task.cancel()
 
