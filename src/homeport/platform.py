@@ -42,6 +42,7 @@ from homeport.node.agent import Agent
 from homeport.node.images import ImageStore
 from homeport.node.process import ProcessRuntime
 from homeport.scheduler.binder import Scheduler
+from homeport.store.protocol import StoreError
 from homeport.store.sqlite import SqliteStore
 
 log = logging.getLogger("homeport.platform")
@@ -178,7 +179,10 @@ async def _directory(platform: Platform) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _store(platform: Platform) -> AsyncIterator[str]:
-    store = SqliteStore.open(platform.directory.store / "objects.db")
+    try:
+        store = SqliteStore.open(platform.directory.store / "objects.db")
+    except StoreError as error:
+        raise Permanent(str(error)) from error
     platform.store = store
     try:
         yield _count(sum(store.count(resource) for resource in store.resources()), "object")

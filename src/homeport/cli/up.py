@@ -110,3 +110,8 @@ def _serve(directory: DataDir, port: int | None, report: Report) -> int:
     except HomeportError as error:
         report("error", str(error))
         return 1
+    except OSError as error:
+        # A part met a full or broken disk while it started.
+        place = error.filename or directory.path
+        report("error", f"{place}: {(error.strerror or str(error)).lower()}. Make room, or choose another --data-dir.")
+        return 1
