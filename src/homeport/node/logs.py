@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -90,8 +91,7 @@ def choose_attempt(pod: Object, status: Object, memory: Memory, container: str, 
 async def read(source: LogSource, options: LogOptions, inotify: Inotify, now: datetime) -> AsyncGenerator[bytes, None]:
     """The container's output as the options ask for it, in chunks. Ends when a followed container has ended."""
     left = options.limit_bytes
-    chunks = _lines(source, options, inotify, now)
-    try:
+    async with aclosing(_lines(source, options, inotify, now)) as chunks:
         async for chunk in chunks:
             if left is None:
                 yield chunk
@@ -100,8 +100,6 @@ async def read(source: LogSource, options: LogOptions, inotify: Inotify, now: da
             left -= len(chunk)
             if left <= 0:
                 return
-    finally:
-        await chunks.aclose()
 
 
 async def _lines(
@@ -112,8 +110,9 @@ async def _lines(
         if options.tail_lines is not None:
             file.seek(_tail_start(file, options.tail_lines))
         if options.follow:
-            async for chunk in _follow(file, source, decoder, inotify):
-                yield chunk
+            async with aclosing(_follow(file, source, decoder, inotify)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
             return
         async for chunk in _rest(file, decoder, _Cutter()):
             yield chunk
