@@ -20,6 +20,8 @@ READ_ONLY = ("nix", "gnu")
 _SEARCHED = ("etc", "opt", "var")
 _SEARCH_LIMIT = 20_000
 """Entries looked at per directory; what lies beyond is hidden as a whole."""
+_COPY_LIMIT = 4 << 20
+"""Bytes of a file of /etc that is copied."""
 _VISIBLE_FILE, _VISIBLE_DIRECTORY = 0o004, 0o005
 
 
@@ -110,46 +112,127 @@ def _hide(layer: str, top: str, paths: list[str]) -> None:
         os.mknod(f"{mirror}/{inside[-1]}", stat.S_IFCHR, os.makedev(0, 0))
 
 
-def survey(directory: str, hidden: list[str]) -> Layout:
-    """Look at the machine. `directory` is where the hiding layers are made, anew; `hidden` are more paths to hide.
+class _Survey:
+    def __init__(self, directory: str, hidden: list[str], mountinfo: str, *, user_namespace: bool) -> None:
+        self._directory = directory
+        self._hidden = [os.path.realpath(path) for path in hidden]
+        self._mountinfo = mountinfo
+        self._user_namespace = user_namespace
+        self.overlays: list[Overlay] = []
+        self.links: dict[str, str] = {}
+        self.mounted: list[str] = []
+
+    def look_at(self, name: str) -> None:
+        path = f"/{name}"
+        if os.path.islink(path):
+            target = os.readlink(path)
+            if target.lstrip("/").split("/")[0] in SHOWN:
+                self.links[name] = target
+                return
+        if not os.path.isdir(path):
+            return
+        real = os.path.realpath(path)
+        concealed = [other for other in self._hidden if other.startswith(f"{real}/") and os.path.lexists(other)]
+        if name in _SEARCHED:
+            concealed += private_paths(real)
+        concealed = sorted(_highest(concealed))
+        points = mount_points(self._mountinfo, real)
+        if points and self._user_namespace:
+            self._take_apart(name, real, concealed, points)
+            return
+        self._show(name, real, concealed)
+        if name in ("usr", "opt"):
+            self.mounted += [point for point in points if _is_shown(point, concealed)]
+
+    def _show(self, name: str, real: str, concealed: list[str]) -> None:
+        lower = [real]
+        if concealed:
+            layer = os.path.join(self._directory, "hide", name)
+            _hide(layer, real, concealed)
+            lower.insert(0, layer)
+        self.overlays.append(Overlay(name, lower))
+
+    def _take_apart(self, name: str, real: str, concealed: list[str], points: list[str]) -> None:
+        """In a user namespace no directory can be a lower layer that something is mounted in: show its parts.
+
+        /etc is copied, being small; of /var just the outline is kept, being nobody's programs; of others each directory
+        is shown by itself.
+        """
+        layer = os.path.join(self._directory, "parts", name)
+        os.makedirs(layer, mode=0o755)
+        self.overlays.append(Overlay(name, [layer]))
+        for entry in sorted(os.scandir(real), key=lambda found: found.name):
+            if not _is_shown(entry.path, concealed, strictly=False):
+                continue
+            target = os.path.join(layer, entry.name)
+            if not entry.is_dir(follow_symlinks=False):
+                _copy(entry.path, target)
+            elif name == "etc":
+                _copy_tree(entry.path, target, concealed)
+            else:
+                os.mkdir(target, 0o755)
+                if name != "var":
+                    self._show_part(f"{name}/{entry.name}", entry.path, concealed, points)
+
+    def _show_part(self, name: str, real: str, concealed: list[str], points: list[str]) -> None:
+        inside = [point for point in points if point.startswith(f"{real}/")]
+        own = [path for path in concealed if path.startswith(f"{real}/")]
+        if inside:
+            self._take_apart(name, real, own, inside)
+        else:
+            self._show(name, real, own)
+
+
+def _highest(paths: list[str]) -> list[str]:
+    chosen = set(paths)
+    return [path for path in chosen if not any(path.startswith(f"{other}/") for other in chosen)]
+
+
+def _is_shown(path: str, concealed: list[str], *, strictly: bool = True) -> bool:
+    if any(path == other or path.startswith(f"{other}/") for other in concealed):
+        return False
+    return not strictly or (os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK))
+
+
+def _copy(source: str, target: str) -> None:
+    """A file or a link; what can't be read or is too large to be a setting is left out."""
+    try:
+        status = os.lstat(source)
+        if stat.S_ISLNK(status.st_mode):
+            os.symlink(os.readlink(source), target)
+        elif stat.S_ISREG(status.st_mode) and status.st_size <= _COPY_LIMIT:
+            with open(source, "rb") as file, open(target, "wb") as copy:
+                copy.write(file.read())
+                os.fchmod(copy.fileno(), stat.S_IMODE(status.st_mode))
+    except PermissionError:
+        return
+
+
+def _copy_tree(source: str, target: str, concealed: list[str]) -> None:
+    try:
+        entries = list(os.scandir(source))
+    except PermissionError:
+        return
+    os.mkdir(target, 0o755)
+    for entry in entries:
+        if not _is_shown(entry.path, concealed, strictly=False):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            _copy_tree(entry.path, os.path.join(target, entry.name), concealed)
+        else:
+            _copy(entry.path, os.path.join(target, entry.name))
+
+
+def survey(directory: str, hidden: list[str], *, user_namespace: bool) -> Layout:
+    """Look at the machine. `directory` is where layers that hide are made, anew; `hidden` are more paths to hide.
 
     Raises OSError if they can't be made.
     """
     trees.remove(directory)
     os.makedirs(directory, mode=0o755)
-    overlays: list[Overlay] = []
-    links: dict[str, str] = {}
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        mountinfo = file.read()
-    mounted: list[str] = []
-    hidden = [os.path.realpath(path) for path in hidden]
+        found = _Survey(directory, hidden, file.read(), user_namespace=user_namespace)
     for name in SHOWN:
-        path = f"/{name}"
-        if os.path.islink(path):
-            target = os.readlink(path)
-            if target.lstrip("/").split("/")[0] in SHOWN:
-                links[name] = target
-                continue
-        if not os.path.isdir(path):
-            continue
-        real = os.path.realpath(path)
-        concealed = [other for other in hidden if other.startswith(f"{real}/") and os.path.lexists(other)]
-        if name in _SEARCHED:
-            concealed += [
-                found for found in private_paths(real) if not any(f"{found}/".startswith(f"{c}/") for c in concealed)
-            ]
-        concealed = [c for c in concealed if not any(c.startswith(f"{other}/") for other in concealed)]
-        lower = [real]
-        if concealed:
-            layer = os.path.join(directory, name)
-            _hide(layer, real, sorted(set(concealed)))
-            lower.insert(0, layer)
-        overlays.append(Overlay(name, lower))
-        if name in ("usr", "opt"):
-            mounted += [
-                point
-                for point in mount_points(mountinfo, real)
-                if os.path.isdir(point) and os.access(point, os.R_OK | os.X_OK) and point not in concealed
-            ]
+        found.look_at(name)
     read_only = [name for name in READ_ONLY if os.path.isdir(f"/{name}")]
-    return Layout(overlays, links, read_only, mounted)
+    return Layout(found.overlays, found.links, read_only, found.mounted)

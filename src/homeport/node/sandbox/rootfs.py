@@ -216,11 +216,13 @@ class Root:
         for name, target in self._layout.links.items():
             os.symlink(target, f"{root}/{name}")
         for overlay in self._layout.overlays:
-            os.mkdir(f"{root}/{overlay.name}", 0o755)
-            upper = self._upper(overlay.name)
+            target, layer = f"{root}/{overlay.name}", overlay.name.replace("/", "+")
+            if "/" not in overlay.name:
+                os.mkdir(target, 0o755)
+            upper = self._upper(layer)
             if overlay.name == "etc":
                 self._write_files(upper, files)
-            self._overlay(overlay.lower, overlay.name, upper, f"{root}/{overlay.name}")
+            self._overlay(overlay.lower, layer, upper, target)
         for name in self._layout.read_only:
             os.mkdir(f"{root}/{name}", 0o755)
             bind(f"/{name}", f"{root}/{name}", linux.MS_RDONLY)

@@ -74,9 +74,10 @@ class Zygote:
 
     def serve(self) -> None:
         # Only now: the first pod needs it, the platform's start doesn't.
-        shown = layout.survey(self._masks, self._hidden)
+        in_user_namespace = not _is_machines_root()
+        shown = layout.survey(self._masks, self._hidden, user_namespace=in_user_namespace)
         self._node = supervisor.Node(
-            shown, self._network, self._namespace, self._registry, user_namespace=not _is_machines_root()
+            shown, self._network, self._namespace, self._registry, user_namespace=in_user_namespace
         )
         # What exists now is never looked at by the collector, so forks keep sharing it.
         gc.collect()
