@@ -253,18 +253,22 @@ async def _scheduler(platform: Platform) -> AsyncIterator[str]:
 @asynccontextmanager
 async def _node(platform: Platform) -> AsyncIterator[str]:
     directory = platform.directory
+    images = ImageStore(directory.path / "images", directories=examples.images())
     agent = Agent(
         platform.client,
         ProcessRuntime(directory.node, hidden=(directory.path,)),
-        ImageStore(directory.path / "images", directories=examples.images()),
+        images,
         node_name=machine.node().lower(),
         data_dir=directory.node,
         informers=platform.informers,
     )
-    async with platform.background("node", agent.run()):
-        await agent.ready.wait()
-        platform.node_logs.agent = agent
-        yield f"NOT READY: {agent.problem}" if agent.problem else machine.node().lower()
+    try:
+        async with platform.background("node", agent.run()):
+            await agent.ready.wait()
+            platform.node_logs.agent = agent
+            yield f"NOT READY: {agent.problem}" if agent.problem else machine.node().lower()
+    finally:
+        await images.close()
 
 
 Part = Callable[[Platform], AbstractAsyncContextManager[str]]
