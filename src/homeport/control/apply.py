@@ -13,7 +13,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from homeport.client.client import Client
 from homeport.control.cache import ObjectKey, key_of
@@ -25,6 +26,7 @@ from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, controller_of, is_deleting, metadata, name, namespace, resource_version, uid
 
 _REMEMBERED = 4096
+_Call: TypeAlias = Callable[[], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -33,8 +35,9 @@ class OwnWrites:
 
     revisions: dict[Resource, int] = field(default_factory=dict)
     deletions: set[tuple[Resource, ObjectKey, str]] = field(default_factory=set)
-    blocked: set[tuple[Resource, ObjectKey]] = field(default_factory=set)
-    """Names that somebody else's object has. Not waited for; their deletion is a reason to sync."""
+    blocked: dict[tuple[Resource, ObjectKey], str] = field(default_factory=dict)
+    """Names that somebody else's object has, and what to tell the user (empty: it goes by itself). Not waited for;
+    their deletion is a reason to sync."""
 
     def note(self, resource: Resource, obj: Object) -> None:
         version = resource_version(obj)
@@ -62,8 +65,16 @@ class OwnWrites:
 class Applier:
     """`manager` is the field manager; `limit` bounds the requests in flight."""
 
-    def __init__(self, client: Client, recorder: EventRecorder, manager: str, limit: asyncio.Semaphore) -> None:
+    def __init__(
+        self,
+        client: Client,
+        informers: Informers,
+        recorder: EventRecorder,
+        manager: str,
+        limit: asyncio.Semaphore,
+    ) -> None:
         self._client = client
+        self._informers = informers
         self._recorder = recorder
         self._manager = manager
         self._limit = limit
@@ -73,17 +84,17 @@ class Applier:
 
     async def carry_out(self, parent_resource: Resource, parent: Object, plan: Plan, writes: OwnWrites) -> None:
         """Do all of `plan`. What can be done is done before the first error is raised."""
-        calls: list[Awaitable[None]] = [self._create(parent, write, writes) for write in plan.creates]
-        calls += [self._apply(write, writes) for write in plan.applies if not self._is_futile(write)]
+        calls: list[_Call] = [partial(self._create, parent, write, writes) for write in plan.creates]
+        calls += [partial(self._apply, write, writes) for write in plan.applies if not self._is_futile(write)]
         if plan.status is not None:
-            calls.append(self._write_status(parent_resource, parent, plan.status, writes))
+            calls.append(partial(self._write_status, parent_resource, parent, plan.status, writes))
         await self._all(calls)
-        await self._all([self._delete(deletion, writes) for deletion in plan.deletes])
+        await self._all([partial(self._delete, deletion, writes) for deletion in plan.deletes])
 
     async def delete_parent(self, resource: Resource, parent: Object, writes: OwnWrites) -> None:
         await self._delete(Deletion(resource, parent), writes)
 
-    async def _all(self, calls: list[Awaitable[None]]) -> None:
+    async def _all(self, calls: list[_Call]) -> None:
         if len(calls) == 1:
             await self._limited(calls[0])
             return
@@ -92,15 +103,19 @@ class Applier:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _limited(self, call: Awaitable[None]) -> None:
+    async def _limited(self, call: _Call) -> None:
         async with self._limit:
-            await call
+            await call()
 
     async def _create(self, parent: Object, write: Write, writes: OwnWrites) -> None:
+        known = self._informers.get(write.resource).cache.get(*key_of(write.object))
+        if known is not None and _controller_uid(known) != uid(parent):
+            self._taken(parent, write.resource, known, writes)
+            return
         try:
             made = await self._client.create(write.resource, write.object, field_manager=self._manager)
         except AlreadyExists:
-            await self._taken(parent, write, writes)
+            await self._look_at_namesake(parent, write, writes)
         except ApiError as error:
             message = f"can't create {write.resource.kind} {name(write.object)!r}: {error}"
             if error.code < 500 and not isinstance(error, NotFound | TooManyRequests):  # those two pass by themselves
@@ -109,27 +124,30 @@ class Applier:
         else:
             writes.note(write.resource, made)
 
-    async def _taken(self, parent: Object, write: Write, writes: OwnWrites) -> None:
-        """The name exists: ours, not yet in the cache; left over from a former parent; or somebody else's."""
+    async def _look_at_namesake(self, parent: Object, write: Write, writes: OwnWrites) -> None:
+        """The name exists although the cache does not show it: it is ours, or somebody else's."""
         resource, wanted = write.resource, write.object
         try:
             live = await self._client.get(resource, name(wanted), namespace(wanted))
         except NotFound as error:
             raise HomeportError(f"{resource.kind} {name(wanted)!r} is just being deleted") from error
-        owner = controller_of(live)
-        if owner is not None and owner.get("uid") == uid(parent):
+        if _controller_uid(live) == uid(parent):
             writes.note(resource, live)
-            return
-        writes.blocked.add((resource, key_of(live)))
+        else:
+            self._taken(parent, resource, live, writes)
+
+    def _taken(self, parent: Object, resource: Resource, live: Object, writes: OwnWrites) -> None:
+        """Somebody else's object has the name. One of a former parent of the same name goes by itself."""
+        owner = controller_of(live)
         former = owner is not None and (owner.get("kind"), owner.get("name")) == (parent["kind"], name(parent))
-        if former or is_deleting(live):
-            return  # it goes by itself
-        whose = f"belongs to {owner['kind']} {owner['name']!r}" if owner else "belongs to nobody"
-        message = (
-            f"{resource.kind} {name(wanted)!r} exists and {whose}, so it is left alone; "
-            f"delete it or give this {parent['kind']} another name"
-        )
-        self._recorder.record(parent, "Warning", f"FailedCreate{resource.kind}", message)
+        message = ""
+        if not former and not is_deleting(live):
+            whose = f"belongs to {owner['kind']} {owner['name']!r}" if owner else "belongs to nobody"
+            message = (
+                f"{resource.kind} {name(live)!r} exists and {whose}, so it is left alone; "
+                f"delete it or give this {parent['kind']} another name"
+            )
+        writes.blocked[resource, key_of(live)] = message
 
     def _is_futile(self, write: Write) -> bool:
         assert write.observed is not None
@@ -196,6 +214,11 @@ class Applier:
         with contextlib.suppress(NotFound, Conflict):  # gone, or a new object has its name: the cache will show it
             await self._client.delete(resource, name(obj), namespace(obj), propagation="Background", uid=uid(obj))
         writes.deletions.add((resource, key_of(obj), uid(obj)))
+
+
+def _controller_uid(obj: Object) -> str:
+    owner = controller_of(obj)
+    return owner["uid"] if owner is not None else ""
 
 
 def _others(entries: list[dict[str, Any]], ours: list[dict[str, Any]]) -> list[dict[str, Any]]:

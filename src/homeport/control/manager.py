@@ -114,9 +114,10 @@ class ControllerRunner:
         self._now = now
         self._informers = informers
         self._recorder = recorder
-        self._applier = Applier(client, recorder, controller.name, limit)
+        self._applier = Applier(client, informers, recorder, controller.name, limit)
         self._writes: dict[ObjectKey, OwnWrites] = {}
-        self._blocked: dict[tuple[Resource, ObjectKey], set[ObjectKey]] = {}
+        self._blocked: dict[tuple[Resource, ObjectKey], dict[ObjectKey, str]] = {}
+        """A name that somebody else's object has -> the parents that want it, and what each one's user was told."""
         self.loop: KeyedLoop[ObjectKey] = KeyedLoop(
             controller.name, self._reconcile, workers=controller.workers, admit=self._admit, failed=self._failed
         )
@@ -149,8 +150,13 @@ class ControllerRunner:
             if desired.delete_parent:
                 await self._applier.delete_parent(self.controller.parent, parent, writes)
         finally:
-            for blocked in writes.blocked:
-                self._blocked.setdefault(blocked, set()).add(key)
+            for blocked, message in writes.blocked.items():
+                waiting = self._blocked.setdefault(blocked, {})
+                if message and waiting.get(key) != message:
+                    self._recorder.record(
+                        parent, "Warning", f"FailedCreate{blocked[0].kind}", message, component=self.controller.name
+                    )
+                waiting[key] = message
             if writes.revisions or writes.deletions:
                 self._writes[key] = writes
         return desired.requeue_after
