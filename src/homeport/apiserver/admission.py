@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from typing import Any
+from typing import Any, NamedTuple
 
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import Body, decode_body
@@ -126,16 +126,23 @@ def prepare_create(api: Api, call: Call, obj: Object, *, applied: bool = False) 
     obj = {**obj, "metadata": metadata}
     if served.has_status:
         obj.pop("status", None)
-    obj = _complete(served, obj, None)
-    return obj if applied else _tracked(api, call, obj, None)
+    complete = _complete(served, obj, None)
+    return complete.object if applied else _tracked(api, call, complete, None)
 
 
-def _tracked(api: Api, call: Call, obj: Object, old: Object | None, subresource: str = "") -> Object:
-    """`obj` with the field managers that it has after this call."""
+def _tracked(api: Api, call: Call, complete: _Complete, old: Object | None, subresource: str = "") -> Object:
+    """The object with the field managers that it has after this call."""
     root, components = call.served.definition.parts
-    return track_update(
-        old, obj, call.manager, schema=root, components=components, now=api.now(), subresource=subresource
+    tracked = track_update(
+        old, complete.sent, call.manager, schema=root, components=components, now=api.now(), subresource=subresource
     )
+    metadata = complete.object["metadata"]
+    managers = tracked["metadata"].get("managedFields")
+    if managers:
+        metadata["managedFields"] = managers
+    else:
+        metadata.pop("managedFields", None)
+    return complete.object
 
 
 def generated_name(base: str) -> str:
@@ -210,14 +217,18 @@ def prepare_update(
             obj.pop("status", None)
             if "status" in old:
                 obj["status"] = old["status"]
-    obj = _complete(served, obj, old)
+    complete = _complete(served, obj, old)
+    obj = complete.object
     if served.has_generation and _counts(obj, old, served):
         obj["metadata"]["generation"] = before.get("generation", 0) + 1
     if applied:
         return None if obj == old else obj
-    if _same(obj, old) and not _resets_managers(sent, before):
+    if not _same(obj, old):
+        return _tracked(api, call, complete, old, subresource)
+    if not _edits_managers(sent, before):
         return None
-    return _tracked(api, call, obj, old, subresource)
+    edited = _tracked(api, call, complete, old, subresource)
+    return None if edited["metadata"].get("managedFields") == before.get("managedFields") else edited
 
 
 def _other_uid(call: Call, wanted: str, before: dict[str, Any]) -> Conflict:
@@ -230,9 +241,11 @@ def _other_uid(call: Call, wanted: str, before: dict[str, Any]) -> Conflict:
     )
 
 
-def _resets_managers(sent: dict[str, Any], before: dict[str, Any]) -> bool:
-    """A client that sends an empty list, or one empty entry, asks to forget all field managers."""
-    return bool(before.get("managedFields")) and sent.get("managedFields") in ([], [{}])
+def _edits_managers(sent: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Whether a client writes managedFields of its own: to forget them all, or to hand fields over to another manager,
+    as ``kubectl apply --server-side`` does for what it once created."""
+    edited = sent.get("managedFields")
+    return edited is not None and bool(before.get("managedFields")) and edited != before["managedFields"]
 
 
 def _same(new: Object, old: Object) -> bool:
@@ -253,12 +266,21 @@ def _counts(new: Object, old: Object, served: Served) -> bool:
 # -- both
 
 
-def _complete(served: Served, obj: Object, old: Object | None) -> Object:
-    """Default, prepare, normalise, validate. Raises Invalid with every error that there is."""
+class _Complete(NamedTuple):
+    """An object on its way into the store."""
+
+    object: Object
+    """As it will be stored. Its metadata is a dict of its own."""
+    sent: Object
+    """As the client sent it, with schema defaults: what the client counts as the manager of. What is worked out from
+    it belongs to nobody, so that whoever applies later need not repeat it."""
+
+
+def _complete(served: Served, obj: Object, old: Object | None) -> _Complete:
+    """Default, normalise, prepare, validate. Raises Invalid with every error that there is."""
     schema = served.schema
-    obj = schema.default(obj)
-    obj = served.prepare(obj, old)
-    obj = schema.normalise(obj)
+    sent = schema.normalise(schema.default(obj))
+    obj = schema.normalise(served.prepare(sent, old))
     errors: list[FieldError] = list(validate_metadata(served, obj["metadata"]))
     if old is not None:
         errors += validate_metadata_update(obj["metadata"], old["metadata"])
@@ -269,7 +291,7 @@ def _complete(served: Served, obj: Object, old: Object | None) -> Object:
     if errors:
         unique = list(dict.fromkeys(errors))
         raise Invalid.of(served.group, served.kind, obj["metadata"].get("name") or "", unique)
-    return {**obj, "metadata": dict(obj["metadata"])}
+    return _Complete({**obj, "metadata": dict(obj["metadata"])}, sent)
 
 
 def to_storage(served: Served, obj: Object) -> Object:

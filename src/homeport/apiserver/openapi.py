@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from homeport.apiserver import openapi_v2
 from homeport.apiserver.answers import JSON
 from homeport.apiserver.discovery import GIT_VERSION, not_served
 from homeport.apiserver.encoding import encode
@@ -43,7 +44,9 @@ class OpenApi:
         self._index = (-1, b"", "")
 
     def answer(self, request: Request, path: str) -> Response:
-        """Raises NotFound for a group and version that isn't served, and for OpenAPI v2."""
+        """Raises NotFound for a group and version that isn't served."""
+        if path == "/openapi/v2":
+            return self._version_2(request)
         if path == "/openapi/v3":
             _, body, digest = self._current_index()
             return _respond(request, body, digest)
@@ -52,6 +55,12 @@ class OpenApi:
         if document is None:
             raise not_served()
         return _respond(request, document.body, document.hash)
+
+    def _version_2(self, request: Request) -> Response:
+        proto = openapi_v2.wants_protobuf(request.headers.get("accept", ""))
+        body = openapi_v2.protobuf(self._registry) if proto else encode(openapi_v2.document(self._registry))
+        digest = hashlib.sha256(body).hexdigest()
+        return _respond(request, body, digest, openapi_v2.CONTENT_TYPE if proto else JSON)
 
     def _group_versions(self) -> dict[str, list[Served]]:
         found: dict[str, list[Served]] = {}
@@ -85,9 +94,9 @@ class OpenApi:
         return document
 
 
-def _respond(request: Request, body: bytes, digest: str) -> Response:
+def _respond(request: Request, body: bytes, digest: str, content_type: str = JSON) -> Response:
     etag = f'"{digest}"'
-    headers = {"content-type": JSON, "etag": etag, "cache-control": "no-cache, private"}
+    headers = {"content-type": content_type, "etag": etag, "vary": "accept", "cache-control": "no-cache, private"}
     if dict(request.query).get("hash") == digest:
         headers["cache-control"] = "public, immutable"
     if request.headers.get("if-none-match") == etag:

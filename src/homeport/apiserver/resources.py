@@ -49,6 +49,13 @@ class Definition:
         return self._make()
 
     @cached_property
+    def root(self) -> JsonSchema:
+        """The root schema itself, where `parts` may have a reference to it."""
+        schema, shared = self.parts
+        reference = schema.get("$ref")
+        return schema if reference is None else shared[reference.removeprefix(REF_PREFIX)]
+
+    @cached_property
     def schema(self) -> Schema:
         root, shared = self.parts
         return Schema(root, shared, typed=self._typed)

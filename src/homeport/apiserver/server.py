@@ -88,10 +88,6 @@ class ApiServer:
         _serve_definitions(registry, now)
         self._definitions.load()
 
-    def set_node(self, node: NodeProxy | None) -> None:
-        """Name the node that delivers logs, once it is there."""
-        self._api.node = node
-
     async def close(self) -> None:
         """Stop what runs in the background. The store is its owner's to close."""
         await self._definitions.close()

@@ -54,7 +54,9 @@ def _read(call: Call, subresource: str) -> Object:
     body = decode_body(content_type, call.request.body, find_duplicates=strict)
     if not body.object.get("apiVersion") or not body.object.get("kind"):
         raise BadRequest("apiVersion and kind have to be set in the body of an apply patch")
-    applied = check_fields(call, Body(check_type(call, body.object), body.duplicates))
+    checked = check_fields(call, Body(check_type(call, body.object), body.duplicates))
+    # As stored, so that 1 and "1" count as the same quantity.
+    applied: Object = call.served.schema.normalise(checked)
     metadata = dict(applied["metadata"])
     if metadata.get("managedFields"):
         raise BadRequest("metadata.managedFields must be nil")

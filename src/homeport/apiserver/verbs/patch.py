@@ -49,8 +49,8 @@ def change_of(call: Call) -> Change:
         raise BadRequest("a merge patch has to be an object")
     if media == MERGE_PATCH:
         return lambda obj: _as_object(merge_patch(obj, patch))
-    root, components = call.served.definition.parts
-    return lambda obj: strategic_merge_patch(obj, patch, root, components)
+    definition = call.served.definition
+    return lambda obj: strategic_merge_patch(obj, patch, definition.root, definition.parts[1])
 
 
 def _as_object(value: Any) -> Object:
