@@ -68,9 +68,10 @@ def test_line_ends() -> None:
     assert not is_line_end(entry(1, b"stdout", b"P", b"F"))
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from([b"stdout", b"stderr"]), st.binary(max_size=5).filter(lambda b: b"\n" not in b)))
-)
+LINE = st.binary(max_size=5).filter(lambda text: b"\n" not in text)
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"stdout", b"stderr"]), LINE)))
 def test_each_stream_keeps_its_text(parts: list[tuple[bytes, bytes]]) -> None:
     entries = [entry(1, stream, b"F", text) for stream, text in parts]
     assert text_of(*entries) == b"".join(text + b"\n" for _, text in parts)

@@ -121,6 +121,7 @@ async def test_a_reader_that_leaves_leaves_nothing(tmp_path: Path, inotify: Inot
     assert await anext(chunks) == b"x\n"
     await chunks.aclose()
     assert inotify._waiters == {}
+    await asyncio.sleep(0)
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
 

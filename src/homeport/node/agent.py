@@ -136,9 +136,9 @@ class Agent:
         for sandbox in orphans:
             self._group.create_task(self._end_orphan(sandbox))
         known = {*self._workers, *(sandbox.uid for sandbox in orphans)}
-        for entry in os.scandir(self._host.pods):
-            if entry.name not in known:
-                self._group.create_task(self._sweep(entry.path))
+        for name in os.listdir(self._host.pods):
+            if name not in known:
+                self._group.create_task(self._sweep(str(self._host.pods / name)))
 
     # Pods.
 

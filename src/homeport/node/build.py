@@ -175,6 +175,8 @@ class Builder:
             progress(f"resolving {len(recipe.packages)} packages")
             command = ["pip", "install", "--python", str(place / "bin" / "python"), "--link-mode", "hardlink"]
             command += ["--compile-bytecode", *settings.uv_arguments()]
+            if (bundled := recipe.interpreter.bundled_wheels) is not None:
+                command += ["--find-links", str(bundled)]
             command += ["--torch-backend", backend] if backend else []
             command += ["--", *recipe.packages]
             await uvtool.run(command, environ=environ, cwd=directory, log=log, inherit=(lock,), heard=heard)

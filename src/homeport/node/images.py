@@ -123,7 +123,8 @@ class ImageStore:
 
     def _read(self, directory: Path, errors: list[ImageFileError]) -> Iterable[ImageFile]:
         try:
-            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+            with os.scandir(directory) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:

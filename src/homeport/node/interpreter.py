@@ -27,6 +27,15 @@ class Interpreter:
         return ".".join(map(str, self.version))
 
     @property
+    def bundled_wheels(self) -> Path | None:
+        """Where Python keeps the pip that came with it: for machines whose package index has none."""
+        name = f"python{self.version[0]}.{self.version[1]}"
+        for base in (Path(self.prefix) / "lib" / name / "ensurepip" / "_bundled", Path("/usr/share/python-wheels")):
+            if base.is_dir():
+                return base
+        return None
+
+    @property
     def shown_at(self) -> str | None:
         """The prefix that a container must be shown; None where it sees it anyway, in the machine's own /usr."""
         return None if self.prefix == "/usr" or self.prefix.startswith("/usr/") else self.prefix

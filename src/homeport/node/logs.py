@@ -114,8 +114,12 @@ async def _lines(
                 async for chunk in chunks:
                     yield chunk
             return
-        async for chunk in _rest(file, decoder, _Cutter()):
-            yield chunk
+        cutter = _Cutter()
+        while block := file.read(_BLOCK):
+            if text := b"".join(decoder.feed(cutter.feed(block))):
+                yield text
+            # A long log must not keep everybody else from running.
+            await asyncio.sleep(0)
         if rest := decoder.end():
             yield rest
 
@@ -129,8 +133,10 @@ async def _follow(file: BinaryIO, source: LogSource, decoder: Decoder, inotify: 
             while True:
                 last = ended.done()
                 changed.clear()
-                async for chunk in _rest(file, decoder, cutter):
-                    yield chunk
+                while block := file.read(_BLOCK):
+                    if text := b"".join(decoder.feed(cutter.feed(block))):
+                        yield text
+                    await asyncio.sleep(0)
                 if last:
                     break
                 news = asyncio.ensure_future(changed.wait())
@@ -142,15 +148,6 @@ async def _follow(file: BinaryIO, source: LogSource, decoder: Decoder, inotify: 
             yield rest
     finally:
         ended.cancel()
-
-
-async def _rest(file: BinaryIO, decoder: Decoder, cutter: _Cutter) -> AsyncGenerator[bytes, None]:
-    """From here to the present end of the file."""
-    while block := file.read(_BLOCK):
-        if text := b"".join(decoder.feed(cutter.feed(block))):
-            yield text
-        # A long log must not keep everybody else from running.
-        await asyncio.sleep(0)
 
 
 class _Cutter:

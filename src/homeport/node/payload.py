@@ -83,9 +83,9 @@ def _shows(current: Path, files: Mapping[str, File]) -> bool:
 
 
 def _link_names(directory: Path, names: set[str]) -> None:
-    for entry in os.scandir(directory):
+    for entry in list(directory.iterdir()):
         if entry.is_symlink() and not entry.name.startswith("..") and entry.name not in names:
-            os.unlink(entry.path)
+            entry.unlink()
     for name in names:
         link = directory / name
         if not link.is_symlink():

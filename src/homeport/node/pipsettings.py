@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 _KEYS = ("index-url", "extra-index-url", "find-links", "no-index", "cert", "trusted-host", "timeout", "proxy")
-_UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_NO_INDEX")
+_UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class PipSettings:
 
     def uv_arguments(self) -> list[str]:
         """For ``uv pip install``. No URL of an index is among them: command lines are for everybody to see."""
-        arguments: list[str] = []
+        arguments = ["--no-index"] if self.no_index and not self.uv_has_index else []
         for location in self.find_links:
             arguments += ["--find-links", location]
         for host in self.trusted_hosts:
@@ -52,8 +52,6 @@ class PipSettings:
                 wanted["UV_EXTRA_INDEX_URL"] = " ".join(self.extra_index_urls)
                 # pip takes the best version of all indexes; uv by default the first index that has the package.
                 wanted["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-            if self.no_index:
-                wanted["UV_NO_INDEX"] = "true"
         if self.cert:
             wanted["SSL_CERT_FILE"] = self.cert
         if self.timeout:
@@ -67,7 +65,7 @@ class PipSettings:
         for location in self.find_links:
             directory = _local(location)
             if directory is not None and directory.is_dir():
-                yield from (entry.name for entry in os.scandir(directory) if entry.name.endswith(".whl"))
+                yield from (name for name in sorted(os.listdir(directory)) if name.endswith(".whl"))
 
 
 def read(environ: Mapping[str, str]) -> PipSettings:
