@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from homeport.kube.core.types.meta import ListMeta
 from homeport.kube.kind import Kind
 from homeport.kube.schema import REF_PREFIX, JsonSchema
 from homeport.kube.schema.fields import Component, Marker, StructRef
@@ -28,7 +29,6 @@ _TYPE_META: JsonSchema = {
     },
     "kind": {"type": "string", "description": "Name of this object's schema, such as Pod."},
 }
-_LIST_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"
 
 _Found = dict[str, "type[msgspec.Struct] | JsonSchema"]
 """The schemas that one schema refers to, by name."""
@@ -69,7 +69,7 @@ def ref_to(name: str) -> JsonSchema:
 def components(kinds: Iterable[Kind], structs: Iterable[type[msgspec.Struct]] = ()) -> Components:
     """All schemas that `kinds`, their lists and `structs` need, by name (``components.schemas`` of OpenAPI)."""
     found = Components()
-    pending: list[type[msgspec.Struct]] = list(structs)
+    pending: list[type[msgspec.Struct]] = [ListMeta, *structs]
     for kind in kinds:
         name = schema_name(kind.body)
         schema, needed = _struct_schema(kind.body)
@@ -109,7 +109,7 @@ def _top_level(kind: Kind, schema: JsonSchema) -> JsonSchema:
 
 
 def _list_schema(kind: Kind, name: str) -> JsonSchema:
-    metadata = {"allOf": [ref_to(_LIST_META)], "description": "The list's own metadata."}
+    metadata = {"allOf": [ref_to(schema_name(ListMeta))], "description": "The list's own metadata."}
     items = {"type": "array", "items": ref_to(name), "description": f"The {kind.kind} objects."}
     return {
         "description": f"A list of {kind.kind} objects.",
