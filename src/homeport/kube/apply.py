@@ -150,15 +150,17 @@ def _after_update(
         return entries
     touched = fieldset.union(difference.changed, difference.removed)
     mine = fieldset.difference(difference.changed, STRIPPED)
+    time = timestamp(now)
+    written = Entry(writer, mine, time)
     result = []
     for entry in entries:
-        kept = fieldset.difference(entry.fields, touched)
         if mine and entry.manager.identity == writer.identity:
-            mine = fieldset.union(kept, mine)
-        elif kept:
+            fields = fieldset.union(fieldset.difference(entry.fields, difference.removed), mine)
+            written = entry.having(fields).at(time)
+        elif kept := fieldset.difference(entry.fields, touched):
             result.append(entry.having(kept))
     if mine:
-        result.append(Entry(writer, mine, timestamp(now)))
+        result.append(written)
     return result
 
 
@@ -187,10 +189,14 @@ def _applied(
     others = [entry for entry in entries if entry is not previous]
     result = structured.merge(live, applied, node)
     if previous is not None and not fieldset.contains(wanted, previous.fields):
-        managed = wanted
+        managed = claimed = wanted
         for entry in others:
             managed = fieldset.union(managed, entry.fields)
-        result = _pruned(result, previous.fields, managed, node)
+            if entry.manager.operation == "Apply":
+                claimed = fieldset.union(claimed, entry.fields)
+        result = _pruned(result, previous.fields, managed, claimed, node)
+        # Once more, for lists that pruning emptied and that the configuration wants, if empty.
+        result = structured.merge(result, applied, node)
     difference = structured.diff(_unmanaged(live), _unmanaged(result), node)
     kept = []
     conflicts: list[tuple[Manager, FieldSet]] = []
@@ -211,8 +217,9 @@ def _applied(
     return result, kept
 
 
-def _pruned(merged: Object, last: FieldSet, managed: FieldSet, node: Node) -> Object:
-    """`merged` without what the applier set last time, sets no more, and nobody else manages.
+def _pruned(merged: Object, last: FieldSet, managed: FieldSet, claimed: FieldSet, node: Node) -> Object:
+    """`merged` without what the applier set last time, sets no more, and nobody else manages. Containers that appliers
+    have `claimed` stay, if empty.
 
     First everything of last time goes, with all that is below it. Then what somebody manages comes back, and last what
     is below a removed place but was never the applier's: fields that a default or an unknown writer put there.
@@ -222,10 +229,10 @@ def _pruned(merged: Object, last: FieldSet, managed: FieldSet, node: Node) -> Ob
     without = structured.remove(merged, last, node)
     left = structured.with_named(structured.fields_of_stored(without, node), node)
     gone = fieldset.difference(every, fieldset.union(left, structured.with_named(managed, node)))
-    pruned = structured.remove(merged, gone, node)
+    pruned = structured.remove(merged, gone, node, claimed)
     left = structured.with_named(structured.fields_of_stored(pruned, node), node)
     gone = fieldset.intersection(fieldset.difference(every, left), last)
-    result: Object = structured.remove(merged, gone, node)
+    result: Object = structured.remove(merged, gone, node, claimed)
     return result
 
 

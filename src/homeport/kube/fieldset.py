@@ -66,15 +66,15 @@ def value(scalar: Any) -> str:
 
 def union(left: FieldSet, right: FieldSet) -> FieldSet:
     """Both sets' members (of two roots)."""
-    if not left or not right:
-        return left or right
-    return _union_children(left, right)
+    if not right:
+        return left
+    return _union_children(left, right) if left else right
 
 
 def _union(left: FieldSet, right: FieldSet) -> FieldSet:
-    if not left:
-        return with_self(right)
-    return _union_children(left, right) if right else with_self(left)
+    if not right:
+        return left if is_member(left) else with_self(left)
+    return _union_children(left, right) if left else with_self(right)
 
 
 def _union_children(left: FieldSet, right: FieldSet) -> FieldSet:

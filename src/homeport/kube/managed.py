@@ -72,6 +72,10 @@ class Entry:
         """The entry with another set of fields."""
         return self if fields is self.fields else replace(self, fields=fields, raw=None)
 
+    def at(self, time: str) -> Entry:
+        """The entry with another time."""
+        return replace(self, time=time, raw={**self.raw, "time": time} if self.raw is not None else None)
+
     def encoded(self) -> dict[str, Any]:
         if self.raw is not None:
             return dict(self.raw)

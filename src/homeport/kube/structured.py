@@ -3,7 +3,7 @@ another, removing fields (upstream: structured-merge-diff ``typed``). Pure; resu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from homeport.kube import fieldset
@@ -329,44 +329,50 @@ def with_named(root: FieldSet, node: Node) -> FieldSet:
     return result
 
 
-def remove(value: Any, unwanted: FieldSet, node: Node) -> Any:
-    """A whole object without the members of `unwanted`; containers that this empties go too."""
-    rest = _remove(value, unwanted, node)
+def remove(obj: Any, unwanted: FieldSet, node: Node, keep: FieldSet = fieldset.EMPTY) -> Any:
+    """A whole object without the members of `unwanted`. Containers that this empties go too, unless they are members
+    of `keep` themselves."""
+    rest = _remove(obj, unwanted, node, keep)
     return {} if rest is _ABSENT else rest
 
 
-def _remove(value: Any, unwanted: FieldSet, node: Node) -> Any:
+def _remove(value: Any, unwanted: FieldSet, node: Node, keep: FieldSet | None) -> Any:
     if isinstance(value, dict) and value:
         if node.atomic_map:
             return _ABSENT
         result = {}
         for name, item in value.items():
-            below = unwanted.get(f"f:{name}")
+            element = f"f:{name}"
+            below = unwanted.get(element)
             if below is None:
                 result[name] = item
             elif not is_member(below):
-                rest = _remove(item, below, node.child(name))
+                rest = _remove(item, below, node.child(name), keep.get(element) if keep else None)
                 if rest is not _ABSENT:
                     result[name] = rest
-        return result or _ABSENT
+        return result if result or _keeps(keep) else _ABSENT
     if isinstance(value, list) and value:
         if node.atomic_list:
             return _ABSENT
         kept = []
-        find: Callable[[Any, Node], str] = element_of
         for item in value:
             try:
-                below = unwanted.get(find(item, node))
+                element = element_of(item, node)
             except ElementError:
-                below = None
+                element = ""
+            below = unwanted.get(element)
             if below is None:
                 kept.append(item)
             elif not is_member(below):
-                rest = _remove(item, below, node.element)
+                rest = _remove(item, below, node.element, keep.get(element) if keep else None)
                 if rest is not _ABSENT:
                     kept.append(rest)
-        return kept or _ABSENT
+        return kept if kept or _keeps(keep) else _ABSENT
     return value
+
+
+def _keeps(keep: FieldSet | None) -> bool:
+    return keep is not None and is_member(keep)
 
 
 def reconciled(root: FieldSet, node: Node) -> FieldSet:
