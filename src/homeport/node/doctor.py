@@ -1,8 +1,325 @@
-"""What this machine can do for pods, and what to do where it can't."""
+"""What this machine can do for pods, and what to do where it can't.
+
+What can be tried is tried rather than guessed, in short-lived processes; the settings of the machine are then looked at
+for the likely cause. ``homeport doctor`` prints the checks; an error of the node's start carries the remedies.
+"""
 
 from __future__ import annotations
 
+import errno
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-def explain(problem: str) -> str:
-    """The problem with what probably causes it and the remedy."""
-    return problem
+from homeport.node.sandbox import __main__ as program
+from homeport.node.sandbox import idmap
+
+Status = Literal["ok", "warn", "fail"]
+_GIB = 1 << 30
+_PROBE_SECONDS = 30.0
+_OLDEST_KERNEL = (5, 11)
+"""Overlays in user namespaces (userxattr) and their volatile mode; pidfds came before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """``fail``: pods can't run. ``warn``: they can, but something will be missed. `remedy` is empty for ``ok``."""
+
+    name: str
+    status: Status
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How one thing that was tried went: errno (0 if it worked) and what was said."""
+
+    errno: int
+    text: str
+
+
+def checks(directory: Path) -> list[Check]:
+    """Look at the machine, for a platform whose data lies (or is to lie) in `directory`. Takes about a second."""
+    attempts = _attempts(directory)
+    is_root = os.geteuid() == 0
+    found = [_python(), kernel(platform.release())]
+    if sys.platform != "linux":
+        return found
+    found += [
+        namespaces(attempts, _sysctls(), is_root=is_root),
+        *(
+            []
+            if is_root
+            else [user_ids(idmap.read_ranges("/etc/subuid"), idmap.read_ranges("/etc/subgid"), _helpers())]
+        ),
+        network(attempts),
+        overlay(attempts, directory),
+        _tun(),
+        control_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")),
+        inotify(
+            _read_int("/proc/sys/fs/inotify/max_user_instances"), _read_int("/proc/sys/fs/inotify/max_user_watches")
+        ),
+        open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
+        disk(directory, _free(directory)),
+        memory(_available_memory()),
+    ]
+    return found
+
+
+def explain(problem: str, directory: Path) -> str:
+    """The problem, and what the checks that fail say about it."""
+    failed = [check for check in checks(directory) if check.status == "fail"]
+    if not failed:
+        return problem
+    reasons = " ".join(f"{check.name}: {check.found}. {check.remedy}" for check in failed)
+    return f"{problem}. {reasons}"
+
+
+def _python() -> Check:
+    return Check("Python", "ok", f"{platform.python_version()} ({sys.executable})")
+
+
+def kernel(release: str) -> Check:
+    if sys.platform != "linux":
+        return Check(
+            "Kernel",
+            "fail",
+            platform.system(),
+            "Pods as processes need Linux: use a virtual machine, or WSL 2 on Windows.",
+        )
+    numbers = []
+    for part in release.split(".")[:2]:
+        digits = "".join(character for character in part if character.isdecimal())
+        numbers.append(int(digits or 0))
+    if tuple(numbers) >= _OLDEST_KERNEL:
+        return Check("Kernel", "ok", f"Linux {release}")
+    return Check("Kernel", "fail", f"Linux {release}", "Pods need Linux 5.11 or newer: update the system's kernel.")
+
+
+def namespaces(attempts: Mapping[str, Attempt], sysctls: Mapping[str, str], *, is_root: bool) -> Check:
+    """Whether a container can have processes and mounts of its own."""
+    failed = next(
+        (attempts[name] for name in ("user_namespace", "processes") if name not in attempts or attempts[name].errno),
+        None,
+    )
+    who = "as root" if is_root else "as an ordinary user"
+    if failed is None:
+        return Check("Namespaces", "ok", f"containers can be isolated, {who}")
+    return Check(
+        "Namespaces", "fail", f"the kernel refuses them {who}: {failed.text}", _remedy(failed, sysctls, is_root)
+    )
+
+
+def _remedy(failed: Attempt, sysctls: Mapping[str, str], is_root: bool) -> str:
+    if is_root:
+        return (
+            "This root lacks the rights of a machine's root, as inside a container. Start that container with "
+            "--privileged, or run Homeport outside it."
+        )
+    keep = "(and write it to a file in /etc/sysctl.d to keep it)"
+    if sysctls.get("user.max_user_namespaces") == "0" or failed.errno == errno.ENOSPC:
+        return f"Allow user namespaces: sudo sysctl -w user.max_user_namespaces=15000 {keep}."
+    if sysctls.get("kernel.unprivileged_userns_clone") == "0":
+        return f"Allow user namespaces: sudo sysctl -w kernel.unprivileged_userns_clone=1 {keep}."
+    if sysctls.get("kernel.apparmor_restrict_unprivileged_userns") == "1":
+        return (
+            "AppArmor keeps user namespaces from ordinary programs here (Ubuntu 23.10 and newer). Allow them: "
+            f"sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 {keep}, or give "
+            f"{os.path.realpath(sys.executable)} an AppArmor profile with the rule userns."
+        )
+    return (
+        "Inside a container, start that container with --privileged (or with seccomp and AppArmor unconfined); "
+        "elsewhere ask the machine's administrator to allow user namespaces, or run as root."
+    )
+
+
+def user_ids(users: list[idmap.Range], groups: list[idmap.Range], helpers: list[str]) -> Check:
+    """Whether an ordinary user's containers can have more user ids than one."""
+    missing = [name for name in ("newuidmap", "newgidmap") if name not in helpers]
+    if users and groups and not missing:
+        return Check("User ids", "ok", f"{sum(part.count for part in users)} beside your own")
+    if missing:
+        found, remedy = f"{' and '.join(missing)} not installed", "Install them (package uidmap, or shadow-utils)"
+    else:
+        found, remedy = (
+            "no range in /etc/subuid and /etc/subgid",
+            ("Have one: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"),
+        )
+    return Check(
+        "User ids",
+        "warn",
+        found,
+        f"{remedy}. Without, all files of a container belong to you, and programs that switch users in it fail.",
+    )
+
+
+def network(attempts: Mapping[str, Attempt]) -> Check:
+    attempt = attempts.get("network")
+    if attempt is not None and not attempt.errno:
+        return Check("Pod network", "ok", "each pod has an address of its own")
+    text = attempt.text if attempt else "not tried"
+    return Check(
+        "Pod network",
+        "fail",
+        f"no network namespace with a link can be made: {text}",
+        "The kernel needs network namespaces and the veth module: sudo modprobe veth.",
+    )
+
+
+def overlay(attempts: Mapping[str, Attempt], directory: Path) -> Check:
+    attempt = attempts.get("overlay")
+    if attempt is None or attempt.errno:
+        text = attempt.text if attempt else "not tried"
+        return Check(
+            "Layers",
+            "fail",
+            f"no overlay can be mounted: {text}",
+            f"The kernel needs the overlay module (sudo modprobe overlay), and {directory} must be writable.",
+        )
+    if attempt.text == "memory":
+        return Check(
+            "Layers",
+            "warn",
+            f"the file system of {directory} can't hold containers' layers, so they are in memory",
+            "Choose a directory on ext4, xfs or btrfs with --data-dir.",
+        )
+    return Check("Layers", "ok", "containers' writes go to a layer on disk")
+
+
+def _tun() -> Check:
+    if os.path.exists("/dev/net/tun"):
+        return Check("TUN device", "ok", "/dev/net/tun")
+    return Check(
+        "TUN device", "warn", "no /dev/net/tun", "sudo modprobe tun; programs that tunnel all traffic need it."
+    )
+
+
+def control_groups(root: Path, own: Path) -> Check:
+    """Which control groups there are, and whether this user may make some."""
+    remedy = (
+        "Limits of memory and CPU can't be enforced exactly here; running as root or with systemd delegation helps."
+    )
+    if (root / "cgroup.controllers").exists():
+        try:
+            path = next(line for line in own.read_text().splitlines() if line.startswith("0::"))[3:]
+        except (OSError, StopIteration):
+            path = "/"
+        if os.access(root / path.lstrip("/"), os.W_OK):
+            return Check("Control groups", "ok", "version 2, delegated")
+        return Check("Control groups", "warn", "version 2, not delegated", remedy)
+    if (root / "memory").is_dir():
+        if os.access(root / "memory", os.W_OK):
+            return Check("Control groups", "ok", "version 1")
+        return Check("Control groups", "warn", "version 1, not writable", remedy)
+    return Check("Control groups", "warn", "none mounted", remedy)
+
+
+def inotify(instances: int, watches: int) -> Check:
+    found = f"{instances} instances, {watches} watches"
+    if instances >= 128 and watches >= 65536:
+        return Check("inotify", "ok", found)
+    return Check(
+        "inotify",
+        "warn",
+        found,
+        "Following many logs and notebooks may fail: sudo sysctl -w fs.inotify.max_user_instances=512 "
+        "fs.inotify.max_user_watches=524288.",
+    )
+
+
+def open_files(hard: int) -> Check:
+    if hard == resource.RLIM_INFINITY or hard >= 8192:
+        return Check("Open files", "ok", "unlimited" if hard == resource.RLIM_INFINITY else str(hard))
+    return Check("Open files", "warn", str(hard), "Raise the hard limit (ulimit -Hn) to 8192 or more for many pods.")
+
+
+def disk(directory: Path, free: int) -> Check:
+    found = f"{free / _GIB:.1f} GiB free for {directory}"
+    if free < _GIB:
+        return Check("Disk", "fail", found, "Free some space, or choose another directory with --data-dir.")
+    if free < 10 * _GIB:
+        return Check("Disk", "warn", found, "An environment with a deep-learning framework takes 1 to 3 GiB.")
+    return Check("Disk", "ok", found)
+
+
+def memory(available: int) -> Check:
+    found = f"{available / _GIB:.1f} GiB available"
+    if available < 2 * _GIB:
+        return Check("Memory", "warn", found, "A training job with a few replicas takes 1 GiB and more.")
+    return Check("Memory", "ok", found)
+
+
+# What the machine says.
+
+
+def _attempts(directory: Path) -> dict[str, Attempt]:
+    """What :mod:`homeport.node.sandbox.probe` found out; empty if it could not even run."""
+    nearest = _nearest(directory)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", os.path.abspath(program.__file__), "probe", str(nearest)],
+            capture_output=True,
+            timeout=_PROBE_SECONDS,
+            check=True,
+        )
+        return {name: Attempt(int(number), str(text)) for name, (number, text) in json.loads(done.stdout).items()}
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return {}
+
+
+def _nearest(path: Path) -> Path:
+    """The directory itself, or the closest one above that exists."""
+    for candidate in (path, *path.parents):
+        if candidate.is_dir():
+            return candidate
+    return Path("/")
+
+
+def _sysctls() -> dict[str, str]:
+    values = {}
+    for name in (
+        "user.max_user_namespaces",
+        "kernel.unprivileged_userns_clone",
+        "kernel.apparmor_restrict_unprivileged_userns",
+    ):
+        try:
+            values[name] = Path("/proc/sys", *name.split(".", 1)).read_text().strip()
+        except OSError:
+            # Not every kernel has each.
+            continue
+    return values
+
+
+def _helpers() -> list[str]:
+    return [name for name in ("newuidmap", "newgidmap") if idmap.helper(name)]
+
+
+def _read_int(path: str) -> int:
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _free(directory: Path) -> int:
+    return shutil.disk_usage(_nearest(directory)).free
+
+
+def _available_memory() -> int:
+    try:
+        text = Path("/proc/meminfo").read_text()
+    except OSError:
+        return 0
+    for line in text.splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    return 0

@@ -1,7 +1,7 @@
 """Pods as processes of this machine: the platform's side of :mod:`homeport.node.sandbox`. Linux only.
 
-Everything lasting is in processes of their own (fork server, network helper, one supervisor per pod); this side asks them
-over unix sockets, and finds them again after a restart.
+Everything lasting is in processes of their own (fork server, network helper, one supervisor per pod); this side asks
+them over unix sockets, and finds them again after a restart.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ from homeport.node.supervised import Connection, Supervised, connect, dead, read
 
 _LOG = logging.getLogger(__name__)
 _START_SECONDS = 30.0
+_PROGRAM = os.path.abspath(program.__file__)
 
 
 class ProcessRuntime:
     """The node's runtime on Linux namespaces, as root or as an ordinary user.
 
-    `directory` holds the helpers' sockets and records; one runtime per directory, and its pods live on when the platform
-    ends. `hidden` are further directories that no container may see, such as the platform's data directory (containers
-    see the machine's /usr, /etc, /opt and /var as any user may).
+    `directory` holds the helpers' sockets and records; one runtime per directory, and its pods live on when the
+    platform ends. `hidden` are further directories that no container may see, such as the platform's data directory
+    (containers see the machine's /usr, /etc, /opt and /var as any user may).
     """
 
     def __init__(self, directory: Path, *, pod_cidr: str = "10.42.0.0/16", hidden: Sequence[Path] = ()) -> None:
@@ -58,6 +59,8 @@ class ProcessRuntime:
     async def start(self) -> None:
         """Raises SandboxError, with the remedy, where the machine refuses."""
         self._is_stopped = False
+        if sys.platform != "linux":
+            raise SandboxError(await asyncio.to_thread(doctor.explain, "pods can't run here", Path(self._directory)))
         try:
             (await self._zygote()).close()
             async with self._pushing:
@@ -95,7 +98,7 @@ class ProcessRuntime:
             try:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,
-                    *("-I", "-S", os.path.abspath(program.__file__), "zygote"),
+                    *("-I", "-S", _PROGRAM, "zygote"),
                     *(self._directory, str(self._network), str(send), *self._hidden),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
@@ -119,7 +122,7 @@ class ProcessRuntime:
             raise SandboxError(f"the node's fork server ended at once; its log is {log_path}")
         told = json.loads(answer)
         if "error" in told:
-            raise SandboxError(await asyncio.to_thread(doctor.explain, str(told["error"])))
+            raise SandboxError(await asyncio.to_thread(doctor.explain, str(told["error"]), Path(self._directory)))
 
     async def _ask_zygote(self, **message: Any) -> dict[str, Any]:
         connection = await Connection.open(await self._zygote())
@@ -177,14 +180,14 @@ class ProcessRuntime:
         """The rest of a sandbox whose supervisor has gone, in whatever way."""
         if self._sandboxes.get(sandbox.uid) is sandbox:
             del self._sandboxes[sandbox.uid]
-        for name in ("layers", "shm", spec.SOCKET_FILE, spec.STATE_FILE):
-            path = os.path.join(sandbox.directory, name)
-            if os.path.lexists(path):
-                await self.remove(path)
+        for path in _left_in(sandbox.directory):
+            await self.remove(path)
         self._registry.delete(sandbox.uid)
 
     async def remove(self, path: str) -> None:
-        await self._ask_zygote(op="remove", path=os.path.abspath(path))
+        if not Path(path).is_absolute():
+            raise ValueError(f"{path} is no absolute path")
+        await self._ask_zygote(op="remove", path=path)
 
     # The network.
 
@@ -318,6 +321,12 @@ class ProcessRuntime:
             connection.close()
         finally:
             os.close(pidfd)
+
+
+def _left_in(directory: str) -> list[str]:
+    """What a supervisor deletes when it destroys its sandbox, as far as it is there."""
+    names = ("layers", "shm", spec.SOCKET_FILE, spec.STATE_FILE)
+    return [path for name in names if os.path.lexists(path := os.path.join(directory, name))]
 
 
 def _ignore(_message: dict[str, Any]) -> None:

@@ -272,7 +272,7 @@ class Supervised:
             self._lost()
 
     async def _reconnect(self) -> None:
-        """The connection has gone but the supervisor may not have: it drops whoever doesn't keep up, or it is ending."""
+        """The connection has gone, the supervisor may not have: it drops whoever doesn't keep up, or it is ending."""
         try:
             connection, state = await connect(self._directory)
             for value in state["containers"].values():

@@ -91,7 +91,6 @@ class Pods:
     def output(self, pod: str, name: str = "main", stream: str = "stdout") -> str:
         return "\n".join(text for found, _, text in self.entries(pod, name) if found == stream)
 
-
     @property
     def processes(self) -> set[int]:
         return processes_of(self.directory)

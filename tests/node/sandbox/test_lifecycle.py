@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from homeport.node.process import ProcessRuntime
+from homeport.node.runtime import SandboxError
 from homeport.node.sandbox import linux
 
 Pods = Any
@@ -95,7 +96,16 @@ async def test_pods_bind_one_port_and_meet_by_name(pods: Pods) -> None:
 
 
 async def test_names_change_and_unknown_ones_fail_at_once(pods: Pods) -> None:
-    script = "import socket, time\nt = time.time()\ntry: print(socket.gethostbyname('x.default.svc'))\nexcept OSError as e: print(e.errno, time.time() - t < 1)"
+    script = textwrap.dedent(
+        """
+        import socket, time
+        began = time.time()
+        try:
+            print(socket.gethostbyname("x.default.svc"))
+        except OSError as error:
+            print(error.errno, time.time() - began < 1)
+        """
+    )
     await pods.run("a", PYTHON, "-c", script)
     assert pods.output("a") == "-2 True"
     await pods.runtime.set_records({"x.default.svc.cluster.local": ("10.42.9.9",)})
@@ -155,7 +165,8 @@ async def test_platform_killed_while_pods_run(pods: Pods) -> None:
         async def main():
             pods = Pods(Path({str(pods.directory)!r}))
             await pods.runtime.start()
-            for name, count, pause in (("short", 10, ""), ("long", 150, "sleep 0.02;"), ("endless", 100000000, "sleep 0.05;")):
+            jobs = (("short", 10, ""), ("long", 150, "sleep 0.02;"), ("endless", 100000000, "sleep 0.05;"))
+            for name, count, pause in jobs:
                 sandbox = await pods.create(name)
                 await sandbox.start(pods.container(name, "sh", "-c", COUNTER.format(count=count, pause=pause)))
             print("started", flush=True)
@@ -163,13 +174,13 @@ async def test_platform_killed_while_pods_run(pods: Pods) -> None:
         asyncio.run(main())
         """
     )
-    platform = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    platform = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=subprocess.PIPE)
     try:
         assert platform.stdout is not None
-        assert await asyncio.to_thread(platform.stdout.readline) == b"started\n"
+        assert await platform.stdout.readline() == b"started\n"
     finally:
         platform.kill()
-        platform.communicate()
+        await platform.communicate()
     await pods.until(lambda: len(pods.entries("long")) == 150)
     sandboxes = {sandbox.uid: sandbox for sandbox in await pods.runtime.adopt()}
     assert set(sandboxes) == {"short", "long", "endless"}
@@ -252,8 +263,6 @@ async def test_addresses_are_not_reused_at_once(pods: Pods) -> None:
 
 
 async def test_create_is_refused_with_the_reason(pods: Pods) -> None:
-    from homeport.node.runtime import SandboxError
-
     spec = pods.spec("a", directory=str(pods.directory / "not" / "there"))
     with pytest.raises(SandboxError, match="not/there"):
         await pods.runtime.create(spec)

@@ -1,7 +1,7 @@
-"""What the platform starts: ``python .../sandbox/__main__.py zygote ...``, by its path.
+"""What the platform starts: ``python .../sandbox/__main__.py zygote|probe ...``, by its path.
 
-By its path and isolated (``-I -S``), so that neither the environment nor installed packages matter and nothing is loaded
-that every pod would then pay for.
+By its path and isolated (``-I -S``), so that neither the environment nor installed packages matter and nothing is
+loaded that every pod would then pay for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ import sys
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.abspath(__file__).rsplit(os.sep, 4)[0])
+    if sys.argv[1] == "probe":
+        from homeport.node.sandbox import probe
+
+        sys.exit(probe.main(sys.argv[2:]))
     from homeport.node.sandbox import zygote
 
     sys.exit(zygote.main(sys.argv[2:]))

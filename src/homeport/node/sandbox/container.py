@@ -175,8 +175,8 @@ def _prepare(root: Root, container: spec.Container, files: PodFiles, go_read: in
     _raise_limits()
     _become(container)
     _reset_signals()
-    # Last, as a change of ids clears it. A supervisor that ends takes its containers along: nobody else could tell how
-    # they ended. If it has ended already the signal never comes, but then the pid 1 of this namespace has no log to write.
+    # Last, as a change of ids clears it. A supervisor that ends takes its containers along: nobody else could tell
+    # how they ended.
     linux.die_with_parent(signal.SIGKILL)
 
 
@@ -236,7 +236,7 @@ def _become(container: spec.Container) -> None:
 
 
 def _reset_signals() -> None:
-    """What Python and the supervisor ignore; handlers are reset by exec. (The zygote began with all at their default.)"""
+    """What Python and the supervisor ignore; exec resets handlers, and the zygote began with all at their default."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
 

@@ -80,15 +80,15 @@ def respond(
     *,
     size: int | None = None,
 ) -> bytes:
-    """The answer's bytes; cut to nothing but the header and TC if they don't fit into `size` (the query's by default)."""
+    """The answer's bytes; just the header with TC set if they don't fit into `size` (the query's own by default)."""
     flags = _RESPONSE | _RECURSION_AVAILABLE | (query.flags & (_RECURSION_DESIRED | _OPCODE)) | code
     if code in (NOERROR, NAME_ERROR):
         flags |= _AUTHORITATIVE
-    body, count = bytearray(query.question), 0
+    answers = list(answers)
+    body, count = bytearray(query.question), len(answers)
     for record in answers:
         # The name is the question's, by a pointer to it.
         body += struct.pack(">HHHIH", 0xC00C, record.kind, _INTERNET, TTL, len(record.data)) + record.data
-        count += 1
     authorities = 0
     if authority is not None:
         owner, record = authority

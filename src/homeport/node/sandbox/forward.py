@@ -16,6 +16,7 @@ from queue import SimpleQueue
 
 from homeport.node.sandbox import dns, loop
 
+_PORT = 53
 _TRY_SECONDS = 2.0
 _TRIES = 2
 _MOST_PENDING = 4096
@@ -47,15 +48,16 @@ class HostSockets:
 
 
 class _Question:
-    __slots__ = ("data", "reply", "server", "socket", "timer", "tries")
+    __slots__ = ("data", "is_stream", "reply", "servers", "socket", "timer")
 
-    def __init__(self, data: bytes, reply: Callable[[bytes], None]) -> None:
+    def __init__(self, data: bytes, reply: Callable[[bytes], None], servers: list[str], *, is_stream: bool) -> None:
         self.data = data
         self.reply = reply
-        self.server = ""
+        self.servers = servers
+        """Who is still to be asked."""
+        self.is_stream = is_stream
         self.socket: socket.socket | None = None
         self.timer: loop.Timer | None = None
-        self.tries = 0
 
 
 class Forwarder:
@@ -77,52 +79,52 @@ class Forwarder:
             return []
 
     def ask(self, data: bytes, reply: Callable[[bytes], None], *, stream: bool) -> bool:
-        """Ask; `reply` gets the answer's bytes, or an empty string if no server gave one. False if there is nobody to ask."""
+        """Ask; `reply` gets the answer's bytes, none at all if no server gave one. False if there is nobody to ask."""
         servers = self._servers()
         if not servers or self._pending >= _MOST_PENDING:
             return False
         self._pending += 1
-        self._try(_Question(data, reply), servers * _TRIES, stream)
+        self._try(_Question(data, reply, servers * _TRIES, is_stream=stream))
         return True
 
-    def _try(self, question: _Question, servers: list[str], stream: bool) -> None:
+    def _try(self, question: _Question) -> None:
+        """Ask the next server; with none left, say so."""
         self._close(question)
-        while servers:
-            server, servers = servers[0], servers[1:]
+        while question.servers:
             try:
-                question.socket = self._sockets.open(server, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
-                with contextlib.suppress(BlockingIOError):
-                    question.socket.connect((server, 53))
-                if not stream:
-                    question.socket.send(question.data)
+                self._send(question, question.servers.pop(0))
+                return
             except OSError:
                 self._close(question)
-                continue
-            rest = servers
-            question.timer = self._loop.after(_TRY_SECONDS, lambda: self._try(question, rest, stream))
-            if stream:
-                _Exchange(self._loop, question, lambda answer: self._answered(question, answer, rest, stream)).begin()
-            else:
-                self._loop.watch(question.socket.fileno(), lambda _events: self._datagram(question, rest))
-            return
         self._pending -= 1
         question.reply(b"")
 
-    def _datagram(self, question: _Question, rest: list[str]) -> None:
-        assert question.socket is not None
+    def _send(self, question: _Question, server: str) -> None:
+        made = self._sockets.open(server, socket.SOCK_STREAM if question.is_stream else socket.SOCK_DGRAM)
+        question.socket = made
+        with contextlib.suppress(BlockingIOError):
+            made.connect((server, _PORT))
+        question.timer = self._loop.after(_TRY_SECONDS, lambda: self._try(question))
+        if question.is_stream:
+            _Exchange(self._loop, made, question.data, lambda answer: self._answered(question, answer)).begin()
+        else:
+            made.send(question.data)
+            self._loop.watch(made.fileno(), lambda _events: self._datagram(question, made))
+
+    def _datagram(self, question: _Question, made: socket.socket) -> None:
         try:
-            answer = question.socket.recv(65535)
+            answer = made.recv(65535)
         except BlockingIOError:
             return
         except OSError:
+            # Nobody listens there.
             answer = b""
-        if answer and answer[:2] != question.data[:2]:
-            return
-        self._answered(question, answer, rest, stream=False)
+        if not answer or answer[:2] == question.data[:2]:
+            self._answered(question, answer)
 
-    def _answered(self, question: _Question, answer: bytes, rest: list[str], stream: bool) -> None:
+    def _answered(self, question: _Question, answer: bytes) -> None:
         if not answer:
-            self._try(question, rest, stream)
+            self._try(question)
             return
         self._close(question)
         self._pending -= 1
@@ -141,11 +143,12 @@ class Forwarder:
 class _Exchange:
     """One question and answer on a TCP connection that is being made."""
 
-    def __init__(self, events: loop.Loop, question: _Question, done: Callable[[bytes], None]) -> None:
-        assert question.socket is not None
+    def __init__(
+        self, events: loop.Loop, connection: socket.socket, data: bytes, done: Callable[[bytes], None]
+    ) -> None:
         self._loop = events
-        self._socket = question.socket
-        self._out = struct.pack(">H", len(question.data)) + question.data
+        self._socket = connection
+        self._out = struct.pack(">H", len(data)) + data
         self._in = bytearray()
         self._done = done
 

@@ -6,6 +6,7 @@ As root nothing is needed. An ordinary user with ranges in ``/etc/subuid`` and `
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 from collections.abc import Callable
@@ -40,10 +41,8 @@ def read_ranges(path: str) -> list[Range]:
     """This user's ranges in the file; none if there is no such file."""
     uid = os.getuid()
     names = {str(uid)}
-    try:
+    with contextlib.suppress(KeyError):
         names.add(pwd.getpwuid(uid).pw_name)
-    except KeyError:
-        pass
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return parse_ranges(file.read(), frozenset(names))
@@ -102,7 +101,8 @@ def map_single(uid: int, gid: int, outer_uid: int, outer_gid: int) -> None:
 def enter(map_from_outside: Callable[[], bool]) -> None:
     """Become root of a new user namespace.
 
-    `map_from_outside` is called once the namespace exists and answers whether somebody outside has mapped ranges into it.
+    `map_from_outside` is called once the namespace exists, and answers whether somebody outside has mapped ranges
+    into it.
     """
     uid, gid = os.getuid(), os.getgid()
     linux.unshare(linux.CLONE_NEWUSER)

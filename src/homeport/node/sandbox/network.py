@@ -1,9 +1,9 @@
 """The node's network and a pod's part of it.
 
-The node has a network namespace of its own, in which nothing but pods, the DNS server and sockets for the platform live;
-the machine's own network is untouched. Each pod is one veth pair, routed, not bridged: the pod has its address with a
-/32 prefix and a default route to the gateway; the node's end has a route to that one address. So there is no limit of
-1,023 ports as on a bridge, no flooding, and with permanent neighbour entries no address resolution at all.
+The node has a network namespace of its own, in which nothing but pods, the DNS server and sockets for the platform
+live; the machine's own network is untouched. Each pod is one veth pair, routed, not bridged: the pod has its address
+with a /32 prefix and a default route to the gateway; the node's end has a route to that one address. So there is no
+limit of 1,023 ports as on a bridge, no flooding, and with permanent neighbour entries no address resolution at all.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Below is a directory on the pod's disk; over it overlays of the machine's own di
 the mounts that the pod asked for. Every write lands in the container's layer on disk (so /tmp holds as much as the disk
 does), which is deleted with the pod.
 
-Mounts on targets that the pod chose are made after the change of root: only then does a link such as ``/var/run -> /run``
-lead where the container thinks it does.
+Mounts on targets that the pod chose are made after the change of root: only then does a link such as
+``/var/run -> /run`` lead where the container thinks it does.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def resolv_conf(pod: spec.Pod, nameserver: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _escape(path: str) -> str:
+def escape(path: str) -> str:
     """As overlay's options want it: colons part layers, commas part options."""
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
@@ -253,9 +253,9 @@ class Root:
         status = os.stat(lower[-1])
         if stat.S_IMODE(status.st_mode) != 0o755:
             os.chmod(upper, stat.S_IMODE(status.st_mode))
-        layers = ":".join(_escape(path) for path in lower)
+        layers = ":".join(escape(path) for path in lower)
         # Volatile: the layer doesn't outlive the container, so its end must not wait for the disk.
-        options = f"lowerdir={layers},upperdir={_escape(upper)},workdir={_escape(work)},volatile"
+        options = f"lowerdir={layers},upperdir={escape(upper)},workdir={escape(work)},volatile"
         if self._user_xattr:
             options += ",userxattr"
         linux.mount("overlay", target, "overlay", linux.MS_NODEV, options)

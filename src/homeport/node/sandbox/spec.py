@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-
 SOCKET_FILE = "sandbox.sock"
 STATE_FILE = "state.json"
 """A pod's directory holds these two."""

@@ -26,7 +26,7 @@ def _through(path: str) -> tuple[int, str]:
 
 
 def listen(path: str, backlog: int = 1024) -> socket.socket:
-    """A non-blocking listener at the path, for its owner only. Takes the place of a socket left by an earlier process."""
+    """A non-blocking listener at the path, for its owner only; takes the place of one left by an earlier process."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     directory, short = _through(path)
     temporary = f"{short}.{os.getpid()}"
@@ -98,7 +98,7 @@ def send_descriptor(connection: socket.socket, message: Message, descriptor: int
 
 
 def receive_descriptor(connection: socket.socket) -> tuple[Message, int | None]:
-    """The counterpart of :func:`send_descriptor` for short messages. Raises ConnectionError at the end of the stream."""
+    """The counterpart of :func:`send_descriptor`, for short messages. Raises ConnectionError at the stream's end."""
     data, descriptors, _flags, _address = socket.recv_fds(connection, 65536, 1)
     if not data:
         raise ConnectionResetError("the other side closed the connection")

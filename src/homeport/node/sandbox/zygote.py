@@ -336,8 +336,11 @@ def _reset_signals() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``zygote DIRECTORY NETWORK READY_DESCRIPTOR [HIDDEN...]``. The process that was started ends when the fork server,
-    its child, has its user namespace; what is written to the ready descriptor tells whether that serves: JSON, a line."""
+    """``zygote DIRECTORY NETWORK READY_DESCRIPTOR [HIDDEN...]``.
+
+    The process that was started ends when the fork server, its child, has its user namespace; what is written to the
+    ready descriptor tells whether that serves: JSON, a line.
+    """
     directory, net, ready = arguments[0], ipaddress.IPv4Network(arguments[1]), int(arguments[2])
     os.set_inheritable(ready, False)
     needs_map, mapped = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)

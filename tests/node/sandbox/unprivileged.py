@@ -1,0 +1,142 @@
+"""What an ordinary user's pods must be able to do; run by test_unprivileged.py as one, with no packages installed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from homeport.node.process import ProcessRuntime
+from homeport.node.runtime import ContainerSpec, ContainerState, ImageRoot, Mount, Sandbox, SandboxSpec
+from homeport.node.sandbox import linux
+
+SERVER = """
+import socket
+server = socket.create_server(("", 2222))
+print("up", flush=True)
+while True:
+    server.accept()[0].send(b"hello")
+"""
+CLIENT = "import socket, sys; print(socket.create_connection((sys.argv[1], 2222), 10).recv(9).decode())"
+
+
+class Node:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.runtime = ProcessRuntime(directory / "node", hidden=[directory])
+
+    async def create(self, name: str) -> Sandbox:
+        path = self.directory / "pods" / name
+        path.mkdir(parents=True, exist_ok=True)
+        return await self.runtime.create(
+            SandboxSpec(name, "default", name, str(path), name, searches=("svc.cluster.local",))
+        )
+
+    async def start(self, sandbox: Sandbox, *argv: str, **changes: object) -> ContainerState:
+        spec = {
+            "name": "main",
+            "attempt": 0,
+            "argv": argv,
+            "env": {"PATH": "/usr/bin:/bin"},
+            "cwd": "/",
+            "image": ImageRoot(),
+            "mounts": (),
+            "log_path": str(Path(sandbox.directory) / "log"),
+        }
+        return await sandbox.start(ContainerSpec(**{**spec, **changes}))  # type: ignore[arg-type]
+
+    async def run(self, name: str, *argv: str, **changes: object) -> tuple[int, str]:
+        sandbox = await self.create(name)
+        state = await self.start(sandbox, *argv, **changes)
+        if state.phase == "running":
+            state = await anext(aiter(sandbox.changes()))
+        output = self.output(name)
+        await sandbox.destroy()
+        return state.exit_code, output or state.message
+
+    def output(self, name: str) -> str:
+        lines = (self.directory / "pods" / name / "log").read_text().splitlines()
+        return "\n".join(line.split(" ", 3)[3] for line in lines)
+
+
+async def main(directory: Path) -> None:
+    node = Node(directory)
+    await node.runtime.start()
+    try:
+        await check(node)
+    finally:
+        await node.runtime.stop(end_pods=True)
+
+
+def kill(comm: str, directory: Path) -> None:
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                arguments = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
+                found = Path(f"/proc/{name}/comm").read_text().strip()
+            except OSError:
+                continue
+            if found == comm and os.fsencode(directory / "node") in arguments:
+                os.kill(int(name), signal.SIGKILL)
+
+
+async def check(node: Node) -> None:
+    secret = node.directory / "secret"
+    secret.write_text("secret")
+    code, text = await node.run("looks", "sh", "-c", f"id -u; cat {secret} || exit 3")
+    assert (code, text.split("\n")[0]) == (3, "0"), (code, text)
+
+    code, text = await node.run("other", "sh", "-c", "id -u; id -g; touch /tmp/x", uid=1000, gid=2000)
+    assert (code, text) == (0, "1000\n2000"), (code, text)
+
+    data = node.directory / "data"
+    data.mkdir()
+    code, text = await node.run(
+        "writes", "sh", "-c", "echo x > /data/x; mkdir /data/d", mounts=(Mount(str(data), "/data"),)
+    )
+    assert (code, (data / "x").read_text()) == (0, "x\n"), (code, text)
+    await node.runtime.remove(str(data))
+    assert not data.exists()
+
+    server = await node.create("server")
+    assert (await node.start(server, "/usr/bin/python3", "-c", SERVER)).phase == "running"
+    await node.runtime.set_records({"server.default.svc.cluster.local": (server.address,)})
+    for _ in range(500):
+        if "up" in node.output("server"):
+            break
+        await asyncio.sleep(0.02)
+    code, text = await node.run("client", "/usr/bin/python3", "-c", CLIENT, "server.default")
+    assert (code, text) == (0, "hello"), (code, text)
+    (await node.runtime.dial(server.address, 2222)).close()
+    (await node.runtime.listen(443)).close()
+
+    # The next one joins the namespaces that are in use.
+    kill("homeport-zygote", node.directory)
+    kill("homeport-net", node.directory)
+    code, text = await node.run("later", "/usr/bin/python3", "-c", CLIENT, "server.default")
+    assert (code, text) == (0, "hello"), (code, text)
+
+    await node.runtime.stop(end_pods=False)
+    node.runtime = ProcessRuntime(node.directory / "node")
+    await node.runtime.start()
+    (adopted,) = await node.runtime.adopt()
+    assert adopted.containers()["main"].phase == "running"
+    pid = json.loads((Path(adopted.directory) / "state.json").read_text())["pid"]
+    await adopted.destroy()
+    assert not is_running(pid)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        linux.start_time(pid)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
+    print("done")
