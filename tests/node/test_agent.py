@@ -1,0 +1,378 @@
+"""The agent with the real API server and the real runtime: what happens to pods."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.apiserver.node import LogOptions
+from homeport.apiserver.server import ApiServer
+from homeport.client.client import Client
+from homeport.client.local import LocalTransport
+from homeport.control.events import EVENTS
+from homeport.kube import core, meta
+from homeport.kube.errors import BadRequest
+from homeport.kube.meta import Object
+from homeport.kube.wire import User
+from homeport.node import worker
+from homeport.node.agent import Agent
+from homeport.node.images import ImageStore
+from homeport.node.process import ProcessRuntime
+from homeport.node.resources import CONFIG_MAPS, NODES, PODS, SERVICES
+from homeport.node.runtime import SandboxError
+from homeport.store.memory import MemoryStore
+
+ADMIN = User("admin", ("system:masters",))
+SECONDS = 30.0
+
+
+class Node:
+    """One machine: an API server that stays, and an agent that comes and goes."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        api = ApiServer(MemoryStore(), core.KINDS)
+        self.client = Client(LocalTransport(api.handle, ADMIN))
+        self.agent: Agent | None = None
+        self.runtime: ProcessRuntime | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self.runtime = ProcessRuntime(self.base / "runtime")
+        images = ImageStore(self.base / "images", cache=self.base / "cache")
+        self.agent = Agent(self.client, self.runtime, images, node_name="n1", data_dir=self.base / "node")
+        self._task = asyncio.create_task(self.agent.run())
+        ready = asyncio.create_task(self.agent.ready.wait())
+        await asyncio.wait((ready, self._task), return_when=asyncio.FIRST_COMPLETED, timeout=SECONDS)
+        if self._task.done():
+            self._task.result()
+        if self.agent.problem:
+            pytest.skip(f"this machine can't run sandboxes: {self.agent.problem}")
+
+    async def stop(self, *, end_pods: bool = False) -> None:
+        """As when the platform ends, or is killed: pods go on."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self.runtime is not None:
+            await self.runtime.stop(end_pods=end_pods)
+        self.runtime = self._task = None
+
+    async def create(self, name: str, *script: str, **spec: Any) -> Object:
+        """A pod with one container `main` that runs a shell script, unless `spec` has other containers."""
+        more = spec.pop("container", {})
+        main = {"name": "main", "image": "busybox", "command": ["/bin/sh", "-c", "\n".join(script)], **more}
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": "default", "labels": {"app": name}},
+            "spec": {
+                "nodeName": "n1",
+                "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": 1,
+                "containers": [main],
+                **spec,
+            },
+        }
+        return await self.client.create(PODS, pod)
+
+    async def until(self, name: str, test: Callable[[Object], bool]) -> Object:
+        """The pod as soon as `test` holds for it."""
+        last: Object = {}
+        try:
+            async with asyncio.timeout(SECONDS):
+                async with self.client.watch(PODS, "default", fields=f"metadata.name={name}") as events:
+                    async for event in events:
+                        last = event.object
+                        if event.type in ("ADDED", "MODIFIED") and test(last):
+                            return last
+        except TimeoutError:
+            raise AssertionError(f"never: {last.get('status')}") from None
+        raise AssertionError("the watch ended")
+
+    async def phase(self, name: str, *phases: str) -> Object:
+        return await self.until(name, lambda pod: meta.status(pod).get("phase") in phases)
+
+    async def gone(self, name: str) -> None:
+        async with asyncio.timeout(SECONDS):
+            async with self.client.watch(PODS, "default", fields=f"metadata.name={name}") as events:
+                async for event in events:
+                    if event.type == "DELETED":
+                        return
+
+    async def log(self, pod: Object, container: str = "main", **options: Any) -> str:
+        assert self.agent is not None
+        chunks = await self.agent.logs(pod, container, LogOptions(**options))
+        return b"".join([chunk async for chunk in chunks]).decode()
+
+    async def event(self, pod: Object, reason: str) -> Object:
+        async with asyncio.timeout(SECONDS):
+            async with self.client.watch(EVENTS, "default") as events:
+                async for event in events:
+                    about = event.object["involvedObject"]
+                    if event.object["reason"] == reason and about["uid"] == meta.uid(pod):
+                        return event.object
+        raise AssertionError("the watch ended")
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    node = Node(tmp_path)
+    try:
+        await node.start()
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
+        await node.client.create(core.NAMESPACE.resource, namespace)
+        yield node
+    finally:
+        await node.stop(end_pods=True)
+
+
+def container(pod: Object, name: str = "main") -> Object:
+    status = meta.status(pod)
+    entries = (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ()))
+    return next((entry for entry in entries if entry["name"] == name), {})
+
+
+def waiting(pod: Object, name: str = "main") -> str:
+    return str((container(pod, name).get("state") or {}).get("waiting", {}).get("reason", ""))
+
+
+def is_running(pod: Object) -> bool:
+    return meta.status(pod).get("phase") == "Running"
+
+
+async def test_a_pod_runs_to_its_end(node: Node) -> None:
+    pod = await node.create("p", "echo out; echo err >&2; hostname; echo $WHO; exit 3", container={
+        "env": [{"name": "WHO", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+    })  # fmt: skip
+    done = await node.phase("p", "Failed")
+    ended = container(done)["state"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (3, "Error")
+    assert meta.status(done)["podIP"].startswith("10.")
+    text = await node.log(pod)
+    assert set(text.split()) == {"out", "err", "p", meta.status(done)["podIP"]}
+    for reason in ("Pulled", "Created", "Started"):
+        assert (await node.event(pod, reason))["involvedObject"]["fieldPath"] == "spec.containers{main}"
+
+
+async def test_the_node_object(node: Node) -> None:
+    found = await node.client.get(NODES, "n1")
+    assert meta.is_condition_true(found, "Ready")
+    assert meta.labels(found)["kubernetes.io/hostname"] == "n1"
+    assert set(meta.status(found)["capacity"]) == {"cpu", "memory", "pods", "ephemeral-storage"}
+    assert found["status"]["addresses"][1] == {"type": "Hostname", "address": "n1"}
+
+
+async def test_a_failing_container_is_started_again(node: Node) -> None:
+    script = "echo x >> /data/n; echo run $(wc -l < /data/n); test $(wc -l < /data/n) -ge 2"
+    pod = await node.create(
+        "p",
+        script,
+        restartPolicy="OnFailure",
+        volumes=[{"name": "v", "emptyDir": {}}],
+        container={"volumeMounts": [{"name": "v", "mountPath": "/data"}]},
+    )
+    done = await node.phase("p", "Succeeded")
+    assert container(done)["restartCount"] == 1
+    assert container(done)["lastState"]["terminated"]["exitCode"] == 1
+    assert await node.log(pod) == "run 2\n"
+    assert await node.log(pod, previous=True) == "run 1\n"
+
+
+async def test_crash_loop(node: Node) -> None:
+    pod = await node.create("p", "exit 7", restartPolicy="Always")
+    found = await node.until("p", lambda pod: waiting(pod) == "CrashLoopBackOff")
+    assert is_running(found)
+    assert container(found)["restartCount"] == 1
+    assert container(found)["lastState"]["terminated"]["exitCode"] == 7
+    assert "back-off 10s restarting failed container=main" in container(found)["state"]["waiting"]["message"]
+    assert (await node.event(pod, "BackOff"))["type"] == "Warning"
+
+
+async def test_config_that_comes_later(node: Node) -> None:
+    pod = await node.create(
+        "p",
+        "echo $MODE; cat /etc/conf/mode",
+        container={
+            "env": [{"name": "MODE", "valueFrom": {"configMapKeyRef": {"name": "env", "key": "mode"}}}],
+            "volumeMounts": [{"name": "c", "mountPath": "/etc/conf"}],
+        },
+        volumes=[{"name": "c", "configMap": {"name": "files"}}],
+    )
+
+    async def make(name: str, value: str) -> None:
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}}
+        await node.client.create(CONFIG_MAPS, {**body, "data": {"mode": value}})
+
+    event = await node.event(pod, "FailedMount")
+    assert 'configmap "files" not found' in event["message"]
+    assert waiting(await node.until("p", lambda pod: waiting(pod) != "")) == "ContainerCreating"
+    await make("files", "from a file\n")
+    found = await node.until("p", lambda pod: waiting(pod) == "CreateContainerConfigError")
+    assert container(found)["state"]["waiting"]["message"] == 'configmap "env" not found'
+    await make("env", "fast")
+    await node.phase("p", "Succeeded")
+    assert await node.log(pod) == "fast\nfrom a file\n"
+
+
+async def test_an_image_that_comes_later(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_IMAGE_DELAYS", (0.5, 1.0))
+    pod = await node.create("p", "echo here", container={"image": "team/trainer:1"})
+    found = await node.until("p", lambda pod: waiting(pod) == "ErrImagePull")
+    assert 'nothing provides "team/trainer:1"' in container(found)["state"]["waiting"]["message"]
+    event = await node.event(pod, "Failed")
+    assert "An image file that names it goes to" in event["message"]
+    images = node.base / "images"
+    await asyncio.to_thread(images.mkdir)
+    text = "apiVersion: homeport.dev/v1alpha1\nkind: Image\nnames: ['team/trainer:*']\n"
+    await asyncio.to_thread((images / "trainer.yaml").write_text, text)
+    await node.phase("p", "Succeeded")
+    assert await node.log(pod) == "here\n"
+
+
+async def test_a_command_that_is_not_there(node: Node) -> None:
+    pod = await node.create("p", container={"command": ["/no/such/thing"]})
+    done = await node.phase("p", "Failed")
+    ended = container(done)["state"]["terminated"]
+    assert ended["reason"] == "StartError"
+    assert "/no/such/thing" in ended["message"]
+    assert "/no/such/thing" in (await node.event(pod, "Failed"))["message"]
+
+
+async def test_deletion_waits_for_the_containers(node: Node) -> None:
+    pod = await node.create(
+        "p", "trap 'echo bye; exit 0' TERM", "echo up", "while :; do sleep 0.05; done", terminationGracePeriodSeconds=30
+    )
+    await node.until("p", is_running)
+    reader = asyncio.create_task(node.log(pod, follow=True))
+    while not await node.log(pod):
+        await asyncio.sleep(0.02)
+    await node.client.delete(PODS, "p", "default")
+    assert await asyncio.wait_for(reader, SECONDS) == "up\nbye\n"
+    await node.gone("p")
+    assert (await node.event(pod, "Killing"))["message"] == "Stopping container main"
+    directory = node.base / "node/pods" / meta.uid(pod)
+    async with asyncio.timeout(SECONDS):
+        while await asyncio.to_thread(directory.exists):
+            await asyncio.sleep(0.02)
+
+
+async def test_deletion_is_enforced_when_the_grace_period_is_over(node: Node) -> None:
+    await node.create("p", "trap '' TERM; while :; do sleep 0.05; done")
+    await node.until("p", is_running)
+    gone = asyncio.create_task(node.gone("p"))
+    await asyncio.sleep(0)
+    await node.client.delete(PODS, "p", "default", grace_period=1)
+    await gone
+
+
+async def test_pods_outlive_the_platform(node: Node) -> None:
+    loop = "n=0; while :; do echo line $n; n=$((n+1)); sleep 0.05; done"
+    stays = await node.create("stays", loop)
+    ends = await node.create("ends", f"while ! test -e {node.base}/go; do sleep 0.05; done; exit 5", volumes=[
+        {"name": "h", "hostPath": {"path": str(node.base)}}], container={
+        "volumeMounts": [{"name": "h", "mountPath": str(node.base)}]})  # fmt: skip
+    removed = await node.create("removed", "sleep 1000")
+    for name in ("stays", "ends", "removed"):
+        await node.until(name, is_running)
+    before = container(await node.client.get(PODS, "stays", "default"))
+    await node.stop()
+    await asyncio.to_thread((node.base / "go").touch)
+    await node.client.delete(PODS, "removed", "default", grace_period=0)
+    await asyncio.sleep(0.3)
+    await node.start()
+    done = await node.phase("ends", "Failed")
+    assert container(done)["state"]["terminated"]["exitCode"] == 5
+    after = container(await node.client.get(PODS, "stays", "default"))
+    assert after["containerID"] == before["containerID"]
+    assert after["restartCount"] == 0
+    lines = (await node.log(stays)).splitlines()
+    assert lines == [f"line {n}" for n in range(len(lines))]
+    directory = node.base / "node/pods" / meta.uid(removed)
+    async with asyncio.timeout(SECONDS):
+        while await asyncio.to_thread(directory.exists):
+            await asyncio.sleep(0.02)
+    assert await asyncio.to_thread((node.base / "node/pods" / meta.uid(ends)).exists)
+
+
+async def test_init_and_sidecar_containers(node: Node) -> None:
+    def shell(name: str, script: str, **more: Any) -> Object:
+        mount = [{"name": "v", "mountPath": "/v"}]
+        return {"name": name, "image": "busybox", "command": ["/bin/sh", "-c", script], "volumeMounts": mount, **more}
+
+    side = shell(
+        "side", "echo side >> /v/order; trap 'exit 0' TERM; while :; do sleep 0.05; done", restartPolicy="Always"
+    )
+    pod = await node.create(
+        "p",
+        initContainers=[shell("first", "echo first >> /v/order"), side, shell("second", "echo second >> /v/order")],
+        containers=[shell("main", "sleep 0.2; cat /v/order")],
+        volumes=[{"name": "v", "emptyDir": {}}],
+    )
+    done = await node.phase("p", "Succeeded")
+    order = (await node.log(pod)).split()
+    assert order[0] == "first"
+    assert set(order) == {"first", "side", "second"}
+    assert container(done, "side")["state"]["terminated"]["exitCode"] == 0
+    with pytest.raises(BadRequest):
+        await node.log(pod, "main", previous=True)
+
+
+async def test_pods_find_each_other_by_name(node: Node) -> None:
+    for name in ("one", "two"):
+        service = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": f"svc-{name}", "namespace": "default"},
+            "spec": {"clusterIP": "None", "selector": {"app": name}, "ports": [{"port": 2222}]},
+        }
+        await node.client.create(SERVICES, service)
+    await node.create("one", "sleep 60")
+    address = meta.status(await node.until("one", is_running))["podIP"]
+    pod = await node.create(
+        "two",
+        "for n in svc-one svc-one.default svc-one.default.svc.cluster.local; do getent ahostsv4 $n | head -1; done",
+    )
+    await node.phase("two", "Succeeded")
+    assert [line.split()[0] for line in (await node.log(pod)).splitlines()] == [address] * 3
+
+
+async def test_active_deadline(node: Node) -> None:
+    await node.create("p", "sleep 60", activeDeadlineSeconds=1)
+    done = await node.phase("p", "Failed")
+    assert meta.status(done)["reason"] == "DeadlineExceeded"
+
+
+async def test_probes_that_are_not_run_are_named(node: Node) -> None:
+    pod = await node.create("p", "sleep 60", container={"readinessProbe": {"exec": {"command": ["true"]}}})
+    assert "readinessProbe not run" in (await node.event(pod, "ProbesNotRun"))["message"]
+
+
+async def test_many_pods_at_once(node: Node) -> None:
+    names = [f"p{n}" for n in range(20)]
+    for name in names:
+        await node.create(name, "true")
+    for name in names:
+        await node.phase(name, "Succeeded")
+
+
+class Refusing(ProcessRuntime):
+    async def start(self) -> None:
+        raise SandboxError("user namespaces are switched off: sysctl kernel.unprivileged_userns_clone=1")
+
+
+async def test_a_machine_that_cannot_run_pods_says_so(tmp_path: Path) -> None:
+    client = Client(LocalTransport(ApiServer(MemoryStore(), core.KINDS).handle, ADMIN))
+    agent = Agent(client, Refusing(tmp_path), ImageStore(tmp_path), node_name="n1", data_dir=tmp_path / "node")
+    task = asyncio.create_task(agent.run())
+    await asyncio.wait_for(agent.ready.wait(), SECONDS)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    condition = meta.find_condition(meta.status(await client.get(NODES, "n1"))["conditions"], "Ready")
+    assert condition is not None
+    assert (condition["status"], condition["message"]) == ("False", agent.problem)
+    assert "user namespaces" in agent.problem
