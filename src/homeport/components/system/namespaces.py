@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from homeport.client.client import Client
@@ -18,7 +19,7 @@ from homeport.components.system.monitor import Monitor
 from homeport.control.cache import Change
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
-from homeport.kube.errors import AlreadyExists, ApiError, Conflict, MethodNotAllowed, NotFound
+from homeport.kube.errors import AlreadyExists, Conflict, HomeportError, MethodNotAllowed, NotFound
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, find_condition, is_deleting, metadata, name, spec, status, timestamp, uid
 
@@ -30,6 +31,16 @@ _WORKERS = 4
 _CHECK = 15.0
 """Seconds after which a namespace that is not yet empty is looked at even if nothing was heard of its objects: those of
 a resource that can't be watched make no sound. Only while a namespace ends."""
+
+
+@dataclass(slots=True)
+class _Left:
+    """What one pass over a namespace could not remove."""
+
+    objects: Counter[str] = field(default_factory=Counter)
+    """By ``plural.group``."""
+    finalizers: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
 
 
 class NamespaceLifecycle:
@@ -51,26 +62,33 @@ class NamespaceLifecycle:
         self._initial = initial
         self._informer = informers.get(NAMESPACES)
         self._ending: set[str] = set()
-        self._loop: KeyedLoop[str] = KeyedLoop(self.name, self._finish, workers=_WORKERS)
+        self._emptied: dict[str, set[Resource]] = {}
+        """uid of an ending namespace -> resources found empty since it ends. The server lets nothing new in, so they
+        stay empty, and a request that fails does not cost the others' progress."""
+        self._loop: KeyedLoop[str] = KeyedLoop(self.name, self._reconcile, workers=_WORKERS)
         self._informer.subscribe(self._changed)
         monitor.subscribe(self._content_changed)
 
     async def run(self) -> None:
-        for initial in self._initial:
-            try:
-                await self._client.create(
-                    NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": initial}}
-                )
-            except AlreadyExists:
-                continue
         await self._informer.synced.wait()
-        self.ready.set()
+        for initial in self._initial:
+            self._loop.queue.add(initial)
+        self._check_ready()
         await self._loop.run()
+
+    def _check_ready(self) -> None:
+        if all(self._informer.cache.get("", initial) is not None for initial in self._initial):
+            self.ready.set()
 
     def _changed(self, change: Change) -> None:
         own = name(change.object)
+        if own in self._initial:
+            self._check_ready()
+            if change.new is None:
+                self._loop.queue.add(own)
         if change.new is None or not is_deleting(change.new):
             self._ending.discard(own)
+            self._emptied.pop(uid(change.object), None)
         elif own not in self._ending:
             self._ending.add(own)
             self._loop.queue.add(own)
@@ -81,50 +99,58 @@ class NamespaceLifecycle:
             if place in self._ending:
                 self._loop.queue.add(place)
 
-    async def _finish(self, own: str) -> float | None:
+    async def _reconcile(self, own: str) -> float | None:
         namespace = self._informer.cache.get("", own)
+        if namespace is None and own in self._initial:
+            await self._create(own)
         if namespace is None or not is_deleting(namespace):
             return None
         if _FINALIZER not in (spec(namespace).get("finalizers") or ()):
             return None
+        emptied = self._emptied.setdefault(uid(namespace), set())
         found = [entry for entry in await self._client.discover(refresh=True) if _holds_content(entry)]
-        remaining: Counter[str] = Counter()
-        finalizers: Counter[str] = Counter()
-        failures: list[str] = []
+        left = _Left()
         pods = [entry for entry in found if entry.resource == PODS]
         others = [entry for entry in found if entry.resource != PODS]
         for group in (pods, others):
-            await asyncio.gather(*(self._empty(entry, own, remaining, finalizers, failures) for entry in group))
-            if remaining or failures:
+            todo = [entry for entry in group if entry.resource not in emptied]
+            await asyncio.gather(*(self._empty(entry, own, left, emptied) for entry in todo))
+            if left.objects or left.failures:
                 break
-        if not remaining and not failures:
+        if not left.objects and not left.failures:
             await self._finalize(namespace)
             return None
-        await self._report(namespace, remaining, finalizers, failures)
+        await self._report(namespace, left)
+        if left.failures:
+            raise HomeportError("; ".join(sorted(left.failures)))
         return _CHECK
 
-    async def _empty(
-        self, entry: ApiResource, own: str, remaining: Counter[str], finalizers: Counter[str], failures: list[str]
-    ) -> None:
+    async def _create(self, own: str) -> None:
+        try:
+            await self._client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": own}})
+        except AlreadyExists:
+            return
+
+    async def _empty(self, entry: ApiResource, own: str, left: _Left, emptied: set[Resource]) -> None:
         """Delete all objects of one resource, and count what stays (to finish by itself, or held by a finalizer)."""
         resource = entry.resource
         try:
             present = await self._client.list(resource, own, metadata_only=True)
-            if not present.items:
-                return
             if any(not is_deleting(obj) for obj in present.items):
                 await self._delete_all(entry, own, present.items)
                 present = await self._client.list(resource, own, metadata_only=True)
         except (NotFound, MethodNotAllowed):  # the resource has gone meanwhile, or is not really a collection
             return
-        except ApiError as error:
-            failures.append(f"{resource.qualified}: {error}")
+        except HomeportError as error:
+            left.failures.append(f"{resource.qualified}: {error}")
             return
-        if present.items:
-            remaining[f"{resource.plural}.{resource.group}"] += len(present.items)
+        if not present.items:
+            emptied.add(resource)
+            return
+        left.objects[f"{resource.plural}.{resource.group}"] += len(present.items)
         for obj in present.items:
             for finalizer in metadata(obj).get("finalizers") or ():
-                finalizers[finalizer] += 1
+                left.finalizers[finalizer] += 1
 
     async def _delete_all(self, entry: ApiResource, own: str, present: Sequence[Object]) -> None:
         if entry.can("deletecollection"):
@@ -147,10 +173,8 @@ class NamespaceLifecycle:
         except NotFound:
             return
 
-    async def _report(
-        self, namespace: Object, remaining: Counter[str], finalizers: Counter[str], failures: Sequence[str]
-    ) -> None:
-        wanted = _conditions(remaining, finalizers, failures)
+    async def _report(self, namespace: Object, left: _Left) -> None:
+        wanted = _conditions(left)
         known = status(namespace).get("conditions") or ()
         moment = timestamp(self._now())
         conditions = []
@@ -174,7 +198,8 @@ def _holds_content(entry: ApiResource) -> bool:
     return entry.resource.namespaced and entry.preferred and entry.can("list", "delete")
 
 
-def _conditions(remaining: Counter[str], finalizers: Counter[str], failures: Sequence[str]) -> list[Object]:
+def _conditions(left: _Left) -> list[Object]:
+    remaining, finalizers, failures = left.objects, left.finalizers, left.failures
     counts = ", ".join(f"{resource} has {count} resource instances" for resource, count in sorted(remaining.items()))
     held = ", ".join(f"{finalizer} in {count} resource instances" for finalizer, count in sorted(finalizers.items()))
     return [
