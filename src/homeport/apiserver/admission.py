@@ -219,7 +219,7 @@ def prepare_update(
                 obj["status"] = old["status"]
     complete = _complete(served, obj, old)
     obj = complete.object
-    if served.has_generation and _counts(obj, old, served):
+    if served.has_generation and not subresource and _counts(obj, old, served):
         obj["metadata"]["generation"] = before.get("generation", 0) + 1
     if applied:
         return None if obj == old else obj
