@@ -18,7 +18,7 @@ from homeport.kube import core, meta
 from homeport.kube.errors import BadRequest
 from homeport.kube.meta import Object
 from homeport.kube.wire import User
-from homeport.node import worker
+from homeport.node import pulls
 from homeport.node.agent import Agent
 from homeport.node.images import ImageStore
 from homeport.node.process import ProcessRuntime
@@ -220,7 +220,7 @@ async def test_config_that_comes_later(node: Node) -> None:
 
 
 async def test_an_image_that_comes_later(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_IMAGE_DELAYS", (0.5, 1.0))
+    monkeypatch.setattr(pulls, "DELAYS", (0.5, 1.0))
     pod = await node.create("p", "echo here", container={"image": "team/trainer:1"})
     found = await node.until("p", lambda pod: waiting(pod) == "ErrImagePull")
     assert 'nothing provides "team/trainer:1"' in container(found)["state"]["waiting"]["message"]

@@ -6,8 +6,6 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +14,15 @@ from homeport.kube.errors import Conflict, HomeportError, NotFound
 from homeport.kube.meta import Object
 from homeport.node import journal, logs, notes, volumes
 from homeport.node.containerspec import container_spec, sandbox_spec
-from homeport.node.host import Host, Image, ImageError
+from homeport.node.host import Host
 from homeport.node.machine import decide
 from homeport.node.memory import Memory, recall, resume
 from homeport.node.pod import Member, members
+from homeport.node.pulls import Pulls
 from homeport.node.reading import fetch, wait_for
 from homeport.node.references import Ref, Sources, Unresolved, container_refs
 from homeport.node.resources import PODS
+from homeport.node.retries import Retries
 from homeport.node.runtime import Sandbox, SandboxError
 from homeport.node.saver import StatusSaver
 from homeport.node.view import (
@@ -30,11 +30,9 @@ from homeport.node.view import (
     DeletePod,
     DestroySandbox,
     Forget,
-    ImageView,
     Instruction,
     MountVolumes,
     Notice,
-    Problem,
     PullImage,
     Signal,
     StartContainer,
@@ -42,10 +40,6 @@ from homeport.node.view import (
 )
 
 _log = logging.getLogger(__name__)
-_IMAGE_DELAYS = (10.0, 300.0)
-_OTHER_DELAYS = (1.0, 120.0)
-_PROGRESS_INTERVAL = 1.0
-"""Seconds between two reports of a build's progress."""
 
 
 class Worker:
@@ -72,11 +66,10 @@ class Worker:
         self._sandbox_phase: Literal["none", "busy", "up", "down"] = "none"
         self._starting: set[str] = set()
         self._volumes: Literal["none", "busy", "ready"] = "none"
-        self._images: dict[str, ImageView] = {}
-        self._ready_images: dict[str, Image] = {}
-        self._problems: dict[str, Problem] = {}
-        self._failures: dict[str, int] = {}
-        self._waits: dict[str, asyncio.Task[None]] = {}
+        self._retries = Retries(host.now, lambda ref: wait_for(host.client, ref, self.pod), self.wake)
+        self._pulls = Pulls(
+            host.images, self._retries, host.now, launch=self._launch, note=self._note_image, wake=self.wake
+        )
         self._deleting = False
         self._places = volumes.VolumePlaces(self.directory, self.uid)
         self._saver = StatusSaver(host, pod, self.wake)
@@ -84,7 +77,6 @@ class Worker:
         self._news = asyncio.Event()
         self._news.set()
         self._timer: asyncio.TimerHandle | None = None
-        self._progress_timer: asyncio.TimerHandle | None = None
         self._ends: dict[tuple[str, int], asyncio.Event] = {}
         self._noted: Memory | None = None
         self.memory: Memory = self._load_memory()
@@ -125,11 +117,12 @@ class Worker:
             self._stop()
 
     def _stop(self) -> None:
-        for timer in (self._timer, self._progress_timer):
-            if timer is not None:
-                timer.cancel()
-        for task in (*self._tasks, *self._waits.values()):
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
             task.cancel()
+        self._pulls.cancel()
+        self._retries.cancel()
         self._saver.cancel()
         for event in self._ends.values():
             event.set()
@@ -153,8 +146,8 @@ class Worker:
             states=states,
             starting=frozenset(self._starting),
             volumes=self._volumes,
-            images=self._images,
-            problems=self._problems,
+            images=self._pulls.views,
+            problems=self._retries.problems,
             deleting=self._deleting,
             status=self.status,
             saved=self._saver.is_saved(self.status),
@@ -191,12 +184,16 @@ class Worker:
         path = notes.field_path(self.pod, notice.container)
         self._host.recorder.record(self.pod, notice.type, notice.reason, notice.message, field_path=path)
 
+    def _note_image(self, image: str, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        user = next((m.name for m in members(self.pod) if m.image == image), "")
+        self._note(Notice(type, reason, message, user))
+
     # Instructions.
 
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
             case PullImage(image, policy):
-                self._pull_now_or_later(image, policy)
+                self._pulls.begin(image, policy)
             case MountVolumes():
                 self._volumes = "busy"
                 self._launch(self._mount())
@@ -228,96 +225,6 @@ class Worker:
             _log.error("pod %s: %s", self._title, error, exc_info=error)
         self.wake()
 
-    def _fail(
-        self,
-        key: str,
-        reason: str,
-        message: str,
-        delays: tuple[float, float] = _OTHER_DELAYS,
-        waits_for: Ref | None = None,
-    ) -> Problem:
-        """Note that a step failed; the next try comes later each time, or when `waits_for` appears."""
-        count = self._failures.get(key, 0)
-        self._failures[key] = count + 1
-        delay = min(delays[0] * 2.0 ** min(count, 30), delays[1])
-        problem = Problem(reason, message, self._host.now() + timedelta(seconds=delay))
-        self._problems[key] = problem
-        if waits_for is not None and key not in self._waits:
-            task = asyncio.get_running_loop().create_task(wait_for(self._host.client, waits_for, self.pod))
-            self._waits[key] = task
-            task.add_done_callback(lambda _: self._retry(key))
-        return problem
-
-    def _retry(self, key: str) -> None:
-        self._waits.pop(key, None)
-        if key in self._problems:
-            self._problems[key] = replace(self._problems[key], retry_at=self._host.now())
-        self.wake()
-
-    def _succeed(self, key: str) -> None:
-        self._problems.pop(key, None)
-        self._failures.pop(key, None)
-        if task := self._waits.pop(key, None):
-            task.cancel()
-
-    # Images.
-
-    def _pull_now_or_later(self, name: str, policy: str) -> None:
-        try:
-            image = self._host.images.ready(name)
-            if image is None and policy == "Never":
-                text = f'Container image "{name}" has not been built here, and imagePullPolicy is Never'
-                raise ImageError(text, "ErrImageNeverPull")
-        except ImageError as error:
-            self._image_failed(name, error)
-            return
-        if image is None:
-            self._images[name] = ImageView("pulling")
-            self._launch(self._pull(name))
-        else:
-            self._image_ready(name, image)
-            self._note_image(name, "Normal", "Pulled", f'Container image "{name}" already present on machine')
-            self.wake()
-
-    async def _pull(self, name: str) -> None:
-        begin = asyncio.get_running_loop().time()
-        self._note_image(name, "Normal", "Pulling", f'Pulling image "{name}"')
-        try:
-            image = await self._host.images.pull(name, lambda text: self._progress(name, text))
-        except ImageError as error:
-            self._image_failed(name, error)
-            return
-        took = asyncio.get_running_loop().time() - begin
-        self._note_image(name, "Normal", "Pulled", f'Successfully pulled image "{name}" in {took:.3g}s')
-        self._image_ready(name, image)
-
-    def _image_ready(self, name: str, image: Image) -> None:
-        self._ready_images[name] = image
-        self._images[name] = ImageView("ready", id=image.id)
-        self._succeed(f"/image {name}")
-
-    def _image_failed(self, name: str, error: ImageError) -> None:
-        problem = self._fail(f"/image {name}", error.reason, str(error), _IMAGE_DELAYS)
-        self._images[name] = ImageView(problem=problem, failed_at=self._host.now())
-        self._note_image(name, "Warning", "Failed", f'Failed to pull image "{name}": {error}')
-        self._note_image(name, "Normal", "BackOff", f'Back-off pulling image "{name}"')
-        self.wake()
-
-    def _progress(self, name: str, text: str) -> None:
-        self._images[name] = ImageView("pulling", progress=text)
-        if self._progress_timer is None:
-            loop = asyncio.get_running_loop()
-            self._progress_timer = loop.call_later(_PROGRESS_INTERVAL, self._progress_due)
-            self.wake()
-
-    def _progress_due(self) -> None:
-        self._progress_timer = None
-        self.wake()
-
-    def _note_image(self, image: str, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
-        user = next((m.name for m in members(self.pod) if m.image == image), "")
-        self._note(Notice(type, reason, message, user))
-
     # Sandbox and volumes.
 
     async def _mount(self) -> None:
@@ -328,11 +235,11 @@ class Worker:
         except HomeportError as error:
             self._volumes = "none"
             waits_for = error.waits_for if isinstance(error, volumes.MountError) else None
-            self._fail("/volumes", "ContainerCreating", str(error), waits_for=waits_for)
+            self._retries.fail("/volumes", "ContainerCreating", str(error), waits_for=waits_for)
             self._note(Notice("Warning", "FailedMount", str(error)))
         else:
             self._volumes = "ready"
-            self._succeed("/volumes")
+            self._retries.succeed("/volumes")
 
     async def _create(self) -> None:
         try:
@@ -341,12 +248,12 @@ class Worker:
                 sandbox = await self._host.runtime.create(sandbox_spec(self.pod, str(self.directory)))
         except (SandboxError, OSError) as error:
             self._sandbox_phase = "none"
-            self._fail("/sandbox", "ContainerCreating", str(error))
+            self._retries.fail("/sandbox", "ContainerCreating", str(error))
             self._note(Notice("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}"))
             return
         self._sandbox = sandbox
         self._sandbox_phase = "up"
-        self._succeed("/sandbox")
+        self._retries.succeed("/sandbox")
         self._launch(self._listen(sandbox))
 
     async def _listen(self, sandbox: Sandbox) -> None:
@@ -362,12 +269,12 @@ class Worker:
             await self._sandbox.destroy()
         except SandboxError as error:
             self._sandbox_phase = "down"
-            self._fail("/destroy", "", str(error))
+            self._retries.fail("/destroy", "", str(error))
             _log.warning("pod %s: %s", self._title, error)
             return
         self._sandbox = None
         self._sandbox_phase = "none"
-        self._succeed("/destroy")
+        self._retries.succeed("/destroy")
 
     async def _sources(self, refs: set[Ref]) -> Sources:
         return Sources(
@@ -386,13 +293,13 @@ class Worker:
         try:
             await self._start_member(member, attempt)
         except Unresolved as error:
-            self._fail(name, "CreateContainerConfigError", str(error), waits_for=error.waits_for)
+            self._retries.fail(name, "CreateContainerConfigError", str(error), waits_for=error.waits_for)
             self._note(Notice("Warning", "Failed", f"Error: {error}", name))
         except (HomeportError, SandboxError, OSError) as error:
-            self._fail(name, "CreateContainerError", str(error))
+            self._retries.fail(name, "CreateContainerError", str(error))
             self._note(Notice("Warning", "Failed", f"Error: {error}", name))
         else:
-            self._succeed(name)
+            self._retries.succeed(name)
         finally:
             self._starting.discard(name)
 
@@ -400,7 +307,7 @@ class Worker:
         sandbox = self._sandbox
         if sandbox is None:
             raise SandboxError("the pod's sandbox has gone")
-        image = self._ready_images[member.image]
+        image = self._pulls.image(member.image)
         sources = await self._sources(set(container_refs(member.spec)))
         log_path = logs.prepare(self.directory, member.name, attempt)
         spec = container_spec(member, attempt, image, sources, self._places, str(log_path), self._host.api)
@@ -428,7 +335,7 @@ class Worker:
             pass  # gone already, or its name belongs to another pod by now: the watch tells
         except HomeportError as error:
             self._deleting = False
-            self._fail("/delete", "", str(error))
+            self._retries.fail("/delete", "", str(error))
             _log.warning("pod %s could not be deleted: %s", self._title, error)
 
     async def clean_up(self) -> None:

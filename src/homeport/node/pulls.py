@@ -1,0 +1,108 @@
+"""One pod's images: asked for, awaited, reported."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from homeport.node.host import Image, ImageError, ImageSource
+from homeport.node.retries import Retries
+from homeport.node.view import ImageView
+
+DELAYS = (10.0, 300.0)
+"""As :data:`homeport.node.retries.DELAYS`, for images (the kubelet's)."""
+_PROGRESS_INTERVAL = 1.0
+"""Seconds between two reports of a build's progress."""
+
+NoteImage: TypeAlias = Callable[[str, Literal["Normal", "Warning"], str, str], None]
+"""(image, type, reason, message)"""
+
+
+class Pulls:
+    """`launch` runs a task as long as the pod's worker, `note` emits an event, `wake` asks for a new decision."""
+
+    def __init__(
+        self,
+        source: ImageSource,
+        retries: Retries,
+        now: Callable[[], datetime],
+        *,
+        launch: Callable[[Coroutine[Any, Any, None]], None],
+        note: NoteImage,
+        wake: Callable[[], None],
+    ) -> None:
+        self._source = source
+        self._retries = retries
+        self._now = now
+        self._launch = launch
+        self._note = note
+        self._wake = wake
+        self._views: dict[str, ImageView] = {}
+        self._ready: dict[str, Image] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def views(self) -> Mapping[str, ImageView]:
+        return self._views
+
+    def image(self, name: str) -> Image:
+        """An image that is ready."""
+        return self._ready[name]
+
+    def begin(self, name: str, policy: str) -> None:
+        """Get an image: at once if it has been built, else in the background."""
+        try:
+            image = self._source.ready(name)
+            if image is None and policy == "Never":
+                text = f'Container image "{name}" has not been built here, and imagePullPolicy is Never'
+                raise ImageError(text, "ErrImageNeverPull")
+        except ImageError as error:
+            self._failed(name, error)
+            return
+        if image is None:
+            self._views[name] = ImageView("pulling")
+            self._launch(self._pull(name))
+        else:
+            self._succeeded(name, image)
+            self._note(name, "Normal", "Pulled", f'Container image "{name}" already present on machine')
+            self._wake()
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _pull(self, name: str) -> None:
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        self._note(name, "Normal", "Pulling", f'Pulling image "{name}"')
+        try:
+            image = await self._source.pull(name, lambda text: self._progress(name, text))
+        except ImageError as error:
+            self._failed(name, error)
+            return
+        self._note(name, "Normal", "Pulled", f'Successfully pulled image "{name}" in {loop.time() - begin:.3g}s')
+        self._succeeded(name, image)
+
+    def _succeeded(self, name: str, image: Image) -> None:
+        self._ready[name] = image
+        self._views[name] = ImageView("ready", id=image.id)
+        self._retries.succeed(f"/image {name}")
+
+    def _failed(self, name: str, error: ImageError) -> None:
+        problem = self._retries.fail(f"/image {name}", error.reason, str(error), delays=DELAYS)
+        self._views[name] = ImageView(problem=problem, failed_at=self._now())
+        self._note(name, "Warning", "Failed", f'Failed to pull image "{name}": {error}')
+        self._note(name, "Normal", "BackOff", f'Back-off pulling image "{name}"')
+        self._wake()
+
+    def _progress(self, name: str, text: str) -> None:
+        self._views[name] = ImageView("pulling", progress=text)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_PROGRESS_INTERVAL, self._progress_due)
+            self._wake()
+
+    def _progress_due(self) -> None:
+        self._timer = None
+        self._wake()
