@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -196,12 +197,15 @@ def _string(value: Any, now: datetime) -> str:
 
 
 def _float_text(value: float) -> str:
-    """As Go prints a float64: the fewest digits, with an exponent from 1e+21 and below 1e-04 on."""
-    if value == int(value) and abs(value) < 1e21:
-        return str(int(value))
-    text = repr(value)
-    mantissa, _, exponent = text.partition("e")
-    return f"{mantissa.removesuffix('.0')}e{exponent}" if exponent else text
+    """As Go prints a float64: the fewest digits, with an exponent below 1e-04 and from 1e+06 on."""
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    assert isinstance(exponent, int)
+    point = len(digits) + exponent - 1
+    text = "".join(map(str, digits))
+    if -4 <= point < 6:
+        return format(Decimal(repr(value)).normalize(), "f")
+    mantissa = f"{text[0]}.{text[1:]}" if len(text) > 1 else text
+    return f"{'-' if sign else ''}{mantissa}e{'-' if point < 0 else '+'}{abs(point):02}"
 
 
 _CONVERSIONS: Final[dict[str, Callable[[Any, datetime], Any]]] = {
