@@ -249,6 +249,30 @@ def test_a_missing_component_is_an_error():
         Schema({"$ref": REF_PREFIX + "none"}, {})
 
 
+@pytest.mark.parametrize(
+    ("pattern", "matching", "other"),
+    [
+        ("^[a-z]+$", "abc", "abc\n"),
+        ("^[[:alpha:]_]+$", "a_B", "a1"),
+        (r"^\d+\z", "12", "١٢"),
+        (r"^[$\]x]+$", "$]x", "y"),
+        ("^[]a]$", "]", "b"),
+        ("^[^]a]$", "b", "]"),
+        ("a$|^b", "bc", "ac"),
+        ("^[a^]+$", "a^a", "b"),
+        (r"^\$[[]$", "$[", "$"),
+    ],
+)
+def test_patterns_mean_what_they_mean_in_go(pattern, matching, other):
+    schema = Schema({"type": "string", "pattern": pattern}, part=True)
+    assert complaints(schema, matching) == []
+    assert len(complaints(schema, other)) == 1
+
+
+def test_a_pattern_that_python_cannot_read_matches_everything():
+    assert complaints(Schema({"type": "string", "pattern": r"^\p{Greek}+$"}, part=True), "abc") == []
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
