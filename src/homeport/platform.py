@@ -16,7 +16,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import IO, Any, Literal
 
@@ -31,11 +31,12 @@ from homeport.client import kubeconfig
 from homeport.client.client import Client
 from homeport.client.local import LocalTransport
 from homeport.components import system, training
+from homeport.control import definitions
 from homeport.control.informer import Informers
 from homeport.control.manager import Manager
 from homeport.datadir import DataDir, Endpoint
 from homeport.kube import core, meta
-from homeport.kube.errors import Permanent, ServiceUnavailable
+from homeport.kube.errors import ApiError, Permanent, ServiceUnavailable
 from homeport.kube.meta import Object
 from homeport.kube.wire import User
 from homeport.node.agent import Agent
@@ -88,6 +89,13 @@ def bind(wanted: int | None, last: int | None) -> socket.socket:
     return _bind(0)
 
 
+KINDS = (*core.KINDS, *system.KINDS, *training.KINDS)
+
+
+class PartFailed(Permanent):
+    """A part of the platform ended that should not."""
+
+
 class Platform:
     """One platform on one data directory.
 
@@ -126,26 +134,38 @@ class Platform:
     async def __aexit__(self, *exc: object) -> None:
         await self._stack.aclose()
 
-    async def failed(self) -> None:
-        """Wait until a part ends that should not; raises what ended it."""
+    async def wait_for(self, event: asyncio.Event) -> None:
+        """Wait for `event`. Raises PartFailed if a part of the platform ends before, which none should."""
         assert self._failed is not None, "the platform has not been started"
-        await asyncio.shield(self._failed)
+        waiting = asyncio.ensure_future(event.wait())
+        try:
+            await asyncio.wait((waiting, self._failed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if self._failed.done() and not event.is_set():
+            await self._failed
 
     @asynccontextmanager
-    async def background(self, name: str, work: Coroutine[Any, Any, Any]) -> AsyncIterator[asyncio.Task[Any]]:
-        """Run `work` as long as the part lives. If it ends by itself the platform fails: nothing dies in silence."""
+    async def background(
+        self, name: str, work: Coroutine[Any, Any, Any], *, endless: bool = True
+    ) -> AsyncIterator[None]:
+        """Run `work` as long as the part lives. An error in it, or its end if it is `endless`, fails the platform:
+        nothing dies in silence."""
 
         def ended(task: asyncio.Task[Any]) -> None:
             if task.cancelled() or self._failed is None or self._failed.done():
                 return
-            error = task.exception() or RuntimeError(f"{name} ended")
+            error = task.exception()
+            if error is None and not endless:
+                return
             log.error("%s ended", name, exc_info=error)
-            self._failed.set_exception(error)
+            self._failed.set_exception(PartFailed(f"{name}: {error or 'it ended'}. The log is {self.directory.log}."))
+            self._failed.exception()  # whoever waits hears of it; if nobody does, the log has it
 
         task = asyncio.get_running_loop().create_task(work, name=name)
         task.add_done_callback(ended)
         try:
-            yield task
+            yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -198,7 +218,7 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
     platform.node_logs = _NodeLogs()
     platform.api = ApiServer(
         platform.store,
-        (*core.KINDS, *system.KINDS, *training.KINDS),
+        KINDS,
         authenticators=(tokens.StaticTokens({token: tokens.ADMIN}), ClientCertificates()),
         node=platform.node_logs,
     )
@@ -236,17 +256,26 @@ async def _controllers(platform: Platform) -> AsyncIterator[str]:
     async with (
         platform.background("system", system.run(platform.client, platform.informers, ca_pem=authority, ready=basics)),
         platform.background("controllers", manager.run()),
+        platform.background("definitions", _install_definitions(platform.client), endless=False),
     ):
-        await basics.wait()
-        await manager.ready.wait()
+        await platform.wait_for(basics)
+        await platform.wait_for(manager.ready)
         yield ", ".join(controller.name for controller in training.CONTROLLERS)
+
+
+async def _install_definitions(client: Client) -> None:
+    try:
+        await definitions.install(client, KINDS)
+    except ApiError as error:
+        # Nothing here needs them; the next start tries again.
+        log.warning("the kinds could not be shown as CustomResourceDefinitions: %s", error)
 
 
 @asynccontextmanager
 async def _scheduler(platform: Platform) -> AsyncIterator[str]:
     scheduler = Scheduler(platform.client, informers=platform.informers)
     async with platform.background("scheduler", scheduler.run()):
-        await scheduler.ready.wait()
+        await platform.wait_for(scheduler.ready)
         yield "default-scheduler"
 
 
@@ -264,7 +293,7 @@ async def _node(platform: Platform) -> AsyncIterator[str]:
     )
     try:
         async with platform.background("node", agent.run()):
-            await agent.ready.wait()
+            await platform.wait_for(agent.ready)
             platform.node_logs.agent = agent
             yield f"NOT READY: {agent.problem}" if agent.problem else machine.node().lower()
     finally:
@@ -323,16 +352,11 @@ async def _run(
         gc.collect()
         gc.freeze()
         report("ready", _welcome(directory, time.monotonic() - begin))
-        failed = loop.create_task(platform.failed())
-        stopped = loop.create_task(stop.wait())
-        await asyncio.wait((failed, stopped), return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if failed.done():
-            report("error", f"a part of the platform failed: {failed.exception()}. The log is {directory.log}.")
+        try:
+            await platform.wait_for(stop)
+        except PartFailed as error:
+            report("error", f"a part of the platform failed: {error}")
             return 1
-        failed.cancel()
-        with suppress(asyncio.CancelledError):
-            await failed
         running = await _running_pods(platform.client)
     goes_on = f"; {_count(running, 'pod')} run on (`homeport up` picks them up, `homeport down` ends them)"
     report("line", "Stopped" + (goes_on if running else ""))
