@@ -214,7 +214,7 @@ def test_the_users_files_come_first_and_explicit_names_before_wildcards(machine:
 @pytest.mark.parametrize(
     ("name", "reason", "hints"),
     [
-        ("tensorflow/tensorflw:2", "ErrImagePull", ["did you mean tensorflow/tensorflow:*", "images/NAME.yaml"]),
+        ("tensorflow/tensorflw:2", "ErrImagePull", ["Did you mean tensorflow/tensorflow:*", "images/NAME.yaml"]),
         ("example.com/nobody/knows", "ErrImagePull", ["nothing provides"]),
         ("Not A Name", "InvalidImageName", ["couldn't parse image name"]),
     ],

@@ -157,11 +157,9 @@ class ImageStore:
         close = difflib.get_close_matches(short, plain, n=3, cutoff=0.6)
         if not close:
             close = [name for name in plain if name and name.split("/")[-1] == short.split("/")[-1]][:3]
-        hint = f"did you mean {' or '.join(plain[name] for name in close)}? " if close else ""
-        return (
-            f'nothing provides "{reference}": {hint}An image file that names it goes to '
-            f"{self.directories[0]}/NAME.yaml (see docs/images.md)"
-        )
+        hint = f"Did you mean {' or '.join(plain[name] for name in close)}? " if close else ""
+        place = self.directories[0] / "NAME.yaml"
+        return f'nothing provides "{reference}". {hint}An image file that names it goes to {place} (docs/images.md)'
 
     # Using.
 
