@@ -186,10 +186,13 @@ def _diff(old: Any, new: Any, node: Node) -> _Pair:
         if not node.atomic_list:
             return _diff_lists(old, new, node)
     elif isinstance(old, (dict, list)) or isinstance(new, (dict, list)):
-        # Another type: what was below the path went, what is below it now came.
+        # Another type: what was below the path went, what is below it now came. Null is an empty container, so that
+        # it changes nothing at the path itself.
         came = everything(new, node) if new is not None else LEAF
-        gone = _as_root(everything(old, node)) if old is not None else {}
-        return with_self(came), gone or None
+        gone = everything(old, node) if old is not None else LEAF
+        if (old is None or new is None) and (came or gone):
+            return _as_root(came) or None, _as_root(gone) or None
+        return with_self(came), _as_root(gone) or None
     return LEAF, None
 
 
