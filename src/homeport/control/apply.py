@@ -18,14 +18,13 @@ from typing import Any, TypeAlias
 
 from homeport.client.client import Client
 from homeport.control.cache import ObjectKey, key_of
-from homeport.control.diff import Deletion, Plan, Write
+from homeport.control.diff import Deletion, Plan, Settled, Write
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube.errors import AlreadyExists, ApiError, Conflict, HomeportError, Invalid, NotFound, TooManyRequests
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, controller_of, is_deleting, metadata, name, namespace, resource_version, uid
 
-_REMEMBERED = 4096
 _Call: TypeAlias = Callable[[], Awaitable[None]]
 
 
@@ -72,20 +71,19 @@ class Applier:
         recorder: EventRecorder,
         manager: str,
         limit: asyncio.Semaphore,
+        settled: Settled,
     ) -> None:
         self._client = client
         self._informers = informers
         self._recorder = recorder
         self._manager = manager
         self._limit = limit
-        self._futile: dict[str, tuple[str, Object]] = {}
-        """uid of a child -> its state and what was applied to it without changing it: the server writes a value in its
-        own way (a quantity), so the two never look equal."""
+        self._settled = settled
 
     async def carry_out(self, parent_resource: Resource, parent: Object, plan: Plan, writes: OwnWrites) -> None:
         """Do all of `plan`. What can be done is done before the first error is raised."""
         calls: list[_Call] = [partial(self._create, parent, write, writes) for write in plan.creates]
-        calls += [partial(self._apply, write, writes) for write in plan.applies if not self._is_futile(write)]
+        calls += [partial(self._apply, write, writes) for write in plan.applies]
         if plan.status is not None:
             calls.append(partial(self._write_status, parent_resource, parent, plan.status, writes))
         await self._all(calls)
@@ -149,11 +147,6 @@ class Applier:
             )
         writes.blocked[resource, key_of(live)] = message
 
-    def _is_futile(self, write: Write) -> bool:
-        assert write.observed is not None
-        known = self._futile.get(uid(write.observed))
-        return known is not None and known == (resource_version(write.observed), write.object)
-
     async def _apply(self, write: Write, writes: OwnWrites) -> None:
         resource, observed = write.resource, write.observed
         assert observed is not None
@@ -166,10 +159,7 @@ class Applier:
         except (NotFound, Conflict) as error:  # replaced or deleted since: its events bring the parent back
             raise HomeportError(f"{resource.kind} {name(observed)!r} changed meanwhile: {error}") from error
         writes.note(resource, applied)
-        if resource_version(applied) == resource_version(observed):
-            if len(self._futile) >= _REMEMBERED:
-                self._futile.clear()
-            self._futile[uid(observed)] = (resource_version(observed), write.object)
+        self._settled.add(applied, write.object)
 
     async def _own_by_apply(self, resource: Resource, observed: Object) -> None:
         """Turn the ownership that creating a child gave us into that of an applier: else server-side apply would never
@@ -211,7 +201,7 @@ class Applier:
 
     async def _delete(self, deletion: Deletion, writes: OwnWrites) -> None:
         resource, obj = deletion.resource, deletion.object
-        with contextlib.suppress(NotFound, Conflict):  # gone, or a new object has its name: the cache will show it
+        with contextlib.suppress(NotFound):  # the cache will show it
             await self._client.delete(resource, name(obj), namespace(obj), propagation="Background", uid=uid(obj))
         writes.deletions.add((resource, key_of(obj), uid(obj)))
 

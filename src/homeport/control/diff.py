@@ -9,13 +9,27 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
+
+import msgspec
 
 from homeport.control.controller import Child, Controller, Desired, Observed
 from homeport.kube.errors import Permanent
 from homeport.kube.kind import Resource
-from homeport.kube.meta import Object, is_deleting, metadata, name, namespace, owner_reference, status
+from homeport.kube.meta import (
+    Object,
+    is_deleting,
+    metadata,
+    name,
+    namespace,
+    owner_reference,
+    resource_version,
+    status,
+    uid,
+)
 
+_encode = msgspec.json.Encoder().encode
 _WITHOUT_DEFAULTS = (
     ("metadata", "labels"),
     ("metadata", "annotations"),
@@ -61,8 +75,38 @@ def child_id(parent: Object, child: Object) -> str:
     return name(child) if not place or namespace(parent) else f"{place}/{name(child)}"
 
 
-def plan(controller: Controller, observed: Observed, desired: Desired) -> Plan:
-    """The writes that are missing. Raises Permanent if `desired` can't be, which is a mistake of the controller."""
+class Settled:
+    """Which children are known to be as desired: a look at a digest instead of a comparison field by field.
+
+    It also ends what would go on for ever: a value that the server writes in its own way (a quantity) never looks equal
+    to what was applied, but applying it changed nothing.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, bytes]] = {}
+
+    def __contains__(self, pair: tuple[Object, Object]) -> bool:
+        child, wanted = pair
+        known = self._known.get(uid(child))
+        return known is not None and known[0] == resource_version(child) and known[1] == _digest(wanted)
+
+    def add(self, child: Object, wanted: Object) -> None:
+        self._known[uid(child)] = (resource_version(child), _digest(wanted))
+
+    def forget(self, child_uid: str) -> None:
+        self._known.pop(child_uid, None)
+
+
+def _digest(wanted: Object) -> bytes:
+    return blake2b(_encode(wanted), digest_size=16).digest()
+
+
+def plan(controller: Controller, observed: Observed, desired: Desired, settled: Settled | None = None) -> Plan:
+    """The writes that are missing. Raises Permanent if `desired` can't be, which is a mistake of the controller.
+
+    `settled` remembers between calls what needed no comparison again.
+    """
+    settled = settled if settled is not None else Settled()
     parent = observed.parent
     kinds = {child.resource.kind: child for child in controller.children}
     wanted: dict[str, dict[str, Object]] = {kind: {} for kind in kinds}
@@ -81,8 +125,11 @@ def plan(controller: Controller, observed: Observed, desired: Desired) -> Plan:
             known = present.get(key)
             if known is None:
                 creates.append(Write(declared.resource, child))
-            elif declared.update == "apply" and not is_deleting(known) and outdated(known, child, controller.name):
-                applies.append(Write(declared.resource, child, known))
+            elif declared.update == "apply" and not is_deleting(known) and (known, child) not in settled:
+                if outdated(known, child, controller.name):
+                    applies.append(Write(declared.resource, child, known))
+                else:
+                    settled.add(known, child)
         for key, known in present.items():
             if key not in wanted[kind] and (kind, key) not in desired.keep and not is_deleting(known):
                 deletes.append(Deletion(declared.resource, known))

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 30.0
 _CALM = 5.0
-"""Seconds of a working watch after which earlier failures are forgotten."""
+"""Seconds of a watch after which earlier failures are forgotten even if nothing happened."""
 
 Handler = Callable[[Change], None]
 
@@ -148,14 +148,13 @@ class Informer:
             metadata_only=self._metadata_only,
         ) as events:
             async for type, obj in events:
-                if self._delay != _FIRST_DELAY and loop.time() - started > _CALM:
-                    self._delay = _FIRST_DELAY
                 meta = obj.get("metadata") or {}
                 version = meta.get("resourceVersion") or ""
                 if type == "DELETED":
                     self._gone(key_of(obj), obj)
                 elif type != "BOOKMARK":
                     self._came(obj)
+                    self._delay = _FIRST_DELAY  # the watch gets on
                 self._resume = version
                 self._reached(_number(version, self.resource))
         if loop.time() - started > _CALM:

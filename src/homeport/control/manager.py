@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from homeport.client.client import Client
 from homeport.control.apply import Applier, OwnWrites
 from homeport.control.cache import Change, ObjectKey, key_of
 from homeport.control.clock import utc_now
 from homeport.control.controller import Controller, Desired, Observed
-from homeport.control.diff import plan
+from homeport.control.diff import Settled, plan
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
@@ -114,7 +115,8 @@ class ControllerRunner:
         self._now = now
         self._informers = informers
         self._recorder = recorder
-        self._applier = Applier(client, informers, recorder, controller.name, limit)
+        self._settled = Settled()
+        self._applier = Applier(client, informers, recorder, controller.name, limit, self._settled)
         self._writes: dict[ObjectKey, OwnWrites] = {}
         self._blocked: dict[tuple[Resource, ObjectKey], dict[ObjectKey, str]] = {}
         """A name that somebody else's object has -> the parents that want it, and what each one's user was told."""
@@ -123,7 +125,7 @@ class ControllerRunner:
         )
         self.observer = Observer(controller, informers, self.loop.queue.add)
         for child in controller.children:
-            informers.get(child.resource).subscribe(lambda change, r=child.resource: self._unblock(r, change))  # type: ignore[misc]
+            informers.get(child.resource).subscribe(partial(self._child_changed, child.resource))
 
     def _admit(self, key: ObjectKey) -> bool:
         """Not before the caches show what this parent's last sync wrote."""
@@ -140,7 +142,7 @@ class ControllerRunner:
             return None  # garbage collection deletes the children
         observed = self.observer.observe(parent, self._now())
         desired = self._sync(observed)
-        todo = plan(self.controller, observed, desired)
+        todo = plan(self.controller, observed, desired, self._settled)
         writes = OwnWrites()
         try:
             if not todo.empty:
@@ -186,7 +188,8 @@ class ControllerRunner:
         elif isinstance(error, ApiError) and error.code < 500 and error.code not in (404, 409, 429):
             self._recorder.record(parent, "Warning", "SyncError", str(error), component=self.controller.name)
 
-    def _unblock(self, resource: Resource, change: Change) -> None:
-        if self._blocked and change.new is None:
+    def _child_changed(self, resource: Resource, change: Change) -> None:
+        if change.new is None:
+            self._settled.forget(uid(change.object))
             for key in self._blocked.pop((resource, key_of(change.object)), ()):
                 self.loop.queue.add(key)
