@@ -36,7 +36,7 @@ def any_kubectl(
     home = tmp_path_factory.mktemp("kubectl")
     namespace = f"kubectl-{version.replace('.', '-')}"
     kubectl = Kubectl(fetch_kubectl(version), version, shared_platform.kubeconfig, home)
-    kubectl("create", "namespace", namespace)
+    kubectl.create("Namespace", namespace)
     return Kubectl(kubectl.binary, version, kubectl.kubeconfig, home, namespace)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import platform as machine
 import shutil
@@ -15,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +132,11 @@ class Kubectl:
         return subprocess.Popen(
             self._command(arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self._environment
         )
+
+    def create(self, kind: str, name: str, **fields: Any) -> str:
+        """Apply a new object of the core group; what kubectl says, success or not."""
+        manifest = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **fields}
+        return self("apply", "-f", "-", stdin=json.dumps(manifest), check=False)
 
     @property
     def _environment(self) -> dict[str, str]:

@@ -84,20 +84,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_refuses_writes_and_recovers(small_disk: Path, make_kubectl: MakeKubectl) -> None:
     with contextlib.contextmanager(make_platform)(small_disk / "data") as platform:
         kubectl = make_kubectl(platform)
-        kubectl("create", "configmap", "before", "--from-literal=a=1")
+        assert "created" in kubectl.create("ConfigMap", "before", data={"a": "1"})
         ballast = small_disk / "ballast"
         with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(1 << 16))
         said = ""
         for number in range(40):  # what is left in the last pages of files may hold some writes more
-            said = kubectl("create", "configmap", f"during-{number}", f"--from-literal=a={'x' * 100_000}", check=False)
+            said = kubectl.create("ConfigMap", f"during-{number}", data={"a": "x" * 100_000})
             if "created" not in said:
                 break
         assert "disk" in said.lower() or "space" in said.lower(), said
         assert kubectl("get", "configmap", "before", "-o", "jsonpath={.data.a}") == "1"
         ballast.unlink()
-        kubectl("create", "configmap", "after", "--from-literal=a=1")
+        assert "created" in kubectl.create("ConfigMap", "after", data={"a": "1"})
         kubectl("apply", "-f", "-", stdin=tfjob("after", workers=1))
         kubectl("wait", "--for=condition=Succeeded", "--timeout=60s", "tfjob/after", timeout=70)
 

@@ -108,7 +108,12 @@ def on_this_machine(order: Order, directory: DataDir, terminal: Terminal, *, kee
     started = not directory.is_running()
     if started:
         terminal.note(f"No platform runs on {directory.path}: starting one", DIM)
-        if code := up.start_detached(directory, show=lambda line: terminal.note(line, DIM)):
+
+        def show(text: str) -> None:
+            if "\n" not in text:  # how to use it by hand, which takes several lines, is not the reader's business here
+                terminal.note(text, DIM)
+
+        if code := up.start_detached(directory, show=show):
             return Result(code)
     order = Order(
         order.objects, directory.kubeconfig, None, order.namespace, order.timeout, order.again + _where(directory)
