@@ -280,7 +280,9 @@ def _complete(served: Served, obj: Object, old: Object | None) -> _Complete:
     """Default, normalise, prepare, validate. Raises Invalid with every error that there is."""
     schema = served.schema
     sent = schema.normalise(schema.default(obj))
-    obj = schema.normalise(served.prepare(sent, old))
+    obj = served.prepare(sent, old)
+    if obj is not sent:
+        obj = schema.normalise(obj)
     errors: list[FieldError] = list(validate_metadata(served, obj["metadata"]))
     if old is not None:
         errors += validate_metadata_update(obj["metadata"], old["metadata"])

@@ -6,6 +6,7 @@ Wrong types are the schema's business: what has one is skipped here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from homeport.apiserver.resources import Served
@@ -14,6 +15,11 @@ from homeport.kube.errors import FieldError
 
 _MAX_ANNOTATIONS = 256 << 10
 """Bytes of all keys and values together."""
+
+
+_qualified_name = lru_cache(maxsize=4096)(names.qualified_name)
+_label_value = lru_cache(maxsize=4096)(names.label_value)
+"""The same few keys and values come with nearly every object."""
 
 
 def validate_metadata(served: Served, metadata: dict[str, Any]) -> Iterator[FieldError]:
@@ -39,10 +45,10 @@ def _validate_labels(labels: Any) -> Iterator[FieldError]:
     if not isinstance(labels, dict):
         return
     for key, value in labels.items():
-        for message in names.qualified_name(key):
+        for message in _qualified_name(key):
             yield field.invalid("metadata.labels", key, message)
         if isinstance(value, str):
-            for message in names.label_value(value):
+            for message in _label_value(value):
                 yield field.invalid("metadata.labels", value, message)
 
 
@@ -51,7 +57,7 @@ def _validate_annotations(annotations: Any) -> Iterator[FieldError]:
         return
     size = 0
     for key, value in annotations.items():
-        for message in names.qualified_name(key.lower()):
+        for message in _qualified_name(key.lower()):
             yield field.invalid("metadata.annotations", key, message)
         size += len(key.encode()) + (len(value.encode("utf-8", "replace")) if isinstance(value, str) else 0)
     if size > _MAX_ANNOTATIONS:
