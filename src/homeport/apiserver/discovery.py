@@ -20,9 +20,6 @@ MAJOR, MINOR = "1", "35"
 GIT_VERSION = "v1.35.0+homeport"
 """The version of the API that clients shall expect: the newest that all supported clients take without a warning."""
 
-_AGGREGATED = re.compile(
-    r"application/json\s*;(?=.*g=apidiscovery\.k8s\.io)(?=.*v=(v2beta1|v2)\b)(?=.*as=APIGroupDiscoveryList)"
-)
 _SUBRESOURCES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
     "status": (("get", "patch", "update"), "", "", ""),
     "scale": (("get", "patch", "update"), "autoscaling", "v1", "Scale"),
@@ -67,9 +64,8 @@ class Discovery:
                 return Response(200, {"content-type": JSON}, encode(version_info()))
             case ["api" | "apis"]:
                 legacy = parts[0] == "api"
-                aggregated = _AGGREGATED.search(request.headers.get("accept", ""))
-                if aggregated:
-                    version = aggregated[1]
+                version = _aggregated_version(request.headers.get("accept", ""))
+                if version:
                     content_type = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
                     return self._respond(
                         request, f"{parts[0]};{version}", lambda: self._aggregated(version, legacy), content_type
@@ -217,6 +213,17 @@ class Discovery:
             for virtual in self._virtual_resources(group, version)
         ]
         return {"version": version, "resources": resources, "freshness": "Current"}
+
+
+def _aggregated_version(accept: str) -> str:
+    """The first version of aggregated discovery that a client accepts; empty if it wants the older lists."""
+    for part in accept.split(","):
+        parameters = {piece.strip() for piece in part.split(";")}
+        if {"application/json", "g=apidiscovery.k8s.io", "as=APIGroupDiscoveryList"} <= parameters:
+            for version in ("v2", "v2beta1"):
+                if f"v={version}" in parameters:
+                    return version
+    return ""
 
 
 def _aggregated_resource(served: Served) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from homeport.kube import names
+from homeport.kube.core import DeleteOptions, Status
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Column, Kind, Resource
 from homeport.kube.meta import Object
@@ -148,8 +149,8 @@ class Registry:
 
     @cached_property
     def components(self) -> dict[str, JsonSchema]:
-        """The schemas of all declared kinds."""
-        return components(self.kinds)
+        """The schemas of all declared kinds and of what every API speaks of."""
+        return components(self.kinds, (DeleteOptions, Status))
 
     def _add(self, served: Served) -> None:
         resource = served.resource

@@ -1,0 +1,150 @@
+"""What only pods have: binding, eviction and logs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+from api_testing import Caller, Clock, make_server, namespace, pod
+
+from homeport.apiserver.node import LogOptions
+from homeport.kube.errors import BadRequest
+from homeport.kube.meta import Object
+from homeport.store.memory import MemoryStore
+
+PODS = "/api/v1/namespaces/default/pods"
+
+
+class Node:
+    """A node whose containers say a few lines."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, LogOptions]] = []
+        self.closed = False
+
+    async def logs(self, pod: Object, container: str, options: LogOptions) -> AsyncIterator[bytes]:
+        self.asked.append((pod["metadata"]["name"], container, options))
+        if options.previous:
+            raise BadRequest(f'previous terminated container "{container}" in pod "p" not found')
+        return self._lines()
+
+    async def _lines(self) -> AsyncIterator[bytes]:
+        try:
+            for n in range(3):
+                yield b"line %d\n" % n
+        finally:
+            self.closed = True
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
+
+
+@pytest.fixture
+async def served(clock: Clock, node: Node) -> Caller:
+    store = MemoryStore()
+    caller = Caller(make_server(store, clock, node=node), store, clock)
+    (await caller.post("/api/v1/namespaces", namespace("default"))).ok(201)
+    return caller
+
+
+async def bind(api: Caller, name: str, node: str = "n") -> None:
+    (await api.post(f"{PODS}/{name}/binding", {"target": {"kind": "Node", "name": node}})).ok(201)
+
+
+async def test_binding(api: Caller) -> None:
+    (await api.post(PODS, pod("p"))).ok(201)
+    body = {"metadata": {"name": "p", "annotations": {"a": "b"}}, "target": {"kind": "Node", "name": "n"}}
+    assert (await api.post(f"{PODS}/p/binding", body)).ok(201)["status"] == "Success"
+    bound = (await api.get(f"{PODS}/p")).ok()
+    assert bound["spec"]["nodeName"] == "n"
+    assert bound["metadata"]["annotations"] == {"a": "b"}
+    scheduled = [c for c in bound["status"]["conditions"] if c["type"] == "PodScheduled"]
+    assert [c["status"] for c in scheduled] == ["True"]
+    (await api.post(f"{PODS}/p/binding", body)).error(409, "Conflict", 'already assigned to node "n"')
+    (await api.post(f"{PODS}/none/binding", body)).error(404, "NotFound")
+    (await api.post(f"{PODS}/p/binding", {"target": {}})).error(422, "Invalid", "target.name: Required value")
+    (await api.post(f"{PODS}/p/binding", {"target": {"kind": "Moon", "name": "n"}})).error(422, "Invalid")
+    (await api.get(f"{PODS}/p/binding")).error(405, "MethodNotAllowed")
+
+
+async def test_a_pod_that_is_going_is_not_bound(api: Caller) -> None:
+    (await api.post(PODS, {**pod("p"), "metadata": {"name": "p", "finalizers": ["example.com/a"]}})).ok(201)
+    (await api.delete(f"{PODS}/p")).ok()
+    (await api.post(f"{PODS}/p/binding", {"target": {"name": "n"}})).error(409, "Conflict", "is being deleted")
+
+
+async def test_eviction_deletes(api: Caller) -> None:
+    (await api.post(PODS, pod("p"))).ok(201)
+    await bind(api, "p")
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": "p"},
+        "deleteOptions": {"gracePeriodSeconds": 7},
+    }
+    (await api.post(f"{PODS}/p/eviction", eviction)).ok(201)
+    assert (await api.get(f"{PODS}/p")).ok()["metadata"]["deletionGracePeriodSeconds"] == 7
+
+
+async def test_logs_are_text(served: Caller, node: Node) -> None:
+    (await served.post(PODS, pod("p"))).ok(201)
+    await bind(served, "p")
+    answer = await served.get(f"{PODS}/p/log", accept="application/json, */*")
+    assert answer.headers["content-type"] == "text/plain"
+    assert answer.body == b"line 0\nline 1\nline 2\n"
+    query = "container=main&follow=True&tailLines=5&sinceSeconds=9&timestamps=1&pretty=x"
+    (await served.get(f"{PODS}/p/log?{query}")).body  # noqa: B018
+    (await served.get(f"{PODS}/p/log?sinceTime=2026-01-01T00:00:00Z&follow=false")).body  # noqa: B018
+    assert node.asked[1] == ("p", "main", LogOptions(follow=True, timestamps=True, tail_lines=5, since_seconds=9))
+    assert node.asked[2][2] == LogOptions(since=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+async def test_a_log_can_be_cut(served: Caller, node: Node) -> None:
+    (await served.post(PODS, pod("p"))).ok(201)
+    await bind(served, "p")
+    assert (await served.get(f"{PODS}/p/log?limitBytes=10")).body == b"line 0\nlin"
+    assert node.closed
+
+
+async def test_which_container(served: Caller, node: Node) -> None:
+    containers = [{"name": name, "image": "x"} for name in ("a", "b")]
+    (await served.post(PODS, pod("p", containers=containers, initContainers=[{"name": "i", "image": "x"}]))).ok(201)
+    await bind(served, "p")
+    (await served.get(f"{PODS}/p/log")).error(
+        400, "BadRequest", "a container name must be specified for pod p, choose one of: [a b]", "init containers: [i]"
+    )
+    (await served.get(f"{PODS}/p/log?container=c")).error(400, "BadRequest", "container c is not valid for pod p")
+    for name in ("a", "b", "i"):
+        assert (await served.get(f"{PODS}/p/log?container={name}")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("tailLines=x", 400),
+        ("tailLines=-1", 422),
+        ("limitBytes=0", 422),
+        ("sinceSeconds=0", 422),
+        ("sinceTime=yesterday", 400),
+        ("sinceTime=2026-01-01T00:00:00Z&sinceSeconds=5", 422),
+        ("previous=true", 400),
+    ],
+)
+async def test_bad_log_options(served: Caller, query: str, status: int) -> None:
+    (await served.post(PODS, pod("p"))).ok(201)
+    await bind(served, "p")
+    answer = await served.get(f"{PODS}/p/log?{query}")
+    assert answer.status == status
+    assert answer.json["kind"] == "Status"
+
+
+async def test_logs_of_a_pod_that_has_no_node(served: Caller, api: Caller) -> None:
+    (await served.post(PODS, pod("p"))).ok(201)
+    (await served.get(f"{PODS}/p/log")).error(400, "BadRequest", "has not been assigned to a node")
+    (await served.get(f"{PODS}/none/log")).error(404, "NotFound")
+    (await api.post(PODS, pod("p"))).ok(201)
+    await bind(api, "p")
+    (await api.get(f"{PODS}/p/log")).error(503, "ServiceUnavailable")
