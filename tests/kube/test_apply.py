@@ -310,6 +310,8 @@ class TestApply:
         assert managers(obj)["x"] == [".spec.extra", ".spec.groups.g"]
         obj = applied(obj, config({"extra": {"a": 1}}), "y")
         assert obj["spec"] == {"extra": {"a": 1}, "groups": {"g": {}}}
+        obj = applied(obj, config({"extra": None, "hosts": None}), "z")
+        assert obj["spec"] == {"extra": {"a": 1}, "groups": {"g": {}}, "hosts": None}
 
     def test_version_change_of_an_applier(self) -> None:
         obj = applied(None, config({"replicas": 1, "paused": True}), "x")

@@ -110,6 +110,7 @@ def test_keys_are_spelled_one_way() -> None:
     assert fieldset.decode(sent) == {'k:{"containerPort":80,"protocol":"TCP"}': {}, 'v:"a"': {}, "i:0": {}}
     assert fieldset.keys({"protocol": "TCP", "containerPort": 80}) == 'k:{"containerPort":80,"protocol":"TCP"}'
     assert fieldset.key("name", "a") == 'k:{"name":"a"}'
+    assert fieldset.key("port", 80.0) == 'k:{"port":80}'
     assert (fieldset.value(True), fieldset.value(1), fieldset.value("1")) == ("v:true", "v:1", 'v:"1"')
 
 

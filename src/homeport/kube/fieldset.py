@@ -50,18 +50,23 @@ def field(name: str) -> str:
 @lru_cache(maxsize=8192, typed=True)
 def key(name: str, value: Any) -> str:
     """The path element of the list element whose one key `name` has this scalar value."""
-    return f"k:{_encode({name: value}).decode()}"
+    return f"k:{_encode({name: _number(value)}).decode()}"
 
 
 def keys(values: Mapping[str, Any]) -> str:
     """The path element of the list element with these keys."""
-    return f"k:{_encode(values).decode()}"
+    return f"k:{_encode({name: _number(value) for name, value in values.items()}).decode()}"
 
 
 @lru_cache(maxsize=8192, typed=True)
 def value(scalar: Any) -> str:
     """The path element of the list element that is this scalar."""
-    return f"v:{_encode(scalar).decode()}"
+    return f"v:{_encode(_number(scalar)).decode()}"
+
+
+def _number(scalar: Any) -> Any:
+    """Whole numbers are spelled without a fraction, however they came."""
+    return int(scalar) if isinstance(scalar, float) and scalar.is_integer() else scalar
 
 
 def union(left: FieldSet, right: FieldSet) -> FieldSet:

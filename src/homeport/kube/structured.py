@@ -261,6 +261,11 @@ def merge(live: Any, applied: Any, node: Node) -> Any:
         if not applied:
             return live
         return _merge_lists(live, applied, node)
+    if applied is None and (
+        (isinstance(live, dict) and live and not node.atomic_map)
+        or (isinstance(live, list) and live and not node.atomic_list)
+    ):
+        return live  # Null is an empty container, which says nothing of what is in it.
     return applied
 
 
