@@ -178,6 +178,6 @@ def test_without_a_platform_one_is_started_for_the_duration(tmp_path: Path) -> N
 def test_doctor_has_an_opinion_on_everything(tmp_path: Path) -> None:
     done = homeport("doctor", "--data-dir", tmp_path / "data")
     assert done.returncode in (0, 1)
-    for name in ("python", "uv", "disk", "port", "kubectl"):
+    for name in ("Python", "Namespaces", "Disk", "uv", "API port", "kubectl"):
         assert re.search(rf"^(ok|!!|NO)  {name} ", done.stdout, re.MULTILINE), done.stdout
     assert not (tmp_path / "data").exists()
