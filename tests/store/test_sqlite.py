@@ -286,6 +286,20 @@ async def test_an_unwritable_database(path: Path) -> None:
     await store.close()
 
 
+async def test_a_transaction_left_open_is_no_obstacle(path: Path) -> None:
+    """As after a commit that failed so badly that it could not be taken back at once."""
+    store = SqliteStore.open(path)
+    connection = store._writer._database._connection
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("INSERT INTO record VALUES (99, 'lost', '', '', NULL, '')")
+    a = await put(store, "a")
+    await store.close()
+    again = SqliteStore.open(path)
+    assert list(again.resources()) == [PODS]
+    assert again.revision == a.revision
+    await again.close()
+
+
 CRASHING = """
 import asyncio, os, random, sys
 from homeport.store.protocol import Delete, Key, Put

@@ -13,7 +13,8 @@ Schema: TypeAlias = Mapping[str, Any]
 Components: TypeAlias = Mapping[str, Schema]
 
 _REF: Final = "#/components/schemas/"
-_CACHED: Final = 1024
+_CACHED: Final = 256
+"""Whole schemas kept ready, the most recently used ones."""
 
 
 class Node:
@@ -156,6 +157,7 @@ def root(schema: Schema | None, components: Components | None) -> Node:
     place = (reference if isinstance(reference, str) and len(schema) == 1 else id(schema), id(components))
     found = _cache.get(place)
     if found is not None:
+        _cache.move_to_end(place)
         return found[2]
     node = Node(schema, components)
     node.replace_child("metadata", Node(_METADATA, {}))

@@ -136,6 +136,8 @@ class Database:
     def commit(self, batch: Batch) -> None:
         """Make a batch durable, or raise sqlite3.Error and leave the file as it was."""
         statements = list(_statements(batch))
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")  # An earlier commit failed, and so did its own way back.
         if len(statements) == 1:
             self._connection.execute(*statements[0])  # A transaction of its own.
             return
