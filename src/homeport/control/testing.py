@@ -162,7 +162,7 @@ def check_json(controller: Controller, start: Observed) -> None:
 
 def check_settles(controller: Controller, start: Observed) -> Observed:
     """Applying the output again and again reaches a state that ``sync`` leaves alone, with no new notes; children are
-    named the same throughout; a settled parent keeps all that it has. Gives the settled state."""
+    named the same throughout. Gives the settled state."""
     current = start
     for _ in range(_ROUNDS):
         desired = controller.sync(current)
@@ -183,6 +183,21 @@ def check_settles(controller: Controller, start: Observed) -> Observed:
     assert not todo.deletes, f"{controller.name}: deletes again: {[name(item.object) for item in todo.deletes]}"
     assert todo.status is None, f"{controller.name}: writes its status again: {todo.status}"
     return current
+
+
+def check_finished_keeps(controller: Controller, finished: Observed) -> None:
+    """A finished parent keeps the children that it has. Call it with a finished parent whose own rules clean up nothing
+    (``cleanPodPolicy: None``): the trap is a sync that stops listing its children once there is nothing left to do."""
+    end = check_settles(controller, finished)
+    lost = {
+        f"{kind} {key}"
+        for kind, group in finished.children.items()
+        for key in group
+        if key not in end.children.get(kind, {})
+    }
+    assert not lost, (
+        f"{controller.name}: a finished parent dropped {', '.join(sorted(lost))}: list them, or `keep` them"
+    )
 
 
 def applied(controller: Controller, current: Observed, desired: Desired) -> Observed:

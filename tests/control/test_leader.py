@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+import support
+from homeport.client.client import Client
+from homeport.control.leader import LEASES, LeaderElector
+from homeport.kube.meta import spec
+
+
+def elector(world: support.World, identity: str, client: Client | None = None) -> LeaderElector:
+    return LeaderElector(client or world.client, "default", "lock", identity, lease_seconds=0.5, renew=0.3, retry=0.05)
+
+
+async def forever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_one_leads_and_the_next_takes_over_when_it_ends(world: support.World) -> None:
+    one, two = elector(world, "one"), elector(world, "two")
+    first = asyncio.create_task(one.run(forever))
+    async with asyncio.timeout(5):
+        await one.leading.wait()
+    second = asyncio.create_task(two.run(forever))
+    await asyncio.sleep(0.8)  # longer than a lease: it is renewed
+    assert not two.leading.is_set()
+    await end(first)
+    async with asyncio.timeout(5):
+        await two.leading.wait()
+    lease = await world.client.get(LEASES, "lock", "default")
+    assert spec(lease)["holderIdentity"] == "two"
+    assert spec(lease)["leaseTransitions"] >= 1
+    await end(second)
+
+
+async def test_one_that_vanished_loses_its_lease(world: support.World) -> None:
+    dead = elector(world, "dead")
+    assert await dead._try()
+    alive = elector(world, "alive")
+    task = asyncio.create_task(alive.run(forever))
+    await asyncio.sleep(0.2)
+    assert not alive.leading.is_set()
+    async with asyncio.timeout(5):
+        await alive.leading.wait()
+    await end(task)
+
+
+async def test_who_can_not_renew_stops_working(world: support.World) -> None:
+    flaky = support.FlakyTransport(world.transport, seed=0, chance=0.0)
+    cut_off = elector(world, "one", Client(flaky))
+    stopped = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await forever()
+        finally:
+            stopped.set()
+
+    task = asyncio.create_task(cut_off.run(work))
+    async with asyncio.timeout(5):
+        await cut_off.leading.wait()
+        flaky.chance = 1.0
+        await stopped.wait()
+        assert not cut_off.leading.is_set()
+        flaky.chance = 0.0
+        await cut_off.leading.wait()
+    await end(task)
+
+
+async def test_the_end_and_the_errors_of_the_work_come_out(world: support.World) -> None:
+    async def short() -> None:
+        return
+
+    async def broken() -> None:
+        raise KeyError("bug")
+
+    async with asyncio.timeout(5):
+        await elector(world, "one").run(short)
+        with pytest.raises(KeyError):
+            await elector(world, "two").run(broken)
+
+
+def test_times_that_make_no_sense(world: support.World) -> None:
+    with pytest.raises(ValueError, match="retry < renew"):
+        LeaderElector(world.client, "default", "x", "me", lease_seconds=5, renew=10)
