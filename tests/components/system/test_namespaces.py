@@ -180,7 +180,7 @@ async def test_events_go_when_their_time_is_up_and_not_before(world: support.Wor
 
     await world.client.create(EVENTS, event("old"))
     informers = Informers(world.client)
-    expiry = EventExpiry(world.client, informers, now=now, ttl=timedelta(seconds=1.2))
+    expiry = EventExpiry(world.client, informers, now=now, ttl=timedelta(seconds=2.2))
     async with support.running(informers.run(), expiry.run()):
         async with asyncio.timeout(10):
             await expiry.ready.wait()
