@@ -47,6 +47,9 @@ class Attempt:
     text: str
 
 
+_NOT_TRIED = Attempt(errno.EIO, "it could not be tried")
+
+
 def checks(directory: Path) -> list[Check]:
     """Look at the machine, for a platform whose data lies (or is to lie) in `directory`. Takes about a second."""
     attempts = _attempts(directory)
@@ -107,10 +110,8 @@ def kernel(release: str) -> Check:
 
 def namespaces(attempts: Mapping[str, Attempt], sysctls: Mapping[str, str], *, is_root: bool) -> Check:
     """Whether a container can have processes and mounts of its own."""
-    failed = next(
-        (attempts[name] for name in ("user_namespace", "processes") if name not in attempts or attempts[name].errno),
-        None,
-    )
+    tried = (attempts.get(name, _NOT_TRIED) for name in ("user_namespace", "processes"))
+    failed = next((attempt for attempt in tried if attempt.errno), None)
     who = "as root" if is_root else "as an ordinary user"
     if failed is None:
         return Check("Namespaces", "ok", f"containers can be isolated, {who}")
@@ -163,26 +164,24 @@ def user_ids(users: list[idmap.Range], groups: list[idmap.Range], helpers: list[
 
 
 def network(attempts: Mapping[str, Attempt]) -> Check:
-    attempt = attempts.get("network")
-    if attempt is not None and not attempt.errno:
+    attempt = attempts.get("network", _NOT_TRIED)
+    if not attempt.errno:
         return Check("Pod network", "ok", "each pod has an address of its own")
-    text = attempt.text if attempt else "not tried"
     return Check(
         "Pod network",
         "fail",
-        f"no network namespace with a link can be made: {text}",
+        f"no network namespace with a link can be made: {attempt.text}",
         "The kernel needs network namespaces and the veth module: sudo modprobe veth.",
     )
 
 
 def overlay(attempts: Mapping[str, Attempt], directory: Path) -> Check:
-    attempt = attempts.get("overlay")
-    if attempt is None or attempt.errno:
-        text = attempt.text if attempt else "not tried"
+    attempt = attempts.get("overlay", _NOT_TRIED)
+    if attempt.errno:
         return Check(
             "Layers",
             "fail",
-            f"no overlay can be mounted: {text}",
+            f"no overlay can be mounted: {attempt.text}",
             f"The kernel needs the overlay module (sudo modprobe overlay), and {directory} must be writable.",
         )
     if attempt.text == "memory":

@@ -42,6 +42,7 @@ class ProcessRuntime:
     def __init__(self, directory: Path, *, pod_cidr: str = "10.42.0.0/16", hidden: Sequence[Path] = ()) -> None:
         self._directory = str(Path(directory).absolute())
         self._network = ipaddress.IPv4Network(pod_cidr)
+        self._log_path = os.path.join(self._directory, "zygote.log")
         self._hidden = [str(Path(path).absolute()) for path in hidden]
         self._starting = asyncio.Lock()
         self._sandboxes: dict[str, Supervised] = {}
@@ -87,10 +88,9 @@ class ProcessRuntime:
             return wire.connect(path)
 
     async def _start_zygote(self) -> None:
-        log_path = os.path.join(self._directory, "zygote.log")
         try:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            log = os.open(self._log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise SandboxError(f"the node's directory {self._directory} can't be used: {error.strerror}") from error
         receive, send = os.pipe2(os.O_CLOEXEC)
@@ -115,23 +115,34 @@ class ProcessRuntime:
                 answer = await _line(receive)
                 await process.wait()
         except TimeoutError:
-            raise SandboxError(f"the node's fork server doesn't start; its log is {log_path}") from None
+            raise SandboxError(f"the node's fork server doesn't start; its log is {self._log_path}") from None
         finally:
             os.close(receive)
         if not answer:
-            raise SandboxError(f"the node's fork server ended at once; its log is {log_path}")
+            raise SandboxError(f"the node's fork server ended at once; its log is {self._log_path}")
         told = json.loads(answer)
         if "error" in told:
             raise SandboxError(await asyncio.to_thread(doctor.explain, str(told["error"]), Path(self._directory)))
 
     async def _ask_zygote(self, **message: Any) -> dict[str, Any]:
-        connection = await Connection.open(await self._zygote())
-        try:
-            return await connection.request(**message)
-        except ConnectionError:
-            raise SandboxError("the node's fork server ended while it was asked") from None
-        finally:
-            connection.close()
+        connection, answer = await self._request_of_zygote(message)
+        connection.close()
+        return answer
+
+    async def _request_of_zygote(self, message: dict[str, Any]) -> tuple[Connection, dict[str, Any]]:
+        """Ask the fork server, and a new one if that ends meanwhile: nothing that it forked is left without answer."""
+        for is_last in (False, True):
+            connection = await Connection.open(await self._zygote())
+            try:
+                return connection, await connection.request(**message)
+            except ConnectionError:
+                connection.close()
+                if is_last:
+                    break
+            except BaseException:
+                connection.close()
+                raise
+        raise SandboxError(f"the node's fork server, or what it forked, ended at once; its log is {self._log_path}")
 
     # Sandboxes.
 
@@ -141,19 +152,9 @@ class ProcessRuntime:
             return existing
         pod = {field: getattr(wanted, field) for field in spec.Pod._fields}
         pod["hosts"] = dict(wanted.hosts)
-        connection = await Connection.open(await self._zygote())
-        try:
-            # The fork server hands the connection over to the new supervisor, which answers.
-            state = (await connection.request(op="create", pod=pod))["state"]
-        except ConnectionError:
-            connection.close()
-            raise SandboxError(
-                f"the supervisor of pod {wanted.name} ended at once; its log is {self._directory}/zygote.log"
-            ) from None
-        except BaseException:
-            connection.close()
-            raise
-        sandbox = Supervised(state, self._destroyed)
+        # The fork server hands the connection over to the new supervisor, which answers.
+        connection, answer = await self._request_of_zygote({"op": "create", "pod": pod})
+        sandbox = Supervised(answer["state"], self._destroyed)
         sandbox.attach(connection)
         self._sandboxes[wanted.uid] = sandbox
         return sandbox
@@ -209,13 +210,20 @@ class ProcessRuntime:
 
     async def _connect_dns(self) -> None:
         """Connect to the network helper, and tell it everything."""
-        connection = await Connection.open(await self._netd())
         wanted = self._records
-        try:
-            await connection.request(op="records", reset=bool(wanted), set=wanted)
-        except BaseException:
-            connection.close()
-            raise
+        for is_last in (False, True):
+            connection = await Connection.open(await self._netd())
+            try:
+                await connection.request(op="records", reset=bool(wanted), set=wanted)
+                break
+            except ConnectionError:
+                connection.close()
+                if is_last:
+                    raise
+                await self._ask_zygote(op="helper")
+            except BaseException:
+                connection.close()
+                raise
         self._dns, self._pushed = connection, wanted
         connection.listen(_ignore, self._dns_closed)
 
@@ -246,15 +254,14 @@ class ProcessRuntime:
     async def _node_socket(self, **message: Any) -> socket.socket:
         """A socket that the network helper made. Raises OSError."""
         try:
-            connection = await self._netd()
+            try:
+                answer, descriptor = await _exchange(await self._netd(), message)
+            except ConnectionError:
+                # It was about to end when it was asked.
+                await self._ask_zygote(op="helper")
+                answer, descriptor = await _exchange(await self._netd(), message)
         except SandboxError as error:
             raise OSError(errno.ENETDOWN, str(error)) from None
-        with connection:
-            connection.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_sendall(connection, wire.encode({"id": 0, **message}))
-            await readable(connection.fileno())
-            answer, descriptor = wire.receive_descriptor(connection)
         if descriptor is None:
             number = int(str(answer.get("errno", errno.EPROTO)))
             raise OSError(number, os.strerror(number))
@@ -321,6 +328,15 @@ class ProcessRuntime:
             connection.close()
         finally:
             os.close(pidfd)
+
+
+async def _exchange(connection: socket.socket, message: wire.Message) -> tuple[wire.Message, int | None]:
+    """Ask the network helper for a socket. Raises ConnectionError if it ends."""
+    with connection:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_sendall(connection, wire.encode({"id": 0, **message}))
+        await readable(connection.fileno())
+        return wire.receive_descriptor(connection)
 
 
 def _left_in(directory: str) -> list[str]:

@@ -156,7 +156,7 @@ class Supervised:
         self._directory = str(state["directory"])
         self._address = str(state["address"])
         self._pid = int(state["pid"])
-        self._start_time = int(state["start_time"])
+        self._start_time = str(state["start_time"])
         self._identity = {key: state[key] for key in ("namespace", "name") if key in state}
         self._states = {name: state_from(value) for name, value in state.get("containers", {}).items()}
         self._on_destroyed = on_destroyed

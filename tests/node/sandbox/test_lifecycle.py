@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -62,10 +63,8 @@ def kill(pid: int) -> None:
     """Kill a process that a test's runtime started, and wait for its end."""
     handle = os.pidfd_open(pid)
     signal.pidfd_send_signal(handle, signal.SIGKILL)
+    select.select([handle], [], [])
     os.close(handle)
-    started = linux.start_time(pid) if Path(f"/proc/{pid}").exists() and is_running(pid) else 0
-    while started and linux.is_alive(pid, started):
-        pass
 
 
 def is_running(pid: int) -> bool:

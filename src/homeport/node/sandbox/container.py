@@ -2,24 +2,21 @@
 
 ::
 
-    supervisor -- fork --> middle: new pid and mount namespaces -- fork --> process 1: root, ids, exec
-        ^                    | pid                                             | nothing if exec worked, else why not
-        +--------------------+-------------------------------------------------+
-
-The middle process is there because a supervisor of an ordinary user can't come back from a pid namespace that it made
-its own children's. Process 1 then becomes the supervisor's child (which is a subreaper).
+    supervisor -- fork into new pid and mount namespaces --> process 1: root, ids, exec
+        ^                                                        | nothing if exec worked, else why not
+        +--------------------------------------------------------+
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import resource
+import select
 import signal
 import stat
-import struct
+from typing import NoReturn
 
 from homeport.node.sandbox import idmap, linux, spec
 from homeport.node.sandbox.rootfs import PodFiles, Root, SetupError
@@ -63,9 +60,9 @@ class StartFailure(Exception):
 class Launch:
     """A container between fork and exec, as the supervisor sees it."""
 
-    __slots__ = ("_go", "outcome", "pid", "pidfd", "stderr", "stdout", "termination_log")
+    __slots__ = ("outcome", "pid", "pidfd", "stderr", "stdout", "termination_log")
 
-    def __init__(self, pid: int, pidfd: int, stdout: int, stderr: int, outcome: int, go: int, log: str) -> None:
+    def __init__(self, pid: int, pidfd: int, stdout: int, stderr: int, outcome: int, log: str) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.stdout = stdout
@@ -73,11 +70,6 @@ class Launch:
         self.outcome = outcome
         """Reads nothing but the end once the command runs; else JSON ``[code, message]``."""
         self.termination_log = log
-        self._go = go
-
-    def go(self) -> None:
-        """Let the command run. Until then the process can be put where it belongs (control groups)."""
-        os.close(self._go)
 
 
 def launch(root: Root, container: spec.Container, files: PodFiles) -> Launch:
@@ -94,57 +86,29 @@ def launch(root: Root, container: spec.Container, files: PodFiles) -> Launch:
         out_read, out_write = pipe()
         error_read, error_write = pipe()
         outcome_read, outcome_write = pipe()
-        go_read, go_write = pipe()
-        pid_read, pid_write = pipe()
-        middle = os.fork()
-        if middle == 0:
-            # Else the end that is waited for would never come.
-            os.close(go_write)
-            _middle(root, container, files, pid_write, go_read, (out_write, error_write), outcome_write)
-        for end in (out_write, error_write, outcome_write, go_read, pid_write):
-            os.close(end)
-            opened.remove(end)
-        answer = os.read(pid_read, 4)
-        os.close(pid_read)
-        opened.remove(pid_read)
-        os.waitpid(middle, 0)
-        if len(answer) < 4:
-            _code, message = json.loads(os.read(outcome_read, 65536) or b'[128,"out of resources"]')
-            raise OSError(errno.EAGAIN, message)
-        (pid,) = struct.unpack("=i", answer)
-        pidfd = os.pidfd_open(pid)
+        pid, pidfd = linux.fork_into(linux.CLONE_NEWPID | linux.CLONE_NEWNS)
     except BaseException:
         for end in opened:
             os.close(end)
         raise
+    if pid == 0:
+        _begin(root, container, files, (out_write, error_write), outcome_write)
+    for end in (out_write, error_write, outcome_write):
+        os.close(end)
     for end in (out_read, error_read, outcome_read):
         os.set_blocking(end, False)
-    return Launch(pid, pidfd, out_read, error_read, outcome_read, go_write, root.termination_log)
+    return Launch(pid, pidfd, out_read, error_read, outcome_read, root.termination_log)
 
 
-def _middle(
-    root: Root,
-    container: spec.Container,
-    files: PodFiles,
-    pid_write: int,
-    go_read: int,
-    streams: tuple[int, int],
-    outcome: int,
-) -> None:
-    """Runs in the forked process and never returns."""
+def _begin(root: Root, container: spec.Container, files: PodFiles, streams: tuple[int, int], outcome: int) -> NoReturn:
+    """Be the container's process 1."""
     try:
-        linux.unshare(linux.CLONE_NEWPID | linux.CLONE_NEWNS)
-        pid = os.fork()
-        if pid:
-            os.write(pid_write, struct.pack("=i", pid))
-            os._exit(0)
-        try:
-            _prepare(root, container, files, go_read, streams)
-            _execute(container)
-        except StartFailure as failure:
-            _report(outcome, failure.code, str(failure))
-        except SetupError as error:
-            _report(outcome, NOT_STARTED, str(error))
+        _prepare(root, container, files, streams, outcome)
+        _execute(container)
+    except StartFailure as failure:
+        _report(outcome, failure.code, str(failure))
+    except SetupError as error:
+        _report(outcome, NOT_STARTED, str(error))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _report(outcome, NOT_STARTED, f"the container can't be set up: {(error.strerror or str(error))}{where}")
@@ -159,7 +123,7 @@ def _report(outcome: int, code: int, message: str) -> None:
     os.write(outcome, json.dumps([code, message[:4096]]).encode())
 
 
-def _prepare(root: Root, container: spec.Container, files: PodFiles, go_read: int, streams: tuple[int, int]) -> None:
+def _prepare(root: Root, container: spec.Container, files: PodFiles, streams: tuple[int, int], outcome: int) -> None:
     os.setsid()
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write(str(_OOM_SCORE_ADJUSTMENT))
@@ -170,14 +134,17 @@ def _prepare(root: Root, container: spec.Container, files: PodFiles, go_read: in
     # The container's own, not the machine's.
     os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
     _change_directory(container)
-    while os.read(go_read, 1):
-        pass
     _raise_limits()
     _become(container)
     _reset_signals()
     # Last, as a change of ids clears it. A supervisor that ends takes its containers along: nobody else could tell
     # how they ended.
     linux.die_with_parent(signal.SIGKILL)
+    watch = select.poll()
+    watch.register(outcome, 0)
+    if watch.poll(0):
+        # Nobody reads it any more: the supervisor ended before the line above.
+        os._exit(NOT_STARTED)
 
 
 def _change_directory(container: spec.Container) -> None:

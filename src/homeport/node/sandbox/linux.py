@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 import struct
 import sys
 
@@ -37,13 +38,17 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
-_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+_CLONE3 = 435
+"""The system call's number, the same on every architecture."""
+_CLONE_PIDFD = 0x1000
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
 """The kernel answers EINVAL beyond its own last one; 63 is what the version 3 interface can hold."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_held = ctypes.PyDLL(None, use_errno=True)
+"""Calls that keep the interpreter's lock, so that a forked child finds it held by itself."""
 if sys.platform == "linux":
     # Elsewhere this module can be imported, so that the machine can be told what it lacks.
     _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
@@ -63,6 +68,20 @@ def _check(result: int, subject: str | None = None) -> None:
 
 def unshare(flags: int) -> None:
     _check(_libc.unshare(flags))
+
+
+def fork_into(flags: int) -> tuple[int, int]:
+    """Fork into new namespaces of these kinds: pid and pidfd in the parent, 0 and -1 in the child.
+
+    ``unshare`` and ``fork`` can't do this twice for pid namespaces: an ordinary user has no way back. The child is not
+    told to the interpreter (as ``os.fork`` does), which matters only where threads exist: there must be none.
+    """
+    pidfd = ctypes.c_int(-1)
+    # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls.
+    arguments = struct.pack("=8Q", flags | _CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, signal.SIGCHLD, 0, 0, 0)
+    pid = _held.syscall(_CLONE3, arguments, len(arguments))
+    _check(pid)
+    return (pid, pidfd.value) if pid else (0, -1)
 
 
 def setns(descriptor: int, kind: int) -> None:
@@ -104,11 +123,6 @@ def set_process_name(name: str) -> None:
     """What ``ps`` and ``top`` show; at most 15 bytes."""
     buffer = ctypes.create_string_buffer(name.encode()[:15])
     _check(_libc.prctl(_PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0))
-
-
-def become_subreaper() -> None:
-    """Orphans among the descendants become children of this process."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent(signal: int) -> None:
@@ -159,8 +173,15 @@ def close_descriptors(keep: set[int]) -> None:
                 continue
 
 
-def start_time(pid: int) -> int:
-    """When the process started, in clock ticks since boot: with the pid it names one process for ever.
+def boot_id() -> str:
+    """Names the time between two starts of the machine."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def start_time(pid: int) -> str:
+    """When the process started, to the clock tick and in which run of the machine: with the pid it names one process
+    for ever.
 
     Raises ProcessLookupError if there is no such process, or if it is only waiting to be reaped.
     """
@@ -171,10 +192,10 @@ def start_time(pid: int) -> int:
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), str(pid)) from None
     if fields[0] in (b"Z", b"X"):
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), str(pid))
-    return int(fields[19])
+    return f"{fields[19].decode()}@{boot_id()}"
 
 
-def is_alive(pid: int, started: int) -> bool:
+def is_alive(pid: int, started: str) -> bool:
     """Whether that very process still runs; a later process with the same pid doesn't count."""
     if pid <= 0:
         return False
@@ -184,7 +205,7 @@ def is_alive(pid: int, started: int) -> bool:
         return False
 
 
-def open_process(pid: int, started: int) -> int | None:
+def open_process(pid: int, started: str) -> int | None:
     """A pidfd of that very process; None if it has gone."""
     try:
         descriptor = os.pidfd_open(pid)

@@ -67,6 +67,10 @@ class Peers:
         for peer in list(self._peers.values()):
             self.send(peer, message)
 
+    def close(self) -> None:
+        for peer in list(self._peers.values()):
+            self.drop(peer)
+
     def _ready(self, peer: Peer, events: int) -> None:
         if events & loops.WRITE:
             try:

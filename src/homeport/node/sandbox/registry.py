@@ -17,7 +17,7 @@ class Entry(NamedTuple):
     directory: str
     address: str
     pid: int
-    start_time: int
+    start_time: str
     namespace: int
     """The supervisor's descriptor of the node's network namespace, under /proc/<pid>/fd."""
 

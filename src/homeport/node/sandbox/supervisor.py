@@ -73,7 +73,6 @@ class Supervisor:
         self._node = node
         self._pod = pod
         linux.set_process_name("homeport-pod")
-        linux.become_subreaper()
         self._pid = os.getpid()
         self._start_time = linux.start_time(self._pid)
         self._link: network.PodLink | None = None
@@ -118,6 +117,7 @@ class Supervisor:
         """Answer the connection that asked for the sandbox, and serve it and everybody else until the sandbox ends."""
         self._peers.send(self._peers.add(first), {"id": number, "state": self._state()})
         self._loop.run()
+        self._peers.close()
 
     def _resolv_conf(self) -> str:
         if self._pod.host_network and not self._pod.nameservers:
@@ -192,7 +192,6 @@ class Supervisor:
         running.waiting = (peer, message["id"])
         self._running[wanted.name] = running
         self._loop.watch(launch.outcome, lambda _events: self._outcome(running))
-        launch.go()
 
     def _remove_layers_of(self, name: str) -> None:
         """An earlier attempt's layer goes; in a process of its own, as it may be large."""

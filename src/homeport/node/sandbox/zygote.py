@@ -37,7 +37,7 @@ class Helper:
 
     __slots__ = ("pid", "pidfd", "start_time")
 
-    def __init__(self, pid: int, start_time: int, pidfd: int) -> None:
+    def __init__(self, pid: int, start_time: str, pidfd: int) -> None:
         self.pid = pid
         self.start_time = start_time
         self.pidfd = pidfd
@@ -287,12 +287,12 @@ def _helper_path(directory: str) -> str:
     return os.path.join(directory, "netd.json")
 
 
-def recorded_helper(directory: str) -> tuple[int, int] | None:
+def recorded_helper(directory: str) -> tuple[int, str] | None:
     """Pid and start time of the network helper that was started last."""
     try:
         with open(_helper_path(directory), encoding="utf-8") as file:
             pid, start_time = json.load(file)
-            return int(pid), int(start_time)
+            return int(pid), str(start_time)
     except (OSError, ValueError, TypeError):
         return None
 
