@@ -293,6 +293,7 @@ def _complete(served: Served, obj: Object, old: Object | None) -> _Complete:
     if errors:
         unique = list(dict.fromkeys(errors))
         raise Invalid.of(served.group, served.kind, obj["metadata"].get("name") or "", unique)
+    obj = served.finish(obj, old)
     return _Complete({**obj, "metadata": dict(obj["metadata"])}, sent)
 
 

@@ -26,34 +26,13 @@ FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 # -- defaults and status
 
 
-def prepare(new: Object, old: Object | None, registry: Registry, now: datetime) -> Object:
-    """`new`, its names complete, with its clean-up finalizer and the status that follows from it.
-
-    What has not the right form yet is left for validation to report.
-    """
-    if not _is_sound(new):
-        return new
+def finish(new: Object, old: Object | None, registry: Registry, now: datetime) -> Object:
+    """A valid definition with its clean-up finalizer and the status that follows from it."""
     metadata = dict(new["metadata"])
     finalizers = metadata.get("finalizers") or []
     if old is None and FINALIZER not in finalizers:
         metadata["finalizers"] = [*finalizers, FINALIZER]
     return {**new, "metadata": metadata, "status": _status(new, old, registry, timestamp(now))}
-
-
-def _is_sound(crd: Object) -> bool:
-    """Whether the parts that the status is made of have the right types."""
-    wanted = crd.get("spec")
-    if not isinstance(wanted, dict) or not isinstance(wanted.get("names"), dict):
-        return False
-    versions, finalizers = wanted.get("versions"), crd["metadata"].get("finalizers") or []
-    words = wanted["names"].get("shortNames") or []
-    return (
-        isinstance(versions, list)
-        and all(isinstance(version, dict) for version in versions)
-        and all(isinstance(value, list) for value in (words, finalizers))
-        and all(isinstance(word, str) for word in words)
-        and isinstance(crd.get("status") or {}, dict)
-    )
 
 
 def _status(crd: Object, old: Object | None, registry: Registry, now: str) -> dict[str, Any]:

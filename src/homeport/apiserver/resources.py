@@ -67,6 +67,10 @@ class Definition:
         return Printer(self._columns)
 
 
+def _unchanged(new: Object, old: Object | None) -> Object:
+    return new
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Served:
     """One version of one resource, as the API has it."""
@@ -84,6 +88,8 @@ class Served:
     prepare: Callable[[Object, Object | None], Object]
     validate: Callable[[Object, Object | None], Iterable[FieldError]]
     list_kind: str
+    finish: Callable[[Object, Object | None], Object] = _unchanged
+    """What the server itself adds to an object that has been found valid."""
     name_rule: names.Rule = names.dns1123_subdomain
     """What an object's name has to look like."""
     selectable: Mapping[str, str] = field(default_factory=dict)

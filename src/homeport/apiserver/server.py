@@ -197,13 +197,13 @@ def _serve_definitions(registry: Registry, now: Callable[[], datetime]) -> None:
     if served is None:
         return
 
-    def prepare(new: Object, old: Object | None) -> Object:
-        return crd.prepare(served.prepare(new, old), old, registry, now())
+    def finish(new: Object, old: Object | None) -> Object:
+        return crd.finish(new, old, registry, now())
 
     def validate(new: Object, old: Object | None) -> Iterable[FieldError]:
         return tuple(served.validate(new, old)) or tuple(crd.validate(new))
 
-    registry.replace(crd.GROUP, crd.PLURAL, [dataclasses.replace(served, prepare=prepare, validate=validate)])
+    registry.replace(crd.GROUP, crd.PLURAL, [dataclasses.replace(served, finish=finish, validate=validate)])
 
 
 __all__ = ["ApiServer", "serve"]

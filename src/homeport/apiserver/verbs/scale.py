@@ -62,11 +62,13 @@ def _number(value: Any) -> int:
 async def _write(api: Api, call: Call, record: Record, wanted: Object) -> Response:
     if wanted.get("kind", _KIND) != _KIND:
         raise BadRequest(f'the body has to be a {_KIND} of {_API_VERSION}, not "{wanted.get("kind")}"')
-    metadata = wanted.get("metadata") or {}
+    metadata, scaled = wanted.get("metadata") or {}, wanted.get("spec") or {}
+    if not isinstance(metadata, dict) or not isinstance(scaled, dict):
+        raise BadRequest("metadata and spec of a Scale have to be objects")
     if metadata.get("name", call.info.name) != call.info.name:
         raise BadRequest("the name of the object does not match the name on the URL")
     check_version(call, {"metadata": metadata}, str(record.revision))
-    replicas = (wanted.get("spec") or {}).get("replicas", 0)
+    replicas = scaled.get("replicas", 0)
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
         error = field.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
         raise Invalid.of("autoscaling", _KIND, call.info.name, [error])
