@@ -41,7 +41,7 @@ def first_request(directory: Path) -> float:
 def bare_python() -> float:
     """Seconds that an interpreter takes that imports the platform's modules and ends."""
     begin = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import homeport.platform"], check=True)
+    subprocess.run([sys.executable, "-c", "import homeport.platform"], check=True, env=harness.ENVIRONMENT)
     return time.perf_counter() - begin
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
 
@@ -28,6 +29,30 @@ def test_a_job_and_its_log_survive_kill_9(platform: RunningPlatform, tmp_path: P
         told = [line.partition("] ")[2] for line in lines if line.startswith(f"[worker-{worker}] line")]
         assert told == [f"line {n}" for n in range(1, LINES + 1)]
     assert "the platform is back" in lines
+
+
+def test_following_goes_on_when_the_platform_comes_back_on_another_port(
+    platform: RunningPlatform, tmp_path: Path
+) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(tfjob("moving", COUNTING, workers=1))
+    following = start_homeport("run", file, "--data-dir", platform.directory.path)
+    lines = read_until(following, "line 10")
+    before = platform.directory.endpoint()
+    assert before is not None
+    platform.kill()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((before.host, before.port))
+        other.listen()
+        platform.start()
+        after = platform.directory.endpoint()
+        assert after is not None
+        assert after.port != before.port
+        rest, code = read_rest(following)
+    assert code == 0, "\n".join(lines + rest)
+    told = [line.partition("] ")[2] for line in lines + rest if line.startswith("[worker-0] line")]
+    assert told == [f"line {n}" for n in range(1, LINES + 1)]
 
 
 def test_a_job_ends_while_the_platform_is_away(platform: RunningPlatform, make_kubectl: MakeKubectl) -> None:
