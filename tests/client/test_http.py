@@ -89,6 +89,51 @@ async def test_leaving_a_stream_early_closes_its_connection() -> None:
         await client.close()
 
 
+async def test_a_stream_that_was_never_read_frees_its_connection() -> None:
+    async def script(number: int, request: bytes, writer: asyncio.StreamWriter) -> bool:
+        if b"/again" in request:
+            writer.write(peer.answer(b"{}"))
+            return True
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+        return True
+
+    async with peer.serve(script) as server:
+        transport = HttpTransport(Access(server.url))
+        client = Client(transport)
+        async with client.stream("/log"):
+            pass
+        assert not transport._open
+        assert await client.raw("GET", "/again") == b"{}"
+        assert len(transport._open) == 1
+        await client.close()
+
+
+async def test_a_slow_reader_holds_the_server_back() -> None:
+    sent = 0
+
+    async def script(number: int, request: bytes, writer: asyncio.StreamWriter) -> bool:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        part = b"x" * 65536
+        for _ in range(400):
+            writer.write(b"%x\r\n%s\r\n" % (len(part), part))
+            await writer.drain()
+            sent += 1
+        writer.write(b"0\r\n\r\n")
+        return True
+
+    async with peer.serve(script) as server:
+        client = Client(HttpTransport(Access(server.url)))
+        async with client.stream("/log") as chunks:
+            total = len(await anext(chunks))
+            await asyncio.sleep(0.2)
+            assert sent < 300  # what the sockets' own buffers hold
+            async for chunk in chunks:
+                total += len(chunk)
+        assert total == 400 * 65536
+        await client.close()
+
+
 async def test_a_body_without_length_ends_with_the_connection() -> None:
     async def script(number: int, request: bytes, writer: asyncio.StreamWriter) -> bool:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\nuntil the end")

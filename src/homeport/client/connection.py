@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
         try:
             await self._head
             if self._streaming and self._status not in _NO_BODY and method != "HEAD":
-                return Response(self._status, self._headers, self._stream())
+                return Response(self._status, self._headers, Body(self))
             if method == "HEAD" or self._status in _NO_BODY:
                 self._complete = True
             while not self._complete:
@@ -186,24 +186,22 @@ class Connection(asyncio.Protocol):
         self._chunks.clear()
         return Response(self._status, self._headers, body)
 
-    async def _stream(self) -> AsyncIterator[bytes]:
+    async def read_chunk(self) -> bytes:
+        """The next part of a streamed body; empty at its end. Raises Unreachable if the connection breaks."""
         try:
             while True:
-                while self._chunks:
+                if self._chunks:
                     chunk = self._chunks.popleft()
                     self._buffered -= len(chunk)
-                    yield chunk
+                    return chunk
                 if self._paused and self._transport is not None and not self.closed:
                     self._paused = False
                     self._transport.resume_reading()
                 if self._complete:
-                    return
+                    return b""
                 await self._more()
         except OSError as error:
             raise Unreachable(f"{self._server}: {_reason(error)}") from error
-        finally:
-            if not self._complete:
-                self.close()
 
     async def tunnel(self, host: str, port: int, authorization: str = "") -> None:
         """Ask an HTTP proxy to connect through (CONNECT). Raises OSError with the proxy's refusal."""
@@ -272,6 +270,42 @@ class Connection(asyncio.Protocol):
             self._arrived = None
         if self._lost is not None and not self._chunks:
             raise self._lost
+
+
+class Body:
+    """A streamed body. `ended` is called once, when it is read to its end, broken or given up."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._over = False
+        self.ended: Callable[[Connection], None] = _no_matter
+
+    def __aiter__(self) -> Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._over:
+            raise StopAsyncIteration
+        try:
+            chunk = await self._connection.read_chunk()
+        except BaseException:
+            await self.aclose()
+            raise
+        if not chunk:
+            await self.aclose()
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        if not self._over:
+            self._over = True
+            if not self._connection.reusable:  # what is left of the answer must not meet the next request
+                self._connection.close()
+            self.ended(self._connection)
+
+
+def _no_matter(connection: Connection) -> None:
+    return None
 
 
 def _reason(error: BaseException) -> str:

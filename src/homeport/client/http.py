@@ -14,11 +14,11 @@ import os
 import socket
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from homeport.client.connection import Connection, Stale, encode_request
+from homeport.client.connection import Body, Connection, Stale, encode_request
 from homeport.client.credentials import Credentials
 from homeport.client.kubeconfig import Access, Kubeconfig
 from homeport.client.transport import Unreachable, discard
@@ -102,19 +102,11 @@ class HttpTransport:
             except BaseException:
                 self._open.discard(connection)
                 raise
-            if isinstance(response.body, bytes):
-                self._give_back(connection)
+            if isinstance(response.body, Body):
+                response.body.ended = self._give_back
             else:
-                response.body = self._streamed(connection, response.body)
+                self._give_back(connection)
             return response
-
-    async def _streamed(self, connection: Connection, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in body:
-                yield chunk
-        finally:
-            await discard(body)
-            self._give_back(connection)
 
     def _take(self) -> Connection | None:
         while self._idle:

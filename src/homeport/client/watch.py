@@ -33,7 +33,7 @@ class Lines:
             self._rest.append(chunk)
             line = b"".join(self._rest) if len(self._rest) > 1 else chunk
             self._rest.clear()
-            return [line]
+            return [] if line.isspace() else [line]
         first, *lines = chunk.split(b"\n")
         self._rest.append(first)
         if not lines:
@@ -43,7 +43,7 @@ class Lines:
         last = lines.pop()
         if last:
             self._rest.append(last)
-        return [line for line in lines if line.strip()]
+        return [line for line in lines if line and not line.isspace()]
 
     def end(self) -> bytes:
         """What is left without a final newline."""
