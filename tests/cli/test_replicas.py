@@ -156,8 +156,14 @@ def test_the_most_telling_reason_to_wait_is_shown() -> None:
     creating = replica(pod(phase="Pending", state={"waiting": {"reason": "ContainerCreating"}}))
     building = {"waiting": {"reason": "ContainerCreating", "message": "building image x: 12 of 40 packages"}}
     one = replica(pod("digits-ps-0", "Pending", state=building))
-    live, line = output.waiting([creating, one], 0)
-    assert live == line == "ps-0: ContainerCreating: building image x: 12 of 40 packages"
+    live, told = output.waiting([creating, one], 0)
+    assert live == "ps-0: building image x: 12 of 40 packages"
+    assert told == "building image x: 12 of 40 packages"
+    crashed = pod(phase="Running", state={"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}})
+    assert output.waiting([replica(crashed)], 0) == (
+        "worker-0: CrashLoopBackOff: back-off 10s",
+        "CrashLoopBackOff: back-off 10s",
+    )
     assert output.waiting([creating], 0) == ("worker-0: ContainerCreating", "")
     assert output.waiting([replica(pod())], 0) == ("1 of 1 replicas running", "")
     assert output.waiting([], 0)[0] == "waiting for replicas"

@@ -210,8 +210,9 @@ class Follower:
             self._terminal.live("")
             return
         open_pods = [logs for logs in self._pods.values() if not logs.gone]
-        live, line = output.waiting([logs.replica for logs in open_pods], len(self._pods) - len(open_pods))
-        self._terminal.live(live, echo=line)
+        live, told = output.waiting([logs.replica for logs in open_pods], len(self._pods) - len(open_pods))
+        self._terminal.live(live, echo="" if told in self._told else told)
+        self._told.add(told)
 
     # The end.
 

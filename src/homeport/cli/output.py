@@ -13,6 +13,8 @@ from homeport.kube import meta
 
 Paint = Callable[..., str]
 
+_UNDER_WAY = ("ContainerCreating", "PodInitializing", "Pending")
+
 _PHASES = {"Succeeded": GREEN, "Failed": RED, "Running": YELLOW, "Pending": YELLOW, "Stopped": DIM}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f]")
 
@@ -29,7 +31,7 @@ def log_text(text: str) -> str:
 
 
 def waiting(replicas: Sequence[Replica], gone: int) -> tuple[str, str]:
-    """What is being waited for, as one line; and that part of it which is worth a line where no live line can be."""
+    """What is being waited for, as one line; and what of it is worth a line of its own where no live line can be."""
     if not replicas:
         return ("" if gone else "waiting for replicas"), ""
     groups: dict[tuple[str, str], list[Replica]] = {}
@@ -41,11 +43,11 @@ def waiting(replicas: Sequence[Replica], gone: int) -> tuple[str, str]:
         return f"{running} of {len(replicas)} replicas running", ""
     (reason, message), members = max(groups.items(), key=lambda item: (bool(item[0][1]), len(item[1])))
     names = titles(members)
-    if message:
-        # What a message begins with is often the reason again.
-        text = f"{names}: {message}" if reason in message else f"{names}: {reason}: {message}"
-        return text, text
-    return f"{names}: {reason}", ""
+    if not message:
+        return f"{names}: {reason}", ""
+    # What is under way needs no reason in front, and some messages begin with it.
+    told = message if reason in _UNDER_WAY or reason in message else f"{reason}: {message}"
+    return f"{names}: {told}", told
 
 
 def titles(replicas: Iterable[Replica]) -> str:
