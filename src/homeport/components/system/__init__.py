@@ -1,5 +1,5 @@
 """What a bare cluster already has: the life cycle of namespaces, garbage collection by owner reference, the default
-service accounts and the expiry of events.
+service accounts, the end of pods whose node has gone, and the expiry of events.
 
 These work on objects of every kind at once, so they are no `Controller`: `runnables` makes them, and the platform runs
 each one next to the informers. A real cluster has its own.
@@ -18,6 +18,7 @@ from homeport.components.system.events import EventExpiry
 from homeport.components.system.garbage import GarbageCollector
 from homeport.components.system.monitor import Monitor
 from homeport.components.system.namespaces import NamespaceLifecycle
+from homeport.components.system.pods import PodCleanup
 from homeport.control.clock import utc_now
 from homeport.control.controller import Controller
 from homeport.control.events import EventRecorder
@@ -79,6 +80,7 @@ def runnables(
         NamespaceLifecycle(client, informers, monitor, now=now),
         NamespaceAccounts(client, informers, ca_pem=ca_pem),
         GarbageCollector(client, monitor, recorder),
+        PodCleanup(client, informers, now=now),
         EventExpiry(client, informers, now=now),
         monitor,
     )
