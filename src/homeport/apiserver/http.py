@@ -37,6 +37,9 @@ from homeport.kube.wire import Handler, Request, Response
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("homeport.access")
 
+_header_names: dict[bytes, str] = {}
+_MAX_HEADER_NAMES = 256
+"""Clients send the same few header names with every request: each is decoded once."""
 _SMALL = 1 << 16
 """Bodies up to this size travel in one write with their head: one TLS record, one system call."""
 
@@ -182,7 +185,11 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_body:
             return  # trailers carry nothing for us
-        key = name.decode("ascii").lower()
+        key = _header_names.get(name)
+        if key is None:
+            key = name.decode("ascii").lower()
+            if len(_header_names) < _MAX_HEADER_NAMES:
+                _header_names[name] = key
         text = value.decode("latin-1")
         headers = self._headers
         if key in headers:
@@ -196,8 +203,7 @@ class Connection(asyncio.Protocol):
         if self._refused:
             return
         headers = self._headers
-        size = sum(len(k) + len(v) for k, v in headers.items()) + len(self._url)
-        if size > self._limits.header_bytes:
+        if self._head_size > self._limits.header_bytes and self._size_of_head() > self._limits.header_bytes:
             self._refuse(431, f"the request line and headers are larger than {self._limits.header_bytes} bytes")
         elif self._parser.get_http_version() != "1.1":
             self._refuse(505, "this server speaks HTTP/1.1 only")
@@ -210,6 +216,10 @@ class Connection(asyncio.Protocol):
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             else:
                 self._continue_due = True
+
+    def _size_of_head(self) -> int:
+        """Counted one by one: what was read so far may have (part of) a body behind the headers."""
+        return sum(len(name) + len(value) for name, value in self._headers.items()) + len(self._url)
 
     def on_body(self, body: bytes) -> None:
         if self._refused:
