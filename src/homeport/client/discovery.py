@@ -7,7 +7,6 @@ group by group.
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -61,6 +60,8 @@ class Discovery:
         raise self._unknown(api_version, kind)
 
     def _unknown(self, api_version: str, kind: str) -> NotFound:
+        import difflib  # only mistakes need it
+
         kinds = {entry.resource.kind: entry.resource.api_version for entry in self._known or ()}
         if kind in kinds:
             hint = f"; the server has {kind} in {kinds[kind]}"
