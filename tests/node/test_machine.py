@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from homeport.node.machine import decide
 from homeport.node.memory import Memory, recall, resume
 from homeport.node.runtime import ContainerState
+from homeport.node.saver import difference
 from homeport.node.view import (
     CreateSandbox,
     Decision,
@@ -67,6 +68,8 @@ class World:
     forgotten: bool = False
     status: dict[str, Any] = field(default_factory=dict)
     saved: bool = False
+    again: bool = False
+    """The newest status needed no write: the agent decides once more."""
     pending: list[Any] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     wake_at: datetime | None = None
@@ -77,7 +80,8 @@ class World:
         decision = decide(self.memory, self.view())
         self.memory = decision.memory
         if decision.status != self.status:
-            self.status, self.saved = decision.status, decision.status == self.pod["status"]
+            self.status, self.saved = decision.status, not difference(self.pod["status"], decision.status)
+            self.again = self.saved
         for instruction in decision.instructions:
             self.accept(instruction)
         self.notices += decision.notices
@@ -181,18 +185,23 @@ class World:
         )
 
     def save(self) -> None:
-        self.pod = {**self.pod, "status": self.status}
+        """The API server acknowledges the status, in which others have their own conditions."""
+        conditions = [c for c in self.status.get("conditions", ()) if c["type"] != "Foreign"]
+        status = {**self.status, "conditions": [*conditions, {"type": "Foreign", "status": "True"}]}
+        self.pod = {**self.pod, "status": status}
         self.saved = True
 
     def settle(self) -> None:
         """Decide and carry out until nothing changes any more, without letting time pass."""
         for _ in range(50):
+            self.again = False
             decision = self.decide()
-            moved = bool(decision.instructions) or not self.saved
+            moved = bool(decision.instructions) or not self.saved or self.again
             for instruction in list(self.pending):
                 self.finish(instruction)
                 moved = True
-            self.save()
+            if not self.saved:
+                self.save()
             if not moved or self.forgotten:
                 return
         raise AssertionError("does not come to rest")
@@ -278,6 +287,8 @@ def test_sandbox_stays_until_the_end_is_on_record() -> None:
     assert world.status["phase"] == "Succeeded"
     assert world.pending == []
     world.save()
+    world.decide()
+    assert world.again, "the API's own status took the place of ours"
     world.decide()
     assert world.pending == [DestroySandbox()]
 

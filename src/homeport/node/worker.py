@@ -158,6 +158,7 @@ class Worker:
         """One decision. True: nothing is left to do, ever."""
         decision = decide(self.memory, self._view())
         self.memory = decision.memory
+        changed = decision.status != self.status
         self.status = decision.status
         self._keep_memory()
         for notice in decision.notices:
@@ -168,6 +169,9 @@ class Worker:
             self._carry_out(instruction)
         if not self._gone:
             self._saver.save(self.status)
+            if changed and self._saver.is_saved(self.status):
+                # The API has it already, so that no write will tell: what waited for it can go on.
+                self.wake()
         self._tell_ends()
         self._changed(self)
         if decision.wake_at is not None:
