@@ -1,7 +1,8 @@
 """CustomResourceDefinitions: what is wrong with one, what it serves, what its status says. Pure.
 
-Upstream: ``apiextensions-apiserver/pkg/apis/apiextensions/validation`` and the naming and establishing controllers.
-:mod:`homeport.apiserver.definitions` keeps what is served in step with what is stored.
+The rules for the object itself are those of its kind (:mod:`homeport.kube.core.definition_validation`), and
+:mod:`homeport.apiserver.definitions` keeps what is served in step with what is stored. Upstream: the naming and
+establishing controllers of ``apiextensions-apiserver``.
 """
 
 from __future__ import annotations
@@ -68,14 +69,6 @@ def _set(conditions: list[Any], type: str, value: str, reason: str, message: str
             conditions[index] = condition
             return
     conditions.append(condition)
-
-
-def with_terminating(crd: Object, now: datetime) -> Object:
-    """`crd` with the condition that its instances are being deleted."""
-    conditions = list(status(crd).get("conditions") or [])
-    message = "CustomResource deletion is in progress"
-    _set(conditions, "Terminating", "True", "InstanceDeletionInProgress", message, timestamp(now))
-    return {**crd, "status": {**status(crd), "conditions": conditions}}
 
 
 def _name_conflict(crd: Object, registry: Registry) -> tuple[str, str] | None:
@@ -177,8 +170,6 @@ def _served(
         builtin=False,
         storage_version=storage,
         definition=Definition(make, typed=False, columns=columns),
-        prepare=_unchanged,
-        validate=_no_errors,
         list_kind=names.get("listKind") or names["kind"] + "List",
         selectable={
             selectable["jsonPath"].lstrip("."): selectable["jsonPath"]
@@ -206,11 +197,3 @@ def _columns(columns: Iterable[Mapping[str, Any]]) -> Iterator[Column]:
             column.get("format", ""),
             column.get("priority", 0),
         )
-
-
-def _unchanged(new: Object, old: Object | None) -> Object:
-    return new
-
-
-def _no_errors(new: Object, old: Object | None) -> Iterable[FieldError]:
-    return ()

@@ -71,6 +71,10 @@ def _unchanged(new: Object, old: Object | None) -> Object:
     return new
 
 
+def _no_errors(new: Object, old: Object | None) -> Iterable[FieldError]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Served:
     """One version of one resource, as the API has it."""
@@ -85,9 +89,9 @@ class Served:
     """True for kinds that every Kubernetes has: strategic merge patch, unconditional updates."""
     storage_version: str
     definition: Definition
-    prepare: Callable[[Object, Object | None], Object]
-    validate: Callable[[Object, Object | None], Iterable[FieldError]]
     list_kind: str
+    prepare: Callable[[Object, Object | None], Object] = _unchanged
+    validate: Callable[[Object, Object | None], Iterable[FieldError]] = _no_errors
     finish: Callable[[Object, Object | None], Object] = _unchanged
     """What the server itself adds to an object that has been found valid."""
     name_rule: names.Rule = names.dns1123_subdomain

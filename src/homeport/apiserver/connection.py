@@ -1,0 +1,452 @@
+"""HTTP/1.1 on the event loop: bytes to :class:`~homeport.kube.wire.Request`, and answers back to bytes.
+
+One asyncio protocol on top of the ``httptools`` parser. What the peer can do wrong ends in an answer with a ``Status``,
+then the connection closes:
+
+================================================  ======
+not HTTP, bad escapes, no Host, unknown version   400
+request line and headers too large                431
+body too large                                    413
+headers or body that do not arrive in time        408
+HTTP/1.0 and HTTP/0.9                             505
+================================================  ======
+
+Requests of one connection are answered in order; pipelined ones wait in a bounded queue. A streamed answer is written
+with backpressure, and its iterator is closed as soon as the peer goes away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import httptools
+
+from homeport.apiserver.answers import status_line, status_response
+from homeport.apiserver.target import BadTarget, parse_target
+from homeport.kube.wire import Request, Response
+
+if TYPE_CHECKING:
+    from homeport.apiserver.http import HttpServer
+
+log = logging.getLogger(__name__)
+access_log = logging.getLogger("homeport.access")
+
+_header_names: dict[bytes, str] = {}
+_MAX_HEADER_NAMES = 256
+"""Clients send the same few header names with every request: each is decoded once."""
+_SMALL = 1 << 16
+"""Bodies up to this size travel in one write with their head: one TLS record, one system call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one connection may use. Sizes in bytes, times in seconds."""
+
+    header_bytes: int = 1 << 16
+    body_bytes: int = 3 << 20
+    """As kube-apiserver: 3 MiB."""
+    header_seconds: float = 10.0
+    """From the first byte of a request to the end of its headers."""
+    body_seconds: float = 30.0
+    """Between two pieces of a body."""
+    idle_seconds: float = 300.0
+    """Between two requests; 0 keeps idle connections for ever."""
+    handshake_seconds: float = 10.0
+    queued: int = 16
+    """Pipelined requests that wait before reading from the socket pauses."""
+    linger_seconds: float = 1.0
+    """How long the rest of a refused request is read and dropped, so that the peer gets to see the refusal."""
+
+
+@dataclass(slots=True)
+class _Message:
+    """A parsed request, or the refusal of one, in its turn."""
+
+    request: Request | None
+    refusal: Response | None = None
+    keep_alive: bool = True
+
+
+class Connection(asyncio.Protocol):
+    """One client connection."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._limits = server.limits
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._certificate: bytes | None = None
+        # The message being read.
+        self._in_message = False
+        self._in_body = False
+        self._head_size = 0
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._body_size = 0
+        # Messages waiting for their answers.
+        self._queue: deque[_Message] = deque()
+        self._queued_bytes = 0
+        self._task: asyncio.Task[None] | None = None
+        self._continue_due = False
+        # What the transport and the clock say.
+        self._paused_reading = False
+        self._drained: asyncio.Future[None] | None = None
+        self._writing_paused = False
+        self._refused = False
+        self._closing = False
+        self._streaming = False
+        self._lost = False
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- transport callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self._transport = transport  # type: ignore[assignment]
+        secured = transport.get_extra_info("ssl_object")
+        if secured is not None:
+            self._certificate = secured.getpeercert(True)
+        self._server.connections.add(self)
+        # A peer that connects and says nothing counts as one that is slow with its headers.
+        self._arm(self._limits.header_seconds)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost = True
+        self._server.forget(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_exception(ConnectionResetError("the client has gone"))
+            self._drained.exception()  # seen: whoever waits gets it, nobody else has to
+        if self._task is not None:
+            self._task.cancel()
+        self._queue.clear()
+        self._parser = None
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        if self._parser is None or self._refused:
+            return  # the rest of a refused request
+        if not self._in_message:
+            self._deadline = self._loop.time() + self._limits.header_seconds
+        elif self._in_body:
+            self._deadline = self._loop.time() + self._limits.body_seconds
+        self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # No protocol is offered yet that a connection could switch to: the request itself was queued and is
+            # answered as an ordinary one; what follows it is not HTTP, so it's the connection's last.
+            if self._queue:
+                self._queue[-1].keep_alive = False
+            self._refused = True
+        except (httptools.HttpParserError, UnicodeDecodeError) as error:
+            if not self._refused:
+                self._refuse(400, f"the request is not valid HTTP/1.1: {error}")
+        else:
+            if self._in_body or not self._in_message:
+                self._head_size = 0
+            elif self._head_size > self._limits.header_bytes and not self._refused:
+                self._refuse(431, f"the request line and headers are larger than {self._limits.header_bytes} bytes")
+
+    def eof_received(self) -> None:
+        return None  # closes the transport once what is buffered is written
+
+    # -- parser callbacks
+
+    def on_message_begin(self) -> None:
+        self._in_message = True
+        self._in_body = False
+        self._url = b""
+        self._headers = {}
+        self._body = []
+        self._body_size = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:
+            return  # trailers carry nothing for us
+        key = _header_names.get(name)
+        if key is None:
+            key = name.decode("ascii").lower()
+            if len(_header_names) < _MAX_HEADER_NAMES:
+                _header_names[name] = key
+        text = value.decode("latin-1")
+        headers = self._headers
+        if key in headers:
+            if key in ("host", "authorization", "content-length"):
+                raise httptools.HttpParserError(f"two {key} headers")
+            text = f"{headers[key]}, {text}"
+        headers[key] = text
+
+    def on_headers_complete(self) -> None:
+        self._in_body = True
+        if self._refused:
+            return
+        headers = self._headers
+        if self._head_size > self._limits.header_bytes and self._size_of_head() > self._limits.header_bytes:
+            self._refuse(431, f"the request line and headers are larger than {self._limits.header_bytes} bytes")
+        elif self._parser.get_http_version() != "1.1":
+            self._refuse(505, "this server speaks HTTP/1.1 only")
+        elif "host" not in headers:
+            self._refuse(400, "the request has no Host header")
+        elif int(headers.get("content-length") or 0) > self._limits.body_bytes:
+            self._refuse_body()
+        elif headers.get("expect", "").lower() == "100-continue":
+            if self._task is None:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            else:
+                self._continue_due = True
+
+    def _size_of_head(self) -> int:
+        """Counted one by one: what was read so far may have (part of) a body behind the headers."""
+        return sum(len(name) + len(value) for name, value in self._headers.items()) + len(self._url)
+
+    def on_body(self, body: bytes) -> None:
+        if self._refused:
+            return
+        self._body_size += len(body)
+        if self._body_size > self._limits.body_bytes:
+            self._refuse_body()
+            return
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        self._in_message = self._in_body = False
+        self._head_size = 0
+        if self._refused:
+            return
+        self._continue_due = False
+        try:
+            path, query = parse_target(self._url)
+        except BadTarget as error:
+            self._refuse(400, str(error))
+            return
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        method = self._parser.get_method().decode("ascii")
+        request = Request(method, path, query, self._headers, body, None, self._certificate)
+        self._enqueue(_Message(request, None, bool(self._parser.should_keep_alive())), len(body))
+        self._body = []
+
+    # -- refusing
+
+    def _refuse_body(self) -> None:
+        self._refuse(413, f"the request body is larger than {self._limits.body_bytes} bytes")
+
+    def _refuse(self, code: int, message: str) -> None:
+        """Answer the message being read with an error, after those before it; nothing after it is read."""
+        self._refused = True
+        self._in_message = self._in_body = False
+        self._body = []
+        self._enqueue(_Message(None, status_response(code, message), False), 0)
+
+    # -- answering
+
+    def _enqueue(self, message: _Message, size: int) -> None:
+        self._queue.append(message)
+        self._queued_bytes += size
+        if self._task is None:
+            self._task = self._loop.create_task(self._answer_all())
+        elif not self._paused_reading and (
+            len(self._queue) >= self._limits.queued or self._queued_bytes > self._limits.body_bytes
+        ):
+            self._paused_reading = True
+            self._transport.pause_reading()
+
+    async def _answer_all(self) -> None:
+        keep_alive = True
+        try:
+            while self._queue and keep_alive:
+                message = self._queue.popleft()
+                if message.request is not None:
+                    self._queued_bytes -= len(message.request.body)
+                keep_alive = await self._answer(message)
+                if self._paused_reading and len(self._queue) < self._limits.queued // 2:
+                    self._paused_reading = False
+                    self._transport.resume_reading()
+        except asyncio.CancelledError:
+            if not self._closing:
+                raise  # the client has gone
+            keep_alive = False
+        except ConnectionError:
+            keep_alive = False
+        except Exception:
+            # The handler turns its own errors into answers: this is a fault in writing one.
+            log.exception("an answer could not be written")
+            keep_alive = False
+            self._transport.abort()
+        finally:
+            self._task = None
+        if self._lost:
+            return
+        if self._continue_due and keep_alive:
+            self._continue_due = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._closing or not keep_alive:
+            self._finish()
+        elif not self._in_message:
+            self._arm(self._limits.idle_seconds)
+
+    def _finish(self) -> None:
+        """Close once everything is written; linger if the peer may still be sending what we refused."""
+        if self._refused and not self._closing:
+            self._queue.clear()
+            if self._paused_reading:
+                self._paused_reading = False
+                self._transport.resume_reading()
+            with suppress(NotImplementedError, OSError):
+                if self._transport.can_write_eof():
+                    self._transport.write_eof()
+            self._arm(self._limits.linger_seconds)
+        else:
+            self._transport.close()
+
+    async def _answer(self, message: _Message) -> bool:
+        """Write one answer; True if the connection can serve another request."""
+        started = monotonic()
+        request = message.request
+        response = message.refusal
+        if request is not None:
+            response = await self._server.handler(request)
+        assert response is not None
+        keep_alive = message.keep_alive and not self._closing
+        body = response.body
+        bodiless = response.status in (204, 304) or response.status < 200
+        head = [status_line(response.status), b"date: ", self._server.date(), b"\r\n"]
+        for name, value in response.headers.items():
+            if "\r" in value or "\n" in value:
+                value = value.replace("\r", " ").replace("\n", " ")
+            head.append(f"{name}: {value}\r\n".encode("utf-8", "replace"))
+        if not keep_alive:
+            head.append(b"connection: close\r\n")
+        without_body = bodiless or (request is not None and request.method == "HEAD")
+        if isinstance(body, bytes):
+            if not bodiless:
+                head.append(b"content-length: %d\r\n" % len(body))
+            head.append(b"\r\n")
+            if without_body:
+                self._transport.write(b"".join(head))
+            elif len(body) <= _SMALL:
+                head.append(body)
+                self._transport.write(b"".join(head))
+            else:
+                self._transport.write(b"".join(head))
+                self._transport.write(body)
+            if self._writing_paused:
+                await self._drain()
+        else:
+            await self._stream(response, body, head, without_body)
+        if self._server.access_log and request is not None:
+            took = (monotonic() - started) * 1000
+            access_log.info("%s %s %d %.1fms", request.method, request.path, response.status, took)
+        return keep_alive
+
+    async def _stream(
+        self, response: Response, body: AsyncIterator[bytes], head: list[bytes], without_body: bool
+    ) -> None:
+        sized = "content-length" in response.headers
+        if not sized:
+            head.append(b"transfer-encoding: chunked\r\n")
+        head.append(b"\r\n")
+        write = self._transport.write
+        ended = False
+        self._streaming = True
+        try:
+            write(b"".join(head))
+            if without_body:
+                return
+            async for chunk in body:
+                if not chunk:
+                    continue
+                if sized:
+                    write(chunk)
+                elif len(chunk) <= _SMALL:
+                    write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                else:
+                    write(b"%x\r\n" % len(chunk))
+                    write(chunk)
+                    write(b"\r\n")
+                if self._writing_paused:
+                    await self._drain()
+            ended = True
+        except asyncio.CancelledError:
+            ended = self._closing  # the server stops: end the stream as complete, clients resume a watch elsewhere
+            raise
+        finally:
+            self._streaming = False
+            close = getattr(body, "aclose", None)
+            if close is not None:
+                await close()
+            if ended and not sized and not self._lost:
+                write(b"0\r\n\r\n")
+
+    async def _drain(self) -> None:
+        if self._lost:
+            raise ConnectionResetError("the client has gone")
+        self._drained = self._loop.create_future()
+        try:
+            await self._drained
+        finally:
+            self._drained = None
+
+    # -- time
+
+    def _arm(self, seconds: float) -> None:
+        """Close the connection in `seconds` unless something moves the deadline. One timer, moved lazily."""
+        if self._lost:
+            return
+        if not seconds:
+            self._deadline = 0.0
+            return
+        self._deadline = self._loop.time() + seconds
+        if self._timer is not None:
+            if self._timer.when() <= self._deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._lost or not self._deadline:
+            return
+        if self._deadline > self._loop.time():
+            self._timer = self._loop.call_at(self._deadline, self._expire)
+        elif self._task is not None:
+            self._arm(self._limits.idle_seconds)  # an answer is on its way: it takes the time it takes
+        elif self._in_message and not self._refused:
+            self._refuse(408, "the request did not arrive in time")
+        else:
+            self._transport.close()
+
+    # -- shutdown
+
+    def shut_down(self) -> None:
+        """Answer what was received, end streams, close."""
+        self._closing = True
+        if self._task is None:
+            self._transport.close()
+        elif self._streaming:
+            self._task.cancel()
+
+    def abort(self) -> None:
+        self._transport.abort()
