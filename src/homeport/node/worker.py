@@ -321,8 +321,9 @@ class Worker:
             self._note(Notice("Warning", "Failed", f"Error: {state.message}", member.name))
         else:
             self._note(Notice("Normal", "Started", f"Started container {member.name}", member.name))
-            for notice in notes.not_carried_out(member):
-                self._note(notice)
+            if attempt == 0:
+                for notice in notes.not_carried_out(member):
+                    self._note(notice)
 
     async def _signal(self, name: str, number: int) -> None:
         if self._sandbox is not None:
