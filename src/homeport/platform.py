@@ -245,6 +245,7 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
             yield endpoint.url
     finally:
         await server.close()
+        await platform.api.close()
 
 
 @asynccontextmanager
