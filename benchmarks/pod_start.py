@@ -13,7 +13,7 @@ import harness
 from homeport.kube import core, meta
 from homeport.kube.meta import Object
 from homeport.node.process import ProcessRuntime
-from homeport.node.runtime import ContainerSpec, ImageRoot, SandboxSpec
+from homeport.node.runtime import ContainerSpec, ImageRoot, Sandbox, SandboxSpec
 
 IMAGE = "homeport/base"
 """Builds nothing: the machine's own programs."""
@@ -46,34 +46,37 @@ async def through_the_api(running: harness.Running, count: int) -> list[float]:
     return times[1:]  # the first one makes the image known
 
 
+async def sandbox(runtime: ProcessRuntime, place: Path, argv: tuple[str, ...]) -> Sandbox:
+    """A pod as the node's runtime alone makes it: network, root file system, supervisor, process."""
+    os.makedirs(place)
+    name = place.name
+    made = await runtime.create(SandboxSpec(f"uid-{name}", "default", name, str(place), name))
+    state = await made.start(
+        ContainerSpec(
+            name="main",
+            attempt=0,
+            argv=argv,
+            env={"PATH": os.defpath},
+            cwd="/",
+            image=ImageRoot(),
+            mounts=(),
+            log_path=str(place / "main.log"),
+        )
+    )
+    assert state.phase in ("running", "exited"), state
+    return made
+
+
 async def bare_sandbox(directory: Path, count: int) -> list[float]:
-    """The node's runtime alone: network, root file system, supervisor, process."""
     times = []
     runtime = ProcessRuntime(directory)
     await runtime.start()
     try:
         for number in range(count + 1):
-            place = directory / f"pod-{number}"
-            place.mkdir(parents=True)
             begin = time.perf_counter()
-            sandbox = await runtime.create(
-                SandboxSpec(f"uid-{number}", "default", f"p-{number}", str(place), f"p-{number}")
-            )
-            state = await sandbox.start(
-                ContainerSpec(
-                    name="main",
-                    attempt=0,
-                    argv=("sleep", "600"),
-                    env={"PATH": os.defpath},
-                    cwd="/",
-                    image=ImageRoot(),
-                    mounts=(),
-                    log_path=str(place / "main.log"),
-                )
-            )
+            made = await sandbox(runtime, directory / f"pod-{number}", ("sleep", "600"))
             times.append(time.perf_counter() - begin)
-            assert state.phase == "running", state
-            await sandbox.destroy()
+            await made.destroy()
     finally:
         await runtime.stop(end_pods=True)
     return times[1:]
