@@ -31,6 +31,8 @@ EXIT_TIMEOUT = 124
 """As timeout(1) has it."""
 EXIT_INTERRUPTED = 130
 
+_PATIENCE = 10.0
+"""Seconds that a server gets to answer for the first time."""
 _TYPE = "application/apply-patch+yaml"
 _MAKERS = ("Namespace", "CustomResourceDefinition")
 """Kinds without which others can't even be checked."""
@@ -147,7 +149,7 @@ async def carry_out(order: Order, terminal: Terminal) -> Result:
         stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         with _signals(stop):
             jobs: list[Job] = []
-            applying = asyncio.ensure_future(apply(connection, order, terminal))
+            applying = asyncio.ensure_future(_reach_and_apply(connection, order, terminal))
             if await _first(applying, stop):
                 return Result(EXIT_INTERRUPTED)
             jobs = applying.result()
@@ -168,6 +170,22 @@ async def carry_out(order: Order, terminal: Terminal) -> Result:
         if not early:
             following.result()
         return _conclude(order, follower, terminal, early)
+
+
+async def _reach_and_apply(connection: Connection, order: Order, terminal: Terminal) -> list[Job]:
+    """`apply`, once the server answers: a platform may just be starting."""
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    while True:
+        try:
+            await connection.client.raw("GET", "/readyz")
+            break
+        except HomeportError as error:
+            if loop.time() - begin > _PATIENCE:
+                raise
+            await connection.lost(error)
+    connection.found()
+    return await apply(connection, order, terminal)
 
 
 async def _first(work: asyncio.Future[Any], stop: asyncio.Future[int]) -> int:
