@@ -23,8 +23,8 @@ REFUSED = {**FINE, "user_namespace": Attempt(errno.EPERM, "Operation not permitt
     ("release", "status"),
     [
         ("6.8.0-45-generic", "ok"),
-        ("5.11.0", "ok"),
-        ("5.10.0-28-amd64", "fail"),
+        ("5.12.0", "ok"),
+        ("5.11.0-49-generic", "fail"),
         ("4.18.0-553.el8", "fail"),
         ("5.15+", "ok"),
     ],

@@ -25,8 +25,8 @@ from homeport.node.sandbox import idmap
 Status = Literal["ok", "warn", "fail"]
 _GIB = 1 << 30
 _PROBE_SECONDS = 30.0
-_OLDEST_KERNEL = (5, 11)
-"""Overlays in user namespaces (userxattr) and their volatile mode; pidfds came before."""
+_OLDEST_KERNEL = (5, 12)
+"""mount_setattr(2); overlays in user namespaces and their volatile mode, pidfds and clone3 came before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def kernel(release: str) -> Check:
         numbers.append(int(digits or 0))
     if tuple(numbers) >= _OLDEST_KERNEL:
         return Check("Kernel", "ok", f"Linux {release}")
-    return Check("Kernel", "fail", f"Linux {release}", "Pods need Linux 5.11 or newer: update the system's kernel.")
+    return Check("Kernel", "fail", f"Linux {release}", "Pods need Linux 5.12 or newer: update the system's kernel.")
 
 
 def namespaces(attempts: Mapping[str, Attempt], sysctls: Mapping[str, str], *, is_root: bool) -> Check:

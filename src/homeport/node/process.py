@@ -341,7 +341,7 @@ async def _exchange(connection: socket.socket, message: wire.Message) -> tuple[w
 
 def _left_in(directory: str) -> list[str]:
     """What a supervisor deletes when it destroys its sandbox, as far as it is there."""
-    names = ("layers", "shm", spec.SOCKET_FILE, spec.STATE_FILE)
+    names = ("layers", spec.SOCKET_FILE, spec.STATE_FILE)
     return [path for name in names if os.path.lexists(path := os.path.join(directory, name))]
 
 

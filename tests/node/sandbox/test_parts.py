@@ -144,10 +144,11 @@ def test_resolv_conf() -> None:
 
 
 def test_hosts() -> None:
-    files = rootfs.pod_files(pod(hosts={"full.name": "", "x": "192.0.2.1"}), "10.42.0.2", "")
-    assert "10.42.0.2\tfull.name n\n" in files.hosts
-    assert "192.0.2.1\tx\n" in files.hosts
-    assert files.hosts.startswith("127.0.0.1\tlocalhost\n")
+    files = rootfs.etc_files(pod(hosts={"full.name": "", "x": "192.0.2.1"}), "10.42.0.2", "text")
+    assert "10.42.0.2\tfull.name n\n" in files["hosts"]
+    assert "192.0.2.1\tx\n" in files["hosts"]
+    assert files["hosts"].startswith("127.0.0.1\tlocalhost\n")
+    assert (files["hostname"], files["resolv.conf"]) == ("n\n", "text")
 
 
 def test_find_command(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -326,3 +328,35 @@ async def test_host_network(pods: Pods) -> None:
     state = await pods.run("a", "ls", "/sys/class/net", sandbox=sandbox)
     assert state.exit_code == 0, state
     assert set(pods.output("a").split("\n")) == set(os.listdir("/sys/class/net"))
+
+
+@pytest.mark.parametrize("parent", ["/var/tmp", "/opt", "/etc"])
+async def test_data_below_what_is_shown(pods: Pods, parent: str) -> None:
+    """The layers are inside the directories that they are layers of; nothing of that is seen inside."""
+    if not os.access(parent, os.W_OK):
+        pytest.skip(f"{parent} is not this user's to write")
+    directory = Path(tempfile.mkdtemp(prefix="homeport:a,b\\ ", dir=parent))
+    pods = type(pods)(directory)
+    environment = directory / "images" / "venv"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "tool").symlink_to("/usr/bin/true")
+    try:
+        await pods.runtime.start()
+        script = f"/opt/venv/bin/tool && ls -d '{directory}'; echo x > {parent}/x && cat {parent}/x"
+        image = ImageRoot(environment=str(environment))
+        state = await pods.run("a", "sh", "-c", script, image=image)
+        assert state.exit_code == 0, (state.message, pods.output("a", stream="stderr"))
+        assert pods.output("a") == "x"
+        assert "No such file" in pods.output("a", stream="stderr")
+    finally:
+        await pods.runtime.stop(end_pods=True)
+        shutil.rmtree(directory)
+
+
+async def test_devices_come_by_name_only(pods: Pods) -> None:
+    mounts = (Mount("/dev/zero", "/dev/nothing"), Mount("/dev", "/host/dev"))
+    script = "head -c 4 /dev/nothing | od -An -tx1; ls /host/dev/zero; head -c 4 /host/dev/zero"
+    state = await pods.run("a", "sh", "-c", script, mounts=mounts)
+    assert state.exit_code != 0
+    assert pods.output("a").split("\n") == [" 00 00 00 00", "/host/dev/zero"]
+    assert "Permission denied" in pods.output("a", stream="stderr")

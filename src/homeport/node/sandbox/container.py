@@ -19,7 +19,7 @@ import stat
 from typing import NoReturn
 
 from homeport.node.sandbox import idmap, linux, spec
-from homeport.node.sandbox.rootfs import PodFiles, Root, SetupError
+from homeport.node.sandbox.rootfs import Root, SetupError
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_STARTED = 127, 128
@@ -72,7 +72,7 @@ class Launch:
         self.termination_log = log
 
 
-def launch(root: Root, container: spec.Container, files: PodFiles) -> Launch:
+def launch(root: Root, container: spec.Container) -> Launch:
     """Fork the container's first process. Raises OSError if the machine has no room for it."""
     root.make_room()
     opened: list[int] = []
@@ -92,7 +92,7 @@ def launch(root: Root, container: spec.Container, files: PodFiles) -> Launch:
             os.close(end)
         raise
     if pid == 0:
-        _begin(root, container, files, (out_write, error_write), outcome_write)
+        _begin(root, container, (out_write, error_write), outcome_write)
     for end in (out_write, error_write, outcome_write):
         os.close(end)
     for end in (out_read, error_read, outcome_read):
@@ -100,10 +100,10 @@ def launch(root: Root, container: spec.Container, files: PodFiles) -> Launch:
     return Launch(pid, pidfd, out_read, error_read, outcome_read, root.termination_log)
 
 
-def _begin(root: Root, container: spec.Container, files: PodFiles, streams: tuple[int, int], outcome: int) -> NoReturn:
+def _begin(root: Root, container: spec.Container, streams: tuple[int, int], outcome: int) -> NoReturn:
     """Be the container's process 1."""
     try:
-        _prepare(root, container, files, streams, outcome)
+        _prepare(root, container, streams, outcome)
         _execute(container)
     except StartFailure as failure:
         _report(outcome, failure.code, str(failure))
@@ -123,14 +123,14 @@ def _report(outcome: int, code: int, message: str) -> None:
     os.write(outcome, json.dumps([code, message[:4096]]).encode())
 
 
-def _prepare(root: Root, container: spec.Container, files: PodFiles, streams: tuple[int, int], outcome: int) -> None:
+def _prepare(root: Root, container: spec.Container, streams: tuple[int, int], outcome: int) -> None:
     os.setsid()
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write(str(_OOM_SCORE_ADJUSTMENT))
     # All other descriptors close themselves at exec.
     os.dup2(streams[0], 1)
     os.dup2(streams[1], 2)
-    root.assemble(files)
+    root.assemble()
     # The container's own, not the machine's.
     os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
     _change_directory(container)

@@ -1,9 +1,9 @@
-"""What of the machine a container sees below its own root, and what of that is hidden from it.
+"""What a container sees of the machine below its own root.
 
-Shown are the system's own directories, as overlays whose writes go to the container's layer. Hidden by whiteouts in a
-lower layer that is made once per machine is everything in them that not every user of the machine may read (so that
-being root in a container, which can be the machine's root, reveals no more than being anybody), and the platform's own
-directories.
+The root is made once per machine, as the lower layer of every container's: an outline, with a copy of the settings in
+/etc. /usr is shown through an overlay of its own, what is in /opt read-only. Nothing of all that is what not every user
+of the machine may read, so that being root in a container (which can be the machine's root) reveals no more than being
+anybody, and nothing is of the platform's own directories. Of /var there is the outline: no program is there.
 """
 
 from __future__ import annotations
@@ -13,45 +13,75 @@ import stat
 
 from homeport.node.sandbox import trees
 
-SHOWN = ("usr", "etc", "opt", "var", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 """Directories of ``/`` that are shown where they exist; links among them stay links."""
-READ_ONLY = ("nix", "gnu")
+READ_ONLY = ("/nix", "/gnu")
 """Package stores that the system's own programs live in on some distributions."""
-_SEARCHED = ("etc", "opt", "var")
+ENVIRONMENT = "/opt/venv"
+_OUTLINE = {
+    "dev": 0o755,
+    "etc": 0o755,
+    "home": 0o755,
+    "media": 0o755,
+    "mnt": 0o755,
+    "opt": 0o755,
+    "opt/venv": 0o755,
+    "proc": 0o755,
+    # Passable, as the image's interpreter may be below.
+    "root": 0o711,
+    "run": 0o755,
+    "run/lock": 0o1777,
+    "srv": 0o755,
+    "sys": 0o755,
+    "tmp": 0o1777,
+    "var": 0o755,
+    "var/cache": 0o755,
+    "var/lib": 0o755,
+    "var/local": 0o755,
+    "var/log": 0o755,
+    "var/mail": 0o755,
+    "var/opt": 0o755,
+    "var/spool": 0o755,
+    "var/tmp": 0o1777,
+}
+_OUTLINE_LINKS = {"var/lock": "/run/lock", "var/run": "/run"}
 _SEARCH_LIMIT = 20_000
 """Entries looked at per directory; what lies beyond is hidden as a whole."""
-_COPY_LIMIT = 4 << 20
-"""Bytes of a file of /etc that is copied."""
+_COPY_LIMIT = 1 << 20
+"""Bytes of a file that is copied; settings are smaller."""
 _VISIBLE_FILE, _VISIBLE_DIRECTORY = 0o004, 0o005
 
 
-class Overlay:
-    """One directory of ``/`` shown through an overlay; `lower` are its layers, the topmost first."""
+class Shown:
+    """A directory of the machine at its own place; `lower` are its layers, the topmost first."""
 
-    __slots__ = ("lower", "name")
+    __slots__ = ("is_writable", "lower", "path")
 
-    def __init__(self, name: str, lower: list[str]) -> None:
-        self.name = name
+    def __init__(self, path: str, lower: list[str], *, is_writable: bool) -> None:
+        self.path = path
         self.lower = lower
+        self.is_writable = is_writable
 
 
 class Layout:
     """The plan that every container's root is built from."""
 
-    __slots__ = ("links", "mounted", "overlays", "read_only")
+    __slots__ = ("_concealed", "memory", "pod", "root", "shm", "shown", "skeleton")
 
-    def __init__(
-        self, overlays: list[Overlay], links: dict[str, str], read_only: list[str], mounted: list[str]
-    ) -> None:
-        self.overlays = overlays
-        self.links = links
-        self.read_only = read_only
-        self.mounted = mounted
-        """Mount points below the overlays: an overlay doesn't show them by itself."""
+    def __init__(self, directory: str, shown: list[Shown], concealed: list[str]) -> None:
+        self.skeleton = os.path.join(directory, "skeleton")
+        """The root's lower layer."""
+        self.shown = shown
+        self._concealed = concealed
+        # Directories to mount something on, in mount namespaces of pods' own.
+        self.root = os.path.join(directory, "root")
+        self.pod = os.path.join(directory, "pod")
+        self.shm = os.path.join(directory, "shm")
+        self.memory = os.path.join(directory, "memory")
 
     def shows(self, path: str) -> bool:
-        """Whether the path is below a shown directory."""
-        return any(path.startswith(f"/{overlay.name}/") for overlay in self.overlays)
+        """Whether the machine's directory is seen at its own path."""
+        return _is_shown(path, self._concealed) and any(f"{path}/".startswith(f"{shown.path}/") for shown in self.shown)
 
 
 def private_paths(top: str, limit: int = _SEARCH_LIMIT) -> list[str]:
@@ -115,72 +145,90 @@ def _hide(layer: str, top: str, paths: list[str]) -> None:
 class _Survey:
     def __init__(self, directory: str, hidden: list[str], mountinfo: str, *, user_namespace: bool) -> None:
         self._directory = directory
+        self._skeleton = os.path.join(directory, "skeleton")
         self._hidden = [os.path.realpath(path) for path in hidden]
         self._mountinfo = mountinfo
         self._user_namespace = user_namespace
-        self.overlays: list[Overlay] = []
-        self.links: dict[str, str] = {}
-        self.mounted: list[str] = []
+        self.shown: list[Shown] = []
+        self.concealed: list[str] = []
 
-    def look_at(self, name: str) -> None:
-        path = f"/{name}"
-        if os.path.islink(path):
-            target = os.readlink(path)
-            if target.lstrip("/").split("/")[0] in SHOWN:
-                self.links[name] = target
-                return
-        if not os.path.isdir(path):
+    def draw_outline(self) -> None:
+        os.mkdir(self._skeleton, 0o755)
+        for name, mode in _OUTLINE.items():
+            os.mkdir(f"{self._skeleton}/{name}")
+            os.chmod(f"{self._skeleton}/{name}", mode)
+        for name, target in _OUTLINE_LINKS.items():
+            os.symlink(target, f"{self._skeleton}/{name}")
+        _copy_tree(os.path.realpath("/etc"), f"{self._skeleton}/etc", self._hidden)
+
+    def show_programs(self) -> None:
+        for name in PROGRAMS:
+            path = f"/{name}"
+            if os.path.islink(path):
+                target = os.readlink(path)
+                if target.lstrip("/").split("/")[0] in PROGRAMS:
+                    os.symlink(target, f"{self._skeleton}{path}")
+                    continue
+            if os.path.isdir(path):
+                self._show_writable(path, self._concealed_in(os.path.realpath(path)))
+
+    def show_read_only(self) -> None:
+        for path in READ_ONLY:
+            if os.path.isdir(path):
+                self._show(path, self._concealed_in(path), is_writable=False)
+        if os.path.isdir("/opt"):
+            self._show_entries("/opt")
+
+    def _show_entries(self, top: str) -> None:
+        """What is in a directory by itself, so that the directory is the container's own."""
+        private = private_paths(top)
+        for entry in os.scandir(top):
+            path = entry.path
+            if path in private or path in self._hidden or path == ENVIRONMENT:
+                continue
+            if not entry.is_dir(follow_symlinks=False):
+                _copy(path, f"{self._skeleton}{path}")
+                continue
+            concealed = [other for other in private if other.startswith(f"{path}/")] + self._concealed_in(path)
+            if concealed and self._user_namespace and mount_points(self._mountinfo, path):
+                # No overlay can hide something here (see below), so there is nothing to see.
+                continue
+            self._show(path, sorted(_highest(concealed)), is_writable=False)
+
+    def _concealed_in(self, path: str) -> list[str]:
+        return sorted(_highest([other for other in self._hidden if other.startswith(f"{path}/")]))
+
+    def _show_writable(self, path: str, concealed: list[str]) -> None:
+        """In a user namespace no directory can be a lower layer that something is mounted in: then show each of its
+        parts by itself."""
+        points = mount_points(self._mountinfo, os.path.realpath(path))
+        if not (points and self._user_namespace):
+            self._show(path, concealed, is_writable=True)
+            for point in points:
+                if _is_shown(point, concealed) and os.path.isdir(point) and os.access(point, os.R_OK | os.X_OK):
+                    self.shown.append(Shown(point, [point], is_writable=False))
             return
+        os.makedirs(f"{self._skeleton}{path}", mode=0o755, exist_ok=True)
+        for entry in sorted(os.scandir(path), key=lambda found: found.name):
+            if not _is_shown(entry.path, concealed):
+                continue
+            if not entry.is_dir(follow_symlinks=False):
+                _copy(entry.path, f"{self._skeleton}{entry.path}")
+            elif os.access(entry.path, os.R_OK | os.X_OK):
+                inside = [other for other in concealed if other.startswith(f"{entry.path}/")]
+                self._show_writable(entry.path, inside)
+
+    def _show(self, path: str, concealed: list[str], *, is_writable: bool) -> None:
         real = os.path.realpath(path)
-        concealed = [other for other in self._hidden if other.startswith(f"{real}/") and os.path.lexists(other)]
-        if name in _SEARCHED:
-            concealed += private_paths(real)
-        concealed = sorted(_highest(concealed))
-        points = mount_points(self._mountinfo, real)
-        if points and self._user_namespace:
-            self._take_apart(name, real, concealed, points)
-            return
-        self._show(name, real, concealed)
-        if name in ("usr", "opt"):
-            self.mounted += [point for point in points if _is_shown(point, concealed)]
-
-    def _show(self, name: str, real: str, concealed: list[str]) -> None:
+        os.makedirs(f"{self._skeleton}{path}", mode=0o755, exist_ok=True)
         lower = [real]
+        concealed = [other for other in concealed if os.path.lexists(other)]
         if concealed:
-            layer = os.path.join(self._directory, "hide", name)
+            layer = f"{self._directory}/hide{path}"
             _hide(layer, real, concealed)
             lower.insert(0, layer)
-        self.overlays.append(Overlay(name, lower))
-
-    def _take_apart(self, name: str, real: str, concealed: list[str], points: list[str]) -> None:
-        """In a user namespace no directory can be a lower layer that something is mounted in: show its parts.
-
-        /etc is copied, being small; of /var just the outline is kept, being nobody's programs; of others each directory
-        is shown by itself.
-        """
-        layer = os.path.join(self._directory, "parts", name)
-        os.makedirs(layer, mode=0o755)
-        self.overlays.append(Overlay(name, [layer]))
-        for entry in sorted(os.scandir(real), key=lambda found: found.name):
-            if not _is_shown(entry.path, concealed, strictly=False):
-                continue
-            target = os.path.join(layer, entry.name)
-            if not entry.is_dir(follow_symlinks=False):
-                _copy(entry.path, target)
-            elif name == "etc":
-                _copy_tree(entry.path, target, concealed)
-            else:
-                os.mkdir(target, 0o755)
-                if name != "var":
-                    self._show_part(f"{name}/{entry.name}", entry.path, concealed, points)
-
-    def _show_part(self, name: str, real: str, concealed: list[str], points: list[str]) -> None:
-        inside = [point for point in points if point.startswith(f"{real}/")]
-        own = [path for path in concealed if path.startswith(f"{real}/")]
-        if inside:
-            self._take_apart(name, real, own, inside)
-        else:
-            self._show(name, real, own)
+            self.concealed += concealed
+        self.shown.append(Shown(path, lower, is_writable=is_writable))
 
 
 def _highest(paths: list[str]) -> list[str]:
@@ -188,51 +236,49 @@ def _highest(paths: list[str]) -> list[str]:
     return [path for path in chosen if not any(path.startswith(f"{other}/") for other in chosen)]
 
 
-def _is_shown(path: str, concealed: list[str], *, strictly: bool = True) -> bool:
-    if any(path == other or path.startswith(f"{other}/") for other in concealed):
-        return False
-    return not strictly or (os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK))
+def _is_shown(path: str, concealed: list[str]) -> bool:
+    return not any(path == other or path.startswith(f"{other}/") for other in concealed)
 
 
 def _copy(source: str, target: str) -> None:
-    """A file or a link; what can't be read or is too large to be a setting is left out."""
-    try:
-        status = os.lstat(source)
-        if stat.S_ISLNK(status.st_mode):
-            os.symlink(os.readlink(source), target)
-        elif stat.S_ISREG(status.st_mode) and status.st_size <= _COPY_LIMIT:
-            with open(source, "rb") as file, open(target, "wb") as copy:
-                copy.write(file.read())
-                os.fchmod(copy.fileno(), stat.S_IMODE(status.st_mode))
-    except PermissionError:
-        return
+    """A file or a link, if every user may read it and it is no larger than settings are."""
+    status = os.lstat(source)
+    if stat.S_ISLNK(status.st_mode):
+        os.symlink(os.readlink(source), target)
+    elif stat.S_ISREG(status.st_mode) and status.st_mode & _VISIBLE_FILE and status.st_size <= _COPY_LIMIT:
+        with open(source, "rb") as file, open(target, "wb") as copy:
+            copy.write(file.read())
+            os.fchmod(copy.fileno(), stat.S_IMODE(status.st_mode))
 
 
 def _copy_tree(source: str, target: str, concealed: list[str]) -> None:
-    try:
-        entries = list(os.scandir(source))
-    except PermissionError:
-        return
-    os.mkdir(target, 0o755)
-    for entry in entries:
-        if not _is_shown(entry.path, concealed, strictly=False):
+    """What every user may read."""
+    for entry in os.scandir(source):
+        if not _is_shown(entry.path, concealed):
             continue
-        if entry.is_dir(follow_symlinks=False):
-            _copy_tree(entry.path, os.path.join(target, entry.name), concealed)
-        else:
-            _copy(entry.path, os.path.join(target, entry.name))
+        inside = os.path.join(target, entry.name)
+        try:
+            if not entry.is_dir(follow_symlinks=False):
+                _copy(entry.path, inside)
+            elif entry.stat().st_mode & _VISIBLE_DIRECTORY == _VISIBLE_DIRECTORY:
+                os.mkdir(inside, 0o755)
+                _copy_tree(entry.path, inside, concealed)
+        except (FileNotFoundError, PermissionError):
+            # It goes away while it is looked at, or some other rule of the machine protects it.
+            continue
 
 
 def survey(directory: str, hidden: list[str], *, user_namespace: bool) -> Layout:
-    """Look at the machine. `directory` is where layers that hide are made, anew; `hidden` are more paths to hide.
+    """Look at the machine. `directory`, an empty one, is where the layers are made; `hidden` are more paths to hide.
 
     Raises OSError if they can't be made.
     """
-    trees.remove(directory)
-    os.makedirs(directory, mode=0o755)
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         found = _Survey(directory, hidden, file.read(), user_namespace=user_namespace)
-    for name in SHOWN:
-        found.look_at(name)
-    read_only = [name for name in READ_ONLY if os.path.isdir(f"/{name}")]
-    return Layout(found.overlays, found.links, read_only, found.mounted)
+    found.draw_outline()
+    found.show_programs()
+    found.show_read_only()
+    made = Layout(directory, found.shown, found.concealed)
+    for path in (made.root, made.pod, made.shm, made.memory):
+        os.mkdir(path, 0o755)
+    return made

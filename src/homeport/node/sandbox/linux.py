@@ -23,24 +23,22 @@ MS_RDONLY = 0x1
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
 MS_NOEXEC = 0x8
-MS_REMOUNT = 0x20
-MS_NOATIME = 0x400
-MS_NODIRATIME = 0x800
 MS_BIND = 0x1000
-MS_MOVE = 0x2000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
-MS_RELATIME = 0x200000
 MNT_DETACH = 0x2
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NODEV = 0x4
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
-_CLONE3 = 435
-"""The system call's number, the same on every architecture."""
+_CLONE3, _MOUNT_SETATTR = 435, 442
+"""System calls' numbers; newer ones have the same on every architecture."""
+_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _CLONE_PIDFD = 0x1000
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
@@ -100,6 +98,13 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
         ),
         target,
     )
+
+
+def set_mount_attributes(target: str, attributes: int, *, only: bool = False) -> None:
+    """Add MOUNT_ATTR_* to a mount and, unless `only`, to every mount below it."""
+    argument = struct.pack("=4Q", attributes, 0, 0, 0)
+    flags = 0 if only else _AT_RECURSIVE
+    _check(_libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(target), flags, argument, len(argument)), target)
 
 
 def unmount(target: str, flags: int = 0) -> None:

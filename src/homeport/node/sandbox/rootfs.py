@@ -1,8 +1,8 @@
 """A container's root file system, made by its first process in a mount namespace of its own.
 
-Below is a directory on the pod's disk; over it overlays of the machine's own directories, the image's environment, and
-the mounts that the pod asked for. Every write lands in the container's layer on disk (so /tmp holds as much as the disk
-does), which is deleted with the pod.
+An overlay over what all containers have in common; in it overlays of the machine's programs and of the image's
+environment, and the mounts that the pod asked for. Every write lands in the container's layers on the pod's disk (so
+/tmp holds as much as the disk does), which are deleted with the pod.
 
 Mounts on targets that the pod chose are made after the change of root: only then does a link such as
 ``/var/run -> /run`` lead where the container thinks it does.
@@ -15,10 +15,8 @@ import os
 import stat
 
 from homeport.node.sandbox import idmap, linux, spec, trees
-from homeport.node.sandbox.layout import Layout
+from homeport.node.sandbox.layout import ENVIRONMENT, Layout
 
-ENVIRONMENT = "/opt/venv"
-_OLD = "/.old-root"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _DEVICE_LINKS = {
     "fd": "/proc/self/fd",
@@ -27,45 +25,40 @@ _DEVICE_LINKS = {
     "stderr": "/proc/self/fd/2",
     "ptmx": "pts/ptmx",
 }
-_EMPTY = ("proc", "sys", "dev", "tmp", "home", "mnt", "media", "srv", "run", "root")
 _READ_ONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _MASKED_PROC = ("acpi", "asound", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats")
 _MASKED_SYS = ("firmware", "devices/virtual/powercap")
-_KEPT_FLAGS = {
-    os.ST_NOSUID: linux.MS_NOSUID,
-    os.ST_NODEV: linux.MS_NODEV,
-    os.ST_NOEXEC: linux.MS_NOEXEC,
-    os.ST_NOATIME: linux.MS_NOATIME,
-    os.ST_NODIRATIME: linux.MS_NODIRATIME,
-    os.ST_RELATIME: linux.MS_RELATIME,
-}
 _TTY_GROUP = 5
+_POD_BYTES = 4 << 20
+"""A container that writes more than that as its termination message finds its disk full there."""
 
 
 class SetupError(Exception):
     """The root can't be made as asked; the text says what failed."""
 
 
-class PodFiles:
-    """The files of /etc that are the same in all of a pod's containers."""
-
-    __slots__ = ("hostname", "hosts", "resolv")
-
-    def __init__(self, hostname: str, hosts: str, resolv: str) -> None:
-        self.hostname = hostname
-        self.hosts = hosts
-        self.resolv = resolv
-
-
-def pod_files(pod: spec.Pod, address: str, resolv: str) -> PodFiles:
-    """`resolv` is the text of resolv.conf; the pod's own address stands for an empty one in ``hosts``."""
+def etc_files(pod: spec.Pod, address: str, resolv: str) -> dict[str, str]:
+    """The files of /etc that are the pod's own. `resolv` is the text of resolv.conf."""
     names: dict[str, list[str]] = {}
     for name, value in pod.hosts.items():
         names.setdefault(value or address, []).append(name)
     names.setdefault(address, []).append(pod.hostname)
     lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
     lines += [f"{value}\t{' '.join(dict.fromkeys(listed))}" for value, listed in names.items()]
-    return PodFiles(f"{pod.hostname}\n", "\n".join(lines) + "\n", resolv)
+    return {"hostname": f"{pod.hostname}\n", "hosts": "\n".join(lines) + "\n", "resolv.conf": resolv}
+
+
+def make_pod_mounts(layout: Layout, pod: spec.Pod, files: dict[str, str]) -> None:
+    """What a pod's containers share, in memory: its files of /etc, their last messages, and /dev/shm. In the mount
+    namespace of the pod's supervisor."""
+    linux.mount("pod", layout.pod, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, f"mode=755,size={_POD_BYTES}")
+    for name in ("lower", "lower/etc", "termination"):
+        os.mkdir(os.path.join(layout.pod, name), 0o755)
+    for name, text in files.items():
+        with open(os.path.join(layout.pod, "lower", "etc", name), "w", encoding="utf-8") as file:
+            file.write(text)
+    flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+    linux.mount("shm", layout.shm, "tmpfs", flags, f"mode=1777,size={pod.shm_bytes}")
 
 
 def resolv_conf(pod: spec.Pod, nameserver: str) -> str:
@@ -82,20 +75,14 @@ def escape(path: str) -> str:
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
-def _remount(target: str, flags: int) -> None:
-    """Change a bind mount's flags, keeping those it has (a user namespace may not clear them)."""
-    present = os.statvfs(target).f_flag
-    kept = sum(mount_flag for flag, mount_flag in _KEPT_FLAGS.items() if present & flag)
-    linux.mount("", target, "", linux.MS_REMOUNT | linux.MS_BIND | kept | flags)
-
-
-def bind(source: str, target: str, flags: int = 0) -> None:
-    """Show `source` at `target`, with everything mounted below it; never as a way to devices."""
+def bind(source: str, target: str, *, read_only: bool = False) -> None:
+    """Show `source` at `target`, with everything mounted below it; never as a way to devices that are in it."""
     linux.mount(source, target, "", linux.MS_BIND | linux.MS_REC)
+    attributes = linux.MOUNT_ATTR_RDONLY if read_only else 0
     if not stat.S_ISCHR(os.stat(target).st_mode):
-        flags |= linux.MS_NODEV
-    if flags:
-        _remount(target, flags)
+        attributes |= linux.MOUNT_ATTR_NODEV
+    if attributes:
+        linux.set_mount_attributes(target, attributes)
 
 
 def _copy(source: str, target: str) -> None:
@@ -108,25 +95,26 @@ def _copy(source: str, target: str) -> None:
 class Root:
     """The assembly of one container's root; the steps of :meth:`assemble` are in the order of their need."""
 
-    __slots__ = ("_base", "_container", "_layout", "_pod", "_root", "_seal", "_user_xattr")
+    __slots__ = ("_base", "_container", "_layout", "_old", "_pod", "_root", "_seal", "_user_xattr")
 
     def __init__(self, layout: Layout, pod: spec.Pod, container: spec.Container, *, user_namespace: bool) -> None:
         self._layout = layout
         self._pod = pod
         self._container = container
         self._base = os.path.join(pod.layers, container.layer_name)
-        self._root = os.path.join(self._base, "root")
+        self._root = layout.root
         self._user_xattr = user_namespace
+        self._old = ""
+        """The machine's root, once this one has taken its place."""
         self._seal: list[str] = []
         """What becomes read-only at last if the container's root is to be."""
 
     @property
     def termination_log(self) -> str:
-        """Beside the layer, which may be in memory and gone with the container."""
-        return f"{self._base}.termination"
+        return os.path.join(self._layout.pod, "termination", self._container.layer_name)
 
     def make_room(self) -> None:
-        """The layer's place on the disk, empty, and the termination log's. By the supervisor, before the fork."""
+        """The layers' place on the disk, empty, and the termination log. By the supervisor, before the fork."""
         if os.path.lexists(self._base):
             trees.remove(self._base)
         os.mkdir(self._base, 0o711)
@@ -134,7 +122,7 @@ class Root:
         os.fchmod(handle, 0o666)
         os.close(handle)
 
-    def assemble(self, files: PodFiles) -> None:
+    def assemble(self) -> None:
         """Make the root and change to it. Raises SetupError, or OSError for what the machine should have allowed."""
         linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
         # Resolved here, where links mean what they mean on the machine.
@@ -142,11 +130,11 @@ class Root:
         sources = {mounted: os.path.realpath(mounted.source) for mounted in wanted}
         interpreter = self._interpreter()
         try:
-            self._layers(files)
+            self._layers()
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
                 raise
-            self._layers_in_memory(files)
+            self._layers_in_memory()
         self._proc()
         self._devices()
         self._sys()
@@ -154,15 +142,14 @@ class Root:
         if interpreter is not None:
             self._place(spec.Mounted(interpreter, self._container.interpreter or "", True), interpreter)
         for number, mounted in enumerate(self._container.files):
-            self._place_image_file(mounted, sources[mounted], f"files-{number}")
+            self._place_image_file(mounted, sources[mounted], f"file{number}")
         for mounted in self._mounts():
             self._place(mounted, sources[mounted])
         self._place_termination_log()
-        linux.unmount(_OLD, linux.MNT_DETACH)
-        os.rmdir(_OLD)
+        self._leave_machine()
         if self._container.read_only_root:
             for path in self._seal:
-                _remount(path.removeprefix(self._root) or "/", linux.MS_RDONLY)
+                linux.set_mount_attributes(path.removeprefix(self._root) or "/", linux.MOUNT_ATTR_RDONLY, only=True)
 
     def _mounts(self) -> list[spec.Mounted]:
         """Parents before what is mounted below them."""
@@ -171,88 +158,47 @@ class Root:
     def _interpreter(self) -> str | None:
         """The interpreter's real place, None if it is among what is shown anyway."""
         prefix = self._container.interpreter
-        if prefix is None:
+        if prefix is None or self._layout.shows(os.path.normpath(prefix)):
             return None
-        path = os.path.normpath(prefix)
-        if path == "/usr" or (self._layout.shows(path) and not self._is_hidden(path)):
-            return None
-        return os.path.realpath(path)
+        return os.path.realpath(prefix)
 
-    def _is_hidden(self, path: str) -> bool:
-        top = path.split("/")[1]
-        inside = path.split("/")[2:]
-        for overlay in self._layout.overlays:
-            if overlay.name != top or len(overlay.lower) < 2:
-                continue
-            for depth in range(1, len(inside) + 1):
-                try:
-                    mode = os.lstat(os.path.join(overlay.lower[0], *inside[:depth])).st_mode
-                except FileNotFoundError:
-                    break
-                if stat.S_ISCHR(mode):
-                    return True
-        return any(path == point or path.startswith(f"{point}/") for point in self._layout.mounted)
-
-    def _layers_in_memory(self, files: PodFiles) -> None:
+    def _layers_in_memory(self) -> None:
         """Where the pod's disk can't hold an overlay's upper layer (an overlay itself, NFS): layers in memory."""
         for path in reversed(self._seal):
             linux.unmount(path, linux.MNT_DETACH)
         self._seal.clear()
         # Over what was made on the disk.
         linux.mount("tmpfs", self._base, "tmpfs", linux.MS_NODEV, "mode=755")
-        self._layers(files)
+        self._layers()
 
-    def _layers(self, files: PodFiles) -> None:
-        root, container = self._root, self._container
-        for path in (root, f"{self._base}/upper", f"{self._base}/work"):
-            os.mkdir(path, 0o755)
-        linux.mount(root, root, "", linux.MS_BIND)
-        _remount(root, linux.MS_NODEV)
-        self._seal.append(root)
-        for name in _EMPTY:
-            os.mkdir(f"{root}/{name}", 0o755)
-        os.mkdir(f"{root}{_OLD}", 0o700)
-        os.chmod(f"{root}/tmp", 0o1777)
-        for name, target in self._layout.links.items():
-            os.symlink(target, f"{root}/{name}")
-        for overlay in self._layout.overlays:
-            target, layer = f"{root}/{overlay.name}", overlay.name.replace("/", "+")
-            if "/" not in overlay.name:
-                os.mkdir(target, 0o755)
-            upper = self._upper(layer)
-            if overlay.name == "etc":
-                self._write_files(upper, files)
-            self._overlay(overlay.lower, layer, upper, target)
-        for name in self._layout.read_only:
-            os.mkdir(f"{root}/{name}", 0o755)
-            bind(f"/{name}", f"{root}/{name}", linux.MS_RDONLY)
-        for point in self._layout.mounted:
-            bind(point, f"{root}{point}", linux.MS_RDONLY)
-        if container.environment is not None:
-            target = f"{root}{ENVIRONMENT}"
-            os.makedirs(target, mode=0o755, exist_ok=True)
-            if not os.path.isdir(container.environment):
-                raise SetupError(f"the image's environment {container.environment} is not there")
-            self._overlay([os.path.realpath(container.environment)], "venv", self._upper("venv"), target)
+    def _layers(self) -> None:
+        layout, environment = self._layout, self._container.environment
+        self._overlay([os.path.join(layout.pod, "lower"), layout.skeleton], "root", layout.root, self._base)
+        # What is written among the machine's programs is little, if anything: it is not worth a place on the disk.
+        linux.mount("layers", layout.memory, "tmpfs", linux.MS_NODEV, "mode=755")
+        for number, shown in enumerate(layout.shown):
+            target = f"{layout.root}{shown.path}"
+            if shown.is_writable:
+                self._overlay(shown.lower, str(number), target, layout.memory)
+            elif len(shown.lower) > 1:
+                layers = ":".join(escape(path) for path in shown.lower)
+                linux.mount("overlay", target, "overlay", linux.MS_NODEV | linux.MS_RDONLY, f"lowerdir={layers}")
+            else:
+                bind(shown.lower[0], target, read_only=True)
+        if environment is not None:
+            if not os.path.isdir(environment):
+                raise SetupError(f"the image's environment {environment} is not there")
+            self._overlay([os.path.realpath(environment)], "venv", f"{layout.root}{ENVIRONMENT}", self._base)
 
-    def _write_files(self, upper: str, files: PodFiles) -> None:
-        for name, text in (("hostname", files.hostname), ("hosts", files.hosts), ("resolv.conf", files.resolv)):
-            handle = os.open(f"{upper}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-            os.write(handle, text.encode())
-            os.close(handle)
-
-    def _upper(self, name: str, prefix: str = "") -> str:
-        path = f"{prefix}{self._base}/upper/{name}"
-        os.mkdir(path, 0o755)
-        return path
-
-    def _overlay(self, lower: list[str], name: str, upper: str, target: str, prefix: str = "") -> None:
-        work = f"{prefix}{self._base}/work/{name}"
+    def _overlay(self, lower: list[str], name: str, target: str, place: str) -> None:
+        """Mount a writable overlay whose own layer is in `place`."""
+        upper, work = f"{place}/upper-{name}", f"{place}/work-{name}"
+        os.mkdir(upper, 0o755)
         os.mkdir(work, 0o700)
         # The upper layer's is what the merged directory shows.
-        status = os.stat(lower[-1])
-        if stat.S_IMODE(status.st_mode) != 0o755:
-            os.chmod(upper, stat.S_IMODE(status.st_mode))
+        mode = stat.S_IMODE(os.stat(lower[-1]).st_mode)
+        if mode != 0o755:
+            os.chmod(upper, mode)
         layers = ":".join(escape(path) for path in lower)
         # Volatile: the layer doesn't outlive the container, so its end must not wait for the disk.
         options = f"lowerdir={layers},upperdir={escape(upper)},workdir={escape(work)},volatile"
@@ -268,7 +214,7 @@ class Root:
             path = f"{target}/{name}"
             if os.path.exists(path):
                 linux.mount(path, path, "", linux.MS_BIND | linux.MS_REC)
-                _remount(path, linux.MS_RDONLY)
+                linux.set_mount_attributes(path, linux.MOUNT_ATTR_RDONLY)
         for name in _MASKED_PROC:
             self._mask(f"{target}/{name}")
 
@@ -295,7 +241,7 @@ class Root:
         if idmap.is_mapped("gid", _TTY_GROUP):
             terminals += f",gid={_TTY_GROUP}"
         linux.mount("devpts", f"{target}/pts", "devpts", linux.MS_NOSUID | linux.MS_NOEXEC, terminals)
-        for name, kind in (("shm", self._pod.shm), ("mqueue", "")):
+        for name, kind in (("shm", self._layout.shm), ("mqueue", "")):
             os.mkdir(f"{target}/{name}")
             if kind:
                 linux.mount(kind, f"{target}/{name}", "", linux.MS_BIND)
@@ -312,16 +258,25 @@ class Root:
                 raise
             # A user namespace may not mount it afresh where the network is the machine's, or /sys is partly hidden.
             linux.mount("/sys", target, "", linux.MS_BIND | linux.MS_REC)
-            _remount(target, flags | linux.MS_RDONLY)
+            linux.set_mount_attributes(target, linux.MOUNT_ATTR_RDONLY)
         for name in _MASKED_SYS:
             self._mask(f"{target}/{name}")
 
     def _change_root(self) -> None:
-        linux.pivot_root(self._root, f"{self._root}{_OLD}")
+        """Change places with the machine's root, which is then on top of this one, and seen by a descriptor only."""
+        machine = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.chdir(self._root)
+        linux.pivot_root(".", ".")
+        os.chdir("/")
+        self._old = f"/proc/self/fd/{machine}"
+
+    def _leave_machine(self) -> None:
+        os.chdir(self._old)
+        linux.unmount(".", linux.MNT_DETACH)
         os.chdir("/")
 
     def _place(self, mounted: spec.Mounted, source: str) -> None:
-        old, target = f"{_OLD}{source}", os.path.normpath("/" + mounted.target)
+        old, target = f"{self._old}{source}", os.path.normpath("/" + mounted.target)
         if target == "/":
             raise SetupError(f"mount of {mounted.source}: the target can't be the root itself")
         try:
@@ -337,7 +292,7 @@ class Root:
                 os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
                 if not os.path.lexists(target):
                     os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-            bind(old, target, linux.MS_RDONLY if mounted.read_only else 0)
+            bind(old, target, read_only=mounted.read_only)
         except OSError as error:
             raise SetupError(
                 f"mount of {mounted.source} at {mounted.target}: {(error.strerror or '').lower()}"
@@ -349,12 +304,12 @@ class Root:
             return
         target = os.path.normpath("/" + mounted.target)
         try:
-            if os.path.isdir(f"{_OLD}{source}"):
+            if os.path.isdir(f"{self._old}{source}"):
                 os.makedirs(target, mode=0o755, exist_ok=True)
-                self._overlay([f"{_OLD}{source}"], layer, self._upper(layer, _OLD), target, _OLD)
+                self._overlay([f"{self._old}{source}"], layer, target, f"{self._old}{self._base}")
             else:
                 os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
-                _copy(f"{_OLD}{source}", target)
+                _copy(f"{self._old}{source}", target)
         except OSError as error:
             raise SetupError(f"image file {mounted.source} at {target}: {(error.strerror or '').lower()}") from None
 

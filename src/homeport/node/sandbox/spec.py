@@ -42,10 +42,6 @@ class Pod(NamedTuple):
         """Where the containers' writable layers are; deleted with the sandbox."""
         return os.path.join(self.directory, "layers")
 
-    @property
-    def shm(self) -> str:
-        return os.path.join(self.directory, "shm")
-
 
 class Container(NamedTuple):
     name: str

@@ -86,12 +86,9 @@ class Supervisor:
             self._register()
         linux.unshare(linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWNS)
         linux.set_hostname(pod.hostname[:64])
-        for path in (pod.shm, pod.layers):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path, 0o711)
-        flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
-        linux.mount("shm", pod.shm, "tmpfs", flags, f"mode=1777,size={pod.shm_bytes}")
-        self._files = rootfs.pod_files(pod, self.address, self._resolv_conf())
+        rootfs.make_pod_mounts(node.layout, pod, rootfs.etc_files(pod, self.address, self._resolv_conf()))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(pod.layers, 0o711)
         self._stamps = logs.Stamps()
         self._states: dict[str, Message] = {}
         self._running: dict[str, _Running] = {}
@@ -179,7 +176,7 @@ class Supervisor:
         log: logs.LogFile | None = None
         try:
             log = logs.LogFile(wanted.log_path)
-            launch = containers.launch(root, wanted, self._files)
+            launch = containers.launch(root, wanted)
         except OSError as error:
             if log is not None:
                 log.close()
@@ -395,8 +392,7 @@ class Supervisor:
         try:
             if self._link is not None:
                 self._link.delete()
-            linux.unmount(self._pod.shm, linux.MNT_DETACH)
-            for path in (self._pod.layers, self._pod.shm, self._pod.socket_path, self._pod.state_path):
+            for path in (self._pod.layers, self._pod.socket_path, self._pod.state_path):
                 trees.remove(path)
         except OSError as error:
             failure = f"something of the sandbox is left: {error}"

@@ -62,11 +62,11 @@ class Zygote:
         # Slaves: what the machine mounts later shows up here, nothing from here shows up there.
         linux.mount("", "/", "", linux.MS_REC | linux.MS_SLAVE)
         self._namespace = self._join_or_start()
-        masks = os.path.join(directory, "hide")
-        os.makedirs(masks, mode=0o700, exist_ok=True)
+        layers = os.path.join(directory, "layers")
+        os.makedirs(layers, mode=0o700, exist_ok=True)
         # A file system of its own, since the layers of an overlay may not be inside one another.
-        linux.mount("tmpfs", masks, "tmpfs", linux.MS_NOSUID | linux.MS_NOEXEC, "mode=755")
-        self._masks = os.path.join(masks, "layers")
+        linux.mount("tmpfs", layers, "tmpfs", linux.MS_NOSUID, "mode=755")
+        self._layers = layers
         self._hidden = [directory, *hidden]
         self._peers = Peers(self._loop, self._handle)
         self._adopt()
@@ -75,7 +75,7 @@ class Zygote:
     def serve(self) -> None:
         # Only now: the first pod needs it, the platform's start doesn't.
         in_user_namespace = not _is_machines_root()
-        shown = layout.survey(self._masks, self._hidden, user_namespace=in_user_namespace)
+        shown = layout.survey(self._layers, self._hidden, user_namespace=in_user_namespace)
         self._node = supervisor.Node(
             shown, self._network, self._namespace, self._registry, user_namespace=in_user_namespace
         )
