@@ -63,7 +63,7 @@ class ProcessRuntime:
         if sys.platform != "linux":
             raise SandboxError(await asyncio.to_thread(doctor.explain, "pods can't run here", Path(self._directory)))
         try:
-            (await self._zygote()).close()
+            await self._replace_old_zygote()
             async with self._pushing:
                 await self._connect_dns()
         except OSError as error:
@@ -86,6 +86,17 @@ class ProcessRuntime:
                 return wire.connect(path)
             await self._start_zygote()
             return wire.connect(path)
+
+    async def _replace_old_zygote(self) -> None:
+        """Start the fork server if none runs, or if the one that does is of another version; pods go on in any case."""
+        try:
+            if (await self._ask_zygote(op="version"))["version"] == spec.VERSION:
+                return
+        except SandboxError:
+            # One so old that it doesn't know the question, or none can be started, which the next line says again.
+            (await self._zygote()).close()
+        await self._stop_helpers()
+        (await self._zygote()).close()
 
     async def _start_zygote(self) -> None:
         try:

@@ -17,7 +17,7 @@ import pytest
 
 from homeport.node.process import ProcessRuntime
 from homeport.node.runtime import SandboxError
-from homeport.node.sandbox import linux
+from homeport.node.sandbox import linux, spec
 
 Pods = Any
 PYTHON = "/usr/bin/python3"
@@ -291,3 +291,21 @@ async def test_a_hundred_pods_at_once(pods: Pods) -> None:
     assert all(pods.output(f"p{number}") == str(number) for number in range(100))
     await asyncio.gather(*(sandbox.destroy() for sandbox, _ in done))
     assert len(pods.processes) == 2
+
+
+async def test_fork_server_of_another_version_is_replaced(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = await serve(pods, "old")
+    before = zygote_pid(pods)
+    await pods.runtime.stop(end_pods=False)
+    pods.runtime = ProcessRuntime(pods.directory / "node")
+    await pods.runtime.start()
+    assert zygote_pid(pods) == before
+    await pods.runtime.stop(end_pods=False)
+
+    monkeypatch.setattr(spec, "VERSION", spec.VERSION + 1)
+    pods.runtime = ProcessRuntime(pods.directory / "node")
+    await pods.runtime.start()
+    assert zygote_pid(pods) != before
+    (adopted,) = await pods.runtime.adopt()
+    assert adopted.containers()["main"].phase == "running"
+    (await pods.runtime.dial(old.address, 2222)).close()

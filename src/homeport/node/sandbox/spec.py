@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
+VERSION = 1
+"""Of what travels between the platform and its helpers; another one after an update means that the fork server, which
+outlives the platform, is to be replaced."""
 SOCKET_FILE = "sandbox.sock"
 STATE_FILE = "state.json"
 """A pod's directory holds these two."""

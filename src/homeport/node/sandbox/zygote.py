@@ -220,6 +220,8 @@ class Zygote:
         elif operation == "helper":
             self._require_helper()
             self._peers.send(peer, {"id": message["id"]})
+        elif operation == "version":
+            self._peers.send(peer, {"id": message["id"], "version": spec.VERSION})
         elif operation == "stop":
             self._stop(peer, message)
         else:
