@@ -88,7 +88,7 @@ class Follower:
                 for task in self._tasks:
                     task.cancel()
         except BaseExceptionGroup as errors:
-            raise _first_known(errors) or errors from None
+            raise _the_one(errors) from None
         finally:
             self._group = None
             self._terminal.live("")
@@ -250,11 +250,17 @@ class Follower:
         return one.is_final or one.deleting or logs.gone or self._owner[one.uid].cleans_up
 
 
-def _first_known(errors: BaseException) -> HomeportError | None:
-    """The first error in (nested groups of) errors whose text is for the user."""
-    if isinstance(errors, BaseExceptionGroup):
-        return next((known for one in errors.exceptions if (known := _first_known(one)) is not None), None)
-    return errors if isinstance(errors, HomeportError) else None
+def _the_one(errors: BaseExceptionGroup) -> BaseException:
+    """The error of a group (of groups) that tells most: the first whose text is for the user, else the first."""
+    leaves: list[BaseException] = []
+    groups: list[BaseException] = [errors]
+    while groups:
+        one = groups.pop(0)
+        if isinstance(one, BaseExceptionGroup):
+            groups += one.exceptions
+        else:
+            leaves.append(one)
+    return next((one for one in leaves if isinstance(one, HomeportError)), leaves[0])
 
 
 def _selector(jobs: Sequence[Job]) -> str:
