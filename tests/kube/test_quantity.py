@@ -71,6 +71,10 @@ def test_rounding_up_to_units() -> None:
     assert milli("1.5") == 1500
 
 
+def test_more_digits_than_the_default_context_has() -> None:
+    assert canonical("10000000000000000000.000000001") == "10000000000000000000000000001n"
+
+
 amounts = st.decimals(min_value=-(10**20), max_value=10**20, places=9, allow_nan=False, allow_infinity=False)
 
 

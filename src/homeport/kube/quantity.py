@@ -49,7 +49,7 @@ def canonical(value: str | int | float | Decimal) -> str:
 def to_text(amount: Decimal, format: Format = "decimal") -> str:
     """An amount in canonical form. Binary suffixes are used for whole amounts of 1024 and more only."""
     amount = _rounded(amount)
-    if format == "binary" and (abs(amount) < 1024 or amount != amount.to_integral_value()):
+    if format == "binary" and (amount.copy_abs() < 1024 or amount != amount.to_integral_value()):
         format = "decimal"
     if format == "binary":
         return _binary_text(int(amount))
@@ -116,14 +116,14 @@ def _parse(text: str) -> tuple[Decimal, Format]:
     elif match["decimal"]:
         number = _CONTEXT.scaleb(number, _DECIMAL[match["decimal"]])
     amount = _rounded(number)
-    if format == "binary" and abs(amount) > _LIMIT:
+    if format == "binary" and amount.copy_abs() > _LIMIT:
         amount = _LIMIT.copy_sign(amount)
     return amount, format
 
 
 def _rounded(amount: Decimal) -> Decimal:
     """Away from zero to nano, under upstream's theory that who asks for some should get some."""
-    rounded = abs(amount).quantize(_NANO, rounding=ROUND_CEILING, context=_CONTEXT)
+    rounded = amount.copy_abs().quantize(_NANO, rounding=ROUND_CEILING, context=_CONTEXT)
     return rounded.copy_sign(amount) if rounded else Decimal(0)
 
 
