@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from homeport.kube.quantity import MESSAGE, canonical, milli, parse, to_text, whole
@@ -78,6 +78,7 @@ def test_more_digits_than_the_default_context_has() -> None:
 amounts = st.decimals(min_value=-(10**20), max_value=10**20, places=9, allow_nan=False, allow_infinity=False)
 
 
+@example(Decimal("10000000000000000000.000000001"), "decimal")  # more digits than Python rounds to by default
 @given(amounts, st.sampled_from(["binary", "decimal", "exponent"]))
 def test_text_is_exact_and_canonical(amount: Decimal, form: Any) -> None:
     text = to_text(amount, form)
