@@ -421,6 +421,13 @@ class TestStrategicMergePatch:
             "tolerations": [{"key": "b"}]
         }
 
+    def test_the_schema_may_be_a_reference(self) -> None:
+        components = {**COMPONENTS, "Whole": SCHEMA}
+        obj, patch = {"spec": {"containers": [self.A]}}, {"spec": {"containers": [{"name": "new"}]}}
+        expected = strategic_merge_patch(obj, patch, SCHEMA, COMPONENTS)
+        assert len(expected["spec"]["containers"]) == 2
+        assert strategic_merge_patch(obj, patch, {"$ref": "#/components/schemas/Whole"}, components) == expected
+
     def test_unknown_fields_merge_as_in_a_merge_patch(self) -> None:
         obj, patch = {"q": {"l": [1], "m": {"a": 1, "b": 2}}}, {"q": {"l": [2], "m": {"a": None, "c": 3}}}
         assert strategic_merge_patch(obj, patch, None, {}) == {"q": {"l": [2], "m": {"b": 2, "c": 3}}}

@@ -228,10 +228,9 @@ def _aggregated_version(accept: str) -> str:
 
 def _aggregated_resource(served: Served) -> dict[str, Any]:
     resource = served.resource
-    kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
     entry: dict[str, Any] = {
         "resource": resource.plural,
-        "responseKind": kind,
+        "responseKind": served.gvk,
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": served.singular,
         "verbs": list(STANDARD_VERBS),
@@ -243,7 +242,7 @@ def _aggregated_resource(served: Served) -> dict[str, Any]:
     subresources = []
     for name in sorted(served.subresources):
         verbs, sub_group, sub_version, sub_kind = _SUBRESOURCES[name]
-        response = {"group": sub_group, "version": sub_version, "kind": sub_kind} if sub_kind else kind
+        response = {"group": sub_group, "version": sub_version, "kind": sub_kind} if sub_kind else served.gvk
         subresources.append({"subresource": name, "responseKind": response, "verbs": list(verbs)})
     if subresources:
         entry["subresources"] = subresources

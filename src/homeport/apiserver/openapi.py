@@ -135,12 +135,11 @@ def _add_schemas(served: Served, registry: Registry, schemas: dict[str, JsonSche
         return name
     resource = served.resource
     name = ".".join([*reversed(resource.group.split(".")), resource.version, resource.kind])
-    gvk = {"group": resource.group, "version": resource.version, "kind": resource.kind}
     object_meta: JsonSchema = {"$ref": REF_PREFIX + _META + "ObjectMeta"}
     properties = {**_TYPE_META, **(root.get("properties") or {})}
     if _META + "ObjectMeta" in components:
         properties["metadata"] = {"allOf": [object_meta], "description": "The object's metadata."}
-    schemas[name] = {**root, "properties": properties, "x-kubernetes-group-version-kind": [gvk]}
+    schemas[name] = {**root, "properties": properties, "x-kubernetes-group-version-kind": [served.gvk]}
     schemas[name + "List"] = {
         "type": "object",
         "description": f"A list of {resource.kind} objects.",
@@ -150,7 +149,7 @@ def _add_schemas(served: Served, registry: Registry, schemas: dict[str, JsonSche
             "metadata": {"type": "object", "description": "The list's own metadata."},
             "items": {"type": "array", "items": {"$ref": REF_PREFIX + name}},
         },
-        "x-kubernetes-group-version-kind": [{**gvk, "kind": served.list_kind}],
+        "x-kubernetes-group-version-kind": [{**served.gvk, "kind": served.list_kind}],
     }
     schemas |= _closure(schemas[name], components, schemas)
     return name
@@ -226,11 +225,7 @@ _PRETTY = _parameter("pretty", "string", "Accepted and of no effect.")
 
 def _paths(served: Served, schema: str) -> dict[str, Any]:
     resource = served.resource
-    gvk = {"group": resource.group, "version": resource.version, "kind": resource.kind}
-    base = f"/apis/{resource.group}/{resource.version}" if resource.group else f"/api/{resource.version}"
-    collection = (
-        f"{base}/namespaces/{{namespace}}/{resource.plural}" if resource.namespaced else f"{base}/{resource.plural}"
-    )
+    collection = resource.path("{namespace}")
     kind = resource.kind
     scope = "Namespaced" if resource.namespaced else ""
     tag = f"{resource.group.partition('.')[0] or 'core'}_{resource.version}"
@@ -246,7 +241,7 @@ def _paths(served: Served, schema: str) -> dict[str, Any]:
             "parameters": parameters,
             "responses": {code: {"description": "OK", "content": {JSON: {"schema": answer}}}},
             "x-kubernetes-action": action,
-            "x-kubernetes-group-version-kind": gvk,
+            "x-kubernetes-group-version-kind": served.gvk,
         }
         if body:
             result["requestBody"] = {"required": True, "content": {"*/*": {"schema": one}}}
@@ -270,7 +265,7 @@ def _paths(served: Served, schema: str) -> dict[str, Any]:
         f"{collection}/{{name}}": item,
     }
     if resource.namespaced:
-        result[f"{base}/{resource.plural}"] = {
+        result[resource.path()] = {
             "parameters": [_PRETTY],
             "get": operation("list", "listAll", many, _LIST),
         }

@@ -50,7 +50,7 @@ def document(registry: Registry) -> dict[str, Any]:
                     "parameters": parameters,
                     "responses": {"200": {"description": "OK"}},
                     "x-kubernetes-action": "patch",
-                    "x-kubernetes-group-version-kind": _gvk(served),
+                    "x-kubernetes-group-version-kind": served.gvk,
                 }
             }
             for path, served in _items(registry)
@@ -65,11 +65,6 @@ def _items(registry: Registry) -> Iterable[tuple[str, Served]]:
         yield resource.path("{namespace}", "{name}"), served
 
 
-def _gvk(served: Served) -> dict[str, str]:
-    resource = served.resource
-    return {"group": resource.group, "kind": resource.kind, "version": resource.version}
-
-
 def _operation_id(served: Served) -> str:
     return f"patch_{served.group or 'core'}_{served.resource.version}_{served.kind}"
 
@@ -82,7 +77,7 @@ def _item(served: Served) -> bytes:
         + parameters
         + _bytes(_RESPONSES, answer)
         + _extension("x-kubernetes-action", b"patch")
-        + _extension("x-kubernetes-group-version-kind", encode(_gvk(served)))
+        + _extension("x-kubernetes-group-version-kind", encode(served.gvk))
     )
     return _bytes(_PATCH, operation)
 

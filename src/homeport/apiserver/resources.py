@@ -6,7 +6,7 @@ few of the kinds that it has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -48,13 +48,6 @@ class Definition:
     def parts(self) -> tuple[JsonSchema, Mapping[str, JsonSchema]]:
         """The root schema and the components that it refers to."""
         return self._make()
-
-    @cached_property
-    def root(self) -> JsonSchema:
-        """The root schema itself, where `parts` may have a reference to it."""
-        schema, shared = self.parts
-        reference = schema.get("$ref")
-        return schema if reference is None else shared[reference.removeprefix(REF_PREFIX)]
 
     @cached_property
     def schema(self) -> Schema:
@@ -120,6 +113,11 @@ class Served:
         return self.resource.namespaced
 
     @property
+    def gvk(self) -> dict[str, str]:
+        """``x-kubernetes-group-version-kind`` and the like."""
+        return {"group": self.group, "version": self.resource.version, "kind": self.kind}
+
+    @property
     def schema(self) -> Schema:
         return self.definition.schema
 
@@ -146,7 +144,6 @@ class Registry:
     def __init__(self, kinds: Iterable[Kind]) -> None:
         self.kinds = tuple(kinds)
         self._served: dict[tuple[str, str, str], Served] = {}
-        self._by_kind: dict[tuple[str, str, str], Served] = {}
         self._declared: set[tuple[str, str]] = set()
         self.generation = 0
         """Counts changes: what is derived from the registry (discovery, OpenAPI) is made anew when it moves."""
@@ -165,37 +162,22 @@ class Registry:
     def _add(self, served: Served) -> None:
         resource = served.resource
         self._served[resource.group, resource.version, resource.plural] = served
-        self._by_kind[resource.group, resource.version, resource.kind] = served
         self.generation += 1
 
     def find(self, group: str, version: str, plural: str) -> Served | None:
         return self._served.get((group, version, plural))
 
-    def find_kind(self, group: str, version: str, kind: str) -> Served | None:
-        return self._by_kind.get((group, version, kind))
-
-    def any_version(self, group: str, plural: str) -> Served | None:
-        """Some version of a resource, the storage version if it is served."""
-        found = None
-        for served in self._served.values():
-            if served.group == group and served.resource.plural == plural:
-                found = served
-                if served.resource.version == served.storage_version:
-                    break
-        return found
-
     def is_declared(self, group: str, plural: str) -> bool:
         """Whether the resource comes from a kind in the program: no CRD can take its place."""
         return (group, plural) in self._declared
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Served]:
         return iter(self._served.values())
 
     def replace(self, group: str, plural: str, versions: Iterable[Served]) -> None:
         """Serve exactly `versions` of the resource from now on."""
         for key in [key for key in self._served if key[0] == group and key[2] == plural]:
-            removed = self._served.pop(key)
-            self._by_kind.pop((group, key[1], removed.kind), None)
+            del self._served[key]
             self.generation += 1
         for served in versions:
             self._add(served)

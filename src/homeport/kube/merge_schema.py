@@ -9,10 +9,11 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
+from homeport.kube.schema import REF_PREFIX
+
 Schema: TypeAlias = Mapping[str, Any]
 Components: TypeAlias = Mapping[str, Schema]
 
-_REF: Final = "#/components/schemas/"
 _CACHED: Final = 256
 """Whole schemas kept ready, the most recently used ones."""
 
@@ -36,7 +37,7 @@ class Node:
 
     def __init__(self, schema: Schema, components: Components) -> None:
         outer = schema
-        schema = _resolved(schema, components)
+        schema = resolved(schema, components)
         # What stands beside a reference wins over what the reference says.
         extensions = {**schema, **outer} if outer is not schema else schema
         self._schema = schema
@@ -51,7 +52,7 @@ class Node:
         self.defaults: Mapping[str, Any] = {}
         """Defaults of the keys, for elements that leave one out."""
         if self.keys:
-            properties = _resolved(schema.get("items") or {}, components).get("properties") or {}
+            properties = resolved(schema.get("items") or {}, components).get("properties") or {}
             self.defaults = {
                 key: properties[key]["default"] for key in self.keys if "default" in (properties.get(key) or {})
             }
@@ -88,12 +89,12 @@ class Node:
         self._children[name] = node
 
 
-def _resolved(schema: Schema, components: Components) -> Schema:
+def resolved(schema: Schema, components: Components) -> Schema:
     """Follow references, also behind ``allOf``, which is how a description stands beside one."""
     while True:
         all_of = schema.get("allOf")
         if "$ref" in schema:
-            schema = components.get(schema["$ref"].removeprefix(_REF)) or {}
+            schema = components.get(schema["$ref"].removeprefix(REF_PREFIX)) or {}
         elif isinstance(all_of, list) and len(all_of) == 1 and "properties" not in schema:
             schema = all_of[0]
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from homeport.apiserver.admission import check_fields, check_type
 from homeport.apiserver.context import Api, Call
@@ -45,18 +44,10 @@ def change_of(call: Call) -> Change:
     check_depth([patch])
     if media == JSON_PATCH:
         return lambda obj: json_patch(obj, patch)
-    if not isinstance(patch, dict):
-        raise BadRequest("a merge patch has to be an object")
     if media == MERGE_PATCH:
-        return lambda obj: _as_object(merge_patch(obj, patch))
-    definition = call.served.definition
-    return lambda obj: strategic_merge_patch(obj, patch, definition.root, definition.parts[1])
-
-
-def _as_object(value: Any) -> Object:
-    if not isinstance(value, dict):
-        raise BadRequest("the patch makes something of the object that is no object")
-    return value
+        return lambda obj: merge_patch(obj, patch)
+    root, components = call.served.definition.parts
+    return lambda obj: strategic_merge_patch(obj, patch, root, components)
 
 
 async def patch(api: Api, call: Call, *, subresource: str = "") -> Response:

@@ -5,26 +5,27 @@ where it says nothing, lists are replaced and objects merged."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from homeport.kube.errors import BadRequest
+from homeport.kube.merge_schema import Components, Schema, resolved
 from homeport.kube.meta import Object
-
-Schema: TypeAlias = Mapping[str, Any]
 
 _DIRECTIVE: Final = "$patch"
 _RETAIN: Final = "$retainKeys"
 _DELETE_FROM: Final = "$deleteFromPrimitiveList/"
 _SET_ORDER: Final = "$setElementOrder/"
 _NO_SCHEMA: Final[Schema] = {}
-_REF: Final = "#/components/schemas/"
 
 
-def strategic_merge_patch(obj: Object, patch: Any, schema: Schema | None, components: Mapping[str, Schema]) -> Object:
-    """`obj` with `patch` merged in by the rules of `schema`. Raises BadRequest for a patch that breaks them."""
+def strategic_merge_patch(obj: Object, patch: Any, schema: Schema | None, components: Components) -> Object:
+    """`obj` with `patch` merged in by the rules of `schema`, which may be a reference into `components`.
+
+    Raises BadRequest for a patch that breaks the rules.
+    """
     if not isinstance(patch, dict):
         raise BadRequest("a strategic merge patch must be a JSON object")
-    return _Merger(components).merge_map(obj, patch, schema or _NO_SCHEMA)
+    return _Merger(components).merge_map(obj, patch, resolved(schema or _NO_SCHEMA, components))
 
 
 class _Rules(NamedTuple):
@@ -37,7 +38,7 @@ class _Rules(NamedTuple):
 
 
 class _Merger:
-    def __init__(self, components: Mapping[str, Schema]) -> None:
+    def __init__(self, components: Components) -> None:
         self._components = components
 
     def merge_map(self, original: Mapping[str, Any], patch: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
@@ -156,26 +157,15 @@ class _Merger:
             field = schema.get("additionalProperties")
         if not isinstance(field, Mapping):
             return _Rules(_NO_SCHEMA, frozenset(), "")
-        resolved = self._resolved(field)
-        merged = {**resolved, **field}
+        value = resolved(field, self._components)
+        merged = {**value, **field}
         strategies = frozenset(str(merged.get("x-kubernetes-patch-strategy", "")).split(","))
-        below = resolved.get("items")
+        below = value.get("items")
         return _Rules(
-            self._resolved(below) if isinstance(below, Mapping) else resolved,
+            resolved(below, self._components) if isinstance(below, Mapping) else value,
             strategies,
             str(merged.get("x-kubernetes-patch-merge-key", "")),
         )
-
-    def _resolved(self, schema: Schema) -> Schema:
-        """Follow references, also behind ``allOf``, which is how a description stands beside one."""
-        while True:
-            all_of = schema.get("allOf")
-            if "$ref" in schema:
-                schema = self._components.get(schema["$ref"].removeprefix(_REF), _NO_SCHEMA)
-            elif isinstance(all_of, list) and len(all_of) == 1 and "properties" not in schema:
-                schema = all_of[0]
-            else:
-                return schema
 
 
 def _retained(original: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
