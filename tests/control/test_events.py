@@ -8,7 +8,8 @@ import pytest
 
 import support
 from homeport.client.client import Client
-from homeport.control.events import EVENTS, EventRecorder
+from homeport.control.events import EventRecorder
+from homeport.kube import core
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, metadata
 
@@ -41,7 +42,7 @@ async def recording(world: support.World, clock: Clock, client: Client | None = 
 
 
 async def stored(world: support.World, place: str = "default") -> list[Object]:
-    return (await world.client.list(EVENTS, place)).items
+    return (await world.client.list(core.EVENT.resource, place)).items
 
 
 async def test_an_event_tells_what_kubectl_shows(world: support.World, clock: Clock) -> None:
@@ -95,7 +96,7 @@ async def test_an_expired_event_starts_over(world: support.World, clock: Clock) 
     async with recording(world, clock) as recorder:
         recorder.record(POD, "Normal", "Seen", "again")
         await recorder.flush()
-        await world.client.delete_collection(EVENTS, "default")
+        await world.client.delete_collection(core.EVENT.resource, "default")
         recorder.record(POD, "Normal", "Seen", "again")
         await recorder.flush()
         (event,) = await stored(world)

@@ -7,7 +7,8 @@ import pytest
 
 import support
 from homeport.client.client import Client
-from homeport.control.leader import LEASES, LeaderElector
+from homeport.control.leader import LeaderElector
+from homeport.kube import core
 from homeport.kube.meta import spec
 
 
@@ -36,7 +37,7 @@ async def test_one_leads_and_the_next_takes_over_when_it_ends(world: support.Wor
     await end(first)
     async with asyncio.timeout(5):
         await two.leading.wait()
-    lease = await world.client.get(LEASES, "lock", "default")
+    lease = await world.client.get(core.LEASE.resource, "lock", "default")
     assert spec(lease)["holderIdentity"] == "two"
     assert spec(lease)["leaseTransitions"] >= 1
     await end(second)

@@ -13,9 +13,9 @@ from farm import CONTROLLER, FARMS, PODS, SERVICES
 import support
 from homeport.client.client import Client
 from homeport.control.controller import Child, Controller, Desired, Observed
-from homeport.control.events import EVENTS
 from homeport.control.informer import Informers
 from homeport.control.manager import Manager
+from homeport.kube import core
 from homeport.kube.meta import Object, metadata, owner_reference, status
 
 
@@ -49,7 +49,7 @@ async def settled(world: support.World, own: str, **expected: Any) -> Object:
 
 
 async def reasons(world: support.World, own: str) -> list[tuple[str, str, int]]:
-    listed = await world.client.list(EVENTS, "default")
+    listed = await world.client.list(core.EVENT.resource, "default")
     return sorted(
         (event["type"], event["reason"], event["count"])
         for event in listed.items

@@ -13,7 +13,6 @@ from homeport.apiserver.node import LogOptions
 from homeport.apiserver.server import ApiServer
 from homeport.client.client import Client
 from homeport.client.local import LocalTransport
-from homeport.control.events import EVENTS
 from homeport.kube import core, meta
 from homeport.kube.errors import BadRequest
 from homeport.kube.meta import Object
@@ -111,7 +110,7 @@ class Node:
 
     async def event(self, pod: Object, reason: str) -> Object:
         async with asyncio.timeout(SECONDS):
-            async with self.client.watch(EVENTS, "default") as events:
+            async with self.client.watch(core.EVENT.resource, "default") as events:
                 async for event in events:
                     about = event.object["involvedObject"]
                     if event.object["reason"] == reason and about["uid"] == meta.uid(pod):

@@ -10,10 +10,10 @@ import pytest
 
 import support
 from homeport.client.client import Client
-from homeport.control.events import EVENTS
 from homeport.control.informer import Informers
+from homeport.kube import core
 from homeport.kube.meta import Object, find_condition, spec, status
-from homeport.scheduler.binder import NODES, PODS, Scheduler
+from homeport.scheduler.binder import Scheduler
 
 
 @asynccontextmanager
@@ -31,9 +31,9 @@ async def add_node(
     world: support.World, name: str = "n", *, ready: bool = True, pods: str = "110", **more: Any
 ) -> None:
     node: Object = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": more}
-    await world.client.create(NODES, node)
+    await world.client.create(core.NODE.resource, node)
     await world.set_status(
-        NODES,
+        core.NODE.resource,
         name,
         "",
         allocatable={"cpu": "4", "memory": "8Gi", "pods": pods},
@@ -54,7 +54,7 @@ def pod(name: str, cpu: str = "1", **more: Any) -> Object:
 
 async def bound(world: support.World, *names: str, node: str = "n") -> None:
     async def check() -> bool:
-        pods = (await world.client.list(PODS)).items
+        pods = (await world.client.list(core.POD.resource)).items
         return {item["metadata"]["name"] for item in pods if spec(item).get("nodeName") == node} == set(names)
 
     await world.eventually(check)
@@ -62,7 +62,7 @@ async def bound(world: support.World, *names: str, node: str = "n") -> None:
 
 async def waiting(world: support.World, name: str, message: str) -> None:
     async def check() -> bool:
-        found = await world.client.get(PODS, name, "default")
+        found = await world.client.get(core.POD.resource, name, "default")
         condition = find_condition(status(found).get("conditions"), "PodScheduled") or {}
         return (condition.get("status"), condition.get("reason"), condition.get("message")) == (
             "False",
@@ -75,37 +75,39 @@ async def waiting(world: support.World, name: str, message: str) -> None:
 
 async def test_pods_are_bound_and_it_is_told(world: support.World) -> None:
     await add_node(world)
-    await world.client.create(PODS, pod("early"))
+    await world.client.create(core.POD.resource, pod("early"))
     async with scheduling(world):
-        await world.client.create(PODS, pod("late"))
+        await world.client.create(core.POD.resource, pod("late"))
         await bound(world, "early", "late")
 
         async def told() -> bool:
-            events = (await world.client.list(EVENTS)).items
+            events = (await world.client.list(core.EVENT.resource)).items
             return sorted(event["message"] for event in events) == [
                 "Successfully assigned default/early to n",
                 "Successfully assigned default/late to n",
             ]
 
         await world.eventually(told)
-    condition = find_condition(status(await world.client.get(PODS, "late", "default"))["conditions"], "PodScheduled")
+    condition = find_condition(
+        status(await world.client.get(core.POD.resource, "late", "default"))["conditions"], "PodScheduled"
+    )
     assert condition is not None
     assert condition["status"] == "True"
 
 
 async def test_a_pod_that_does_not_fit_says_why_and_goes_when_there_is_room(world: support.World) -> None:
     async with scheduling(world):
-        await world.client.create(PODS, pod("a", "3"))
+        await world.client.create(core.POD.resource, pod("a", "3"))
         await waiting(world, "a", "no nodes available to schedule pods")
         await add_node(world)
         await bound(world, "a")
-        await world.client.create(PODS, pod("b", "2"))
+        await world.client.create(core.POD.resource, pod("b", "2"))
         await waiting(world, "b", "0/1 nodes are available: 1 Insufficient cpu.")
-        await world.set_status(PODS, "a", "default", phase="Succeeded")
+        await world.set_status(core.POD.resource, "a", "default", phase="Succeeded")
         await bound(world, "a", "b")
-        await world.client.create(PODS, pod("c", "3"))
+        await world.client.create(core.POD.resource, pod("c", "3"))
         await waiting(world, "c", "0/1 nodes are available: 1 Insufficient cpu.")
-        await world.client.delete(PODS, "b", "default", grace_period=0)
+        await world.client.delete(core.POD.resource, "b", "default", grace_period=0)
         await bound(world, "a", "c")
 
 
@@ -113,10 +115,10 @@ async def test_a_waiting_pod_is_explained_anew_when_the_reason_changes(world: su
     await add_node(world, unschedulable=True)
     async with scheduling(world):
         for name in ("a", "b"):
-            await world.client.create(PODS, pod(name, "8"))
+            await world.client.create(core.POD.resource, pod(name, "8"))
         for name in ("a", "b"):
             await waiting(world, name, "0/1 nodes are available: 1 node(s) were unschedulable.")
-        await world.client.patch(NODES, "n", "", {"spec": {"unschedulable": False}})
+        await world.client.patch(core.NODE.resource, "n", "", {"spec": {"unschedulable": False}})
         for name in ("a", "b"):
             await waiting(world, name, "0/1 nodes are available: 1 Insufficient cpu.")
 
@@ -124,11 +126,13 @@ async def test_a_waiting_pod_is_explained_anew_when_the_reason_changes(world: su
 async def test_only_its_own_pods(world: support.World) -> None:
     await add_node(world)
     async with scheduling(world, names=("mine",)):
-        await world.client.create(PODS, pod("other"))
-        await world.client.create(PODS, pod("gated", schedulerName="mine", schedulingGates=[{"name": "x"}]))
-        await world.client.create(PODS, pod("mine", schedulerName="mine"))
+        await world.client.create(core.POD.resource, pod("other"))
+        await world.client.create(
+            core.POD.resource, pod("gated", schedulerName="mine", schedulingGates=[{"name": "x"}])
+        )
+        await world.client.create(core.POD.resource, pod("mine", schedulerName="mine"))
         await bound(world, "mine")
-        await world.client.patch(PODS, "gated", "default", {"spec": {"schedulingGates": None}})
+        await world.client.patch(core.POD.resource, "gated", "default", {"spec": {"schedulingGates": None}})
         await bound(world, "gated", "mine")
 
 
@@ -136,20 +140,20 @@ async def test_a_full_node_is_never_overfilled_and_the_oldest_of_those_alike_go_
     await add_node(world, pods="1000")
     async with scheduling(world):
         for index in range(40):
-            await world.client.create(PODS, pod(f"p{index:02}", "500m"))
+            await world.client.create(core.POD.resource, pod(f"p{index:02}", "500m"))
         await bound(world, *(f"p{index:02}" for index in range(8)))
         for index in range(8):
-            await world.set_status(PODS, f"p{index:02}", "default", phase="Succeeded")
+            await world.set_status(core.POD.resource, f"p{index:02}", "default", phase="Succeeded")
         await bound(world, *(f"p{index:02}" for index in range(16)))
 
 
 async def test_what_is_bound_already_counts_after_a_restart(world: support.World) -> None:
     await add_node(world)
     async with scheduling(world):
-        await world.client.create(PODS, pod("a", "3"))
+        await world.client.create(core.POD.resource, pod("a", "3"))
         await bound(world, "a")
     async with scheduling(world):
-        await world.client.create(PODS, pod("b", "2"))
+        await world.client.create(core.POD.resource, pod("b", "2"))
         await waiting(world, "b", "0/1 nodes are available: 1 Insufficient cpu.")
 
 
@@ -158,9 +162,9 @@ async def test_a_pod_is_bound_within_milliseconds(world: support.World) -> None:
     async with scheduling(world):
         took = []
         for index in range(20):
-            async with world.client.watch(PODS, resource_version=str(world.store.revision)) as events:
+            async with world.client.watch(core.POD.resource, resource_version=str(world.store.revision)) as events:
                 begin = time.perf_counter()
-                await world.client.create(PODS, pod(f"p{index}", "10m"))
+                await world.client.create(core.POD.resource, pod(f"p{index}", "10m"))
                 async for event in events:
                     if spec(event.object).get("nodeName"):
                         took.append(time.perf_counter() - begin)
@@ -175,26 +179,26 @@ async def test_whatever_goes_wrong_all_are_placed_and_no_node_overfilled(world: 
     flaky = support.FlakyTransport(world.transport, seed=seed, chance=0.15)
     async with scheduling(world, Client(flaky)):
         for index in range(16):
-            await world.client.create(PODS, pod(f"p{index:02}", "1"))
+            await world.client.create(core.POD.resource, pod(f"p{index:02}", "1"))
 
         async def as_many_as_fit() -> bool:
-            pods = (await world.client.list(PODS)).items
+            pods = (await world.client.list(core.POD.resource)).items
             placed = [spec(item)["nodeName"] for item in pods if spec(item).get("nodeName")]
             assert all(placed.count(name) <= 4 for name in ("n0", "n1", "n2"))
             return len(placed) == 12
 
         await world.eventually(as_many_as_fit, 20)
         for _ in range(12):
-            pods = (await world.client.list(PODS)).items
+            pods = (await world.client.list(core.POD.resource)).items
             name = next(
                 item["metadata"]["name"]
                 for item in pods
                 if spec(item).get("nodeName") and status(item).get("phase") != "Succeeded"
             )
-            await world.set_status(PODS, name, "default", phase="Succeeded")
+            await world.set_status(core.POD.resource, name, "default", phase="Succeeded")
 
         async def all_placed() -> bool:
-            return all(spec(item).get("nodeName") for item in (await world.client.list(PODS)).items)
+            return all(spec(item).get("nodeName") for item in (await world.client.list(core.POD.resource)).items)
 
         await world.eventually(all_placed, 20)
     assert flaky.faults > 2

@@ -17,7 +17,16 @@ from homeport.apiserver.object_meta import validate_metadata, validate_metadata_
 from homeport.apiserver.resources import Served
 from homeport.kube import field
 from homeport.kube.apply import track_update
-from homeport.kube.errors import BadRequest, Conflict, FieldError, Forbidden, Invalid, MethodNotAllowed, NotFound
+from homeport.kube.errors import (
+    BadRequest,
+    Conflict,
+    FieldError,
+    Forbidden,
+    Invalid,
+    MethodNotAllowed,
+    NotFound,
+    object_details,
+)
 from homeport.kube.meta import Object, timestamp
 from homeport.store.protocol import Key
 
@@ -176,11 +185,11 @@ def check_namespace(api: Api, call: Call, name: str) -> None:
             "message": f"namespace {call.namespace} is being terminated",
             "field": "metadata.namespace",
         }
-        details = {"name": name, "kind": resource.plural, "causes": [cause]}
+        details = object_details(resource.group, resource.plural, name) | {"causes": [cause]}
         raise Forbidden(
             f'{resource.qualified} "{name}" is forbidden: unable to create new content in namespace {call.namespace} '
             "because it is being terminated",
-            details=details | ({"group": resource.group} if resource.group else {}),
+            details=details,
         )
 
 
@@ -198,7 +207,8 @@ def prepare_update(
     served = call.served
     before, sent = old["metadata"], new["metadata"]
     if sent.get("uid") and sent["uid"] != before["uid"]:
-        raise _other_uid(call, sent["uid"], before)
+        resource, name = served.resource, before["name"]
+        raise Conflict.precondition(resource.group, resource.plural, name, "UID", sent["uid"], before["uid"])
     if subresource == "status":
         obj = {**old, "metadata": dict(before)}
         obj.pop("status", None)
@@ -229,16 +239,6 @@ def prepare_update(
         return None
     edited = _tracked(api, call, complete, old, subresource)
     return None if edited["metadata"].get("managedFields") == before.get("managedFields") else edited
-
-
-def _other_uid(call: Call, wanted: str, before: dict[str, Any]) -> Conflict:
-    resource = call.served.resource
-    return Conflict(
-        f'Operation cannot be fulfilled on {resource.qualified} "{before["name"]}": Precondition failed: '
-        f"UID in precondition: {wanted}, UID in object meta: {before['uid']}",
-        details={"name": before["name"], "kind": resource.plural}
-        | ({"group": resource.group} if resource.group else {}),
-    )
 
 
 def _edits_managers(sent: dict[str, Any], before: dict[str, Any]) -> bool:

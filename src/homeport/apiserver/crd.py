@@ -16,11 +16,10 @@ from homeport.apiserver.resources import Definition, Registry, Served, make_serv
 from homeport.kube import field, jsonpath
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Column, Resource
-from homeport.kube.meta import Object, find_condition, spec, status, timestamp
+from homeport.kube.meta import Object, is_condition_true, spec, status, with_transition
 from homeport.kube.schema import JsonSchema
 from homeport.kube.schema.compiled import Schema
 
-GROUP, PLURAL = "apiextensions.k8s.io", "customresourcedefinitions"
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 
 
@@ -33,20 +32,22 @@ def finish(new: Object, old: Object | None, registry: Registry, now: datetime) -
     finalizers = metadata.get("finalizers") or []
     if old is None and FINALIZER not in finalizers:
         metadata["finalizers"] = [*finalizers, FINALIZER]
-    return {**new, "metadata": metadata, "status": _status(new, old, registry, timestamp(now))}
+    return {**new, "metadata": metadata, "status": _status(new, old, registry, now)}
 
 
-def _status(crd: Object, old: Object | None, registry: Registry, now: str) -> dict[str, Any]:
+def _status(crd: Object, old: Object | None, registry: Registry, now: datetime) -> dict[str, Any]:
     before = status(crd) or status(old or {})
     conflict = _name_conflict(crd, registry)
     accepted = before.get("acceptedNames") if conflict else spec(crd)["names"]
-    conditions = list(before.get("conditions") or [])
     if conflict:
-        _set(conditions, "NamesAccepted", "False", conflict[0], conflict[1], now)
-        _set(conditions, "Established", "False", "NotAccepted", "not all names are accepted", now)
+        names = _condition("NamesAccepted", False, *conflict)
+        established = _condition("Established", False, "NotAccepted", "not all names are accepted")
     else:
-        _set(conditions, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now)
-        _set(conditions, "Established", "True", "InitialNamesAccepted", "the initial names have been accepted", now)
+        names = _condition("NamesAccepted", True, "NoConflicts", "no conflicts found")
+        established = _condition("Established", True, "InitialNamesAccepted", "the initial names have been accepted")
+    former = before.get("conditions") or []
+    others = [condition for condition in former if condition.get("type") not in ("NamesAccepted", "Established")]
+    conditions = [with_transition(condition, former, now) for condition in (names, established)] + others
     stored = list(before.get("storedVersions") or [])
     for version in _versions(crd):
         if version.get("storage") is True and version.get("name") not in stored:
@@ -59,16 +60,8 @@ def _status(crd: Object, old: Object | None, registry: Registry, now: str) -> di
     }
 
 
-def _set(conditions: list[Any], type: str, value: str, reason: str, message: str, now: str) -> None:
-    """Set a condition; its time moves only when its status does."""
-    before = find_condition(conditions, type)
-    since = before.get("lastTransitionTime", now) if before and before.get("status") == value else now
-    condition = {"type": type, "status": value, "lastTransitionTime": since, "reason": reason, "message": message}
-    for index, present in enumerate(conditions):
-        if present.get("type") == type:
-            conditions[index] = condition
-            return
-    conditions.append(condition)
+def _condition(type: str, holds: bool, reason: str, message: str) -> dict[str, Any]:
+    return {"type": type, "status": "True" if holds else "False", "reason": reason, "message": message}
 
 
 def _name_conflict(crd: Object, registry: Registry) -> tuple[str, str] | None:
@@ -122,8 +115,7 @@ def _versions(crd: Object) -> Sequence[Mapping[str, Any]]:
 
 
 def is_established(crd: Object) -> bool:
-    condition = find_condition(status(crd).get("conditions"), "Established")
-    return condition is not None and condition.get("status") == "True"
+    return is_condition_true(crd, "Established")
 
 
 def served_versions(crd: Object, revision: int, registry: Registry, *, all_versions: bool = False) -> list[Served]:

@@ -12,12 +12,14 @@ import msgspec
 from homeport.apiserver import crd
 from homeport.apiserver.deletion import DeleteOptions, mark
 from homeport.apiserver.resources import Registry, Served
+from homeport.kube import core
 from homeport.kube.meta import Object, is_deleting, name, spec
 from homeport.store.protocol import Conflicting, Delete, Key, Put, Record, Store
 
 log = logging.getLogger(__name__)
 
-KEY = f"{crd.GROUP}/{crd.PLURAL}"
+KEY = f"{core.CRD.resource.group}/{core.CRD.resource.plural}"
+"""The store's name of CustomResourceDefinitions."""
 
 
 class Definitions:

@@ -10,11 +10,18 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from homeport.apiserver.resources import Served
-from homeport.kube import field
+from homeport.kube import core, field
 from homeport.kube.errors import BadRequest, Conflict, Invalid
-from homeport.kube.meta import Object, parse_time, spec, status, timestamp
+from homeport.kube.meta import (
+    FOREGROUND_FINALIZER,
+    ORPHAN_FINALIZER,
+    Object,
+    parse_time,
+    spec,
+    status,
+    timestamp,
+)
 
-ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 _POLICIES = ("Background", "Foreground", "Orphan")
 
 
@@ -82,13 +89,7 @@ def check_preconditions(served: Served, obj: Object, options: DeleteOptions) -> 
         ("ResourceVersion", options.resource_version, metadata.get("resourceVersion", "")),
     ):
         if wanted and wanted != have:
-            resource = served.resource
-            raise Conflict(
-                f'Operation cannot be fulfilled on {resource.qualified} "{metadata["name"]}": Precondition failed: '
-                f"{what} in precondition: {wanted}, {what} in object meta: {have}",
-                details={"name": metadata["name"], "kind": resource.plural}
-                | ({"group": served.group} if served.group else {}),
-            )
+            raise Conflict.precondition(served.group, served.resource.plural, metadata["name"], what, wanted, have)
 
 
 class Outcome(NamedTuple):
@@ -176,17 +177,17 @@ def _finalizers(present: list[str], policy: str) -> list[str]:
     """The finalizers that the garbage collector works by, for the asked policy; without one they stay."""
     if not policy:
         return present
-    kept = [finalizer for finalizer in present if finalizer not in (ORPHAN, FOREGROUND)]
+    kept = [finalizer for finalizer in present if finalizer not in (ORPHAN_FINALIZER, FOREGROUND_FINALIZER)]
     if policy == "Orphan":
-        return [*kept, ORPHAN]
+        return [*kept, ORPHAN_FINALIZER]
     if policy == "Foreground":
-        return [*kept, FOREGROUND]
+        return [*kept, FOREGROUND_FINALIZER]
     return kept
 
 
 def _pod_grace(pod: Object, asked: int | None) -> int:
     """Seconds that a pod gets: none when no node has it, or when it has ended."""
-    if not spec(pod).get("nodeName") or status(pod).get("phase") in ("Succeeded", "Failed"):
+    if not spec(pod).get("nodeName") or core.has_ended(pod):
         return 0
     own = spec(pod).get("terminationGracePeriodSeconds")
     return _not_negative(asked if asked is not None else (own if isinstance(own, int) else 30))

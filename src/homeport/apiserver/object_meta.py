@@ -12,10 +12,7 @@ from typing import Any
 from homeport.apiserver.resources import Served
 from homeport.kube import field, names
 from homeport.kube.errors import FieldError
-
-_MAX_ANNOTATIONS = 256 << 10
-"""Bytes of all keys and values together."""
-
+from homeport.kube.meta import FOREGROUND_FINALIZER, ORPHAN_FINALIZER
 
 _qualified_name = lru_cache(maxsize=4096)(names.qualified_name)
 _label_value = lru_cache(maxsize=4096)(names.label_value)
@@ -60,8 +57,8 @@ def _validate_annotations(annotations: Any) -> Iterator[FieldError]:
         for message in _qualified_name(key.lower()):
             yield field.invalid("metadata.annotations", key, message)
         size += len(key.encode()) + (len(value.encode("utf-8", "replace")) if isinstance(value, str) else 0)
-    if size > _MAX_ANNOTATIONS:
-        yield field.too_long("metadata.annotations", _MAX_ANNOTATIONS)
+    if size > names.ANNOTATIONS_LIMIT:
+        yield field.too_long("metadata.annotations", names.ANNOTATIONS_LIMIT)
 
 
 def _validate_owners(owners: Any) -> Iterator[FieldError]:
@@ -92,7 +89,7 @@ def _validate_finalizers(finalizers: Any) -> Iterator[FieldError]:
         if isinstance(finalizer, str):
             for message in names.qualified_name(finalizer):
                 yield field.invalid("metadata.finalizers", finalizer, message)
-    if "orphan" in finalizers and "foregroundDeletion" in finalizers:
+    if ORPHAN_FINALIZER in finalizers and FOREGROUND_FINALIZER in finalizers:
         detail = "finalizer orphan and foregroundDeletion cannot be both set"
         yield field.invalid("metadata.finalizers", finalizers, detail)
 

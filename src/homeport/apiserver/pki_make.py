@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from homeport.apiserver.files import write_private
+from homeport.files import write_atomically
 
 _SKEW = timedelta(minutes=5)
 """Certificates are valid a little before they are made: clocks differ."""
@@ -40,8 +40,8 @@ def authority(certificate: Path, key: Path, days: int) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
         .sign(private, hashes.SHA256())
     )
-    write_private(key, _pem(private))
-    write_private(certificate, signed.public_bytes(serialization.Encoding.PEM))
+    write_atomically(key, _pem(private))
+    write_atomically(certificate, signed.public_bytes(serialization.Encoding.PEM))
 
 
 def server(
@@ -94,8 +94,8 @@ def _issue(
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     signed = builder.sign(ca_key, hashes.SHA256())
     # The key first: a certificate that has no key is made anew at the next start, a key alone is overwritten.
-    write_private(key, _pem(private))
-    write_private(certificate, signed.public_bytes(serialization.Encoding.PEM))
+    write_atomically(key, _pem(private))
+    write_atomically(certificate, signed.public_bytes(serialization.Encoding.PEM))
 
 
 def _builder(

@@ -16,12 +16,12 @@ from homeport.apiserver.definitions import Definitions
 from homeport.apiserver.discovery import Discovery, not_served
 from homeport.apiserver.encoding import encode, object_response
 from homeport.apiserver.fields import Fields
-from homeport.apiserver.http import serve
 from homeport.apiserver.node import NodeProxy
 from homeport.apiserver.openapi import OpenApi
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo, request_info
 from homeport.apiserver.verbs import create, delete, get, list, patch, pods, scale, status, update, watch
+from homeport.kube import core
 from homeport.kube.errors import ApiError, BadRequest, FieldError, InternalError, MethodNotAllowed
 from homeport.kube.kind import Kind
 from homeport.kube.meta import Object
@@ -193,7 +193,8 @@ def _warning(text: str) -> str:
 
 def _serve_definitions(registry: Registry, now: Callable[[], datetime]) -> None:
     """Give the kind CustomResourceDefinition its rules, which depend on what else is served."""
-    served = registry.find(crd.GROUP, "v1", crd.PLURAL)
+    resource = core.CRD.resource
+    served = registry.find(resource.group, resource.version, resource.plural)
     if served is None:
         return
 
@@ -203,7 +204,4 @@ def _serve_definitions(registry: Registry, now: Callable[[], datetime]) -> None:
     def validate(new: Object, old: Object | None) -> Iterable[FieldError]:
         return tuple(served.validate(new, old)) or tuple(crd.validate(new))
 
-    registry.replace(crd.GROUP, crd.PLURAL, [dataclasses.replace(served, finish=finish, validate=validate)])
-
-
-__all__ = ["ApiServer", "serve"]
+    registry.replace(resource.group, resource.plural, [dataclasses.replace(served, finish=finish, validate=validate)])

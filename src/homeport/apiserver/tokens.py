@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from homeport.apiserver.authn import Authenticated, bearer_token
-from homeport.apiserver.files import write_private
+from homeport.files import write_atomically
 from homeport.kube.errors import Unauthorized
 from homeport.kube.wire import Request, User
 
@@ -44,5 +44,5 @@ def ensure(path: Path) -> str:
     except FileNotFoundError:
         pass
     token = secrets.token_urlsafe(32)
-    write_private(path, f"{token}\n".encode())
+    write_atomically(path, f"{token}\n")
     return token

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from homeport.apiserver import definitions
 from homeport.apiserver.context import Api, Call
 from homeport.kube.errors import BadRequest, Conflict, ServiceUnavailable, StorageFull
 from homeport.kube.meta import Object
-from homeport.store.protocol import Conflicting, Delete, Full, Key, Put, Record, Unavailable
-
-DEFINITIONS = "apiextensions.k8s.io/customresourcedefinitions"
-
-__all__ = ["DEFINITIONS", "Conflicting", "commit", "key_of", "modified", "wants_dry_run"]
+from homeport.store.protocol import Delete, Full, Key, Put, Record, Unavailable
 
 
 async def commit(api: Api, operation: Put | Delete) -> Record:
@@ -19,7 +16,7 @@ async def commit(api: Api, operation: Put | Delete) -> Record:
 
     A CRD changes what is served before its write is answered, even if the client does not wait for the answer.
     """
-    if operation.key.resource == DEFINITIONS:
+    if operation.key.resource == definitions.KEY:
         return await asyncio.shield(asyncio.ensure_future(_commit_definition(api, operation)))
     return await _commit(api, operation)
 

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from homeport.client.client import Client
-from homeport.control.cache import ObjectKey, key_of
+from homeport.control.cache import ObjectKey, controller_uid, key_of
 from homeport.control.diff import Deletion, Plan, Settled, Write
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
@@ -107,7 +107,7 @@ class Applier:
 
     async def _create(self, parent: Object, write: Write, writes: OwnWrites) -> None:
         known = self._informers.get(write.resource).cache.get(*key_of(write.object))
-        if known is not None and _controller_uid(known) != uid(parent):
+        if known is not None and controller_uid(known) != uid(parent):
             self._taken(parent, write.resource, known, writes)
             return
         try:
@@ -129,7 +129,7 @@ class Applier:
             live = await self._client.get(resource, name(wanted), namespace(wanted))
         except NotFound as error:
             raise HomeportError(f"{resource.kind} {name(wanted)!r} is just being deleted") from error
-        if _controller_uid(live) == uid(parent):
+        if controller_uid(live) == uid(parent):
             writes.note(resource, live)
         else:
             self._taken(parent, resource, live, writes)
@@ -204,11 +204,6 @@ class Applier:
         with contextlib.suppress(NotFound):  # the cache will show it
             await self._client.delete(resource, name(obj), namespace(obj), propagation="Background", uid=uid(obj))
         writes.deletions.add((resource, key_of(obj), uid(obj)))
-
-
-def _controller_uid(obj: Object) -> str:
-    owner = controller_of(obj)
-    return owner["uid"] if owner is not None else ""
 
 
 def _others(entries: list[dict[str, Any]], ours: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
-from homeport.kube.meta import Object
+from homeport.kube.meta import Object, controller_of
 
 ObjectKey: TypeAlias = tuple[str, str]
 """Namespace (empty for cluster scope) and name."""
@@ -89,8 +89,5 @@ class Cache:
 
 def controller_uid(obj: Object) -> str:
     """The uid of the owner that controls `obj`; empty without one."""
-    for reference in obj["metadata"].get("ownerReferences") or ():
-        if reference.get("controller"):
-            uid: str = reference["uid"]
-            return uid
-    return ""
+    owner = controller_of(obj)
+    return owner["uid"] if owner is not None else ""

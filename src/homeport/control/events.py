@@ -18,11 +18,10 @@ from typing import Literal
 
 from homeport.client.client import Client
 from homeport.control.clock import utc_now
+from homeport.kube import core
 from homeport.kube.errors import AlreadyExists, ApiError, HomeportError, NotFound
-from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, name, namespace, timestamp, uid
 
-EVENTS = Resource("", "v1", "events", "Event")
 _log = logging.getLogger(__name__)
 _KNOWN = 4096
 _BURST = 25.0
@@ -190,10 +189,10 @@ class EventRecorder:
     async def _create(self, entry: _Entry) -> None:
         count = entry.count
         try:
-            await self._client.create(EVENTS, {**entry.event, "count": count})
+            await self._client.create(core.EVENT.resource, {**entry.event, "count": count})
         except AlreadyExists:
             meta = entry.event["metadata"]
-            known = await self._client.get(EVENTS, meta["name"], meta["namespace"])
+            known = await self._client.get(core.EVENT.resource, meta["name"], meta["namespace"])
             entry.count += int(known.get("count") or 1)
             await self._count_up(entry)
             return
@@ -203,7 +202,7 @@ class EventRecorder:
         meta, count = entry.event["metadata"], entry.count
         body = {"count": count, "lastTimestamp": entry.event["lastTimestamp"]}
         try:
-            await self._client.patch(EVENTS, meta["name"], meta["namespace"], body)
+            await self._client.patch(core.EVENT.resource, meta["name"], meta["namespace"], body)
         except NotFound:  # its time to live ran out: counting starts over
             fresh = entry.count - entry.written
             entry.event["firstTimestamp"] = entry.event["lastTimestamp"]

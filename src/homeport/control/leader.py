@@ -16,11 +16,10 @@ from datetime import datetime
 
 from homeport.client.client import Client
 from homeport.control.clock import utc_now
+from homeport.kube import core
 from homeport.kube.errors import AlreadyExists, Conflict, HomeportError, NotFound
-from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, micro_timestamp, resource_version, spec
 
-LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 _log = logging.getLogger(__name__)
 
 
@@ -113,10 +112,10 @@ class LeaderElector:
         """Take or renew the lease if that is allowed now."""
         loop = asyncio.get_running_loop()
         try:
-            lease = await self._client.get(LEASES, self._name, self._namespace)
+            lease = await self._client.get(core.LEASE.resource, self._name, self._namespace)
         except NotFound:
             with contextlib.suppress(AlreadyExists):
-                await self._client.create(LEASES, self._lease({}, {}))
+                await self._client.create(core.LEASE.resource, self._lease({}, {}))
                 return True
             return False
         held = spec(lease)
@@ -128,7 +127,7 @@ class LeaderElector:
         if holder and holder != self._identity and loop.time() < self._seen_at + duration:
             return False
         try:
-            await self._client.replace(LEASES, self._lease(lease, held))
+            await self._client.replace(core.LEASE.resource, self._lease(lease, held))
         except Conflict:
             return False
         return True
@@ -154,7 +153,7 @@ class LeaderElector:
         }
 
     async def _release(self) -> None:
-        lease = await self._client.get(LEASES, self._name, self._namespace)
+        lease = await self._client.get(core.LEASE.resource, self._name, self._namespace)
         if spec(lease).get("holderIdentity") == self._identity:
             released = {**spec(lease), "holderIdentity": "", "leaseDurationSeconds": 1}
-            await self._client.replace(LEASES, {**lease, "spec": released})
+            await self._client.replace(core.LEASE.resource, {**lease, "spec": released})

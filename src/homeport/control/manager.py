@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -39,7 +39,7 @@ class Counters:
 
     syncs: int = 0
     failures: int = 0
-    seconds: float = field(default=0.0)
+    seconds: float = 0.0
     """Spent inside ``sync``."""
 
 

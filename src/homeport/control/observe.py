@@ -10,7 +10,7 @@ from homeport.control.cache import Change, ObjectKey, key_of
 from homeport.control.controller import Controller, Observed, Related
 from homeport.control.diff import child_id
 from homeport.control.informer import Informer, Informers
-from homeport.kube.meta import Object, uid
+from homeport.kube.meta import Object, controller_of, namespace, uid
 
 _log = logging.getLogger(__name__)
 
@@ -104,12 +104,10 @@ class Observer:
 
     def _owner(self, child: Object) -> ObjectKey | None:
         """The key of the parent of this controller's kind that controls `child`."""
-        parent = self._controller.parent
-        meta = child["metadata"]
-        for reference in meta.get("ownerReferences") or ():
-            if reference.get("controller"):
-                group = reference["apiVersion"].rpartition("/")[0]
-                if reference["kind"] != parent.kind or group != parent.group:
-                    return None
-                return (meta.get("namespace") or "" if parent.namespaced else "", reference["name"])
-        return None
+        parent, owner = self._controller.parent, controller_of(child)
+        if owner is None:
+            return None
+        group = owner["apiVersion"].rpartition("/")[0]
+        if owner["kind"] != parent.kind or group != parent.group:
+            return None
+        return (namespace(child) if parent.namespaced else "", owner["name"])

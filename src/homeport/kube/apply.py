@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from homeport.kube import fieldset, meta, structured
+from homeport.kube import fieldset, meta, names, structured
 from homeport.kube.errors import BadRequest, Conflict
 from homeport.kube.fieldset import FieldSet
 from homeport.kube.managed import (
@@ -31,8 +31,6 @@ from homeport.kube.merge_schema import Components, Node, Schema, root
 from homeport.kube.meta import Object, name, namespace, timestamp
 
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
-_MAX_ANNOTATIONS: Final = 256 << 10
-"""Bytes that an object's annotations may have together."""
 
 
 def track_update(
@@ -289,6 +287,6 @@ def _with_last_applied(obj: Object, applied: Object) -> Object:
         metadata["annotations"] = {k: v for k, v in meta.annotations(applied).items() if k != LAST_APPLIED}
     text = msgspec.json.encode({**applied, "metadata": metadata}, order="sorted").decode() + "\n"
     updated = {**meta.annotations(obj), LAST_APPLIED: text}
-    if sum(len(key) + len(value) for key, value in updated.items()) > _MAX_ANNOTATIONS:
+    if sum(len(key) + len(value) for key, value in updated.items()) > names.ANNOTATIONS_LIMIT:
         del updated[LAST_APPLIED]
     return {**obj, "metadata": {**obj["metadata"], "annotations": updated}}

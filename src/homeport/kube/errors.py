@@ -59,6 +59,17 @@ class FieldError:
         return f"{self.path}: {self.message}"
 
 
+def _qualified(what: str, group: str) -> str:
+    """``plural.group``, as messages name a resource; just the plural for the core group."""
+    return f"{what}.{group}" if group else what
+
+
+def object_details(group: str, kind: str, name: str = "") -> dict[str, Any]:
+    """The ``details`` of a ``Status`` that say which object it is about, without what is empty. In most of them
+    upstream's ``kind`` is the plural."""
+    return {key: value for key, value in (("name", name), ("group", group), ("kind", kind)) if value}
+
+
 class ApiError(HomeportError):
     """An API server's refusal; maps one to one to a ``Status`` object."""
 
@@ -131,9 +142,7 @@ class NotFound(ApiError):
 
     @classmethod
     def of(cls, group: str, plural: str, name: str) -> NotFound:
-        resource = f"{plural}.{group}" if group else plural
-        details = {"name": name, "kind": plural} | ({"group": group} if group else {})
-        return cls(f'{resource} "{name}" not found', details=details)
+        return cls(f'{_qualified(plural, group)} "{name}" not found', details=object_details(group, plural, name))
 
 
 class MethodNotAllowed(ApiError):
@@ -149,9 +158,7 @@ class AlreadyExists(ApiError):
 
     @classmethod
     def of(cls, group: str, plural: str, name: str) -> AlreadyExists:
-        resource = f"{plural}.{group}" if group else plural
-        details = {"name": name, "kind": plural} | ({"group": group} if group else {})
-        return cls(f'{resource} "{name}" already exists', details=details)
+        return cls(f'{_qualified(plural, group)} "{name}" already exists', details=object_details(group, plural, name))
 
 
 class Conflict(ApiError):
@@ -160,13 +167,23 @@ class Conflict(ApiError):
     @classmethod
     def modified(cls, group: str, plural: str, name: str) -> Conflict:
         """The optimistic lock failed: somebody else wrote the object first."""
-        resource = f"{plural}.{group}" if group else plural
-        details = {"name": name, "kind": plural} | ({"group": group} if group else {})
-        return cls(
-            f'Operation cannot be fulfilled on {resource} "{name}": the object has been modified; '
-            "please apply your changes to the latest version and try again",
-            details=details,
+        return cls._unfulfilled(
+            group,
+            plural,
+            name,
+            "the object has been modified; please apply your changes to the latest version and try again",
         )
+
+    @classmethod
+    def precondition(cls, group: str, plural: str, name: str, field: str, wanted: str, found: str) -> Conflict:
+        """The object is not the one that the client means: `field` is ``UID`` or ``ResourceVersion``."""
+        why = f"Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {found}"
+        return cls._unfulfilled(group, plural, name, why)
+
+    @classmethod
+    def _unfulfilled(cls, group: str, plural: str, name: str, why: str) -> Conflict:
+        message = f'Operation cannot be fulfilled on {_qualified(plural, group)} "{name}": {why}'
+        return cls(message, details=object_details(group, plural, name))
 
 
 class Expired(ApiError):
@@ -186,15 +203,11 @@ class Invalid(ApiError):
 
     @classmethod
     def of(cls, group: str, kind: str, name: str, errors: Sequence[FieldError]) -> Invalid:
-        qualified = f"{kind}.{group}" if group else kind
         texts = [str(error) for error in errors]
         joined = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
-        details = {
-            "name": name,
-            "kind": kind,
-            "causes": [{"reason": e.reason, "message": e.message, "field": e.path} for e in errors],
-        } | ({"group": group} if group else {})
-        return cls(f'{qualified} "{name}" is invalid: {joined}', details=details)
+        causes = [{"reason": e.reason, "message": e.message, "field": e.path} for e in errors]
+        details = {**object_details(group, kind), "name": name, "causes": causes}
+        return cls(f'{_qualified(kind, group)} "{name}" is invalid: {joined}', details=details)
 
 
 class TooManyRequests(ApiError):

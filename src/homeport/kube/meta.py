@@ -7,6 +7,11 @@ from typing import Any, TypeAlias
 Object: TypeAlias = dict[str, Any]
 """An API object as JSON. Stored and cached ones are read-only: build a new one instead."""
 
+FOREGROUND_FINALIZER = "foregroundDeletion"
+"""Keeps an object that is being deleted until its dependents have gone."""
+ORPHAN_FINALIZER = "orphan"
+"""Keeps an object that is being deleted until its dependents no longer refer to it."""
+
 
 def metadata(obj: Mapping[str, Any]) -> dict[str, Any]:
     return obj.get("metadata") or {}
@@ -94,6 +99,21 @@ def find_condition(conditions: Iterable[Mapping[str, Any]] | None, type: str) ->
     return None
 
 
-def is_condition_true(obj: Mapping[str, Any], type: str) -> bool:
-    condition = find_condition(status(obj).get("conditions"), type)
+def holds(conditions: Iterable[Mapping[str, Any]] | None, type: str) -> bool:
+    """Whether the condition is there and its status is True."""
+    condition = find_condition(conditions, type)
     return condition is not None and condition.get("status") == "True"
+
+
+def is_condition_true(obj: Mapping[str, Any], type: str) -> bool:
+    return holds(status(obj).get("conditions"), type)
+
+
+def with_transition(
+    condition: Mapping[str, Any], former: Iterable[Mapping[str, Any]] | None, now: datetime
+) -> dict[str, Any]:
+    """`condition` with its ``lastTransitionTime``, which moves only when the status does. `former`: the conditions as
+    they were."""
+    old = find_condition(former, condition["type"]) or {}
+    since = old.get("lastTransitionTime") if old.get("status") == condition["status"] else None
+    return {**condition, "lastTransitionTime": since or timestamp(now)}

@@ -15,6 +15,8 @@ Rule: TypeAlias = Callable[[str], list[str]]
 LABEL_LIMIT: Final = 63
 """Characters of a DNS label, and bytes of a label's value or the name part of its key."""
 SUBDOMAIN_LIMIT: Final = 253
+ANNOTATIONS_LIMIT: Final = 256 << 10
+"""Bytes of an object's annotations, keys and values together."""
 
 _LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN: Final = rf"{_LABEL}(\.{_LABEL})*"

@@ -19,14 +19,12 @@ from homeport.control.clock import utc_now
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
+from homeport.kube import core
 from homeport.kube.errors import HomeportError, NotFound
-from homeport.kube.kind import Resource
-from homeport.kube.meta import Object, find_condition, is_deleting, name, spec, status, timestamp, uid
+from homeport.kube.meta import Object, find_condition, is_deleting, name, spec, status, uid, with_transition
 from homeport.scheduler.assign import Assigner, Load, Placement
 from homeport.scheduler.model import Demand, Node, Pod, parse_node, parse_pod
 
-PODS = Resource("", "v1", "pods", "Pod")
-NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
 DEFAULT_SCHEDULER = "default-scheduler"
 
 _log = logging.getLogger(__name__)
@@ -34,7 +32,6 @@ _PARALLEL = 64
 _EXPLAINERS = 8
 _FIRST_RETRY = 0.05
 _LONGEST_RETRY = 10.0
-_FINISHED = frozenset({"Succeeded", "Failed"})
 
 
 @dataclass(slots=True)
@@ -92,8 +89,8 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._limit = asyncio.Semaphore(_PARALLEL)
         self._explanations: KeyedLoop[ObjectKey] = KeyedLoop("scheduler", self._explain, workers=_EXPLAINERS)
-        self._node_informer = self._informers.get(NODES)
-        self._pod_informer = self._informers.get(PODS)
+        self._node_informer = self._informers.get(core.NODE.resource)
+        self._pod_informer = self._informers.get(core.POD.resource)
         self._node_informer.subscribe(self._node_changed)
         self._pod_informer.subscribe(self._pod_changed)
 
@@ -131,7 +128,7 @@ class Scheduler:
 
     def _pod_changed(self, change: Change) -> None:
         obj, key = change.object, key_of(change.object)
-        if change.new is None or status(obj).get("phase") in _FINISHED:
+        if change.new is None or core.has_ended(obj):
             self._withdraw(key)
             self._release(uid(obj))
             return
@@ -257,7 +254,7 @@ class Scheduler:
         }
         try:
             async with self._limit:
-                await self._client.create(PODS, body, subresource="binding")
+                await self._client.create(core.POD.resource, body, subresource="binding")
         except NotFound:
             self._release(pod.uid)
         except Exception as error:
@@ -293,19 +290,18 @@ class Scheduler:
         known = find_condition(status(obj).get("conditions"), "PodScheduled") or {}
         if (known.get("status"), known.get("message")) == ("False", waiting.message):
             return
-        moment = timestamp(self._now())
         condition: Object = {
             "type": "PodScheduled",
             "status": "False",
             "reason": "Unschedulable",
             "message": waiting.message,
             "lastProbeTime": None,
-            "lastTransitionTime": known.get("lastTransitionTime") if known.get("status") == "False" else moment,
         }
+        condition = with_transition(condition, status(obj).get("conditions"), self._now())
         body = {"metadata": {"uid": uid(obj)}, "status": {"conditions": [condition]}}
         self._recorder.record(obj, "Warning", "FailedScheduling", waiting.message, component=DEFAULT_SCHEDULER)
         try:
-            await self._client.patch(PODS, name(obj), key[0], body, type="strategic", subresource="status")
+            await self._client.patch(core.POD.resource, name(obj), key[0], body, type="strategic", subresource="status")
         except NotFound:
             return
 

@@ -11,9 +11,10 @@ import pytest
 import support
 from homeport.client.client import Client
 from homeport.components.system.garbage import GarbageCollector
-from homeport.components.system.monitor import CRDS, Monitor
-from homeport.control.events import EVENTS, EventRecorder
+from homeport.components.system.monitor import Monitor
+from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
+from homeport.kube import core
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, metadata, uid
 
@@ -186,7 +187,7 @@ async def test_an_owner_in_another_namespace_counts_as_absent(world: support.Wor
         await names(world, "owner")
 
         async def told() -> bool:
-            events = (await world.client.list(EVENTS)).items
+            events = (await world.client.list(core.EVENT.resource)).items
             return [event["reason"] for event in events] == ["OwnerRefInvalidNamespace"]
 
         await world.eventually(told)
@@ -204,7 +205,7 @@ async def test_cluster_scoped_owners_work(world: support.World) -> None:
 
 async def test_custom_resources_that_appear_at_run_time_own_and_are_owned(world: support.World) -> None:
     async with collecting(world):
-        await world.client.create(CRDS, WIDGET_CRD)
+        await world.client.create(core.CRD.resource, WIDGET_CRD)
 
         async def served() -> bool:
             found = await world.client.discover(refresh=True)
@@ -233,7 +234,7 @@ async def test_an_owner_of_an_unknown_kind_is_no_reason_to_delete(world: support
         await world.client.create(CONFIG_MAPS, config_map("child", reference(ghost)))
         await asyncio.sleep(0.05)
         assert await world.names(CONFIG_MAPS) == ["child"]
-        await world.client.create(CRDS, WIDGET_CRD)  # now it can be asked for, and it is not there
+        await world.client.create(core.CRD.resource, WIDGET_CRD)  # now it can be asked for, and it is not there
         await names(world)
 
 

@@ -12,9 +12,9 @@ import support
 from homeport.client.client import Client
 from homeport.components import system
 from homeport.components.system.events import EventExpiry
-from homeport.components.system.namespaces import INITIAL, NAMESPACES
-from homeport.control.events import EVENTS
+from homeport.components.system.namespaces import INITIAL
 from homeport.control.informer import Informers
+from homeport.kube import core
 from homeport.kube.errors import Forbidden
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, find_condition, metadata, status
@@ -45,7 +45,7 @@ async def until(world: support.World, check: Callable[[], Any]) -> None:
 
 async def test_the_first_namespaces_and_what_each_has(world: support.World) -> None:
     async with started(world):
-        assert await world.names(NAMESPACES) == sorted(INITIAL)
+        assert await world.names(core.NAMESPACE.resource) == sorted(INITIAL)
 
         async def complete() -> bool:
             accounts = await world.client.list(ACCOUNTS)
@@ -89,10 +89,10 @@ async def test_a_deleted_namespace_takes_everything_along(world: support.World) 
             "metadata": {"name": "c", "namespace": "team"},
         }
         await world.client.create(CONFIG_MAPS, config_map)
-        await world.client.delete(NAMESPACES, "team")
+        await world.client.delete(core.NAMESPACE.resource, "team")
 
         async def gone() -> bool:
-            return await world.get(NAMESPACES, "team") is None
+            return await world.get(core.NAMESPACE.resource, "team") is None
 
         await world.eventually(gone)
         assert await world.names(PODS) == []
@@ -106,10 +106,10 @@ async def test_a_namespace_says_what_keeps_it_and_pods_go_first(world: support.W
         await world.make_namespace("team")
         await world.client.create(PODS, pod("p", finalizers=["example.com/hold"]))
         await until(world, lambda: world.get(CONFIG_MAPS, "kube-root-ca.crt", "team"))
-        await world.client.delete(NAMESPACES, "team")
+        await world.client.delete(core.NAMESPACE.resource, "team")
 
         async def explained() -> bool:
-            namespace = await world.client.get(NAMESPACES, "team")
+            namespace = await world.client.get(core.NAMESPACE.resource, "team")
             found = {
                 item["type"]: (item["status"], item["reason"], item["message"])
                 for item in status(namespace).get("conditions") or ()
@@ -133,7 +133,7 @@ async def test_a_namespace_says_what_keeps_it_and_pods_go_first(world: support.W
             }
 
         await world.eventually(explained)
-        namespace = await world.client.get(NAMESPACES, "team")
+        namespace = await world.client.get(core.NAMESPACE.resource, "team")
         assert find_condition(status(namespace)["conditions"], "NamespaceContentRemaining") is not None
         assert await world.get(CONFIG_MAPS, "kube-root-ca.crt", "team") is not None  # still there for the pod
         with pytest.raises(Forbidden):
@@ -141,7 +141,7 @@ async def test_a_namespace_says_what_keeps_it_and_pods_go_first(world: support.W
         await world.client.patch(PODS, "p", "team", {"metadata": {"finalizers": None}})
 
         async def gone() -> bool:
-            return await world.get(NAMESPACES, "team") is None
+            return await world.get(core.NAMESPACE.resource, "team") is None
 
         await world.eventually(gone)
 
@@ -153,10 +153,10 @@ async def test_whatever_goes_wrong_namespaces_end(world: support.World, seed: in
         await world.client.create(PODS, pod(f"p{index}"))
     flaky = support.FlakyTransport(world.transport, seed=seed, chance=0.1)
     async with started(world, Client(flaky)):
-        await world.client.delete(NAMESPACES, "team")
+        await world.client.delete(core.NAMESPACE.resource, "team")
 
         async def gone() -> bool:
-            return await world.get(NAMESPACES, "team") is None
+            return await world.get(core.NAMESPACE.resource, "team") is None
 
         await world.eventually(gone, 30)
 
@@ -178,26 +178,26 @@ async def test_events_go_when_their_time_is_up_and_not_before(world: support.Wor
     def now() -> datetime:
         return datetime.now(UTC) + ahead
 
-    await world.client.create(EVENTS, event("old"))
+    await world.client.create(core.EVENT.resource, event("old"))
     informers = Informers(world.client)
     expiry = EventExpiry(world.client, informers, now=now, ttl=timedelta(seconds=2.2))
     async with support.running(informers.run(), expiry.run()):
         async with asyncio.timeout(10):
             await expiry.ready.wait()
-        await world.client.create(EVENTS, event("touched"))
+        await world.client.create(core.EVENT.resource, event("touched"))
         await asyncio.sleep(0.7)
-        assert await world.names(EVENTS) == ["old", "touched"]
-        await world.client.patch(EVENTS, "touched", "default", {"count": 2})
+        assert await world.names(core.EVENT.resource) == ["old", "touched"]
+        await world.client.patch(core.EVENT.resource, "touched", "default", {"count": 2})
 
         async def old_gone() -> bool:
-            return await world.names(EVENTS) == ["touched"]
+            return await world.names(core.EVENT.resource) == ["touched"]
 
         await world.eventually(old_gone)
         await asyncio.sleep(0.3)
-        assert await world.names(EVENTS) == ["touched"]
+        assert await world.names(core.EVENT.resource) == ["touched"]
 
         async def all_gone() -> bool:
-            return await world.names(EVENTS) == []
+            return await world.names(core.EVENT.resource) == []
 
         await world.eventually(all_gone)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from homeport.apiserver.admission import generated_name, prepare_create, read_object, to_storage
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.rendering import render_transient, render_written
-from homeport.apiserver.writing import Conflicting, commit, key_of, wants_dry_run
+from homeport.apiserver.writing import commit, key_of, wants_dry_run
 from homeport.kube.errors import AlreadyExists
 from homeport.kube.meta import Object
 from homeport.kube.wire import Response
-from homeport.store.protocol import Put
+from homeport.store.protocol import Conflicting, Put
 
 _ATTEMPTS = 8
 """Names to try for a ``generateName`` before giving up, as upstream."""

@@ -11,10 +11,11 @@ from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.listing import list_options, page
 from homeport.apiserver.rendering import object_of, render_transient, render_written
 from homeport.apiserver.verbs.update import head
-from homeport.apiserver.writing import Conflicting, commit, modified
+from homeport.apiserver.writing import commit, modified
+from homeport.kube.errors import object_details
 from homeport.kube.meta import Object
 from homeport.kube.wire import Response
-from homeport.store.protocol import Delete, Put, Record
+from homeport.store.protocol import Conflicting, Delete, Put, Record
 
 _RETURN_OBJECT = frozenset(
     {
@@ -46,8 +47,7 @@ def _options(call: Call) -> DeleteOptions:
 
 
 async def delete(api: Api, call: Call) -> Response:
-    options = _options(call)
-    return await delete_record(api, call, head(api, call), options)
+    return await delete_record(api, call, head(api, call), _options(call))
 
 
 async def delete_record(api: Api, call: Call, record: Record, options: DeleteOptions) -> Response:
@@ -56,7 +56,7 @@ async def delete_record(api: Api, call: Call, record: Record, options: DeleteOpt
     obj = object_of(served, record)
     check_preconditions(served, obj, options)
     outcome = mark(served, obj, options, api.now())
-    # Background deletion of an object that something holds back is "accepted"; others are "ok" (upstream's habit).
+    # Foreground deletion of an object that something holds back is "accepted"; others are "ok" (upstream's habit).
     status = 202 if not outcome.remove and options.policy == "Foreground" else 200
     if options.dry_run:
         if outcome.remove and served.key not in _RETURN_OBJECT:
@@ -79,10 +79,8 @@ async def delete_record(api: Api, call: Call, record: Record, options: DeleteOpt
 
 def _success(call: Call, obj: Object) -> Response:
     resource = call.served.resource
-    details = {"name": obj["metadata"]["name"], "kind": resource.plural, "uid": obj["metadata"].get("uid", "")}
-    if resource.group:
-        details["group"] = resource.group
-    return object_response(encode(_status(details)), call.form)
+    details = object_details(resource.group, resource.plural, obj["metadata"]["name"])
+    return object_response(encode(_status({**details, "uid": obj["metadata"].get("uid", "")})), call.form)
 
 
 def _status(details: dict[str, str]) -> Object:
@@ -97,5 +95,5 @@ async def delete_collection(api: Api, call: Call) -> Response:
     # Together, so that they share commits.
     await asyncio.gather(*(delete_record(api, call, record, options) for record in newest if record is not None))
     resource = call.served.resource
-    details = {"kind": resource.plural} | ({"group": resource.group} if resource.group else {})
+    details = object_details(resource.group, resource.plural)
     return object_response(encode(_status(details)), call.form)

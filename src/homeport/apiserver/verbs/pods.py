@@ -40,10 +40,7 @@ async def binding(api: Api, call: Call) -> Response:
     pod = object_of(call.served, record)
     wanted_uid = (body.get("metadata") or {}).get("uid")
     if wanted_uid and wanted_uid != metadata(pod)["uid"]:
-        raise _conflict(
-            name,
-            f"Precondition failed: UID in precondition: {wanted_uid}, UID in object meta: {pod['metadata']['uid']}",
-        )
+        raise Conflict.precondition("", "pods/binding", name, "UID", wanted_uid, metadata(pod)["uid"])
     if "deletionTimestamp" in metadata(pod):
         raise _conflict(name, f"pod {name} is being deleted, cannot be assigned to a host")
     if spec(pod).get("nodeName"):

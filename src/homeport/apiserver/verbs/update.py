@@ -7,12 +7,12 @@ from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import is_finished
 from homeport.apiserver.rendering import object_of, render_transient, render_written
 from homeport.apiserver.verbs.get import not_found
-from homeport.apiserver.writing import Conflicting, commit, modified, wants_dry_run
+from homeport.apiserver.writing import commit, modified, wants_dry_run
 from homeport.kube import field
 from homeport.kube.errors import BadRequest, Invalid
 from homeport.kube.meta import Object
 from homeport.kube.wire import Response
-from homeport.store.protocol import Delete, Key, Put, Record
+from homeport.store.protocol import Conflicting, Delete, Key, Put, Record
 
 
 async def update(api: Api, call: Call) -> Response:

@@ -6,16 +6,14 @@ from __future__ import annotations
 import asyncio
 
 from homeport.client.client import Client
-from homeport.components.system.namespaces import NAMESPACES
 from homeport.control.cache import Change
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
+from homeport.kube import core
 from homeport.kube.errors import AlreadyExists, Forbidden, NotFound
-from homeport.kube.kind import Resource
+from homeport.kube.kind import Kind
 from homeport.kube.meta import Object, is_deleting, name, namespace
 
-SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
-CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 DEFAULT_ACCOUNT = "default"
 ROOT_CA = "kube-root-ca.crt"
 _WORKERS = 4
@@ -29,9 +27,9 @@ class NamespaceAccounts:
         self.ready = asyncio.Event()
         self._client = client
         self._ca = {"ca.crt": ca_pem} if ca_pem else {}
-        self._namespaces = informers.get(NAMESPACES)
-        self._accounts = informers.get(SERVICE_ACCOUNTS, fields=f"metadata.name={DEFAULT_ACCOUNT}")
-        self._maps = informers.get(CONFIG_MAPS, fields=f"metadata.name={ROOT_CA}") if ca_pem else None
+        self._namespaces = informers.get(core.NAMESPACE.resource)
+        self._accounts = informers.get(core.SERVICE_ACCOUNT.resource, fields=f"metadata.name={DEFAULT_ACCOUNT}")
+        self._maps = informers.get(core.CONFIG_MAP.resource, fields=f"metadata.name={ROOT_CA}") if ca_pem else None
         self._loop: KeyedLoop[str] = KeyedLoop(self.name, self._provide, workers=_WORKERS)
         self._namespaces.subscribe(lambda change: self._loop.queue.add(name(change.object)))
         for informer in (self._accounts, self._maps):
@@ -54,7 +52,7 @@ class NamespaceAccounts:
             return
         try:
             if self._accounts.cache.get(own, DEFAULT_ACCOUNT) is None:
-                await self._create(SERVICE_ACCOUNTS, _object(SERVICE_ACCOUNTS, own, DEFAULT_ACCOUNT))
+                await self._create(core.SERVICE_ACCOUNT, core.SERVICE_ACCOUNT.new(DEFAULT_ACCOUNT, own))
             if self._maps is not None:
                 await self._provide_ca(own, self._maps.cache.get(own, ROOT_CA))
         except (NotFound, Forbidden):
@@ -62,26 +60,18 @@ class NamespaceAccounts:
                 raise  # not because the namespace is going away
 
     async def _provide_ca(self, own: str, known: Object | None) -> None:
-        wanted = {**_object(CONFIG_MAPS, own, ROOT_CA), "data": self._ca}
+        wanted = core.CONFIG_MAP.new(ROOT_CA, own, data=self._ca)
         if known is None:
-            await self._create(CONFIG_MAPS, wanted)
+            await self._create(core.CONFIG_MAP, wanted)
         elif known.get("data") != self._ca:
-            await self._client.replace(CONFIG_MAPS, wanted)
+            await self._client.replace(core.CONFIG_MAP.resource, wanted)
 
-    async def _create(self, resource: Resource, obj: Object) -> None:
+    async def _create(self, kind: Kind, obj: Object) -> None:
         try:
-            await self._client.create(resource, obj)
+            await self._client.create(kind.resource, obj)
         except AlreadyExists:
             return
 
     def _is_active(self, own: str) -> bool:
         place = self._namespaces.cache.get("", own)
         return place is not None and not is_deleting(place)
-
-
-def _object(resource: Resource, place: str, own: str) -> Object:
-    return {
-        "apiVersion": resource.api_version,
-        "kind": resource.kind,
-        "metadata": {"name": own, "namespace": place},
-    }

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 from homeport.client.client import Client
 from homeport.control.cache import Change, ObjectKey, key_of
-from homeport.control.events import EVENTS
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
+from homeport.kube import core
 from homeport.kube.errors import Conflict, NotFound
 from homeport.kube.meta import metadata, parse_time, resource_version
 
@@ -32,7 +32,7 @@ class EventExpiry:
         self._client = client
         self._now = now
         self._ttl = ttl
-        self._informer = informers.get(EVENTS, metadata_only=True)
+        self._informer = informers.get(core.EVENT.resource, metadata_only=True)
         self._due: list[tuple[datetime, ObjectKey, str]] = []
         """When, which, and in which revision: an event that was written again has a later entry too."""
         self._timer: asyncio.TimerHandle | None = None
@@ -81,6 +81,6 @@ class EventExpiry:
     async def _delete(self, item: tuple[ObjectKey, str]) -> None:
         (place, own), version = item
         try:
-            await self._client.delete(EVENTS, own, place, resource_version=version)
+            await self._client.delete(core.EVENT.resource, own, place, resource_version=version)
         except (NotFound, Conflict):
             return

@@ -15,14 +15,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from homeport.client.client import Client, Propagation
-from homeport.components.system.graph import FOREGROUND, ORPHAN, Graph, Node, Owner, Verdict, node_of
+from homeport.components.system.graph import Graph, Node, Owner, Verdict, node_of
 from homeport.components.system.monitor import Monitor
 from homeport.control.cache import Change
 from homeport.control.events import EventRecorder
 from homeport.control.loop import KeyedLoop
 from homeport.kube.errors import NotFound
 from homeport.kube.kind import Resource
-from homeport.kube.meta import Object, metadata, resource_version, uid
+from homeport.kube.meta import FOREGROUND_FINALIZER, ORPHAN_FINALIZER, Object, metadata, resource_version, uid
 
 _log = logging.getLogger(__name__)
 _WORKERS = 16
@@ -148,7 +148,7 @@ class GarbageCollector:
         if uid(live) != owner.uid:
             return "absent"
         meta = metadata(live)
-        waiting = "deletionTimestamp" in meta and FOREGROUND in (meta.get("finalizers") or ())
+        waiting = "deletionTimestamp" in meta and FOREGROUND_FINALIZER in (meta.get("finalizers") or ())
         return "waiting" if waiting else "solid"
 
     def _out_of_reach(self, node: Node, owner: Owner) -> Verdict:
@@ -178,7 +178,7 @@ class GarbageCollector:
     async def _delete_dependents(self, node: Node) -> None:
         blocking = self.graph.blocking(node.uid)
         if not blocking:
-            await self._remove_finalizer(node, FOREGROUND)
+            await self._remove_finalizer(node, FOREGROUND_FINALIZER)
             return
         for dependent in blocking:
             if not dependent.deleting:
@@ -188,7 +188,7 @@ class GarbageCollector:
         async with asyncio.TaskGroup() as group:
             for dependent in self.graph.dependents(node.uid):
                 group.create_task(self._drop_references(dependent, {node.uid}))
-        await self._remove_finalizer(node, ORPHAN)
+        await self._remove_finalizer(node, ORPHAN_FINALIZER)
 
     async def _break_circle(self, node: Node) -> None:
         """Two that wait for each other's deletion would wait for ever: a dependent that is itself being deleted in the

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from homeport.kube.kind import Resource
-from homeport.kube.meta import Object, metadata
-
-FOREGROUND = "foregroundDeletion"
-ORPHAN = "orphan"
+from homeport.kube.meta import FOREGROUND_FINALIZER, ORPHAN_FINALIZER, Object, metadata
 
 Verdict: TypeAlias = Literal["solid", "waiting", "absent"]
 """Of an owner: it exists; it is being deleted and waits for its dependents; there is none."""
@@ -70,8 +67,8 @@ def node_of(resource: Resource, obj: Object) -> Node:
             for reference in meta.get("ownerReferences") or ()
         ),
         deleting="deletionTimestamp" in meta,
-        foreground=FOREGROUND in finalizers,
-        orphans=ORPHAN in finalizers,
+        foreground=FOREGROUND_FINALIZER in finalizers,
+        orphans=ORPHAN_FINALIZER in finalizers,
     )
 
 

@@ -11,10 +11,10 @@ from homeport.client.client import Client
 from homeport.client.discovery import ApiResource
 from homeport.control.cache import Change
 from homeport.control.informer import Informer, Informers
+from homeport.kube import core
 from homeport.kube.errors import HomeportError
 from homeport.kube.kind import Resource
 
-CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
 _APISERVICES = ("apiregistration.k8s.io", "apiservices")
 _EVENTS = ("", "events"), ("events.k8s.io", "events")
 """Nobody owns events, they own nothing, and there are many."""
@@ -96,7 +96,7 @@ class Monitor:
             discovered()
 
     def _tell(self, resource: Resource, change: Change) -> None:
-        if resource == CRDS or (resource.group, resource.plural) == _APISERVICES:
+        if resource == core.CRD.resource or (resource.group, resource.plural) == _APISERVICES:
             self._changed.set()
         for handler in self._handlers:
             handler(resource, change)

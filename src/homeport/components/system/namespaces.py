@@ -19,12 +19,11 @@ from homeport.components.system.monitor import Monitor
 from homeport.control.cache import Change
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
+from homeport.kube import core
 from homeport.kube.errors import AlreadyExists, Conflict, HomeportError, MethodNotAllowed, NotFound
 from homeport.kube.kind import Resource
-from homeport.kube.meta import Object, find_condition, is_deleting, metadata, name, spec, status, timestamp, uid
+from homeport.kube.meta import Object, is_deleting, metadata, name, spec, status, uid, with_transition
 
-NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
-PODS = Resource("", "v1", "pods", "Pod")
 INITIAL = ("default", "kube-system", "kube-public", "kube-node-lease")
 _FINALIZER = "kubernetes"
 _WORKERS = 4
@@ -60,7 +59,7 @@ class NamespaceLifecycle:
         self._client = client
         self._now = now
         self._initial = initial
-        self._informer = informers.get(NAMESPACES)
+        self._informer = informers.get(core.NAMESPACE.resource)
         self._ending: set[str] = set()
         self._emptied: dict[str, set[Resource]] = {}
         """uid of an ending namespace -> resources found empty since it ends. The server lets nothing new in, so they
@@ -110,8 +109,8 @@ class NamespaceLifecycle:
         emptied = self._emptied.setdefault(uid(namespace), set())
         found = [entry for entry in await self._client.discover(refresh=True) if _holds_content(entry)]
         left = _Left()
-        pods = [entry for entry in found if entry.resource == PODS]
-        others = [entry for entry in found if entry.resource != PODS]
+        pods = [entry for entry in found if entry.resource == core.POD.resource]
+        others = [entry for entry in found if entry.resource != core.POD.resource]
         for group in (pods, others):
             todo = [entry for entry in group if entry.resource not in emptied]
             await asyncio.gather(*(self._empty(entry, own, left, emptied) for entry in todo))
@@ -127,7 +126,9 @@ class NamespaceLifecycle:
 
     async def _create(self, own: str) -> None:
         try:
-            await self._client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": own}})
+            await self._client.create(
+                core.NAMESPACE.resource, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": own}}
+            )
         except AlreadyExists:
             return
 
@@ -163,25 +164,19 @@ class NamespaceLifecycle:
                 continue
 
     async def _finalize(self, namespace: Object) -> None:
-        live = await self._client.get(NAMESPACES, name(namespace))
+        live = await self._client.get(core.NAMESPACE.resource, name(namespace))
         if uid(live) != uid(namespace):
             return
         left = [finalizer for finalizer in spec(live).get("finalizers") or () if finalizer != _FINALIZER]
         finalized = {**live, "spec": {**spec(live), "finalizers": left}}
         try:
-            await self._client.replace(NAMESPACES, finalized, subresource="finalize")
+            await self._client.replace(core.NAMESPACE.resource, finalized, subresource="finalize")
         except NotFound:
             return
 
     async def _report(self, namespace: Object, left: _Left) -> None:
-        wanted = _conditions(left)
         known = status(namespace).get("conditions") or ()
-        moment = timestamp(self._now())
-        conditions = []
-        for condition in wanted:
-            before = find_condition(known, condition["type"]) or {}
-            same = before.get("status") == condition["status"]
-            conditions.append({**condition, "lastTransitionTime": before.get("lastTransitionTime") if same else moment})
+        conditions = [with_transition(condition, known, self._now()) for condition in _conditions(left)]
         if conditions == list(known):
             return
         body = {
@@ -189,7 +184,7 @@ class NamespaceLifecycle:
             "status": {"phase": "Terminating", "conditions": conditions},
         }
         try:
-            await self._client.patch(NAMESPACES, name(namespace), "", body, subresource="status")
+            await self._client.patch(core.NAMESPACE.resource, name(namespace), "", body, subresource="status")
         except NotFound:
             return
 

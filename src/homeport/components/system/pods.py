@@ -14,17 +14,14 @@ from homeport.client.client import Client
 from homeport.control.cache import Change, ObjectKey, key_of
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
+from homeport.kube import core
 from homeport.kube.errors import Conflict, NotFound
-from homeport.kube.kind import Resource
-from homeport.kube.meta import Object, metadata, name, namespace, spec, status, timestamp, uid
+from homeport.kube.meta import Object, metadata, name, namespace, spec, timestamp, uid
 
-PODS = Resource("", "v1", "pods", "Pod")
-NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
 FINISHED_LIMIT = 12500
 """As upstream's ``--terminated-pod-gc-threshold``."""
 QUARANTINE = 40.0
 """Seconds that a node may be missing, as upstream."""
-_FINISHED = frozenset({"Succeeded", "Failed"})
 _TOO_MANY = ""
 """The key under which finished pods are counted; all others are names of nodes."""
 
@@ -47,8 +44,8 @@ class PodCleanup:
         self._now = now
         self._limit = finished_limit
         self._quarantine = quarantine
-        self._pods = informers.get(PODS)
-        self._nodes = informers.get(NODES)
+        self._pods = informers.get(core.POD.resource)
+        self._nodes = informers.get(core.NODE.resource)
         self._finished: dict[ObjectKey, str] = {}
         """Finished pods and when they were made."""
         self._loop: KeyedLoop[str] = KeyedLoop(self.name, self._clean)
@@ -65,7 +62,7 @@ class PodCleanup:
 
     def _pod_changed(self, change: Change) -> None:
         pod, key = change.object, key_of(change.object)
-        if change.new is None or status(pod).get("phase") not in _FINISHED:
+        if change.new is None or not core.has_ended(pod):
             self._finished.pop(key, None)
         else:
             self._finished[key] = metadata(pod).get("creationTimestamp") or ""
@@ -99,7 +96,7 @@ class PodCleanup:
         if self._nodes.cache.get("", node) is not None:
             return
         try:
-            await self._client.get(NODES, node)
+            await self._client.get(core.NODE.resource, node)
         except NotFound:
             lost = [pod for pod in self._pods.cache if spec(pod).get("nodeName") == node]
             for pod in lost:
@@ -108,7 +105,7 @@ class PodCleanup:
 
     async def _fail(self, pod: Object) -> None:
         """A pod that vanishes without having ended would look to its job as if it had never been."""
-        if status(pod).get("phase") in _FINISHED:
+        if core.has_ended(pod):
             return
         condition = {
             "type": "DisruptionTarget",
@@ -119,12 +116,14 @@ class PodCleanup:
         }
         body = {"metadata": {"uid": uid(pod)}, "status": {"phase": "Failed", "conditions": [condition]}}
         try:
-            await self._client.patch(PODS, name(pod), namespace(pod), body, type="strategic", subresource="status")
+            await self._client.patch(
+                core.POD.resource, name(pod), namespace(pod), body, type="strategic", subresource="status"
+            )
         except (NotFound, Conflict):
             return
 
     async def _delete(self, pod: Object) -> None:
         try:
-            await self._client.delete(PODS, name(pod), namespace(pod), grace_period=0, uid=uid(pod))
+            await self._client.delete(core.POD.resource, name(pod), namespace(pod), grace_period=0, uid=uid(pod))
         except (NotFound, Conflict):
             return

@@ -6,8 +6,10 @@ turn False.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from homeport.kube.meta import find_condition
 
 CREATED, RUNNING, RESTARTING = "Created", "Running", "Restarting"
 SUSPENDED, SUCCEEDED, FAILED = "Suspended", "Succeeded", "Failed"
@@ -18,14 +20,6 @@ _EXCLUDES = {RUNNING: (RESTARTING,), RESTARTING: (RUNNING,)}
 _ENDS = {SUCCEEDED: (RUNNING, RESTARTING), FAILED: (RUNNING, RESTARTING)}
 
 
-def is_true(conditions: Iterable[Condition] | None, type: str) -> bool:
-    return any(c.get("type") == type and c.get("status") == "True" for c in conditions or ())
-
-
-def find(conditions: Iterable[Condition] | None, type: str) -> Condition | None:
-    return next((c for c in conditions or () if c.get("type") == type), None)
-
-
 def set_condition(
     conditions: list[Condition], type: str, status: bool, reason: str, message: str, now: str
 ) -> list[Condition]:
@@ -34,7 +28,7 @@ def set_condition(
     A condition that keeps its status keeps its ``lastTransitionTime``; one that becomes true goes to the end.
     """
     flag = "True" if status else "False"
-    old = find(conditions, type)
+    old = find_condition(conditions, type)
     if old and old.get("status") == flag:
         if old.get("reason") == reason and old.get("message") == message:
             return conditions

@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from homeport.components.training.kinds import MANAGERS, ReplicaSpec, RestartPolicy, RunPolicy, TrainingModel
+from homeport.components.training.kinds import ReplicaSpec, RestartPolicy, RunPolicy, TrainingModel
 from homeport.control.controller import Child
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object
-
-__all__ = ["MANAGERS", "Decision", "Environment", "Framework", "Job", "Replica", "Settings"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from homeport.components.training.framework import Framework
 from homeport.components.training.kinds import OUR_MANAGER
 from homeport.components.training.outcome import moment
 from homeport.control.controller import Desired, Observed
-from homeport.kube import meta
+from homeport.kube import core, meta
 from homeport.kube.meta import Object
 
 Children = Mapping[str, Mapping[str, Object]]
@@ -51,12 +51,8 @@ def kept(job: Object, children: Children, *, stopped: bool) -> frozenset[tuple[s
     if policy == "None" and not stopped:
         return _all(children)
     pods = children.get("Pod", {})
-    stays = set() if policy == "All" else {name for name, pod in pods.items() if _has_ended(pod)}
+    stays = set() if policy == "All" else {name for name, pod in pods.items() if core.has_ended(pod)}
     return frozenset((kind, name) for kind, name in _all(children) if kind not in ("Pod", "Service") or name in stays)
-
-
-def _has_ended(pod: Object) -> bool:
-    return meta.status(pod).get("phase") in ("Succeeded", "Failed")
 
 
 def time_left(start: datetime | None, seconds: int | None, now: datetime) -> float | None:
@@ -80,7 +76,7 @@ def ended(framework: Framework, job: Object, children: Children, now: datetime) 
 def _end(status: Object) -> datetime | None:
     """When the job ended; the Training Operator doesn't always set ``completionTime``, but there is the condition."""
     for type in (conditions.FAILED, conditions.SUCCEEDED):
-        condition = conditions.find(status.get("conditions"), type)
+        condition = meta.find_condition(status.get("conditions"), type)
         if condition and condition.get("status") == "True":
             return moment(status.get("completionTime")) or moment(condition.get("lastTransitionTime"))
     return None
@@ -89,7 +85,7 @@ def _end(status: Object) -> datetime | None:
 def _was_stopped(framework: Framework, job: Object) -> bool:
     """True if a limit ended the job, not a replica: read off the status, so that no restart forgets it."""
     status, policy = meta.status(job), run_policy(job)
-    failed = conditions.find(status.get("conditions"), conditions.FAILED)
+    failed = meta.find_condition(status.get("conditions"), conditions.FAILED)
     if not failed or failed.get("status") != "True":
         return False
     if failed.get("reason") == framework.reason("FailedValidation"):

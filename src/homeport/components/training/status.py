@@ -29,11 +29,11 @@ class Draft:
         self.notes: list[Note] = []
 
     def is_true(self, type: str) -> bool:
-        return conditions.is_true(self._conditions, type)
+        return meta.holds(self._conditions, type)
 
     def message(self, type: str) -> str:
         """What the condition said when it was set, as ``set`` takes it; empty if it isn't there or isn't true."""
-        condition = conditions.find(self._conditions, type)
+        condition = meta.find_condition(self._conditions, type)
         if not condition or condition.get("status") != "True":
             return ""
         return str(condition.get("message") or "").partition(WAITING)[0].removeprefix(self._name + " ")
@@ -54,7 +54,7 @@ class Draft:
         """
         text = f"{self._name} {message}"
         reason = self._framework.reason(reason or type)
-        before = conditions.find(self._conditions, type)
+        before = meta.find_condition(self._conditions, type)
         after = conditions.set_condition(
             self._conditions, type, status, reason, text + (WAITING + waiting if waiting else ""), self._now
         )

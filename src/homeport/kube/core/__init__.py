@@ -9,6 +9,7 @@ from homeport.kube.core.event import EVENT, EVENTS_V1
 from homeport.kube.core.node import NODE
 from homeport.kube.core.pod import POD, POD_TEMPLATE
 from homeport.kube.core.pod_defaults import default_template
+from homeport.kube.core.pod_state import has_ended
 from homeport.kube.core.pod_validation import validate_template
 from homeport.kube.core.quota import LEASE, LIMIT_RANGE, PRIORITY_CLASS, RESOURCE_QUOTA
 from homeport.kube.core.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
@@ -69,5 +70,6 @@ __all__ = [
     "PodTemplateSpec",
     "Status",
     "default_template",
+    "has_ended",
     "validate_template",
 ]

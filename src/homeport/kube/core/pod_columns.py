@@ -9,11 +9,11 @@ from typing import Any
 
 from homeport.kube import meta
 from homeport.kube.core.columns import AGE, NONE
+from homeport.kube.core.pod_state import has_ended
 from homeport.kube.kind import Column
 from homeport.kube.meta import Object
 from homeport.kube.table import age
 
-_TERMINAL = ("Succeeded", "Failed")
 _NODE_LOST = "NodeLost"
 
 
@@ -35,13 +35,13 @@ class PodSummary:
         if any(c.get("type") == "PodScheduled" and c.get("reason") == "SchedulingGated" for c in conditions):
             self.status = "SchedulingGated"
         initializing, sidecar_restarts = self._init_containers(pod, sidecars)
-        if not initializing or _is_true(conditions, "Initialized"):
+        if not initializing or meta.holds(conditions, "Initialized"):
             self.restarts, self.last_restart = sidecar_restarts
             self._containers(status.get("containerStatuses") or (), conditions)
         if meta.is_deleting(pod):
             if status.get("reason") == _NODE_LOST:
                 self.status = "Unknown"
-            elif status.get("phase") not in _TERMINAL:
+            elif not has_ended(pod):
                 self.status = "Terminating"
 
     def _count_restarts(self, container: Object) -> None:
@@ -88,7 +88,7 @@ class PodSummary:
                 running = True
                 self.ready += 1
         if self.status == "Completed" and running:
-            self.status = "Running" if _is_true(conditions, "Ready") else "NotReady"
+            self.status = "Running" if meta.holds(conditions, "Ready") else "NotReady"
 
 
 def _ended(terminated: Object) -> str:
@@ -103,11 +103,6 @@ def _later(date: str | None, container: Object) -> str | None:
     """The later of `date` and the end of the container's last run (RFC 3339 in UTC sorts as text)."""
     finished = ((container.get("lastState") or {}).get("terminated") or {}).get("finishedAt")
     return finished if finished and (date is None or date < finished) else date
-
-
-def _is_true(conditions: Iterable[Object], type: str) -> bool:
-    condition = meta.find_condition(conditions, type)
-    return condition is not None and condition.get("status") == "True"
 
 
 def _restarts(pod: Object, now: datetime) -> str:
@@ -127,7 +122,7 @@ def _readiness_gates(pod: Object) -> str:
     if not gates:
         return NONE
     conditions = meta.status(pod).get("conditions") or ()
-    met = sum(_is_true(conditions, gate.get("conditionType", "")) for gate in gates)
+    met = sum(meta.holds(conditions, gate.get("conditionType", "")) for gate in gates)
     return f"{met}/{len(gates)}"
 
 
