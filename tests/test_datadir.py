@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from homeport.datadir import DataDir, Endpoint, Taken, write_atomically
+from homeport.datadir import DataDir, Endpoint, Taken
 from homeport.kube.errors import Permanent
 
 ENDPOINT = Endpoint(pid=4321, host="127.0.0.1", port=6443, started="2026-01-01T00:00:00Z", version="1")
@@ -68,17 +67,3 @@ def test_an_endpoint_file_that_is_no_endpoint_is_none(tmp_path: Path) -> None:
     assert directory.endpoint() == ENDPOINT
     (tmp_path / "endpoint.json").write_text("{")
     assert directory.endpoint() is None
-
-
-def test_a_failed_write_leaves_the_old_text_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, "old")
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]

@@ -6,7 +6,6 @@ platforms with directories of their own run side by side.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from homeport.files import write_atomically
 from homeport.kube.errors import Permanent
 
 
@@ -132,7 +132,7 @@ class DataDir:
         return False
 
     def endpoint(self) -> Endpoint | None:
-        """The endpoint as last written; None before the first start."""
+        """The endpoint as last written; None before the first start, or if another version wrote it."""
         try:
             return Endpoint(**json.loads(self._endpoint.read_text()))
         except (FileNotFoundError, ValueError, TypeError):
@@ -140,17 +140,3 @@ class DataDir:
 
     def write_endpoint(self, endpoint: Endpoint) -> None:
         write_atomically(self._endpoint, json.dumps(asdict(endpoint)))
-
-
-def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace a file as a whole: readers see the old text or the new one, also after a crash."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()

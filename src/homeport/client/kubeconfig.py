@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from homeport.files import write_atomically
 from homeport.kube.errors import Permanent
 
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -290,20 +289,10 @@ def remove(old: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the file at once (readers see the old or the new one) and for its owner only. Follows a symbolic link."""
+    """Replace the file as a whole, for its owner only. Follows a symbolic link."""
     import yaml
 
     text = yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=False)
     target = path.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # made with mode 0600
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    write_atomically(target, text)
