@@ -86,7 +86,7 @@ def object_response(body: bytes, form: Form = PLAIN, status: int = 200) -> Respo
     """An answer with one object whose JSON is `body`."""
     if form.media == "json":
         return Response(status, dict(_JSON_HEADERS), body)
-    from homeport.apiserver import yamltext  # PyYAML takes 0.1 s to load; few clients ask for it
+    from homeport.kube import yamltext  # PyYAML takes 0.1 s to load; few clients ask for it
 
     return Response(status, {"content-type": YAML}, yamltext.dump(msgspec.json.decode(body)))
 
@@ -108,7 +108,7 @@ def decode_body(content_type: str | None, body: bytes, *, find_duplicates: bool 
     """The object in a request body. Raises BadRequest or UnsupportedMediaType."""
     media = media_type(content_type)
     if media in (YAML, "text/yaml", "application/x-yaml"):
-        from homeport.apiserver import yamltext
+        from homeport.kube import yamltext
 
         value, duplicates = yamltext.load(body)
     elif media in (JSON, "*/*", "text/plain", "application/x-www-form-urlencoded"):

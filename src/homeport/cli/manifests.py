@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from homeport.apiserver import yamltext
-from homeport.kube import meta
+from homeport.kube import meta, yamltext
 from homeport.kube.errors import BadRequest, Permanent
 from homeport.kube.meta import Object
 

@@ -254,16 +254,9 @@ def _reversed(groups: Mapping[str, Mapping[str, Object]]) -> dict[str, dict[str,
 
 
 def _load(path: Path) -> dict[str, Any]:
-    import yaml
+    from homeport.kube import yamltext
 
-    class Loader(yaml.SafeLoader):
-        """Times stay text, as Kubernetes reads manifests."""
-
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    document = yaml.load(path.read_text(), Loader=Loader)
+    document, _ = yamltext.load(path.read_bytes())
     if not isinstance(document, dict):
         raise AssertionError(f"{path}: expected a mapping")
     return document

@@ -1,4 +1,5 @@
-"""YAML bodies and answers. Imported only when a client speaks YAML: PyYAML takes a tenth of a second to load."""
+"""YAML as Kubernetes reads and writes it. Imported only where somebody speaks YAML: PyYAML takes a tenth of a second to
+load."""
 
 from __future__ import annotations
 
