@@ -88,7 +88,6 @@ def test_rules_take_any_text(value):
         names.label_value,
         names.config_key,
         names.env_name,
-        names.c_identifier,
         names.http_header_name,
         names.port_name,
     ):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeport.kube.meta import Object
-from homeport.scheduler.assign import Load, assign
+from homeport.scheduler.assign import Assigner, Load, Placement
 from homeport.scheduler.model import Node, Pod, parse_node, parse_pod, requests
 
 
@@ -28,6 +29,12 @@ def node(name: str = "n", *, cpu: str = "4", memory: str = "8Gi", pods: str = "1
         },
     }
     return parse_node(obj)
+
+
+def assign(pods: Iterable[Pod], nodes: Iterable[Node], loads: Mapping[str, Load] | None = None) -> list[Placement]:
+    """Place all pods in the order of their priority and age."""
+    assigner = Assigner(nodes, loads or {})
+    return [assigner.place(pod) for pod in sorted(pods, key=lambda pod: pod.order)]
 
 
 def one(pod: Pod, *nodes: Node, loads: dict[str, Load] | None = None) -> str:

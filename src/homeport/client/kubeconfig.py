@@ -101,10 +101,6 @@ class Kubeconfig:
     def load(cls, *paths: Path) -> Kubeconfig:
         return cls([(path, read(path)) for path in paths])
 
-    @property
-    def contexts(self) -> Sequence[str]:
-        return tuple(self._contexts)
-
     def access(self, context: str | None = None) -> Access:
         """How to reach the cluster of a context (None: the current one)."""
         if self._in_cluster is not None:
@@ -266,26 +262,15 @@ def document(
     }
 
 
-def merge(old: Mapping[str, Any], new: Mapping[str, Any], *, switch: bool = True) -> dict[str, Any]:
-    """`old` with the clusters, users and contexts of `new` added or replaced; with `switch` its current one too."""
+def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """`old` with the clusters, users and contexts of `new` added or replaced, and with its current one."""
     merged: dict[str, Any] = {"apiVersion": "v1", "kind": "Config", **old}
     for key in ("clusters", "users", "contexts"):
         entries = {entry["name"]: entry for entry in merged.get(key) or ()}
         entries.update((entry["name"], entry) for entry in new.get(key) or ())
         merged[key] = list(entries.values())
-    if switch or not merged.get("current-context"):
-        merged["current-context"] = new.get("current-context") or ""
+    merged["current-context"] = new.get("current-context") or ""
     return merged
-
-
-def remove(old: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """`old` without the cluster, user and context called `name`."""
-    left: dict[str, Any] = dict(old)
-    for key in ("clusters", "users", "contexts"):
-        left[key] = [entry for entry in left.get(key) or () if entry.get("name") != name]
-    if left.get("current-context") == name:
-        left["current-context"] = ""
-    return left
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:

@@ -24,7 +24,6 @@ _LABEL_1035: Final = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _KEY: Final = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _VALUE: Final = f"({_KEY})?"
 _CONFIG_KEY: Final = "[-._a-zA-Z0-9]+"
-_C_IDENTIFIER: Final = "[A-Za-z_][A-Za-z0-9_]*"
 _HEADER: Final = "[-A-Za-z0-9]+"
 
 
@@ -38,7 +37,6 @@ _LABEL_1035_RE = _compiled(_LABEL_1035)
 _KEY_RE = _compiled(_KEY)
 _VALUE_RE = _compiled(_VALUE)
 _CONFIG_KEY_RE = _compiled(_CONFIG_KEY)
-_C_IDENTIFIER_RE = _compiled(_C_IDENTIFIER)
 _HEADER_RE = _compiled(_HEADER)
 _PORT_NAME_RE = _compiled("[-a-z0-9]+")
 
@@ -164,16 +162,6 @@ def env_name(value: str) -> list[str]:
         return ["environment variable name must be non-empty"]
     if any(not " " <= character <= "~" or character == "=" for character in value):
         return ["a valid environment variable name must consist only of printable ASCII characters other than '='"]
-    return []
-
-
-def c_identifier(value: str) -> list[str]:
-    if _C_IDENTIFIER_RE.fullmatch(value) is None:
-        words = (
-            "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric "
-            "characters or '_'"
-        )
-        return [_mismatch(words, _C_IDENTIFIER, "my_name", "MY_NAME", "MyName")]
     return []
 
 

@@ -89,10 +89,6 @@ class Selector:
             return False
         return all(requirement.matches(labels) for requirement in self._others)
 
-    def equalities(self) -> Mapping[str, str]:
-        """Labels that every matching object has with exactly these values: what an index can look up."""
-        return self._equal
-
     def __str__(self) -> str:
         """As query text."""
         return ",".join(map(str, self.requirements))
@@ -117,41 +113,27 @@ def parse_labels(text: str) -> Selector:
     return Selector(_Parser(text).parse()) if text.strip() else EVERYTHING
 
 
-def from_labels(labels: Mapping[str, str] | None) -> Selector:
-    """The selector of a Service or a ReplicationController: all of the labels. None and ``{}`` match nothing."""
-    if not labels:
-        return NOTHING
-    return Selector(Requirement(key, "in", frozenset((value,))) for key, value in labels.items())
-
-
 def from_label_selector(selector: Mapping[str, Any] | None) -> Selector:
     """The selector of a ``metav1.LabelSelector``: None matches nothing, ``{}`` everything. Raises BadRequest."""
     if selector is None:
         return NOTHING
     labels = selector.get("matchLabels") or {}
     requirements = [Requirement(key, "in", frozenset((value,))) for key, value in labels.items()]
-    requirements += from_expressions(selector.get("matchExpressions") or (), numeric=False)
+    requirements += map(_expression, selector.get("matchExpressions") or ())
     for requirement in requirements:
         _check(requirement)
     return Selector(requirements) if requirements else EVERYTHING
 
 
-def from_expressions(expressions: Iterable[Mapping[str, Any]], *, numeric: bool = True) -> list[Requirement]:
-    """Requirements from ``matchExpressions``; with `numeric`, those of node affinity (``Gt`` and ``Lt`` too)."""
-    found = []
-    for expression in expressions:
-        operator = _EXPRESSIONS.get(str(expression.get("operator", "")))
-        if operator is None or (operator in ("gt", "lt") and not numeric):
-            raise BadRequest(f'"{expression.get("operator", "")}" is not a valid label selector operator')
-        requirement = Requirement(
-            str(expression.get("key", "")), operator, frozenset(map(str, expression.get("values") or ()))
-        )
-        _check(requirement)
-        found.append(requirement)
-    return found
+def _expression(expression: Mapping[str, Any]) -> Requirement:
+    word = str(expression.get("operator", ""))
+    operator = OPERATORS.get(word)
+    if operator is None or operator in ("gt", "lt"):
+        raise BadRequest(f'"{word}" is not a valid label selector operator')
+    return Requirement(str(expression.get("key", "")), operator, frozenset(map(str, expression.get("values") or ())))
 
 
-_EXPRESSIONS: Final[Mapping[str, Operator]] = {
+OPERATORS: Final[Mapping[str, Operator]] = {
     "In": "in",
     "NotIn": "notin",
     "Exists": "exists",
@@ -159,6 +141,7 @@ _EXPRESSIONS: Final[Mapping[str, Operator]] = {
     "Gt": "gt",
     "Lt": "lt",
 }
+"""The operators of ``matchExpressions``; the last two are for node affinity only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Places pods on nodes: `assign` decides and is pure, `binder` carries it out."""
+"""Places pods on nodes: `assign` decides and is pure; `binder` carries it out."""

@@ -76,12 +76,6 @@ class Placement:
     message: str = ""
 
 
-def assign(pods: Iterable[Pod], nodes: Iterable[Node], loads: Mapping[str, Load] | None = None) -> list[Placement]:
-    """Place all pods in the order of their priority and age."""
-    assigner = Assigner(nodes, loads or {})
-    return [assigner.place(pod) for pod in sorted(pods, key=lambda pod: pod.order)]
-
-
 class Assigner:
     """Places pods one after the other on a snapshot; each takes its share. `loads` are not changed."""
 

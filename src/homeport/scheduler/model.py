@@ -22,7 +22,7 @@ from homeport.kube.meta import (
     status,
     uid,
 )
-from homeport.kube.selector import Requirement
+from homeport.kube.selector import OPERATORS, Requirement
 
 CPU = "cpu"
 MEMORY = "memory"
@@ -30,15 +30,6 @@ PODS = "pods"
 
 UNSCHEDULABLE_TAINT = "node.kubernetes.io/unschedulable"
 NOT_READY_TAINT = "node.kubernetes.io/not-ready"
-
-_OPERATORS: Mapping[str, Any] = {
-    "In": "in",
-    "NotIn": "notin",
-    "Exists": "exists",
-    "DoesNotExist": "!",
-    "Gt": "gt",
-    "Lt": "lt",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +222,9 @@ def _term(term: Mapping[str, Any]) -> Term:
 
 def _requirements(entries: Iterable[Mapping[str, Any]]) -> Iterable[Requirement]:
     for entry in entries:
-        operator = _OPERATORS.get(entry.get("operator") or "")
+        operator = OPERATORS.get(entry.get("operator") or "")
         if operator is None:
-            raise ValueError(f"node affinity: operator {entry.get('operator')!r} is none of {', '.join(_OPERATORS)}")
+            raise ValueError(f"node affinity: operator {entry.get('operator')!r} is none of {', '.join(OPERATORS)}")
         yield Requirement(entry.get("key") or "", operator, frozenset(entry.get("values") or ()))
 
 

@@ -20,10 +20,6 @@ def labels_text(labels: Mapping[str, str] | None) -> str:
     return ",".join(f"{key}={labels[key]}" for key in sorted(labels)) if labels else NONE
 
 
-def truth(value: Any) -> str:
-    return "true" if value else "false"
-
-
 def joined(texts: Iterable[str]) -> str:
     return ",".join(texts) or NONE
 

@@ -141,11 +141,6 @@ def atomic_map() -> Marker:
     return Marker({"x-kubernetes-map-type": "atomic"})
 
 
-def retain_keys() -> Marker:
-    """A union: strategic merge patch drops the keys that the patch leaves out."""
-    return Marker({"x-kubernetes-patch-strategy": "retainKeys"})
-
-
 def ref(struct: type[msgspec.Struct], *, defaults: bool = True) -> StructRef:
     """The schema of `struct`, on a field that stays a plain dict in the typed view.
 
@@ -161,7 +156,6 @@ _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 QUANTITY_FORMAT = "quantity"
 """``format`` by which a schema says that a value is a quantity; the server stores those as canonical strings."""
 
-Int32: TypeAlias = Annotated[int, Marker({"format": "int32"})]
 Int64: TypeAlias = Annotated[int, Marker({"format": "int64"})]
 
 Quantity: TypeAlias = Annotated[

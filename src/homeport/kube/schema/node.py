@@ -36,7 +36,6 @@ class Node:
         "all_of",
         "any_of",
         "checks",
-        "default_children",
         "defaults",
         "embedded",
         "enum",
@@ -86,7 +85,6 @@ class Node:
         """The properties' own defaults."""
         self.has_defaults = False
         self.has_numbers = False
-        self.default_children: dict[str, Node] = {}
         self.number_children: dict[str, Node] = {}
         self.leaf = not any(key in schema for key in _NESTING) and self.type not in ("object", "array")
         """A scalar: there is nothing below."""
@@ -211,5 +209,4 @@ class Builder:
                     setattr(node, flag, True)
                     pending += parents.get(id(node), ())
         for node in self._all:
-            node.default_children = {name: part for name, part in node.properties.items() if part.has_defaults}
             node.number_children = {name: part for name, part in node.properties.items() if part.has_numbers}
