@@ -27,7 +27,6 @@ VERBS: dict[str, str] = {
 }
 
 EXIT_FAILURE = 1
-EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 

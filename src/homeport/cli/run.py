@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import re
 import shlex
 import signal
@@ -15,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from homeport.cli import down, manifests, options, output, up
-from homeport.cli.connection import FIELD_MANAGER, Connection
+from homeport.cli import EXIT_INTERRUPTED, down, manifests, options, output, up
+from homeport.cli.connection import Connection
 from homeport.cli.jobs import Follower, Job, result_line
 from homeport.cli.manifests import Manifest
 from homeport.cli.replicas import finishes, outcome
@@ -29,11 +28,9 @@ from homeport.kube.meta import Object
 
 EXIT_TIMEOUT = 124
 """As timeout(1) has it."""
-EXIT_INTERRUPTED = 130
 
 _PATIENCE = 10.0
 """Seconds that a server gets to answer for the first time."""
-_TYPE = "application/apply-patch+yaml"
 _MAKERS = ("Namespace", "CustomResourceDefinition")
 """Kinds without which others can't even be checked."""
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -264,18 +261,11 @@ async def _place(connection: Connection, order: Order, manifest: Manifest) -> tu
 
 
 async def _send(connection: Connection, resource: Resource, manifest: Manifest, *, dry_run: bool = False) -> Object:
-    obj = manifest.object
-    query = [("fieldManager", FIELD_MANAGER), ("fieldValidation", "Strict"), ("force", "true")]
-    if dry_run:
-        query.append(("dryRun", "All"))
-    path = resource.path(meta.namespace(obj), meta.name(obj))
     try:
-        body = await connection.client.raw("PATCH", path, query=query, body=obj, content_type=_TYPE)
+        return await connection.client.apply(resource, manifest.object, dry_run=dry_run, strict=True)
     except HomeportError as error:
         text = getattr(error, "message", str(error))
         raise Permanent(f"{manifest.source}: {text}") from error
-    applied: Object = json.loads(body)
-    return applied
 
 
 async def _existing(connection: Connection, resource: Resource, obj: Object) -> Object | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from homeport.cli import options
+from homeport.cli.terminal import duration
 from homeport.datadir import DataDir
 from homeport.kube import core, meta
 from homeport.kube.quantity import parse
@@ -85,7 +86,7 @@ def _show(directory: DataDir, report: dict[str, Any]) -> None:
     if endpoint:
         age = datetime.now(UTC) - meta.parse_time(endpoint["started"])
         memory = f", {report['memoryBytes'] / 2**20:.0f} MiB" if report["memoryBytes"] else ""
-        print(f"platform    {endpoint['url']}, process {endpoint['pid']}, up {_duration(age.total_seconds())}{memory}")
+        print(f"platform    {endpoint['url']}, process {endpoint['pid']}, up {duration(age.total_seconds())}{memory}")
     print(f"data        {report['dataDir']}")
     print(f"kubeconfig  {report['kubeconfig']}")
     for node in report["nodes"]:
@@ -94,11 +95,3 @@ def _show(directory: DataDir, report: dict[str, Any]) -> None:
         print(f"node        {node['name']}: {state}, {node['cpu']} CPUs, {memory}")
     phases = ", ".join(f"{count} {phase.lower()}" for phase, count in sorted(report["pods"].items()))
     print(f"pods        {phases or 'none'}")
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -171,10 +171,6 @@ class Client:
         path = resource.path(namespace(obj), _required(resource, name(obj)), subresource)
         return await self._object("PUT", path, self._write(field_manager, dry_run), obj)
 
-    async def update_status(self, resource: Resource, obj: Object, *, field_manager: str = "") -> Object:
-        """`replace` of the ``status`` subresource: the rest of `obj` is ignored but its resourceVersion."""
-        return await self.replace(resource, obj, subresource="status", field_manager=field_manager)
-
     async def patch(
         self,
         resource: Resource,
@@ -201,11 +197,15 @@ class Client:
         force: bool = True,
         subresource: str = "",
         dry_run: bool = False,
+        strict: bool = False,
     ) -> Object:
         """Server-side apply: `obj` is all that this manager wants. Creates the object if there is none, unless `obj`
-        carries a uid. Without `force`, raises Conflict where another manager owns a field."""
+        carries a uid. Without `force`, raises Conflict where another manager owns a field. With `strict`, a field that
+        the server does not know is an error and not a warning."""
         path = resource.path(namespace(obj), _required(resource, name(obj)), subresource)
         query = (*self._write(field_manager, dry_run), ("force", "true" if force else "false"))
+        if strict:
+            query += (("fieldValidation", "Strict"),)
         return await self._object("PATCH", path, query, obj, _APPLY_TYPE)
 
     async def delete(
