@@ -148,7 +148,7 @@ class Kubectl:
 
 MakeKubectl = Callable[..., Kubectl]
 
-KUBECTL_VERSIONS = ("1.27", "1.32", "1.35")
+KUBECTL_VERSIONS = ("1.27", "1.32", "1.37")
 
 
 def fetch_kubectl(version: str) -> Path:
