@@ -180,9 +180,10 @@ async def test_duplicate_keys(api: Caller) -> None:
 async def test_namespaces_have_to_be_there_and_alive(api: Caller) -> None:
     answer = await api.post("/api/v1/namespaces/nope/configmaps", config_map("m"))
     answer.error(404, "NotFound", 'namespaces "nope" not found')
-    (await api.delete("/api/v1/namespaces/default")).ok()
-    body = (await api.post(MAPS, config_map("m"))).error(
-        403, "Forbidden", "unable to create new content in namespace default because it is being terminated"
+    (await api.post("/api/v1/namespaces", namespace("going"))).ok(201)
+    (await api.delete("/api/v1/namespaces/going")).ok()
+    body = (await api.post("/api/v1/namespaces/going/configmaps", config_map("m"))).error(
+        403, "Forbidden", "unable to create new content in namespace going because it is being terminated"
     )
     assert body["details"]["causes"][0]["reason"] == "NamespaceTerminating"
 
@@ -506,6 +507,16 @@ async def test_a_namespace_goes_when_it_is_finalized(api: Caller) -> None:
     (await api.get("/api/v1/namespaces/n")).error(404, "NotFound")
 
 
+@pytest.mark.parametrize("name", ["default", "kube-system", "kube-public"])
+async def test_some_namespaces_stay(api: Caller, name: str) -> None:
+    await api.post("/api/v1/namespaces", namespace(name))
+    (await api.delete(f"/api/v1/namespaces/{name}")).error(
+        403, "Forbidden", f'namespaces "{name}" is forbidden: this namespace may not be deleted'
+    )
+    (await api.delete(f"/api/v1/namespaces/{name}?dryRun=All")).error(403, "Forbidden")
+    assert (await api.get(f"/api/v1/namespaces/{name}")).ok()["status"]["phase"] == "Active"
+
+
 async def test_deleting_a_collection(api: Caller) -> None:
     for n in range(5):
         (await api.post(MAPS, config_map(f"m{n}", labels={"odd": str(n % 2)}))).ok(201)
@@ -557,13 +568,20 @@ async def test_a_fault_in_the_server_is_an_answer_and_a_log_line(
 # -- who may
 
 
-async def test_without_credentials_only_health_and_version_answer(api: Caller) -> None:
+HEALTH = ("/version", "/healthz", "/livez", "/readyz", "/version/")
+
+
+async def test_nothing_answers_without_credentials(api: Caller) -> None:
     nobody = Caller(api.server, api.store, api.clock, None)  # type: ignore[arg-type]
-    for path in ("/version", "/healthz", "/livez", "/readyz", "/version/"):
-        assert (await nobody.get(path)).status == 200
-    for path in ("/", "/api", "/apis", "/api/v1/pods", "/openapi/v2", "/openapi/v3", "/metrics", "/nope"):
+    for path in (*HEALTH, "/", "/api", "/apis", "/api/v1/pods", "/openapi/v2", "/openapi/v3", "/metrics", "/nope"):
         (await nobody.get(path)).error(401, "Unauthorized")
     (await nobody.post("/version", {})).error(401, "Unauthorized")
+
+
+async def test_every_user_may_ask_for_health_and_version(api: Caller) -> None:
+    user = Caller(api.server, api.store, api.clock, User("jane", ("system:authenticated",)))
+    for path in HEALTH:
+        assert (await user.get(path)).status == 200
 
 
 async def test_others_are_forbidden_in_kubernetes_words(api: Caller) -> None:

@@ -12,7 +12,7 @@ from homeport.apiserver.listing import list_options, page
 from homeport.apiserver.rendering import object_of, render_transient, render_written
 from homeport.apiserver.verbs.update import head
 from homeport.apiserver.writing import commit, modified
-from homeport.kube.errors import object_details
+from homeport.kube.errors import Forbidden, object_details
 from homeport.kube.meta import Object
 from homeport.kube.wire import Response
 from homeport.store.protocol import Conflicting, Delete, Put, Record
@@ -38,6 +38,9 @@ _RETURN_OBJECT = frozenset(
 )
 """Kinds whose removal answers with the object; for all others it is a ``Status`` (typed clients insist on either)."""
 
+_IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
+"""Namespaces that stay, whoever asks. Upstream: ``plugin/pkg/admission/namespace/lifecycle``."""
+
 
 def _options(call: Call) -> DeleteOptions:
     body: Object = {}
@@ -51,8 +54,13 @@ async def delete(api: Api, call: Call) -> Response:
 
 
 async def delete_record(api: Api, call: Call, record: Record, options: DeleteOptions) -> Response:
-    """Delete the object of `record`, or mark it. Raises Conflict."""
+    """Delete the object of `record`, or mark it. Raises Conflict, Forbidden."""
     served = call.served
+    if served.key == "/namespaces" and record.key.name in _IMMORTAL:
+        raise Forbidden(
+            f'namespaces "{record.key.name}" is forbidden: this namespace may not be deleted',
+            details=object_details("", "namespaces", record.key.name),
+        )
     obj = object_of(served, record)
     check_preconditions(served, obj, options)
     outcome = mark(served, obj, options, api.now())
