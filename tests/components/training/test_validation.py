@@ -30,6 +30,13 @@ def pods(*containers: Object) -> Object:
 GOOD = {"name": "tensorflow", "image": "x"}
 
 
+def test_a_job_without_a_spec() -> None:
+    for kind in KINDS:
+        job = {"apiVersion": "kubeflow.org/v1", "kind": kind.kind, "metadata": {"name": "a", "namespace": "b"}}
+        (complaint,) = errors(job)
+        assert complaint.endswith("ReplicaSpecs: Required value: must be required")
+
+
 @pytest.mark.parametrize(
     ("kind", "replicas", "spec", "expected"),
     [

@@ -75,6 +75,8 @@ def view(framework: Framework, job: Object, settings: Settings) -> Job:
     Raises Malformed for a spec that its schema would have refused.
     """
     spec = with_defaults(framework, job).get("spec")
+    if spec is None:  # upstream's schemas don't require it
+        spec = {framework.replicas_field: {}}
     path = "spec"
     try:
         typed: Any = msgspec.convert(_clean(spec), framework.spec)
