@@ -54,7 +54,7 @@ _SUBRESOURCES: Mapping[str, _Verb] = {
     "log": pods.log,
 }
 _OPEN = frozenset({"/healthz", "/livez", "/readyz", "/version"})
-"""What answers without credentials: nothing here says more than that the server runs, and what it is."""
+"""What every user may ask who has credentials at all."""
 
 
 def _utc_now() -> datetime:
@@ -107,9 +107,9 @@ class ApiServer:
 
     async def _answer(self, request: Request) -> Response:
         info = request_info(request)
+        user = request.user or await authenticate(self._authenticators, request)
         if info.path in _OPEN and request.method in ("GET", "HEAD"):
             return self._open(request, info.path)
-        user = request.user or await authenticate(self._authenticators, request)
         if "impersonate-user" in request.headers:
             # To go on as the real user would give the client more than it asked for.
             raise BadRequest("impersonation is not supported by this server")
