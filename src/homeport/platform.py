@@ -359,7 +359,7 @@ async def _run(
             report("error", f"a part of the platform failed: {error}")
             return 1
         running = await _running_pods(platform.client)
-    goes_on = f"; {_count(running, 'pod')} run on (`homeport up` picks them up, `homeport down` ends them)"
+    goes_on = f". Running on: {_count(running, 'pod')} (`homeport up` picks them up, `homeport down` ends them)"
     report("line", "Stopped" + (goes_on if running else ""))
     return 0
 

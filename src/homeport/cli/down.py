@@ -64,6 +64,8 @@ def end_pods(directory: DataDir) -> int:
     async def end() -> int:
         runtime = ProcessRuntime(directory.node, hidden=(directory.path,))
         sandboxes = [sandbox for sandbox in await runtime.adopt() if sandbox.alive]
+        if sandboxes:
+            print(f"ending {len(sandboxes)} pod{'s' if len(sandboxes) != 1 else ''}, within {GRACE:.0f} s", flush=True)
         await asyncio.gather(*(_end(sandbox) for sandbox in sandboxes))
         await runtime.stop(end_pods=True)
         return len(sandboxes)
