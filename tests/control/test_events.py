@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,46 @@ async def test_counting_goes_on_after_a_restart(world: support.World, clock: Clo
             await recorder.flush()
     (event,) = await stored(world)
     assert event["count"] == 4
+
+
+async def test_events_of_one_moment_are_listed_in_their_order(world: support.World, clock: Clock) -> None:
+    said = ["Scheduled", "Pulled", "Created", "Started", "Killing", "BackOff"]
+    async with recording(world, clock) as recorder:
+        for reason in said:
+            recorder.record(POD, "Normal", reason, "again")
+        recorder.record(POD, "Normal", "Scheduled", "again")
+        await recorder.flush()
+    events = await stored(world)
+    assert [event["reason"] for event in events] == said
+    assert [event["count"] for event in events] == [2, 1, 1, 1, 1, 1]
+
+
+async def test_two_recorders_may_tell_of_an_object_at_the_same_moment(world: support.World, clock: Clock) -> None:
+    async with recording(world, clock) as one, recording(world, clock) as other:
+        one.record(POD, "Normal", "One", "one")
+        other.record(POD, "Normal", "Other", "other")
+        await one.flush()
+        await other.flush()
+    assert {event["reason"] for event in await stored(world)} == {"One", "Other"}
+
+
+async def test_events_of_a_new_object_are_not_looked_for(world: support.World, clock: Clock) -> None:
+    young = {**POD, "metadata": {**POD["metadata"], "creationTimestamp": "2026-01-01T00:00:05Z"}}
+    asked: list[str] = []
+
+    class Watched(Client):
+        async def list(self, *args: Any, **options: Any) -> Any:
+            asked.append("list")
+            return await super().list(*args, **options)
+
+    async with recording(world, clock, Watched(world.client.transport)) as recorder:
+        clock.moment += timedelta(seconds=5)
+        recorder.record(young, "Normal", "Seen", "again")
+        await recorder.flush()
+        assert asked == []
+        recorder.record(POD, "Normal", "Older", "again")
+        await recorder.flush()
+    assert asked == ["list"]
 
 
 async def test_an_expired_event_starts_over(world: support.World, clock: Clock) -> None:

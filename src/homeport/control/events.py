@@ -1,26 +1,26 @@
 """Events: what ``kubectl describe`` tells a user about an object.
 
-Recording never waits and never fails. Equal events are counted in one Event object, whose name follows from its
-content, so that it is found again after a restart. An object that causes too many has its further ones held back.
+Recording never waits and never fails. Equal events are counted in one Event object, also after a restart. Names count
+up with time, so that events of the same second are listed in the order in which they happened. An object that causes
+too many has its further ones held back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from homeport.client.client import Client
 from homeport.control.clock import utc_now
 from homeport.kube import core
 from homeport.kube.errors import AlreadyExists, ApiError, HomeportError, NotFound
-from homeport.kube.meta import Object, name, namespace, timestamp, uid
+from homeport.kube.meta import Object, metadata, name, namespace, timestamp, uid
 
 _log = logging.getLogger(__name__)
 _KNOWN = 4096
@@ -32,13 +32,26 @@ _LONGEST = 1024
 _PARALLEL = 16
 
 
+class _Content(NamedTuple):
+    """What makes two events equal."""
+
+    about: str
+    """The object's uid."""
+    type: str
+    reason: str
+    message: str
+    component: str
+    field_path: str
+
+
 @dataclass(slots=True)
 class _Entry:
     event: Object
     count: int
+    may_exist: bool
+    """Whether the object is older than this recorder, so that an earlier one may have told of it."""
     written: int = 0
     """`count` as last written; 0 if this process has not yet written it."""
-    key: str = ""
 
 
 @dataclass(slots=True)
@@ -62,9 +75,11 @@ class EventRecorder:
         self._component = component
         self._instance = instance or socket.gethostname()
         self._now = now
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._since = timestamp(now())
+        self._last = 0
+        self._entries: OrderedDict[_Content, _Entry] = OrderedDict()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
-        self._dirty: dict[str, _Entry] = {}
+        self._dirty: dict[_Content, _Entry] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -82,20 +97,18 @@ class EventRecorder:
         """Note that something happened to `obj`. `field_path` names a part (``spec.containers{main}``)."""
         component = component or self._component
         message = message if len(message.encode()) <= _LONGEST else _cut(message)
-        digest = hashlib.sha256("\0".join((uid(obj), type, reason, message, component, field_path)).encode())
-        event_name = f"{name(obj)[:236]}.{digest.hexdigest()[:16]}"
-        key = f"{namespace(obj)}/{event_name}"
+        key = _Content(uid(obj), type, reason, message, component, field_path)
+        now = self._now()
         entry = self._entries.get(key)
-        moment = timestamp(self._now())
         if entry is None:
-            event = self._event(obj, event_name, type, reason, message, component, field_path, moment)
-            entry = self._entries[key] = _Entry(event, 1, key=key)
+            event = self._event(obj, self._name(obj, now), key, timestamp(now))
+            entry = self._entries[key] = _Entry(event, 1, (metadata(obj).get("creationTimestamp") or "") <= self._since)
             if len(self._entries) > _KNOWN:
                 self._entries.popitem(last=False)
         else:
             self._entries.move_to_end(key)
             entry.count += 1
-            entry.event["lastTimestamp"] = moment
+            entry.event["lastTimestamp"] = timestamp(now)
         if self._may_write(uid(obj)):
             self._dirty[key] = entry
             self._idle.clear()
@@ -119,17 +132,12 @@ class EventRecorder:
         """Wait until everything recorded so far is written."""
         await self._idle.wait()
 
-    def _event(
-        self,
-        obj: Object,
-        event_name: str,
-        type: str,
-        reason: str,
-        message: str,
-        component: str,
-        field_path: str,
-        moment: str,
-    ) -> Object:
+    def _name(self, obj: Object, now: datetime) -> str:
+        """client-go's form, the object's name and nanoseconds; no two of a recorder are the same."""
+        self._last = max(self._last + 1, int(now.timestamp() * 1e6) * 1000)
+        return f"{name(obj)[:236]}.{self._last:016x}"
+
+    def _event(self, obj: Object, event_name: str, content: _Content, moment: str) -> Object:
         involved = {
             "apiVersion": obj.get("apiVersion") or "",
             "kind": obj.get("kind") or "",
@@ -139,21 +147,21 @@ class EventRecorder:
         }
         if namespace(obj):
             involved["namespace"] = namespace(obj)
-        if field_path:
-            involved["fieldPath"] = field_path
+        if content.field_path:
+            involved["fieldPath"] = content.field_path
         return {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"name": event_name, "namespace": namespace(obj) or "default"},
             "involvedObject": involved,
-            "type": type,
-            "reason": reason,
-            "message": message,
-            "source": {"component": component},
+            "type": content.type,
+            "reason": content.reason,
+            "message": content.message,
+            "source": {"component": content.component},
             "firstTimestamp": moment,
             "lastTimestamp": moment,
             "count": 1,
-            "reportingComponent": component,
+            "reportingComponent": content.component,
             "reportingInstance": self._instance,
         }
 
@@ -175,28 +183,43 @@ class EventRecorder:
 
     async def _write(self, entry: _Entry) -> None:
         try:
+            if entry.may_exist:
+                await self._find(entry)
             if entry.written:
                 await self._count_up(entry)
             else:
                 await self._create(entry)
         except ApiError as error:  # a namespace that is going away, or an event that this server does not take
-            _log.debug("event %s: %s", entry.key, error)
+            _log.debug("event %s: %s", entry.event["metadata"]["name"], error)
         except HomeportError as error:
-            _log.warning("event %s: %s", entry.key, error)
+            _log.warning("event %s: %s", entry.event["metadata"]["name"], error)
         except Exception:
-            _log.exception("event %s", entry.key)
+            _log.exception("event %s", entry.event["metadata"]["name"])
+
+    async def _find(self, entry: _Entry) -> None:
+        """Go on with the Event object in which an earlier recorder counted the same."""
+        about, place = entry.event["involvedObject"], entry.event["metadata"]["namespace"]
+        listing = await self._client.list(core.EVENT.resource, place, fields=f"involvedObject.uid={about['uid']}")
+        entry.may_exist = False
+        for known in listing.items:
+            if _content(known) == _content(entry.event):
+                entry.event["metadata"]["name"] = name(known)
+                entry.count += (written := int(known.get("count") or 1))
+                entry.written = written
+                return
 
     async def _create(self, entry: _Entry) -> None:
-        count = entry.count
-        try:
-            await self._client.create(core.EVENT.resource, {**entry.event, "count": count})
-        except AlreadyExists:
-            meta = entry.event["metadata"]
-            known = await self._client.get(core.EVENT.resource, meta["name"], meta["namespace"])
-            entry.count += int(known.get("count") or 1)
-            await self._count_up(entry)
+        while True:
+            count = entry.count
+            try:
+                await self._client.create(core.EVENT.resource, {**entry.event, "count": count})
+            except AlreadyExists:  # another recorder's, of the same moment
+                entry.event["metadata"]["name"] = self._name(
+                    {"metadata": {"name": entry.event["involvedObject"]["name"]}}, self._now()
+                )
+                continue
+            entry.written = count
             return
-        entry.written = count
 
     async def _count_up(self, entry: _Entry) -> None:
         meta, count = entry.event["metadata"], entry.count
@@ -214,3 +237,15 @@ class EventRecorder:
 
 def _cut(message: str) -> str:
     return message.encode()[: _LONGEST - 3].decode(errors="ignore") + "..."
+
+
+def _content(event: Object) -> _Content:
+    about = event["involvedObject"]
+    return _Content(
+        about.get("uid") or "",
+        event.get("type") or "",
+        event.get("reason") or "",
+        event.get("message") or "",
+        (event.get("source") or {}).get("component") or "",
+        about.get("fieldPath") or "",
+    )
