@@ -73,13 +73,15 @@ class LeaderElector:
             finally:
                 self.leading.clear()
                 lost = holding.done()
-                for task in (working, holding):
-                    task.cancel()
-                    with contextlib.suppress(asyncio.CancelledError, Exception):
-                        await task
+                working.cancel()
+                holding.cancel()
+                for error in await asyncio.gather(working, holding, return_exceptions=True):
+                    if isinstance(error, Exception):
+                        _log.error(
+                            "%s: leading %s/%s ended", self._identity, self._namespace, self._name, exc_info=error
+                        )
                 if not lost:
-                    with contextlib.suppress(HomeportError):
-                        await self._release()
+                    await self._give_up()
 
     async def _acquire(self) -> None:
         while True:
@@ -151,6 +153,13 @@ class LeaderElector:
                 "leaseTransitions": transitions if mine or not held else transitions + 1,
             },
         }
+
+    async def _give_up(self) -> None:
+        """Let another one lead at once. Should it fail, the lease runs out by itself."""
+        try:
+            await self._release()
+        except HomeportError as error:
+            _log.info("lease %s/%s: %s", self._namespace, self._name, error)
 
     async def _release(self) -> None:
         lease = await self._client.get(core.LEASE.resource, self._name, self._namespace)
