@@ -73,7 +73,7 @@ def test_the_table_of_a_training_job() -> None:
                 "name": "Name",
                 "type": "string",
                 "format": "name",
-                "description": "Name must be unique within a namespace. Is required when creating resources.",
+                "description": "Name of the object.",
                 "priority": 0,
             },
             {"name": "State", "type": "string", "format": "", "description": "", "priority": 0},

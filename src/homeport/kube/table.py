@@ -17,19 +17,8 @@ from homeport.kube.meta import Object, name, parse_time
 Include: TypeAlias = Literal["None", "Metadata", "Object"]
 """What a row carries beside its cells (query parameter ``includeObject``)."""
 
-NAME: Final = Column(
-    "Name",
-    "string",
-    ".metadata.name",
-    "Name must be unique within a namespace. Is required when creating resources.",
-    "name",
-)
-AGE: Final = Column(
-    "Age",
-    "date",
-    ".metadata.creationTimestamp",
-    "CreationTimestamp is the server's time when this object was created (RFC 3339, UTC).",
-)
+NAME: Final = Column("Name", "string", ".metadata.name", "Name of the object.", "name")
+AGE: Final = Column("Age", "date", ".metadata.creationTimestamp", "How long ago the object was created.")
 
 _Cell: TypeAlias = Callable[[Object, datetime], Any]
 

@@ -10,9 +10,7 @@ from homeport.kube.kind import Column
 NONE = "<none>"
 UNSET = "<unset>"
 
-AGE = Column("Age", "date", ".metadata.creationTimestamp", "How long ago the object was created.", format="date-time")
 CREATED_AT = Column("Created At", "date", ".metadata.creationTimestamp", "When the object was created.")
-NAME = Column("Name", "string", ".metadata.name", "Name of the object.", format="name")
 
 
 def labels_text(labels: Mapping[str, str] | None) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 
 from homeport.kube import meta, names
-from homeport.kube.core.columns import AGE
 from homeport.kube.core.config_validation import validate_config_map, validate_secret
 from homeport.kube.core.declare import core
 from homeport.kube.core.types.config import ConfigMap, Namespace, Secret, ServiceAccount
 from homeport.kube.kind import Column
 from homeport.kube.meta import Object
+from homeport.kube.table import AGE
 
 _NAME_LABEL = "kubernetes.io/metadata.name"
 """Label by which a namespace selector can choose a namespace by name."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from homeport.kube.core.columns import NAME
 from homeport.kube.core.declare import core, grouped
 from homeport.kube.core.types.event import Event
 from homeport.kube.core.types.events import Event as NewEvent
 from homeport.kube.kind import Column
 from homeport.kube.meta import Object
-from homeport.kube.table import age
+from homeport.kube.table import NAME, age
 
 
 def _first_seen(event: Object) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from homeport.kube import meta
-from homeport.kube.core.columns import AGE, NONE
+from homeport.kube.core.columns import NONE
 from homeport.kube.core.declare import core
 from homeport.kube.core.node_validation import validate_node
 from homeport.kube.core.types.node import Node
 from homeport.kube.kind import Column
 from homeport.kube.meta import Object
+from homeport.kube.table import AGE
 
 _ROLE_PREFIX = "node-role.kubernetes.io/"
 _ROLE_LABEL = "kubernetes.io/role"

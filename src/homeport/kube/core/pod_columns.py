@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from homeport.kube import meta
-from homeport.kube.core.columns import AGE, NONE
+from homeport.kube.core.columns import NONE
 from homeport.kube.core.pod_state import has_ended
 from homeport.kube.kind import Column
 from homeport.kube.meta import Object
-from homeport.kube.table import age
+from homeport.kube.table import AGE, age
 
 _NODE_LOST = "NodeLost"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from homeport.kube import field, meta
-from homeport.kube.core.columns import AGE, CREATED_AT
+from homeport.kube.core.columns import CREATED_AT
 from homeport.kube.core.declare import core, grouped
 from homeport.kube.core.pod_defaults import mapped, replaced
 from homeport.kube.core.types.coordination import Lease
@@ -14,6 +14,7 @@ from homeport.kube.core.types.scheduling import PriorityClass
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Column
 from homeport.kube.meta import Object
+from homeport.kube.table import AGE
 
 _HIGHEST_USER_PRIORITY = 1_000_000_000
 _SYSTEM_PREFIX = "system-"

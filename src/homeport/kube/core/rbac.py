@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from homeport.kube import field, names
-from homeport.kube.core.columns import AGE, CREATED_AT
+from homeport.kube.core.columns import CREATED_AT
 from homeport.kube.core.declare import grouped
 from homeport.kube.core.pod_defaults import mapped
 from homeport.kube.core.types.rbac import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Column
 from homeport.kube.meta import Object
+from homeport.kube.table import AGE
 
 GROUP = "rbac.authorization.k8s.io"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from homeport.kube import field, meta, quantity
-from homeport.kube.core.columns import AGE, UNSET, access_modes_text, quantity_text
+from homeport.kube.core.columns import UNSET, access_modes_text, quantity_text
 from homeport.kube.core.declare import core, grouped
 from homeport.kube.core.types.persistent_volume import PersistentVolume
 from homeport.kube.core.types.storage import StorageClass
@@ -13,6 +13,7 @@ from homeport.kube.core.types.volume_claim import PersistentVolumeClaim
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Column
 from homeport.kube.meta import Object
+from homeport.kube.table import AGE
 
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _FORMER_CLASS = "volume.beta.kubernetes.io/storage-class"
