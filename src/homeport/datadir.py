@@ -77,6 +77,11 @@ class DataDir:
         return self.path / "node"
 
     @property
+    def images(self) -> Path:
+        """The user's image files."""
+        return self.path / "images"
+
+    @property
     def log(self) -> Path:
         return self.path / "platform.log"
 

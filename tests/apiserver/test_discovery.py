@@ -172,5 +172,5 @@ async def test_the_root_lists_paths(api: Caller) -> None:
 async def test_health(api: Caller, path: str) -> None:
     assert (await api.get(path)).body == b"ok"
     verbose = await api.get(f"{path}?verbose")
-    assert b"[+]store ok\n" in verbose.body
+    assert b"[+]ping ok\n" in verbose.body
     assert verbose.body.endswith(b"check passed\n")

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homeport.apiserver import der
+from homeport.apiserver.authz import MASTERS
+from homeport.apiserver.tokens import ADMIN
 from homeport.kube.errors import Permanent
 
 CA_DAYS = 3650
@@ -90,8 +92,7 @@ def ensure(directory: Path, *, names: tuple[str, ...] = (), addresses: tuple[str
     if "server" in stale:
         pki_make.server(ca, where.server, where.server_key, *wanted, CERTIFICATE_DAYS)
     if "admin" in stale:
-        groups = ("system:masters",)
-        pki_make.client(ca, where.admin, where.admin_key, "kubernetes-admin", groups, CERTIFICATE_DAYS)
+        pki_make.client(ca, where.admin, where.admin_key, ADMIN.name, (MASTERS,), CERTIFICATE_DAYS)
     return where
 
 

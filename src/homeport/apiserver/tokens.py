@@ -7,12 +7,13 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from homeport.apiserver.authn import Authenticated, bearer_token
+from homeport.apiserver.authn import AUTHENTICATED_GROUP, Authenticated, bearer_token
+from homeport.apiserver.authz import MASTERS
 from homeport.files import write_atomically
 from homeport.kube.errors import Unauthorized
 from homeport.kube.wire import Request, User
 
-ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
+ADMIN = User("kubernetes-admin", (MASTERS, AUTHENTICATED_GROUP))
 
 
 class StaticTokens:

@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    store = ImageStore(options.data_dir(args).path / "images", directories=examples.images())
+    store = ImageStore(options.data_dir(args).images, directories=examples.images())
     terminal = Terminal()
     try:
         if args.build:

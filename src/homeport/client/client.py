@@ -303,19 +303,16 @@ class Client:
         query: tuple[tuple[str, str], ...] = (),
         body: Any = None,
         content_type: str = _JSON,
+        headers: Mapping[str, str] | None = None,
     ) -> Object:
-        data = await self._body(method, path, query, body, content_type)
+        data = await self._body(method, path, query, body, content_type, headers)
         try:
             return _decode_object(data)
         except msgspec.DecodeError as error:
             raise InternalError(f"{method} {path}: the server's answer is no JSON object: {error}") from error
 
     async def _get_json(self, path: str, accept: str) -> Object:
-        body = await self._body("GET", path, headers={"accept": accept})
-        try:
-            return _decode_object(body)
-        except msgspec.DecodeError as error:
-            raise InternalError(f"GET {path}: the server's answer is no JSON object: {error}") from error
+        return await self._object("GET", path, headers={"accept": accept})
 
     async def _body(
         self,

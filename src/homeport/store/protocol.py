@@ -2,8 +2,7 @@
 
 One counter, the *revision*, orders all writes. A write is checked at once against the newest state (`head`), then
 committed to disk together with the writes that arrived meanwhile (group commit); only then do its result, `get`,
-`scan` and watchers show
-it. So nobody ever acts on a write that a crash could take back.
+`scan` and watchers show it. So nobody ever acts on a write that a crash could take back.
 """
 
 from __future__ import annotations
