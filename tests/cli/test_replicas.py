@@ -126,6 +126,32 @@ def test_the_replica_that_failed_first_is_blamed() -> None:
     assert blame([replica(pod())]) == ""
 
 
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("TFJob j failed: it was active for too long.", "TFJob j failed: it was active for too long"),
+        ("TFJob j is not valid: spec: Required value", "TFJob j is not valid: spec: Required value"),
+        (
+            "TFJob j has failed because 1 Worker replica(s) failed.",
+            "TFJob j failed: TFJob j has failed because 1 Worker replica(s) failed; worker-1 ended with exit code 1",
+        ),
+        ("", "TFJob j failed: worker-1 ended with exit code 1"),
+    ],
+)
+def test_a_failure_is_told_once(message: str, expected: str) -> None:
+    assert output.failure("TFJob j", Outcome(False, "TFJobFailed", message), [_failed("j-worker-1", 22)]) == expected
+
+
+def test_a_failure_without_any_word() -> None:
+    assert output.failure("Job j", Outcome(False, "Why"), []) == "Job j failed: Why"
+    assert output.failure("Job j", Outcome(False), []) == "Job j failed: no reason was given"
+
+
+def test_a_condition_is_told_with_the_jobs_title_once() -> None:
+    assert output.story("TFJob j", "TFJob j is suspended.") == "TFJob j is suspended."
+    assert output.story("Job j", "suspended by its user") == "Job j: suspended by its user"
+
+
 def _plain(text: str, *codes: str) -> str:
     return text
 

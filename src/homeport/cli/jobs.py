@@ -127,7 +127,7 @@ class Follower:
             if condition.get("type") in _STORIES and condition.get("status") == "True":
                 self._tell(
                     (meta.uid(obj), condition["type"], condition.get("lastTransitionTime")),
-                    f"{job.title}: {condition.get('message') or condition['type']}",
+                    output.story(job.title, condition.get("message") or condition["type"]),
                 )
         self._note_change()
 
@@ -273,7 +273,7 @@ def _selector(jobs: Sequence[Job]) -> str:
 def result_line(job: Job, replicas: Sequence[Replica]) -> tuple[str, tuple[str, ...]]:
     """What to say of a job that did not succeed, and its colour; empty if it did."""
     if job.outcome is not None and not job.outcome.succeeded:
-        return f"{job.title} failed: {output.cause(job.outcome, replicas)}", (RED, BOLD)
+        return output.failure(job.title, job.outcome, replicas), (RED, BOLD)
     if job.stuck and job.outcome is None:
         return f"{job.title} can't go on: {job.stuck}", (RED, BOLD)
     return "", ()

@@ -67,11 +67,21 @@ def titles(replicas: Iterable[Replica]) -> str:
     return joined(words)
 
 
-def cause(outcome: Outcome, replicas: Iterable[Replica]) -> str:
-    """Why a job failed, in one sentence."""
-    blamed = blame(replicas)
+def failure(title: str, outcome: Outcome, replicas: Iterable[Replica]) -> str:
+    """That a job failed and why, in one sentence.
+
+    Homeport's controllers say it all. Others give counts, or nothing: then the replica that failed first is named.
+    """
     said = outcome.message.strip().rstrip(".")
-    return "; ".join(part for part in (said, blamed) if part) or outcome.reason or "no reason was given"
+    if said.startswith((f"{title} failed: ", f"{title} is not valid: ")):
+        return said
+    causes = "; ".join(part for part in (said, blame(replicas)) if part)
+    return f"{title} failed: {causes or outcome.reason or 'no reason was given'}"
+
+
+def story(title: str, message: str) -> str:
+    """What a condition says of a job, with the job's title in front unless it is there."""
+    return message if message.startswith(title) else f"{title}: {message}"
 
 
 def summary(
