@@ -176,7 +176,7 @@ async def test_orphans_are_set_free(world: support.World) -> None:
         await world.client.delete(CONFIG_MAPS, "owner", "default", propagation="Orphan")
         await names(world, "child")
         child = await world.client.get(CONFIG_MAPS, "child", "default")
-        assert not metadata(child).get("ownerReferences")
+        assert "ownerReferences" not in metadata(child)
 
 
 async def test_an_owner_in_another_namespace_counts_as_absent(world: support.World) -> None:

@@ -202,7 +202,7 @@ class GarbageCollector:
         def without(meta: Object) -> Object:
             references = meta.get("ownerReferences") or []
             left = [reference for reference in references if reference.get("uid") not in lost]
-            return {} if len(left) == len(references) else {"ownerReferences": left}
+            return {} if len(left) == len(references) else {"ownerReferences": left or None}
 
         await self._edit(node, without)
 
