@@ -92,78 +92,14 @@ class Container(CoreV1, frozen=True):
     tty: Annotated[bool, doc("Give the container a terminal. Needs stdin.")] = False
 
 
-class EphemeralContainer(CoreV1, frozen=True):
+class EphemeralContainer(Container, frozen=True):
     """A container added to a running pod for debugging. It has no resources and is never restarted."""
 
-    name: Annotated[str, doc("Name of the container, unique in the pod; a DNS label.")]
-    image: Annotated[str, doc("Name of the image.")] = ""
-    command: Annotated[
-        list[str],
-        doc(
-            "Program and first arguments, in place of the image's entrypoint. $(NAME) is replaced by the variable NAME."
-        ),
-        atomic_list(),
-    ] = []
-    args: Annotated[
-        list[str],
-        doc("Arguments, in place of those of the image. $(NAME) is replaced by the variable NAME."),
-        atomic_list(),
-    ] = []
-    working_dir: Annotated[str, doc("Directory that the program starts in; by default the image's.")] = ""
     ports: Annotated[
         list[ContainerPort], doc("Not allowed on ephemeral containers."), map_list("containerPort", "protocol")
     ] = []
-    env_from: Annotated[
-        list[EnvFromSource],
-        doc(
-            "Config maps and secrets whose entries become variables. For a name in several of them, the last one wins."
-        ),
-        atomic_list(),
-    ] = []
-    env: Annotated[list[EnvVar], doc("Environment variables. They win over those of envFrom."), map_list("name")] = []
     resources: Annotated[ResourceRequirements | None, doc("Not allowed on ephemeral containers.")] = None
-    resize_policy: Annotated[
-        list[ContainerResizePolicy], doc("What changing the resources of the running container takes."), atomic_list()
-    ] = []
     restart_policy: Annotated[str | None, doc("Not allowed on ephemeral containers.")] = None
-    restart_policy_rules: Annotated[
-        list[ContainerRestartRule],
-        doc("Rules that are looked at before restartPolicy when the container exits."),
-        atomic_list(),
-    ] = []
-    volume_mounts: Annotated[
-        list[VolumeMount], doc("Where volumes of the pod appear in the container."), map_list("mountPath")
-    ] = []
-    volume_devices: Annotated[
-        list[VolumeDevice], doc("Where block devices of the pod appear in the container."), map_list("devicePath")
-    ] = []
-    liveness_probe: Annotated[
-        Probe | None, doc("Check whether the container still works. One that fails is restarted.")
-    ] = None
-    readiness_probe: Annotated[
-        Probe | None, doc("Check whether the container can serve. One that fails gets no traffic.")
-    ] = None
-    startup_probe: Annotated[
-        Probe | None, doc("Check whether the container has started. The other probes wait for it.")
-    ] = None
-    lifecycle: Annotated[Lifecycle | None, doc("What to do when the container starts and before it stops.")] = None
-    termination_message_path: Annotated[str, doc("File whose content becomes the container's final message.")] = (
-        "/dev/termination-log"
-    )
-    termination_message_policy: Annotated[
-        Literal["FallbackToLogsOnError", "File"],
-        doc(
-            "Where the final message comes from: File, or FallbackToLogsOnError for the end of the log after a failure."
-        ),
-    ] = "File"
-    image_pull_policy: Annotated[
-        Literal["Always", "IfNotPresent", "Never"] | None,
-        doc("When the image is pulled. By default Always for the tag latest, else IfNotPresent."),
-    ] = None
-    security_context: Annotated[SecurityContext | None, doc("Security settings of the container.")] = None
-    stdin: Annotated[bool, doc("Keep standard input open.")] = False
-    stdin_once: Annotated[bool, doc("Close standard input after the first client has detached.")] = False
-    tty: Annotated[bool, doc("Give the container a terminal. Needs stdin.")] = False
     target_container_name: Annotated[str, doc("Container whose namespaces are shared.")] = ""
 
 

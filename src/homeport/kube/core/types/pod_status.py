@@ -8,6 +8,7 @@ import msgspec
 
 from homeport.kube.core.types.bases import CoreV1
 from homeport.kube.core.types.container import ResourceRequirements
+from homeport.kube.core.types.signals import Signal
 from homeport.kube.core.types.volume_claim import VolumeHealthCondition
 from homeport.kube.schema.fields import Int64, Quantity, Time, atomic_list, doc, map_list, patch_list, set_list
 
@@ -110,74 +111,7 @@ class ContainerStatus(CoreV1, frozen=True):
         list[ResourceStatus], doc("Health of the devices that the container got."), map_list("name")
     ] = []
     stop_signal: Annotated[
-        Literal[
-            "SIGABRT",
-            "SIGALRM",
-            "SIGBUS",
-            "SIGCHLD",
-            "SIGCLD",
-            "SIGCONT",
-            "SIGFPE",
-            "SIGHUP",
-            "SIGILL",
-            "SIGINT",
-            "SIGIO",
-            "SIGIOT",
-            "SIGKILL",
-            "SIGPIPE",
-            "SIGPOLL",
-            "SIGPROF",
-            "SIGPWR",
-            "SIGQUIT",
-            "SIGRTMAX",
-            "SIGRTMAX-1",
-            "SIGRTMAX-10",
-            "SIGRTMAX-11",
-            "SIGRTMAX-12",
-            "SIGRTMAX-13",
-            "SIGRTMAX-14",
-            "SIGRTMAX-2",
-            "SIGRTMAX-3",
-            "SIGRTMAX-4",
-            "SIGRTMAX-5",
-            "SIGRTMAX-6",
-            "SIGRTMAX-7",
-            "SIGRTMAX-8",
-            "SIGRTMAX-9",
-            "SIGRTMIN",
-            "SIGRTMIN+1",
-            "SIGRTMIN+10",
-            "SIGRTMIN+11",
-            "SIGRTMIN+12",
-            "SIGRTMIN+13",
-            "SIGRTMIN+14",
-            "SIGRTMIN+15",
-            "SIGRTMIN+2",
-            "SIGRTMIN+3",
-            "SIGRTMIN+4",
-            "SIGRTMIN+5",
-            "SIGRTMIN+6",
-            "SIGRTMIN+7",
-            "SIGRTMIN+8",
-            "SIGRTMIN+9",
-            "SIGSEGV",
-            "SIGSTKFLT",
-            "SIGSTOP",
-            "SIGSYS",
-            "SIGTERM",
-            "SIGTRAP",
-            "SIGTSTP",
-            "SIGTTIN",
-            "SIGTTOU",
-            "SIGURG",
-            "SIGUSR1",
-            "SIGUSR2",
-            "SIGVTALRM",
-            "SIGWINCH",
-            "SIGXCPU",
-            "SIGXFSZ",
-        ]
-        | None,
+        Signal | None,
         doc("Signal that stops the container."),
     ] = None
 
