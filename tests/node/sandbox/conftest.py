@@ -83,9 +83,11 @@ class Pods:
     def entries(self, pod: str, name: str = "main") -> list[tuple[str, str, str]]:
         """The log's entries: stream, tag, text."""
         entries = []
-        for line in (self.path(pod) / "logs" / f"{name}.log").read_text().splitlines():
-            _, stream, tag, text = line.split(" ", 3)
-            entries.append((stream, tag, text))
+        text = (self.path(pod) / "logs" / f"{name}.log").read_text()
+        # A write across two pages shows up in two steps: what has no end yet is not a line.
+        for line in text[: text.rfind("\n") + 1].splitlines():
+            _, stream, tag, content = line.split(" ", 3)
+            entries.append((stream, tag, content))
         return entries
 
     def output(self, pod: str, name: str = "main", stream: str = "stdout") -> str:
