@@ -23,7 +23,6 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import httptools
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from homeport.apiserver.http import HttpServer
 
 log = logging.getLogger(__name__)
-access_log = logging.getLogger("homeport.access")
 
 _header_names: dict[bytes, str] = {}
 _MAX_HEADER_NAMES = 256
@@ -323,7 +321,6 @@ class Connection(asyncio.Protocol):
 
     async def _answer(self, message: _Message) -> bool:
         """Write one answer; True if the connection can serve another request."""
-        started = monotonic()
         request = message.request
         response = message.refusal
         if request is not None:
@@ -356,9 +353,6 @@ class Connection(asyncio.Protocol):
                 await self._drain()
         else:
             await self._stream(response, body, head, without_body)
-        if self._server.access_log and request is not None:
-            took = (monotonic() - started) * 1000
-            access_log.info("%s %s %d %.1fms", request.method, request.path, response.status, took)
         return keep_alive
 
     async def _stream(

@@ -21,10 +21,9 @@ __all__ = ["HttpServer", "Limits", "serve"]
 class HttpServer:
     """A listening socket and its connections. Made by :func:`serve`."""
 
-    def __init__(self, handler: Handler, limits: Limits, access_log: bool) -> None:
+    def __init__(self, handler: Handler, limits: Limits) -> None:
         self.handler = handler
         self.limits = limits
-        self.access_log = access_log
         self.connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
         self._empty = asyncio.Event()
@@ -72,13 +71,12 @@ async def serve(
     ssl_context: ssl.SSLContext | None = None,
     *,
     limits: Limits | None = None,
-    access_log: bool = False,
 ) -> HttpServer:
     """Serve `handler` (an :class:`~homeport.apiserver.server.ApiServer` or any ``async (Request) -> Response``).
 
     `sock` is bound; it is put to listen here and closed by the server. Without `ssl_context` the server speaks plain
     HTTP: for tests only.
     """
-    server = HttpServer(getattr(handler, "handle", handler), limits or Limits(), access_log)
+    server = HttpServer(getattr(handler, "handle", handler), limits or Limits())
     await server.listen(sock, ssl_context)
     return server

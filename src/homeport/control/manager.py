@@ -29,6 +29,8 @@ from homeport.kube.kind import Resource
 from homeport.kube.meta import is_deleting, uid
 
 _log = logging.getLogger(__name__)
+_PARALLEL = 64
+"""Requests in flight of all controllers together."""
 _SLOW = 0.05
 """Seconds of one sync call after which the log says so: it holds up everything else in the process."""
 
@@ -46,8 +48,8 @@ class Counters:
 class Manager:
     """``await Manager(client, controllers).run()`` runs until cancelled.
 
-    `informers`: share them with others in the process; whoever made them runs them. None: own ones. `parallel` bounds
-    the requests in flight of all controllers together. `ready` is set once every cache is complete.
+    `informers`: share them with others in the process; whoever made them runs them. None: own ones. `ready` is set once
+    every cache is complete.
     """
 
     def __init__(
@@ -58,14 +60,13 @@ class Manager:
         informers: Informers | None = None,
         recorder: EventRecorder | None = None,
         now: Callable[[], datetime] = utc_now,
-        parallel: int = 64,
     ) -> None:
         self._own_informers = informers is None
         self.informers = informers if informers is not None else Informers(client)
         self._own_recorder = recorder is None
         self._recorder = recorder if recorder is not None else EventRecorder(client, "homeport", now=now)
         self.ready = asyncio.Event()
-        limit = asyncio.Semaphore(parallel)
+        limit = asyncio.Semaphore(_PARALLEL)
         twice = {c.name for c in controllers if sum(other.name == c.name for other in controllers) > 1}
         if twice:
             raise ValueError(f"controllers of the same name: {', '.join(sorted(twice))}")

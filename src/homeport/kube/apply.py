@@ -20,7 +20,6 @@ from homeport.kube.managed import (
     STRIPPED,
     Entry,
     Manager,
-    Operation,
     capped,
     is_reset,
     read,
@@ -42,7 +41,6 @@ def track_update(
     components: Components | None,
     now: datetime,
     subresource: str = "",
-    operation: Operation = "Update",
 ) -> Object:
     """`new` with the ``managedFields`` that it has to have after `manager` wrote it over `old` (None: created it).
 
@@ -63,7 +61,7 @@ def track_update(
     if old is not None and not entries:
         return without_entries(new)
     node = root(schema, components)
-    writer = Manager(manager or "unknown", operation, str(new.get("apiVersion", "")), subresource)
+    writer = Manager(manager or "unknown", "Update", str(new.get("apiVersion", "")), subresource)
     entries = _after_update(old or {}, new, entries, writer, node, now)
     return with_entries(new, capped(entries))
 

@@ -62,15 +62,16 @@ def controller_of(obj: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def owner_reference(owner: Mapping[str, Any], *, controller: bool = True, block: bool = True) -> dict[str, Any]:
-    """A reference that makes `owner` the owner of the object that carries it."""
+def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:
+    """A reference that makes `owner` the controlling owner of the object that carries it; its foreground deletion waits
+    for that object."""
     return {
         "apiVersion": owner["apiVersion"],
         "kind": owner["kind"],
         "name": name(owner),
         "uid": uid(owner),
-        "controller": controller,
-        "blockOwnerDeletion": block,
+        "controller": True,
+        "blockOwnerDeletion": True,
     }
 
 
