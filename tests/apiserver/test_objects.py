@@ -54,6 +54,17 @@ async def test_the_answer_begins_with_what_it_is(api: Caller) -> None:
     assert answer.body.startswith(b'{"apiVersion":"v1","kind":"ConfigMap","metadata":')
 
 
+async def test_empty_metadata_is_not_kept(api: Caller) -> None:
+    empty = {"labels": {}, "annotations": {}, "ownerReferences": [], "finalizers": []}
+    made = (await api.post(MAPS, config_map("m", **empty))).ok(201)
+    assert not empty.keys() & made["metadata"].keys()
+    kept = (await api.patch(f"{MAPS}/m", {"metadata": {"labels": {"a": "b"}, "finalizers": ["a.b/c"]}})).ok()
+    again = (await api.patch(f"{MAPS}/m", {"metadata": {"labels": {"a": None}, "finalizers": []}})).ok()
+    assert kept["metadata"]["labels"] == {"a": "b"}
+    assert not empty.keys() & again["metadata"].keys()
+    (await api.post(MAPS, config_map("n", labels=""))).error(422, "Invalid", "metadata.labels")
+
+
 async def test_create_twice(api: Caller) -> None:
     (await api.post(MAPS, config_map("m"))).ok(201)
     body = (await api.post(MAPS, config_map("m"))).error(409, "AlreadyExists", 'configmaps "m" already exists')

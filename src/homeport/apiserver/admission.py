@@ -45,6 +45,7 @@ _SERVER_FIELDS = (
     "selfLink",
 )
 """Metadata that a client may send and only the server sets."""
+_COLLECTIONS = ("labels", "annotations", "ownerReferences", "finalizers")
 
 
 # -- the body
@@ -279,7 +280,7 @@ class _Complete(NamedTuple):
 def _complete(served: Served, obj: Object, old: Object | None) -> _Complete:
     """Default, normalise, prepare, validate. Raises Invalid with every error that there is."""
     schema = served.schema
-    sent = schema.normalise(schema.default(obj))
+    sent = schema.normalise(schema.default(_without_empty_metadata(obj)))
     obj = served.prepare(sent, old)
     if obj is not sent:
         obj = schema.normalise(obj)
@@ -295,6 +296,16 @@ def _complete(served: Served, obj: Object, old: Object | None) -> _Complete:
         raise Invalid.of(served.group, served.kind, obj["metadata"].get("name") or "", unique)
     obj = served.finish(obj, old)
     return _Complete({**obj, "metadata": dict(obj["metadata"])}, sent)
+
+
+def _without_empty_metadata(obj: Object) -> Object:
+    """`obj` without metadata that says nothing: ``omitempty`` in ``metav1.ObjectMeta``, so that it never reaches a
+    store there either."""
+    metadata = obj["metadata"]
+    if not any(key in metadata and metadata[key] in ({}, []) for key in _COLLECTIONS):
+        return obj
+    kept = {key: value for key, value in metadata.items() if key not in _COLLECTIONS or value not in ({}, [])}
+    return {**obj, "metadata": kept}
 
 
 def to_storage(served: Served, obj: Object) -> Object:
