@@ -346,6 +346,14 @@ async def test_apply_creates_then_updates(api: Caller) -> None:
     assert changed["data"] == {"b": "2"}
 
 
+async def test_applying_empty_metadata_again_is_no_write(api: Caller) -> None:
+    configuration = config_map("m", data={"a": "b"}, labels={}, annotations={})
+    first = (await api.patch(f"{MAPS}/m?fieldManager=me", configuration, "apply")).ok(201)
+    api.clock.advance(5)
+    again = (await api.patch(f"{MAPS}/m?fieldManager=me", configuration, "apply")).ok()
+    assert again == first
+
+
 async def test_apply_conflicts_until_forced(api: Caller) -> None:
     (await api.patch(f"{MAPS}/m?fieldManager=one", config_map("m"), "apply")).ok(201)
     other = config_map("m", {"a": "2"})

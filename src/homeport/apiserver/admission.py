@@ -280,7 +280,7 @@ class _Complete(NamedTuple):
 def _complete(served: Served, obj: Object, old: Object | None) -> _Complete:
     """Default, normalise, prepare, validate. Raises Invalid with every error that there is."""
     schema = served.schema
-    sent = schema.normalise(schema.default(_without_empty_metadata(obj)))
+    sent = schema.normalise(schema.default(without_empty_metadata(obj)))
     obj = served.prepare(sent, old)
     if obj is not sent:
         obj = schema.normalise(obj)
@@ -298,7 +298,7 @@ def _complete(served: Served, obj: Object, old: Object | None) -> _Complete:
     return _Complete({**obj, "metadata": dict(obj["metadata"])}, sent)
 
 
-def _without_empty_metadata(obj: Object) -> Object:
+def without_empty_metadata(obj: Object) -> Object:
     """`obj` without metadata that says nothing: ``omitempty`` in ``metav1.ObjectMeta``, so that it never reaches a
     store there either."""
     metadata = obj["metadata"]

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from homeport.apiserver.admission import check_fields, check_type, prepare_create, prepare_update
+from homeport.apiserver.admission import (
+    check_fields,
+    check_type,
+    prepare_create,
+    prepare_update,
+    without_empty_metadata,
+)
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import YAML, Body, decode_body
 from homeport.apiserver.rendering import object_of
@@ -75,7 +81,7 @@ def _read(call: Call, subresource: str) -> Object:
     if subresource == "status":
         kept = ("apiVersion", "kind", "status")
         return {"metadata": metadata} | {key: applied[key] for key in kept if key in applied}
-    applied = {**applied, "metadata": metadata}
+    applied = without_empty_metadata({**applied, "metadata": metadata})
     if call.served.has_status:
         applied.pop("status", None)
     return applied
