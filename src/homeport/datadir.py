@@ -16,6 +16,11 @@ from typing import IO
 from homeport.files import write_atomically
 from homeport.kube.errors import Permanent
 
+HOST = "127.0.0.1"
+"""Where a platform serves its API."""
+PREFERRED_PORT = 6443
+"""What Kubernetes itself uses; a free one is taken when it is in use."""
+
 
 def default_path() -> Path:
     """``$HOMEPORT_DATA_DIR``, else ``homeport`` under the XDG data directory."""

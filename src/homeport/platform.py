@@ -14,17 +14,20 @@ import os
 import platform as machine
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
 from typing import IO, Any, Literal
 
 import uvloop
 
 from homeport import __version__, examples
 from homeport.apiserver import http, pki, tokens
-from homeport.apiserver.authn import ClientCertificates
+from homeport.apiserver.authn import AUTHENTICATED_GROUP, ClientCertificates
+from homeport.apiserver.authz import MASTERS
 from homeport.apiserver.node import LogOptions
 from homeport.apiserver.server import ApiServer
 from homeport.client import kubeconfig
@@ -34,7 +37,7 @@ from homeport.components import system, training
 from homeport.control import definitions
 from homeport.control.informer import Informers
 from homeport.control.manager import Manager
-from homeport.datadir import DataDir, Endpoint
+from homeport.datadir import HOST, PREFERRED_PORT, DataDir, Endpoint
 from homeport.kube import core, meta
 from homeport.kube.errors import ApiError, Permanent, ServiceUnavailable
 from homeport.kube.meta import Object
@@ -48,12 +51,11 @@ from homeport.store.sqlite import SqliteStore
 
 log = logging.getLogger("homeport.platform")
 
-HOST = "127.0.0.1"
-PREFERRED_PORT = 6443
-"""What Kubernetes itself uses; a free one is taken when it is in use."""
+LOG_BYTES = 10 << 20
+"""A log of this size makes room for a new one; one old one is kept."""
 CONTEXT = "homeport"
 """Name of the kubeconfig's context."""
-SYSTEM_USER = User("system:homeport", ("system:masters", "system:authenticated"))
+SYSTEM_USER = User("system:homeport", (MASTERS, AUTHENTICATED_GROUP))
 
 
 def _bind(port: int) -> socket.socket:
@@ -283,12 +285,13 @@ async def _scheduler(platform: Platform) -> AsyncIterator[str]:
 @asynccontextmanager
 async def _node(platform: Platform) -> AsyncIterator[str]:
     directory = platform.directory
-    images = ImageStore(directory.path / "images", directories=examples.images())
+    images = ImageStore(directory.images, directories=examples.images())
+    name = machine.node().lower()
     agent = Agent(
         platform.client,
         ProcessRuntime(directory.node, hidden=(directory.path,)),
         images,
-        node_name=machine.node().lower(),
+        node_name=name,
         data_dir=directory.node,
         informers=platform.informers,
     )
@@ -296,7 +299,7 @@ async def _node(platform: Platform) -> AsyncIterator[str]:
         async with platform.background("node", agent.run()):
             await platform.wait_for(agent.ready)
             platform.node_logs.agent = agent
-            yield f"NOT READY: {agent.problem}" if agent.problem else machine.node().lower()
+            yield f"NOT READY: {agent.problem}" if agent.problem else name
     finally:
         await images.close()
 
@@ -319,10 +322,16 @@ PARTS: tuple[tuple[str, Part], ...] = (
 def log_to(directory: DataDir) -> None:
     """Send the log to the data directory; warnings and errors to the terminal too, if there is one."""
     directory.create()
-    file = logging.FileHandler(directory.log, delay=True)
+    file = RotatingFileHandler(directory.log, maxBytes=LOG_BYTES, backupCount=1, delay=True)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    logging.getLogger().addHandler(file)
-    logging.getLogger().setLevel(logging.INFO)
+    root = logging.getLogger()
+    root.addHandler(file)
+    root.setLevel(logging.INFO)
+    if sys.stderr.isatty():
+        terminal = logging.StreamHandler()
+        terminal.setLevel(logging.WARNING)
+        terminal.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        root.addHandler(terminal)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 

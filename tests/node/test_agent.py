@@ -21,7 +21,6 @@ from homeport.node import pulls
 from homeport.node.agent import Agent
 from homeport.node.images import ImageStore
 from homeport.node.process import ProcessRuntime
-from homeport.node.resources import CONFIG_MAPS, NODES, PODS, SERVICES
 from homeport.node.runtime import SandboxError
 from homeport.store.memory import MemoryStore
 
@@ -77,14 +76,14 @@ class Node:
                 **spec,
             },
         }
-        return await self.client.create(PODS, pod)
+        return await self.client.create(core.POD.resource, pod)
 
     async def until(self, name: str, test: Callable[[Object], bool]) -> Object:
         """The pod as soon as `test` holds for it."""
         last: Object = {}
         try:
             async with asyncio.timeout(SECONDS):
-                async with self.client.watch(PODS, "default", fields=f"metadata.name={name}") as events:
+                async with self.client.watch(core.POD.resource, "default", fields=f"metadata.name={name}") as events:
                     async for event in events:
                         last = event.object
                         if event.type in ("ADDED", "MODIFIED") and test(last):
@@ -98,7 +97,7 @@ class Node:
 
     async def gone(self, name: str) -> None:
         async with asyncio.timeout(SECONDS):
-            async with self.client.watch(PODS, "default", fields=f"metadata.name={name}") as events:
+            async with self.client.watch(core.POD.resource, "default", fields=f"metadata.name={name}") as events:
                 async for event in events:
                     if event.type == "DELETED":
                         return
@@ -159,7 +158,7 @@ async def test_a_pod_runs_to_its_end(node: Node) -> None:
 
 
 async def test_the_node_object(node: Node) -> None:
-    found = await node.client.get(NODES, "n1")
+    found = await node.client.get(core.NODE.resource, "n1")
     assert meta.is_condition_true(found, "Ready")
     assert meta.labels(found)["kubernetes.io/hostname"] == "n1"
     assert set(meta.status(found)["capacity"]) == {"cpu", "memory", "pods", "ephemeral-storage"}
@@ -205,7 +204,7 @@ async def test_config_that_comes_later(node: Node) -> None:
 
     async def make(name: str, value: str) -> None:
         body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}}
-        await node.client.create(CONFIG_MAPS, {**body, "data": {"mode": value}})
+        await node.client.create(core.CONFIG_MAP.resource, {**body, "data": {"mode": value}})
 
     event = await node.event(pod, "FailedMount")
     assert 'configmap "files" not found' in event["message"]
@@ -250,7 +249,7 @@ async def test_deletion_waits_for_the_containers(node: Node) -> None:
     reader = asyncio.create_task(node.log(pod, follow=True))
     while not await node.log(pod):
         await asyncio.sleep(0.02)
-    await node.client.delete(PODS, "p", "default")
+    await node.client.delete(core.POD.resource, "p", "default")
     assert await asyncio.wait_for(reader, SECONDS) == "up\nbye\n"
     await node.gone("p")
     assert (await node.event(pod, "Killing"))["message"] == "Stopping container main"
@@ -265,7 +264,7 @@ async def test_deletion_is_enforced_when_the_grace_period_is_over(node: Node) ->
     await node.until("p", is_running)
     gone = asyncio.create_task(node.gone("p"))
     await asyncio.sleep(0)
-    await node.client.delete(PODS, "p", "default", grace_period=1)
+    await node.client.delete(core.POD.resource, "p", "default", grace_period=1)
     await gone
 
 
@@ -278,15 +277,15 @@ async def test_pods_outlive_the_platform(node: Node) -> None:
     removed = await node.create("removed", "sleep 1000")
     for name in ("stays", "ends", "removed"):
         await node.until(name, is_running)
-    before = container(await node.client.get(PODS, "stays", "default"))
+    before = container(await node.client.get(core.POD.resource, "stays", "default"))
     await node.stop()
     await asyncio.to_thread((node.base / "go").touch)
-    await node.client.delete(PODS, "removed", "default", grace_period=0)
+    await node.client.delete(core.POD.resource, "removed", "default", grace_period=0)
     await asyncio.sleep(0.3)
     await node.start()
     done = await node.phase("ends", "Failed")
     assert container(done)["state"]["terminated"]["exitCode"] == 5
-    after = container(await node.client.get(PODS, "stays", "default"))
+    after = container(await node.client.get(core.POD.resource, "stays", "default"))
     assert after["containerID"] == before["containerID"]
     assert after["restartCount"] == 0
     lines = (await node.log(stays)).splitlines()
@@ -329,7 +328,7 @@ async def test_pods_find_each_other_by_name(node: Node) -> None:
             "metadata": {"name": f"svc-{name}", "namespace": "default"},
             "spec": {"clusterIP": "None", "selector": {"app": name}, "ports": [{"port": 2222}]},
         }
-        await node.client.create(SERVICES, service)
+        await node.client.create(core.SERVICE.resource, service)
     await node.create("one", "sleep 60")
     address = meta.status(await node.until("one", is_running))["podIP"]
     pod = await node.create(
@@ -371,7 +370,7 @@ async def test_a_machine_that_cannot_run_pods_says_so(tmp_path: Path) -> None:
     await asyncio.wait_for(agent.ready.wait(), SECONDS)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    condition = meta.find_condition(meta.status(await client.get(NODES, "n1"))["conditions"], "Ready")
+    condition = meta.find_condition(meta.status(await client.get(core.NODE.resource, "n1"))["conditions"], "Ready")
     assert condition is not None
     assert (condition["status"], condition["message"]) == ("False", agent.problem)
     assert "user namespaces" in agent.problem

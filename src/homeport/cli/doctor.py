@@ -13,13 +13,12 @@ from typing import Any
 
 from homeport.cli import options
 from homeport.cli.terminal import DIM, GREEN, RED, YELLOW, Terminal
-from homeport.datadir import DataDir
+from homeport.datadir import HOST, PREFERRED_PORT, DataDir
 from homeport.node import doctor as node
 from homeport.node.doctor import Check
 
 _KUBECTL = range(27, 38)
 """Minor versions of kubectl that are known to work."""
-_API_PORT = 6443
 
 
 def add_parser(subparsers: Any) -> None:
@@ -87,11 +86,11 @@ def _network(directory: DataDir) -> Iterator[Check]:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", _API_PORT))
+            probe.bind((HOST, PREFERRED_PORT))
         except OSError:
-            yield Check("API port", "ok", f"{_API_PORT} is in use, so that the platform will take a free one")
+            yield Check("API port", "ok", f"{PREFERRED_PORT} is in use, so that the platform will take a free one")
             return
-    yield Check("API port", "ok", f"{_API_PORT} is free")
+    yield Check("API port", "ok", f"{PREFERRED_PORT} is free")
 
 
 def _kubectl() -> Check:

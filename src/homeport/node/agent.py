@@ -17,7 +17,7 @@ from homeport.client.client import Client
 from homeport.control.cache import Change
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
-from homeport.kube import meta
+from homeport.kube import core, meta
 from homeport.kube.errors import HomeportError, NotFound
 from homeport.kube.meta import Object
 from homeport.node import dns, logs, machinefacts
@@ -25,7 +25,6 @@ from homeport.node.host import Host, ImageSource
 from homeport.node.inotify import Inotify
 from homeport.node.pod import TERMINAL
 from homeport.node.registration import register
-from homeport.node.resources import PODS, SERVICES
 from homeport.node.runtime import Runtime, Sandbox, SandboxError
 from homeport.node.worker import Worker
 
@@ -125,7 +124,7 @@ class Agent:
     async def _take_over(self) -> None:
         """Give every pod its worker, and end what belongs to no pod."""
         assert self._group is not None
-        pods, services = self._informers.get(PODS), self._informers.get(SERVICES)
+        pods, services = self._informers.get(core.POD.resource), self._informers.get(core.SERVICE.resource)
         await pods.synced.wait()
         await services.synced.wait()
         self._group.create_task(self._keep_records(), name="node dns")

@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Iterable, Mapping
 
 from homeport.client.client import Client
-from homeport.kube import meta
+from homeport.kube import core, meta
 from homeport.kube.errors import HomeportError, NotFound
 from homeport.kube.meta import Object
 from homeport.node.references import Ref
-from homeport.node.resources import CONFIG_MAPS, SECRETS
 
-_RESOURCES = {"ConfigMap": CONFIG_MAPS, "Secret": SECRETS}
+_RESOURCES = {"ConfigMap": core.CONFIG_MAP.resource, "Secret": core.SECRET.resource}
 _PAUSE = 1.0
 
 

@@ -8,13 +8,12 @@ import msgspec
 
 from homeport import __version__
 from homeport.client.client import Client
-from homeport.kube import meta
+from homeport.kube import core, meta
 from homeport.kube.errors import AlreadyExists, ApiError, NotFound
 from homeport.kube.meta import Object
 from homeport.node import machinefacts
 from homeport.node.host import Host
 from homeport.node.machinefacts import MachineFacts
-from homeport.node.resources import NODES
 
 _log = logging.getLogger(__name__)
 
@@ -24,11 +23,11 @@ async def register(host: Host, facts: MachineFacts, problem: str) -> Object:
     client, name = host.client, host.node_name
     wanted_labels = machinefacts.labels(name, facts)
     try:
-        node = await client.get(NODES, name)
+        node = await client.get(core.NODE.resource, name)
     except NotFound:
         node = await _create(client, name, wanted_labels)
     if any(meta.labels(node).get(key) != value for key, value in wanted_labels.items()):
-        node = await client.patch(NODES, name, "", {"metadata": {"labels": wanted_labels}})
+        node = await client.patch(core.NODE.resource, name, "", {"metadata": {"labels": wanted_labels}})
     status = machinefacts.status(
         name,
         facts,
@@ -38,15 +37,15 @@ async def register(host: Host, facts: MachineFacts, problem: str) -> Object:
         now=host.now(),
         before=meta.status(node),
     )
-    return await client.patch(NODES, name, "", {"status": status}, subresource="status")
+    return await client.patch(core.NODE.resource, name, "", {"status": status}, subresource="status")
 
 
 async def _create(client: Client, name: str, labels: dict[str, str]) -> Object:
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "spec": {}}
     try:
-        return await client.create(NODES, node)
+        return await client.create(core.NODE.resource, node)
     except AlreadyExists:
-        return await client.get(NODES, name)
+        return await client.get(core.NODE.resource, name)
 
 
 async def server_version(client: Client) -> str:

@@ -7,11 +7,10 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from homeport.kube import meta
+from homeport.kube import core, meta
 from homeport.kube.errors import ApiError, HomeportError, NotFound
 from homeport.kube.meta import Object
 from homeport.node.host import Host
-from homeport.node.resources import PODS
 
 _log = logging.getLogger(__name__)
 _FIRST_DELAY = 0.1
@@ -138,6 +137,6 @@ class StatusSaver:
         pod = self._pod
         body = {"metadata": {"uid": meta.uid(pod)}, "status": patch}
         written = await self._host.client.patch(
-            PODS, meta.name(pod), meta.namespace(pod), body, type="strategic", subresource="status"
+            core.POD.resource, meta.name(pod), meta.namespace(pod), body, type="strategic", subresource="status"
         )
         return meta.status(written)

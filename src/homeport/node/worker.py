@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Literal
 
-from homeport.kube import meta
+from homeport.kube import core, meta
 from homeport.kube.errors import Conflict, HomeportError, NotFound
 from homeport.kube.meta import Object
 from homeport.node import journal, logs, notes, volumes
@@ -21,7 +21,6 @@ from homeport.node.pod import Member, members
 from homeport.node.pulls import Pulls
 from homeport.node.reading import fetch, wait_for
 from homeport.node.references import Ref, Sources, Unresolved, container_refs
-from homeport.node.resources import PODS
 from homeport.node.retries import Retries
 from homeport.node.runtime import Sandbox, SandboxError
 from homeport.node.saver import StatusSaver
@@ -334,7 +333,7 @@ class Worker:
     async def _delete(self) -> None:
         try:
             await self._host.client.delete(
-                PODS, meta.name(self.pod), meta.namespace(self.pod), grace_period=0, uid=self.uid
+                core.POD.resource, meta.name(self.pod), meta.namespace(self.pod), grace_period=0, uid=self.uid
             )
         except (NotFound, Conflict):
             pass  # gone already, or its name belongs to another pod by now: the watch tells
