@@ -27,6 +27,7 @@ def first_request(directory: Path) -> float:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # only the time is looked at
+    context.load_cert_chain(running.directory.pki / "admin.crt", running.directory.pki / "admin.key")
     endpoint = running.directory.endpoint()
     assert endpoint is not None
     with urllib.request.urlopen(f"{endpoint.url}/readyz", context=context, timeout=30) as answer:

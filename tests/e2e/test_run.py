@@ -59,7 +59,7 @@ def test_a_failing_replica_is_named_with_its_exit_code(run, kubectl: Kubectl) ->
     done = run(tfjob("run-badly", script, cleanPodPolicy="Running"))
     assert done.returncode == 1
     assert "TFJob run-badly failed: " in done.stderr
-    assert "worker-1 ended with exit code 7" in done.stderr
+    assert "container tensorflow exited with code 7" in done.stderr
     assert re.search(r"^worker-1 +Failed .* 7$", done.stdout, re.MULTILINE)
     kubectl("delete", "tfjob", "run-badly")
 

@@ -374,3 +374,21 @@ async def test_a_machine_that_cannot_run_pods_says_so(tmp_path: Path) -> None:
     assert condition is not None
     assert (condition["status"], condition["message"]) == ("False", agent.problem)
     assert "user namespaces" in agent.problem
+
+
+async def test_a_failure_without_a_message_tells_the_end_of_its_log(node: Node) -> None:
+    policy = {"terminationMessagePolicy": "FallbackToLogsOnError"}
+    await node.create("why", "seq 1 100; echo out of memory on the toy GPU >&2; exit 3", container=policy)
+    message = container(await node.phase("why", "Failed"))["state"]["terminated"]["message"]
+    assert sorted(message.splitlines())[-1] == "out of memory on the toy GPU"
+    assert len(message.splitlines()) == 80
+
+
+async def test_a_message_of_its_own_or_a_good_end_needs_no_log(node: Node) -> None:
+    policy = {"terminationMessagePolicy": "FallbackToLogsOnError"}
+    await node.create("own", "echo log; echo mine > /dev/termination-log; exit 3", container=policy)
+    await node.create("good", "echo log", container=policy)
+    await node.create("plain", "echo log; exit 3")
+    assert container(await node.phase("own", "Failed"))["state"]["terminated"]["message"] == "mine\n"
+    assert "message" not in container(await node.phase("good", "Succeeded"))["state"]["terminated"]
+    assert "message" not in container(await node.phase("plain", "Failed"))["state"]["terminated"]

@@ -145,12 +145,15 @@ class Records:
             self._watching[old.indexed].discard(key)
             if not self._watching[old.indexed]:
                 del self._watching[old.indexed]
-            for record in old.names:
+        if facts is None:
+            for record in old.names if old is not None else ():
                 self._drop(record)
-        if facts is not None:
+        else:
             labels = [(namespace, *pair) for pair in facts.selector]
             # Filed under its rarest label: a change of a pod then looks at few services.
             service = _Service(facts, min(labels, key=lambda label: len(self._watching.get(label, ()))))
+            # What it answered so far goes or stays by comparison, so that an answer that stays is no change.
+            service.names = old.names if old is not None else set()
             self._services[key] = service
             self._watching.setdefault(service.indexed, set()).add(key)
             candidates = min((self._by_label.get(label, set()) for label in labels), key=len)

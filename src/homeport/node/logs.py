@@ -21,6 +21,8 @@ from homeport.node.pod import members
 
 _BLOCK = 1 << 18
 _KEPT_ATTEMPTS = 2
+_LAST_LINES = 80
+_LAST_BYTES = 2048
 
 
 class LogOptions(Protocol):
@@ -165,6 +167,18 @@ def _since(options: LogOptions, now: datetime) -> datetime | None:
     if options.since_seconds is not None:
         return now - timedelta(seconds=options.since_seconds)
     return options.since
+
+
+def last_words(path: Path) -> str:
+    """The end of a log as a termination message: at most 80 lines and 2048 bytes, as upstream has it."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(_tail_start(file, _LAST_LINES))
+            entries = file.read().split(b"\n")
+    except FileNotFoundError:
+        return ""
+    text = b"".join(Decoder().feed(entries[:-1]))
+    return text[-_LAST_BYTES:].decode(errors="replace").strip("\n")
 
 
 def _tail_start(file: BinaryIO, count: int) -> int:

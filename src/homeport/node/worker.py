@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from homeport.node.pulls import Pulls
 from homeport.node.reading import fetch, wait_for
 from homeport.node.references import Ref, Sources, Unresolved, container_refs
 from homeport.node.retries import Retries
-from homeport.node.runtime import Sandbox, SandboxError
+from homeport.node.runtime import ContainerState, Sandbox, SandboxError
 from homeport.node.saver import StatusSaver
 from homeport.node.view import (
     CreateSandbox,
@@ -77,6 +78,7 @@ class Worker:
         self._news.set()
         self._timer: asyncio.TimerHandle | None = None
         self._ends: dict[tuple[str, int], asyncio.Event] = {}
+        self._last_words: dict[tuple[str, int], str] = {}
         self._noted: Memory | None = None
         self.memory: Memory = self._load_memory()
         if sandbox is not None:
@@ -134,15 +136,34 @@ class Worker:
     def address(self) -> str:
         return self._sandbox.address if self._sandbox is not None and self._sandbox_phase == "up" else ""
 
+    def _states(self) -> dict[str, ContainerState]:
+        if self._sandbox is None:
+            return {}
+        return {name: self._explained(state) for name, state in self._sandbox.containers().items()}
+
+    def _explained(self, state: ContainerState) -> ContainerState:
+        """A failure without a message, with the end of its log for one if the container asks for that
+        (``terminationMessagePolicy: FallbackToLogsOnError``)."""
+        if state.phase != "exited" or state.message or not state.exit_code:
+            return state
+        key = (state.name, state.attempt)
+        if key not in self._last_words:
+            wanted = any(
+                member.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"
+                for member in members(self.pod)
+                if member.name == state.name
+            )
+            self._last_words[key] = logs.last_words(logs.path_of(self.directory, *key)) if wanted else ""
+        return replace(state, message=self._last_words[key])
+
     def _view(self) -> View:
-        states = dict(self._sandbox.containers()) if self._sandbox is not None else {}
         return View(
             pod=self.pod,
             now=self._host.now(),
             gone=self._gone,
             sandbox=self._sandbox_phase,
             address=self.address,
-            states=states,
+            states=self._states(),
             starting=frozenset(self._starting),
             volumes=self._volumes,
             images=self._pulls.views,
