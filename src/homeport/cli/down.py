@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from homeport.cli import options
 from homeport.datadir import DataDir
 from homeport.kube.errors import Permanent
-
-if TYPE_CHECKING:
-    from homeport.node.runtime import Sandbox
 
 GRACE = 10.0
 """Seconds that pods get to end by themselves."""
@@ -63,12 +59,11 @@ def end_pods(directory: DataDir) -> int:
 
     async def end() -> int:
         runtime = ProcessRuntime(directory.node, hidden=(directory.path,))
-        sandboxes = [sandbox for sandbox in await runtime.adopt() if sandbox.alive]
-        if sandboxes:
-            print(f"ending {len(sandboxes)} pod{'s' if len(sandboxes) != 1 else ''}, within {GRACE:.0f} s", flush=True)
-        await asyncio.gather(*(_end(sandbox) for sandbox in sandboxes))
-        await runtime.stop(end_pods=True)
-        return len(sandboxes)
+        running = sum(sandbox.alive for sandbox in await runtime.adopt())
+        if running:
+            print(f"ending {running} pod{'s' if running != 1 else ''}, within {GRACE:.0f} s", flush=True)
+        await runtime.shut_down(GRACE)
+        return running
 
     lock = directory.lock()
     try:
@@ -77,17 +72,3 @@ def end_pods(directory: DataDir) -> int:
         raise Permanent(f"pods could not be ended: {error}") from error
     finally:
         lock.close()
-
-
-async def _end(sandbox: Sandbox) -> None:
-    """Ask a pod's containers to end, and wait for them as long as the grace lasts."""
-    running = {name for name, state in sandbox.containers().items() if state.phase == "running"}
-    for name in running:
-        await sandbox.signal(name, signal.SIGTERM)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(GRACE):
-            if running:
-                async for state in sandbox.changes():
-                    running.discard(state.name)
-                    if not running:
-                        break

@@ -316,6 +316,14 @@ class ProcessRuntime:
             sandbox.detach()
         self._sandboxes.clear()
 
+    async def shut_down(self, grace: float) -> None:
+        """End every pod, within `grace` seconds if it listens to SIGTERM, and the helpers. How the containers ended
+        stays on disk: the next ``adopt`` tells it."""
+        await self.adopt()
+        await asyncio.gather(*(sandbox.leave(grace) for sandbox in self._sandboxes.values()))
+        await self.stop(end_pods=False)
+        await self._stop_helpers()
+
     async def _stop_helpers(self) -> None:
         try:
             connected = wire.connect(zygote.socket_path(self._directory))

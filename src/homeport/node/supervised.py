@@ -222,6 +222,27 @@ class Supervised:
         self._lost()
         await self._on_destroyed(self)
 
+    async def leave(self, grace: float) -> None:
+        """End the containers, politely first, and then the supervisor. How they ended stays on disk for the next
+        ``adopt``. `grace` is in seconds."""
+        pidfd = linux.open_process(self._pid, self._start_time)
+        if pidfd is None:
+            return
+        try:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+            if await _ends_within(pidfd, grace):
+                return
+            for state in self.containers().values():
+                if state.phase == "running":
+                    await self.signal(state.name, signal.SIGKILL)
+            if not await _ends_within(pidfd, _DESTROY_SECONDS):
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                await readable(pidfd)
+        finally:
+            os.close(pidfd)
+
     def detach(self) -> None:
         """Stop listening; the sandbox goes on."""
         if self._reconnecting is not None:
@@ -352,6 +373,15 @@ def unknown_end(state: ContainerState) -> ContainerState:
         reason="ContainerStatusUnknown",
         message="the container's supervisor was killed, and the container with it",
     )
+
+
+async def _ends_within(pidfd: int, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await readable(pidfd)
+    except TimeoutError:
+        return False
+    return True
 
 
 def dead(entry: registry.Entry, on_destroyed: Callable[[Supervised], Any]) -> Supervised:

@@ -309,3 +309,21 @@ async def test_fork_server_of_another_version_is_replaced(pods: Pods, monkeypatc
     (adopted,) = await pods.runtime.adopt()
     assert adopted.containers()["main"].phase == "running"
     (await pods.runtime.dial(old.address, 2222)).close()
+
+
+async def test_shutting_down_asks_first_and_keeps_how_everything_ended(pods: Pods) -> None:
+    polite = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    for name, argv in (("polite", ("sh", "-c", polite)), ("deaf", ("sh", "-c", "echo ready; exec sleep 300"))):
+        sandbox = await pods.create(name)
+        await sandbox.start(pods.container(name, *argv))
+        await pods.until(lambda name=name: pods.output(name) == "ready")  # type: ignore[misc]
+    await pods.create("empty")
+    await pods.runtime.shut_down(1.0)
+    assert not pods.processes
+    pods.runtime = ProcessRuntime(pods.directory / "node", hidden=[pods.directory])
+    left = {sandbox.uid: sandbox for sandbox in await pods.runtime.adopt()}
+    assert set(left) == {"polite", "deaf", "empty"}
+    assert not any(sandbox.alive for sandbox in left.values())
+    assert left["polite"].containers()["main"].exit_code == 9
+    assert left["deaf"].containers()["main"].signal == signal.SIGKILL
+    assert not left["empty"].containers()
