@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 
 from homeport.cli import output
@@ -18,6 +18,8 @@ from homeport.kube.errors import HomeportError
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object
 
+_LINGER = 2.0
+"""Seconds that replicas get to end after their job has."""
 _SETTLE = 10.0
 """Seconds that logs and pods get to end after their job has."""
 _STORIES = ("Restarting", "Suspended")
@@ -223,9 +225,15 @@ class Follower:
         if any(job.stuck and job.outcome is None for job in self.jobs):
             return
         await self._look_at_pods()
+        # Replicas mostly end together, and the last lines of all of them are wanted; but some serve for ever.
+        await self._until_read(lambda logs: not logs.done.is_set(), _LINGER)
+        await self._until_read(self._is_awaited, _SETTLE)
+
+    async def _until_read(self, is_awaited: Callable[[PodLogs], bool], seconds: float) -> None:
+        """Wait until no log is awaited any more, for so many seconds at most."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SETTLE):
-                while unread := [logs for logs in self._pods.values() if self._is_awaited(logs)]:
+            async with asyncio.timeout(seconds):
+                while unread := [logs for logs in self._pods.values() if is_awaited(logs)]:
                     done = [asyncio.ensure_future(logs.done.wait()) for logs in unread]
                     news = asyncio.ensure_future(self._changed.wait())
                     try:
