@@ -73,8 +73,8 @@ async def test_missing_mount_source_names_the_mount(pods: Pods) -> None:
 
 
 async def test_working_directory_is_made(pods: Pods) -> None:
-    state = await pods.run("a", "pwd", cwd="/work/here")
-    assert (state.exit_code, pods.output("a")) == (0, "/work/here")
+    state = await pods.run("a", "pwd", cwd="/made/here")
+    assert (state.exit_code, pods.output("a")) == (0, "/made/here")
 
 
 async def test_log_format(pods: Pods) -> None:
