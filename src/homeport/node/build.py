@@ -36,7 +36,8 @@ _TORCH = re.compile(r"^(torch|torchvision|torchaudio)\b(?!-)", re.IGNORECASE)
 _HIDDEN = frozenset(
     {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON"}
 )
-_PYTORCH_INDEX = "download.pytorch.org"
+_UNREACHABLE = re.compile(r"failed to fetch|error sending request|dns error|connection refused", re.IGNORECASE)
+"""What uv says of an index that does not answer."""
 
 
 class BuildError(UvError):
@@ -184,10 +185,10 @@ class Builder:
         try:
             await install(recipe.torch_backend)
         except UvError as error:
-            if not recipe.torch_backend or _PYTORCH_INDEX not in str(error):
+            if not recipe.torch_backend or not _UNREACHABLE.search(str(error)):
                 raise
             # PyTorch's own index can't be reached; the machine's usual one may have a build that is larger but works.
-            progress(f"{_PYTORCH_INDEX} can't be reached, using the usual package index")
+            progress("PyTorch's package index can't be reached, using the usual one")
             await install("")
 
     @contextmanager
