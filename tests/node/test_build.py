@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from homeport.node import interpreter, pipsettings
-from homeport.node.build import recipe, torch_backend
+from homeport.node import interpreter, pipsettings, uvtool
+from homeport.node.build import Builder, BuildError, recipe, torch_backend
 from homeport.node.host import ImageError
 from homeport.node.imagefile import ImageFile, parse_pattern
 from homeport.node.images import STOCK, ImageStore
@@ -275,6 +277,29 @@ def test_torch_comes_from_a_local_wheel_if_there_is_one(tmp_path: Path) -> None:
     assert torch_backend(torch_image(), mine, local) == ""
     wheel.rename(tmp_path / "torch-2.13.0+cpu-cp27-cp27-manylinux_2_28_x86_64.whl")
     assert torch_backend(torch_image(), mine, local) == "auto", "not for this Python"
+
+
+@pytest.mark.parametrize("said", ["Failed to fetch: `https://index.invalid/torch/`", "no solution found"])
+async def test_an_index_of_pytorch_that_does_not_answer_gives_way(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    make_wheel(machine.base / "wheels", "torch", "2.13.0")
+    real = uvtool.run
+
+    async def run(command: list[str], **rest: Any) -> None:
+        if "--torch-backend" in command:
+            raise uvtool.UvError(said)
+        await real(command, **rest)
+
+    monkeypatch.setattr(uvtool, "run", run)
+    builder = Builder(machine.base / "cache", machine.environ)
+    wanted = replace(recipe(torch_image(), interpreter.own(), pipsettings.read(machine.environ)), torch_backend="cpu")
+    if said.startswith("no"):
+        with pytest.raises(BuildError, match=said):
+            await builder.build(wanted, lambda text: None)
+    else:
+        place = await builder.build(wanted, lambda text: None)
+        assert list(place.glob("venv/lib/python*/site-packages/torch-2.13.0.dist-info"))
 
 
 def test_the_digest_says_what_is_inside() -> None:
