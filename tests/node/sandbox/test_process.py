@@ -72,6 +72,13 @@ async def test_missing_mount_source_names_the_mount(pods: Pods) -> None:
     assert state.message == "mount of /no/such/thing at /data: no such file or directory"
 
 
+async def test_no_descriptor_is_a_way_out_as_a_working_directory(pods: Pods) -> None:
+    sandbox = await pods.create("a")
+    for descriptor in range(3, 32):
+        wanted = pods.container("a", "true", attempt=descriptor, cwd=f"/proc/self/fd/{descriptor}")
+        assert (await sandbox.start(wanted)).reason == "StartError"
+
+
 async def test_working_directory_is_made(pods: Pods) -> None:
     state = await pods.run("a", "pwd", cwd="/made/here")
     assert (state.exit_code, pods.output("a")) == (0, "/made/here")

@@ -127,12 +127,13 @@ def _prepare(root: Root, container: spec.Container, streams: tuple[int, int], ou
     os.setsid()
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write(str(_OOM_SCORE_ADJUSTMENT))
-    # All other descriptors close themselves at exec.
     os.dup2(streams[0], 1)
     os.dup2(streams[1], 2)
     root.assemble()
     # The container's own, not the machine's.
     os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
+    # What follows takes paths from the pod: none of them, such as /proc/self/fd/7, may lead out of the new root.
+    linux.close_descriptors({0, 1, 2, outcome})
     _change_directory(container)
     _raise_limits()
     _become(container)
