@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
 
 from homeport.node.runtime import ContainerSpec, ContainerState, Mount, SandboxError
-from homeport.node.sandbox import linux, logs, registry, spec, wire
+from homeport.node.sandbox import linux, logs, record, registry, spec, wire
 
 _DESTROY_SECONDS = 60.0
 """Deleting what the containers wrote takes its time; a supervisor that needs longer is stuck."""
@@ -344,9 +344,7 @@ class Supervised:
         }
         # The pod's directory may have gone by now, or the disk be full: then the end is worked out anew next time.
         with contextlib.suppress(OSError):
-            with open(f"{path}.new", "w", encoding="utf-8") as file:
-                json.dump(state, file)
-            os.rename(f"{path}.new", path)
+            record.write(path, state)
 
 
 async def connect(directory: str) -> tuple[Connection, dict[str, Any]]:

@@ -17,7 +17,7 @@ import socket
 import struct
 from typing import Any
 
-from homeport.node.sandbox import dns, forward, linux, loop, network, wire
+from homeport.node.sandbox import dns, forward, linux, loop, network, record, wire
 from homeport.node.sandbox.peers import Peers
 from homeport.node.sandbox.wire import Peer
 
@@ -74,9 +74,7 @@ class Netd:
     def _save(self) -> None:
         self._is_saving = False
         try:
-            with open(f"{self._records_path}.new", "w", encoding="utf-8") as file:
-                json.dump(dict(self._zone.records), file)
-            os.rename(f"{self._records_path}.new", self._records_path)
+            record.write(self._records_path, dict(self._zone.records))
         except OSError as error:
             print(f"{self._records_path} can't be written: {error}", flush=True)
 

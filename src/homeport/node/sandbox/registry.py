@@ -11,6 +11,8 @@ import json
 import os
 from typing import NamedTuple
 
+from homeport.node.sandbox import record
+
 
 class Entry(NamedTuple):
     uid: str
@@ -34,10 +36,7 @@ class Registry:
         return os.path.join(self._directory, uid.replace("/", "_"))
 
     def write(self, entry: Entry) -> None:
-        path = self._path(entry.uid)
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
-            json.dump(entry._asdict(), file)
-        os.rename(f"{path}.new", path)
+        record.write(self._path(entry.uid), entry._asdict())
 
     def delete(self, uid: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -47,7 +46,7 @@ class Registry:
         """Every sandbox that was made and not destroyed. What can't be read is skipped: it was never complete."""
         found = []
         for name in sorted(os.listdir(self._directory)):
-            if name.endswith(".new"):
+            if name.endswith(record.SUFFIX):
                 continue
             try:
                 with open(os.path.join(self._directory, name), encoding="utf-8") as file:

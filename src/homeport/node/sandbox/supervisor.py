@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from homeport.node.sandbox import container as containers
-from homeport.node.sandbox import linux, logs, network, registry, rootfs, spec, trees, wire
+from homeport.node.sandbox import linux, logs, network, record, registry, rootfs, spec, trees, wire
 from homeport.node.sandbox.layout import Layout
 from homeport.node.sandbox.loop import Loop
 from homeport.node.sandbox.peers import Peers
@@ -137,12 +137,8 @@ class Supervisor:
         }
 
     def _write_state(self) -> None:
-        path = self._pod.state_path
-        temporary = f"{path}.new"
         try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                json.dump(self._state(), file)
-            os.rename(temporary, path)
+            record.write(self._pod.state_path, self._state())
             self._is_stale = False
         except OSError:
             # A full disk, most likely: the pod's socket still tells the truth, and the file follows.

@@ -17,7 +17,20 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from homeport.node.sandbox import container, idmap, layout, linux, loop, netd, registry, spec, supervisor, trees, wire
+from homeport.node.sandbox import (
+    container,
+    idmap,
+    layout,
+    linux,
+    loop,
+    netd,
+    record,
+    registry,
+    spec,
+    supervisor,
+    trees,
+    wire,
+)
 from homeport.node.sandbox.peers import Peers
 from homeport.node.sandbox.wire import Peer
 
@@ -123,9 +136,7 @@ class Zygote:
             os.waitpid(pid, 0)
             raise Refused(f"the node's network can't be made: {answer.decode(errors='replace').strip() or 'it ended'}")
         helper = Helper(pid, linux.start_time(pid), os.pidfd_open(pid))
-        with open(f"{self._netd_path}.new", "w", encoding="utf-8") as record:
-            json.dump([helper.pid, helper.start_time], record)
-        os.rename(f"{self._netd_path}.new", self._netd_path)
+        record.write(self._netd_path, [helper.pid, helper.start_time])
         self._watch_helper(helper)
         return helper
 
