@@ -110,18 +110,14 @@ def status(
     }
     conditions = []
     for type, (value, reason, message) in wanted.items():
-        old = meta.find_condition(before.get("conditions"), type) or {}
-        since = old.get("lastTransitionTime") if old.get("status") == value else None
-        conditions.append(
-            {
-                "type": type,
-                "status": value,
-                "reason": reason,
-                "message": message,
-                "lastHeartbeatTime": moment,
-                "lastTransitionTime": since or moment,
-            }
-        )
+        condition = {
+            "type": type,
+            "status": value,
+            "reason": reason,
+            "message": message,
+            "lastHeartbeatTime": moment,
+        }
+        conditions.append(meta.with_transition(condition, before.get("conditions"), now))
     return {
         "capacity": resources(facts),
         "allocatable": resources(facts),

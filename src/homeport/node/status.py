@@ -7,10 +7,9 @@ documented under "Pod Lifecycle".
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from homeport.kube import meta
 from homeport.kube.meta import Object
@@ -189,7 +188,8 @@ def _conditions(view: PodView) -> list[Object]:
         containers_ready,
         _condition("PodScheduled", True),
     ]
-    return [_dated(condition, view.base.get("conditions") or own, view.now) for condition in wanted]
+    before = view.base.get("conditions") or own
+    return [meta.with_transition(condition, before, view.now) for condition in wanted]
 
 
 def _condition(type: str, value: bool, reason: str = "", message: str = "") -> Object:
@@ -199,9 +199,3 @@ def _condition(type: str, value: bool, reason: str = "", message: str = "") -> O
     if message:
         condition["message"] = message
     return condition
-
-
-def _dated(condition: Object, before: Sequence[Mapping[str, Any]], now: datetime) -> Object:
-    old = meta.find_condition(before, condition["type"])
-    same = old is not None and old.get("status") == condition["status"] and old.get("lastTransitionTime")
-    return condition | {"lastTransitionTime": same or meta.timestamp(now)}
