@@ -237,6 +237,25 @@ def test_a_wrong_file_is_named_when_a_name_is_not_found(machine: Machine) -> Non
         store.find("trainer")
 
 
+def test_a_link_that_leads_nowhere_is_named_and_stops_nothing(machine: Machine) -> None:
+    (machine.images / "lost.yaml").symlink_to("nowhere.yaml")
+    store = machine.store()
+    assert store.find("busybox").name == "base"
+    with pytest.raises(ImageError, match=r"lost\.yaml: No such file"):
+        store.find("trainer")
+
+
+def test_a_file_that_is_gone_is_not_suggested(machine: Machine) -> None:
+    path = machine.write("mine", "names: ['example.com/trainer']\n")
+    store = machine.store()
+    with pytest.raises(ImageError, match=r"Did you mean example\.com/trainer"):
+        store.find("example.com/trainr")
+    path.unlink()
+    with pytest.raises(ImageError) as caught:
+        store.find("example.com/trainr")
+    assert "Did you mean" not in str(caught.value)
+
+
 def test_python_that_is_not_there(machine: Machine) -> None:
     machine.write("old", "names: [old]\npython: '3.5'\n")
     with pytest.raises(ImageError, match=r"this machine has no Python 3\.5: install it"):

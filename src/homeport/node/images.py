@@ -126,15 +126,23 @@ class ImageStore:
             with os.scandir(directory) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except (FileNotFoundError, NotADirectoryError):
-            return
+            entries = []
         except OSError as error:
             errors.append(ImageFileError(f"{directory}: {error.strerror}"))
             return
+        names = {entry.name for entry in entries}
+        for gone in [path for path in self._files if path.parent == directory and path.name not in names]:
+            del self._files[gone]
         for entry in entries:
             if not entry.name.endswith((".yaml", ".yml")) or entry.name.startswith("."):
                 continue
             path = Path(entry.path)
-            found = entry.stat()
+            try:
+                found = entry.stat()
+            except OSError as error:
+                # A link that leads nowhere, or a file that goes away in this moment.
+                errors.append(ImageFileError(f"{path}: {error.strerror}"))
+                continue
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
             known = self._files.get(path)
             if known is None or known.stamp != stamp or known.error is not None:

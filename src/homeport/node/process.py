@@ -36,7 +36,7 @@ class ProcessRuntime:
 
     `directory` holds the helpers' sockets and records; one runtime per directory, and its pods live on when the
     platform ends. `hidden` are further directories that no container may see, such as the platform's data directory
-    (containers see the machine's /usr, /etc, /opt and /var as any user may).
+    (containers see the machine's programs, /etc and /opt as any user may).
     """
 
     def __init__(self, directory: Path, *, pod_cidr: str = "10.42.0.0/16", hidden: Sequence[Path] = ()) -> None:
