@@ -190,3 +190,21 @@ def test_which_attempt_is_meant() -> None:
         choose(ContainerMemory(state(0, "running"), None, 1), RUNNING, previous=True)
     with pytest.raises(BadRequest, match="container other is not valid for pod p"):
         logs.choose_attempt(POD, {}, Memory(), "other", previous=False)
+
+
+def test_the_last_words_of_a_log_without_an_end_of_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    stamp = b"2026-01-01T00:00:00.000000000Z"
+    with path.open("wb") as file:
+        for number in range(100):
+            file.write(b"%s stdout P %s\n" % (stamp, b"%06d" % number * 2730))
+        file.write(b"%s stdout P the end\n" % stamp)
+    words = logs.last_words(path)
+    assert len(words) == 2048
+    assert words.endswith("000099the end")
+
+
+def test_the_last_words_are_whole_lines_where_they_fit(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    path.write_text("".join(f"2026-01-01T00:00:00.000000000Z stderr F line {n}\n" for n in range(20_000)))
+    assert logs.last_words(path).splitlines() == [f"line {n}" for n in range(19_920, 20_000)]

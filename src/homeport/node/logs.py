@@ -173,12 +173,16 @@ def last_words(path: Path) -> str:
     """The end of a log as a termination message: at most 80 lines and 2048 bytes, as upstream has it."""
     try:
         with path.open("rb", buffering=0) as file:
-            file.seek(_tail_start(file, _LAST_LINES))
-            entries = file.read().split(b"\n")
+            # Far more than those bytes take as entries; a log without an end of a line is not read as a whole.
+            begin = max(file.seek(0, os.SEEK_END) - _BLOCK, 0)
+            file.seek(begin)
+            entries = file.read().split(b"\n")[:-1]
     except FileNotFoundError:
         return ""
-    text = b"".join(Decoder().feed(entries[:-1]))
-    return text[-_LAST_BYTES:].decode(errors="replace").strip("\n")
+    decoder = Decoder()
+    text = b"".join(decoder.feed(entries[1:] if begin else entries)) + decoder.end()
+    lines = text.strip(b"\n").split(b"\n")[-_LAST_LINES:]
+    return b"\n".join(lines)[-_LAST_BYTES:].decode(errors="replace").strip("\n")
 
 
 def _tail_start(file: BinaryIO, count: int) -> int:
