@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,13 @@ from homeport.kube import core, meta
 from homeport.kube.errors import BadRequest
 from homeport.kube.meta import Object
 from homeport.kube.wire import User
-from homeport.node import pulls
+from homeport.node import journal, pulls, worker
 from homeport.node.agent import Agent
 from homeport.node.images import ImageStore
+from homeport.node.memory import Memory
 from homeport.node.process import ProcessRuntime
 from homeport.node.runtime import SandboxError
+from homeport.node.volumes import VolumePlaces
 from homeport.store.memory import MemoryStore
 
 ADMIN = User("admin", ("system:masters",))
@@ -253,10 +257,7 @@ async def test_deletion_waits_for_the_containers(node: Node) -> None:
     assert await asyncio.wait_for(reader, SECONDS) == "up\nbye\n"
     await node.gone("p")
     assert (await node.event(pod, "Killing"))["message"] == "Stopping container main"
-    directory = node.base / "node/pods" / meta.uid(pod)
-    async with asyncio.timeout(SECONDS):
-        while await asyncio.to_thread(directory.exists):
-            await asyncio.sleep(0.02)
+    await removed(node.base / "node/pods" / meta.uid(pod))
 
 
 async def test_deletion_is_enforced_when_the_grace_period_is_over(node: Node) -> None:
@@ -392,3 +393,70 @@ async def test_a_message_of_its_own_or_a_good_end_needs_no_log(node: Node) -> No
     assert container(await node.phase("own", "Failed"))["state"]["terminated"]["message"] == "mine\n"
     assert "message" not in container(await node.phase("good", "Succeeded"))["state"]["terminated"]
     assert "message" not in container(await node.phase("plain", "Failed"))["state"]["terminated"]
+
+
+async def test_a_full_disk_does_not_keep_a_pod_from_being_asked_to_end(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(directory: Path, memory: Memory) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    script = "trap 'echo asked; exit 0' TERM; echo up; while true; do sleep 0.05; done"
+    pod = await node.create("p", script, terminationGracePeriodSeconds=20)
+    await node.phase("p", "Running")
+    assert node.agent is not None
+    log = await node.agent.logs(pod, "main", LogOptions(follow=True))
+    text = await anext(aiter(log))
+    monkeypatch.setattr(journal, "save", full)
+    await node.client.delete(core.POD.resource, "p", "default")
+    async for chunk in log:
+        text += chunk
+    assert text.decode() == "up\nasked\n"
+
+
+async def test_a_mistake_in_a_step_is_told_and_tried_again(
+    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = []
+
+    def wrong(*arguments: object) -> None:
+        calls.append(arguments)
+        raise LookupError("of our own making")
+
+    monkeypatch.setattr(worker, "container_spec", wrong)
+    await node.create("p", "true")
+    pod = await node.until("p", lambda found: waiting(found) == "CreateContainerError")
+    assert "LookupError: of our own making" in container(pod)["state"]["waiting"]["message"]
+    assert len(calls) == 1, "it waits for its next try"
+    monkeypatch.undo()
+    await node.phase("p", "Succeeded")
+    assert "of our own making" in caplog.text
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs shared memory")
+async def test_memory_volumes_go_with_their_pods(node: Node) -> None:
+    memory = {"volumes": [{"name": "m", "emptyDir": {"medium": "Memory"}}]}
+    mounts = {"volumeMounts": [{"name": "m", "mountPath": "/m"}]}
+    places = []
+    for name in ("now", "later"):
+        pod = await node.create(name, "mkdir /m/d; echo x > /m/d/f", container=mounts, **memory)
+        await node.phase(name, "Succeeded")
+        places.append(VolumePlaces(node.base / "node" / "pods" / meta.uid(pod), meta.uid(pod)))
+    assert all((place.memory / "m" / "d" / "f").exists() for place in places)
+
+    await node.client.delete(core.POD.resource, "now", "default")
+    await removed(places[0].pod_directory)
+    assert not places[0].memory.exists()
+
+    await node.stop()
+    await node.client.delete(core.POD.resource, "later", "default", grace_period=0)
+    await node.start()
+    await removed(places[1].pod_directory)
+    assert not places[1].memory.exists()
+
+
+async def removed(directory: Path) -> None:
+    """Return when a directory is there no more."""
+    async with asyncio.timeout(SECONDS):
+        while await asyncio.to_thread(directory.exists):
+            await asyncio.sleep(0.02)

@@ -62,6 +62,34 @@ def test_empty_dir(places: VolumePlaces) -> None:
     assert places.of("e").stat().st_mode & 0o777 == 0o777
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o770])
+def test_memory_is_not_put_where_others_can_reach_it(
+    places: VolumePlaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    monkeypatch.setattr(volumes, "_SHARED_MEMORY", tmp_path)
+    places.memory.parent.mkdir()
+    places.memory.parent.chmod(mode)
+    with pytest.raises(MountError, match="not a directory of this user's alone"):
+        set_up(places, pod_with({"name": "m", "emptyDir": {"medium": "Memory"}}))
+    assert not places.memory.exists()
+
+
+def test_a_link_is_not_taken_for_the_memory_directory(
+    places: VolumePlaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volumes, "_SHARED_MEMORY", tmp_path)
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    places.memory.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(MountError):
+        set_up(places, pod_with({"name": "m", "emptyDir": {"medium": "Memory"}}))
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_path_that_no_system_call_takes_names_the_volume(places: VolumePlaces) -> None:
+    with pytest.raises(MountError, match='volume "h"'):
+        set_up(places, pod_with({"name": "h", "hostPath": {"path": "/a\0b"}}))
+
+
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs shared memory")
 def test_empty_dir_in_memory(places: VolumePlaces) -> None:
     set_up(places, pod_with({"name": "m", "emptyDir": {"medium": "Memory"}}))

@@ -10,17 +10,18 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from homeport.client.client import Client
 from homeport.control.cache import Change
+from homeport.control.clock import utc_now
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube import core, meta
 from homeport.kube.errors import HomeportError, NotFound
 from homeport.kube.meta import Object
-from homeport.node import dns, logs, machinefacts
+from homeport.node import dns, logs, machinefacts, volumes
 from homeport.node.host import Host, ImageSource
 from homeport.node.inotify import Inotify
 from homeport.node.pod import TERMINAL
@@ -29,10 +30,6 @@ from homeport.node.runtime import Runtime, Sandbox, SandboxError
 from homeport.node.worker import Worker
 
 _log = logging.getLogger(__name__)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Agent:
@@ -52,7 +49,7 @@ class Agent:
         data_dir: Path,
         informers: Informers | None = None,
         api: tuple[str, int] | None = None,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.ready = asyncio.Event()
         """Set once the node is registered and all its pods have their workers."""
@@ -137,7 +134,7 @@ class Agent:
         known = {*self._workers, *(sandbox.uid for sandbox in orphans)}
         for name in os.listdir(self._host.pods):
             if name not in known:
-                self._group.create_task(self._sweep(str(self._host.pods / name)))
+                self._group.create_task(self._sweep(self._host.pods / name))
 
     # Pods.
 
@@ -187,11 +184,15 @@ class Agent:
         except (SandboxError, OSError) as error:
             _log.warning("the sandbox of a pod that is gone (%s) could not be ended: %s", sandbox.uid, error)
             return
-        await self._sweep(sandbox.directory)
+        await self._sweep(Path(sandbox.directory))
 
-    async def _sweep(self, path: str) -> None:
+    async def _sweep(self, path: Path) -> None:
+        """Remove what a pod has left: its directory, and before it what that one speaks for."""
+        memory = volumes.VolumePlaces(path, path.name).memory
         try:
-            await self._runtime.remove(path)
+            if memory.exists():
+                await self._runtime.remove(str(memory))
+            await self._runtime.remove(str(path))
         except (SandboxError, OSError) as error:
             _log.warning("%s could not be removed: %s", path, error)
 

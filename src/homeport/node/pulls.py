@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -11,6 +12,7 @@ from homeport.node.host import Image, ImageError, ImageSource
 from homeport.node.retries import Retries
 from homeport.node.view import ImageView
 
+_log = logging.getLogger(__name__)
 DELAYS = (10.0, 300.0)
 """As :data:`homeport.node.retries.DELAYS`, for images (the kubelet's)."""
 _PROGRESS_INTERVAL = 1.0
@@ -81,6 +83,11 @@ class Pulls:
             image = await self._source.pull(name, lambda text: self._progress(name, text))
         except ImageError as error:
             self._failed(name, error)
+            return
+        except Exception as error:
+            # A mistake of ours must not leave the container waiting for ever.
+            _log.exception("image %s: getting it failed", name)
+            self._failed(name, ImageError(f"{type(error).__name__}: {error}"))
             return
         self._note(name, "Normal", "Pulled", f'Successfully pulled image "{name}" in {loop.time() - begin:.3g}s')
         self._succeeded(name, image)

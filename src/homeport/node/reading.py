@@ -29,10 +29,12 @@ async def fetch(client: Client, refs: Iterable[Ref], pod: Object) -> Mapping[Ref
 async def wait_for(client: Client, ref: Ref, pod: Object) -> None:
     """Return when the object has appeared, or has changed if it was there."""
     resource, namespace = _RESOURCES[ref.kind], meta.namespace(pod)
-    before = (await fetch(client, (ref,), pod))[ref]
-    seen = meta.resource_version(before) if before is not None else ""
+    seen: str | None = None
     while True:
         try:
+            if seen is None:
+                before = (await fetch(client, (ref,), pod))[ref]
+                seen = meta.resource_version(before) if before is not None else ""
             async with client.watch(resource, namespace, fields=f"metadata.name={ref.name}") as events:
                 async for event in events:
                     if event.type in ("ADDED", "MODIFIED") and meta.resource_version(event.object) != seen:

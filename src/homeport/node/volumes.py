@@ -69,6 +69,8 @@ def set_up(places: VolumePlaces, sources: Sources) -> None:
             raise MountError(name, str(error)) from error
         except OSError as error:
             raise MountError(name, f"{error.filename or places.of(name)}: {error.strerror or error}") from error
+        except ValueError as error:  # a path or a number that the system calls can't take
+            raise MountError(name, str(error)) from error
 
 
 def _set_up(volume: Mapping[str, Any], places: VolumePlaces, sources: Sources) -> None:
@@ -99,7 +101,7 @@ def _set_up_empty(directory: Path, source: Mapping[str, Any], places: VolumePlac
     directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     if source.get("medium") == "Memory" and os.access(_SHARED_MEMORY, os.W_OK):
         behind = places.memory / directory.name
-        places.memory.parent.mkdir(mode=0o700, exist_ok=True)
+        _make_private(places.memory.parent)
         behind.mkdir(mode=0o777, parents=True, exist_ok=True)
         behind.chmod(0o777)
         if directory.is_symlink():  # the machine was restarted, and the memory with it
@@ -108,6 +110,16 @@ def _set_up_empty(directory: Path, source: Mapping[str, Any], places: VolumePlac
         return
     directory.mkdir(exist_ok=True)
     directory.chmod(0o777)
+
+
+def _make_private(directory: Path) -> None:
+    """Make a directory where every user of the machine may make one: it must be ours, and nobody else's to enter."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise HomeportError(
+            f"{directory} is not a directory of this user's alone; remove it, it belongs to somebody else"
+        )
 
 
 _CHECKS: Mapping[str, tuple[Callable[[int], bool], str]] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +39,7 @@ from homeport.node.view import (
 )
 
 _log = logging.getLogger(__name__)
+_EXPECTED = (HomeportError, SandboxError, OSError)
 
 
 class Worker:
@@ -78,8 +78,10 @@ class Worker:
         self._news.set()
         self._timer: asyncio.TimerHandle | None = None
         self._ends: dict[tuple[str, int], asyncio.Event] = {}
-        self._last_words: dict[tuple[str, int], str] = {}
+        self._last_words: dict[str, tuple[int, str]] = {}
+        """By container: the attempt, and what its log says last."""
         self._noted: Memory | None = None
+        self._is_forgetful = False
         self.memory: Memory = self._load_memory()
         if sandbox is not None:
             self._sandbox_phase = "up" if sandbox.alive else "down"
@@ -146,15 +148,16 @@ class Worker:
         (``terminationMessagePolicy: FallbackToLogsOnError``)."""
         if state.phase != "exited" or state.message or not state.exit_code:
             return state
-        key = (state.name, state.attempt)
-        if key not in self._last_words:
+        attempt, text = self._last_words.get(state.name, (-1, ""))
+        if attempt != state.attempt:
             wanted = any(
                 member.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"
                 for member in members(self.pod)
                 if member.name == state.name
             )
-            self._last_words[key] = logs.last_words(logs.path_of(self.directory, *key)) if wanted else ""
-        return replace(state, message=self._last_words[key])
+            text = logs.last_words(logs.path_of(self.directory, state.name, state.attempt)) if wanted else ""
+            self._last_words[state.name] = (state.attempt, text)
+        return replace(state, message=text)
 
     def _view(self) -> View:
         return View(
@@ -249,6 +252,14 @@ class Worker:
             _log.error("pod %s: %s", self._title, error, exc_info=error)
         self.wake()
 
+    def _explain(self, error: Exception) -> str:
+        """What to tell of a failed step. A mistake of ours is told too, so that the step is tried again like any other
+        and not at once or never; the log has its traceback."""
+        if isinstance(error, _EXPECTED):
+            return str(error)
+        _log.error("pod %s: %s", self._title, error, exc_info=error)
+        return f"{type(error).__name__}: {error}"
+
     # Sandbox and volumes.
 
     async def _mount(self) -> None:
@@ -256,11 +267,12 @@ class Worker:
             sources = await self._sources(volumes.references(self.pod))
             if meta.spec(self.pod).get("volumes"):
                 await asyncio.to_thread(volumes.set_up, self._places, sources)
-        except HomeportError as error:
+        except Exception as error:
             self._volumes = "none"
+            text = self._explain(error)
             waits_for = error.waits_for if isinstance(error, volumes.MountError) else None
-            self._retries.fail("/volumes", "ContainerCreating", str(error), waits_for=waits_for)
-            self._note(Notice("Warning", "FailedMount", str(error)))
+            self._retries.fail("/volumes", "ContainerCreating", text, waits_for=waits_for)
+            self._note(Notice("Warning", "FailedMount", text))
         else:
             self._volumes = "ready"
             self._retries.succeed("/volumes")
@@ -270,10 +282,11 @@ class Worker:
             async with self._host.create_slots:
                 self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 sandbox = await self._host.runtime.create(sandbox_spec(self.pod, str(self.directory)))
-        except (SandboxError, OSError) as error:
+        except Exception as error:
             self._sandbox_phase = "none"
-            self._retries.fail("/sandbox", "ContainerCreating", str(error))
-            self._note(Notice("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}"))
+            text = self._explain(error)
+            self._retries.fail("/sandbox", "ContainerCreating", text)
+            self._note(Notice("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {text}"))
             return
         self._sandbox = sandbox
         self._sandbox_phase = "up"
@@ -291,10 +304,11 @@ class Worker:
         assert self._sandbox is not None
         try:
             await self._sandbox.destroy()
-        except SandboxError as error:
+        except Exception as error:
             self._sandbox_phase = "down"
-            self._retries.fail("/destroy", "", str(error))
-            _log.warning("pod %s: %s", self._title, error)
+            text = self._explain(error)
+            self._retries.fail("/destroy", "", text)
+            _log.warning("pod %s: %s", self._title, text)
             return
         self._sandbox = None
         self._sandbox_phase = "none"
@@ -319,9 +333,10 @@ class Worker:
         except Unresolved as error:
             self._retries.fail(name, "CreateContainerConfigError", str(error), waits_for=error.waits_for)
             self._note(Notice("Warning", "Failed", f"Error: {error}", name))
-        except (HomeportError, SandboxError, OSError) as error:
-            self._retries.fail(name, "CreateContainerError", str(error))
-            self._note(Notice("Warning", "Failed", f"Error: {error}", name))
+        except Exception as error:
+            text = self._explain(error)
+            self._retries.fail(name, "CreateContainerError", text)
+            self._note(Notice("Warning", "Failed", f"Error: {text}", name))
         else:
             self._retries.succeed(name)
         finally:
@@ -365,9 +380,10 @@ class Worker:
 
     async def clean_up(self) -> None:
         """Remove what the node keeps of the pod: state, volumes, logs."""
-        await self._host.runtime.remove(str(self.directory))
+        # The directory last: as long as it is there, the next start of the platform knows that something is left.
         if self._places.memory.exists():
-            await asyncio.to_thread(shutil.rmtree, self._places.memory, ignore_errors=True)
+            await self._host.runtime.remove(str(self._places.memory))
+        await self._host.runtime.remove(str(self.directory))
 
     # Logs.
 
@@ -397,6 +413,14 @@ class Worker:
 
     def _keep_memory(self) -> None:
         """Put the memory on disk if losing it would matter: the sandbox and the pod's status tell the rest."""
-        if self.memory is not self._noted and journal.matters(self.memory) and self.directory.is_dir():
+        if self.memory is self._noted or not journal.matters(self.memory) or not self.directory.is_dir():
+            return
+        try:
             journal.save(self.directory, self.memory)
-            self._noted = self.memory
+        except OSError as error:
+            # A full disk, most likely. The pod goes on, and the next decision tries again.
+            if not self._is_forgetful:
+                _log.warning("what pod %s has gone through can't be written: %s", self._title, error)
+            self._is_forgetful = True
+            return
+        self._noted, self._is_forgetful = self.memory, False
