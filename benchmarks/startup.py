@@ -30,12 +30,13 @@ def first_request(directory: Path) -> float:
     context.load_cert_chain(running.directory.pki / "admin.crt", running.directory.pki / "admin.key")
     endpoint = running.directory.endpoint()
     assert endpoint is not None
-    with urllib.request.urlopen(f"{endpoint.url}/readyz", context=context, timeout=30) as answer:
-        assert answer.status == 200
-    took = time.perf_counter() - begin
-    running.process.terminate()
-    running.process.wait(timeout=60)
-    return took
+    try:
+        with urllib.request.urlopen(f"{endpoint.url}/readyz", context=context, timeout=30) as answer:
+            assert answer.status == 200
+        return time.perf_counter() - begin
+    finally:
+        running.process.terminate()
+        running.process.wait(timeout=60)
 
 
 def bare_python() -> float:
