@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from homeport import metrics
 from homeport.apiserver import crd, reviews
 from homeport.apiserver.answers import error_response
 from homeport.apiserver.authn import Authenticator, authenticate
 from homeport.apiserver.authz import Authorizer, MastersOnly, check
+from homeport.apiserver.compression import compress
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.definitions import Definitions
 from homeport.apiserver.discovery import Discovery, not_served
 from homeport.apiserver.encoding import encode, object_response
+from homeport.apiserver.fairness import Gate, Shares
 from homeport.apiserver.fields import Fields
+from homeport.apiserver.measure import Measure
 from homeport.apiserver.node import NodeProxy
 from homeport.apiserver.openapi import OpenApi
 from homeport.apiserver.resources import Registry, Served
@@ -66,7 +71,8 @@ class ApiServer:
 
     `authenticators` are asked in turn (see :mod:`homeport.apiserver.authn`); a request with a user set comes from
     inside the process and needs no credentials. `node` delivers logs. Without an `authorizer` only members of
-    ``system:masters`` may do anything (:class:`~homeport.apiserver.authz.MastersOnly`).
+    ``system:masters`` may do anything (:class:`~homeport.apiserver.authz.MastersOnly`). ``/metrics`` shows the
+    families of `shown`, to which the server adds its own; `shares` is what clients get of the server.
     """
 
     def __init__(
@@ -78,8 +84,13 @@ class ApiServer:
         node: NodeProxy | None = None,
         now: Callable[[], datetime] = _utc_now,
         authorizer: Authorizer | None = None,
+        shown: metrics.Registry | None = None,
+        shares: Shares | None = None,
     ) -> None:
         registry = Registry(kinds)
+        self._metrics = metrics.Registry() if shown is None else shown
+        self._measure = Measure(store, registry, self._metrics)
+        self._gate = Gate(shares or Shares(), self._metrics)
         self._authenticators = tuple(authenticators)
         self._definitions = Definitions(store, registry, now)
         self._api = Api(store, registry, authorizer or MastersOnly(), now, node, self._definitions, Fields())
@@ -94,20 +105,36 @@ class ApiServer:
 
     async def handle(self, request: Request) -> Response:
         """The answer to `request`. Raises nothing: every error is an answer with a ``Status``."""
+        begin = time.perf_counter()
+        info = request_info(request)
+        self._measure.begin(info)
         try:
-            return await self._answer(request)
+            response = await self._answer(request, info)
         except ApiError as error:
-            return error_response(error)
+            response = error_response(error)
         except Exception:
             # Headers and bodies hold secrets: the log names the method and the path only.
             log.exception("%s %s failed", request.method, request.path)
-            return error_response(
+            response = error_response(
                 InternalError("an error in the server: its log has the details (please report it)", details={})
             )
+        except BaseException:
+            self._measure.abandon(info)
+            raise
+        response = self._measure.end(request, info, response, time.perf_counter() - begin)
+        return compress(request, response) if request.user is None else response
 
-    async def _answer(self, request: Request) -> Response:
-        info = request_info(request)
-        user = request.user or await authenticate(self._authenticators, request)
+    async def _answer(self, request: Request, info: RequestInfo) -> Response:
+        if request.user is not None:
+            return await self._serve(request, info, request.user)
+        user = await authenticate(self._authenticators, request)
+        await self._gate.enter(user.name)
+        try:
+            return await self._serve(request, info, user)
+        finally:
+            self._gate.leave()
+
+    async def _serve(self, request: Request, info: RequestInfo, user: User) -> Response:
         if info.path in _OPEN and request.method in ("GET", "HEAD"):
             return self._open(request, info.path)
         if "impersonate-user" in request.headers:
@@ -155,6 +182,8 @@ class ApiServer:
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         if path.startswith("/openapi"):
             return self._openapi.answer(request, path)
+        if path == "/metrics":
+            return Response(200, {"content-type": metrics.CONTENT_TYPE}, self._metrics.render())
         if path == "/":
             return object_response(encode(self._root()))
         return self._discovery.answer(request, path)
@@ -163,7 +192,7 @@ class ApiServer:
         groups = sorted({served.group for served in self._api.registry if served.group})
         versions = sorted({served.resource.api_version for served in self._api.registry if served.group})
         paths = ["/api", "/api/v1", "/apis", *(f"/apis/{name}" for name in (*groups, *versions)), *sorted(_OPEN)]
-        return {"paths": [*paths, "/openapi/v3"]}
+        return {"paths": [*paths, "/metrics", "/openapi/v2", "/openapi/v3"]}
 
 
 def _verb(info: RequestInfo, served: Served) -> _Verb:

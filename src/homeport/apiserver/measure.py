@@ -1,0 +1,197 @@
+"""What the server counts of its own work, under the names that dashboards for Kubernetes know.
+
+Names and labels follow kube-apiserver (``apiserver/pkg/endpoints/metrics``); the buckets are its buckets, so that its
+service level queries work as they are.
+"""
+
+from __future__ import annotations
+
+import os
+import resource as limits
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from homeport import __version__, metrics
+from homeport.apiserver.resources import Registry
+from homeport.apiserver.routes import RequestInfo
+from homeport.kube.wire import Request, Response
+from homeport.metrics import Counter, Gauge, Histogram, Labels, Sampled
+from homeport.store.protocol import Store
+
+_DURATION = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
+_SIZE = tuple(1000.0 * 10**exponent for exponent in range(7))
+_VERBS = {"create": "POST", "update": "PUT"}
+_APPLY = "application/apply-patch+yaml"
+_LONG_RUNNING_SUBRESOURCES = frozenset({"exec", "attach", "portforward", "proxy"})
+_METHODS = frozenset({"get", "head", "post", "put", "patch", "delete", "options"})
+
+
+class Measure:
+    """The numbers about requests, and those read off the store and the process when somebody asks."""
+
+    def __init__(self, store: Store, registry: Registry, shown: metrics.Registry) -> None:
+        self._registry = registry
+        what = ("verb", "group", "version", "resource", "subresource", "scope")
+        self._total = Counter(
+            "apiserver_request_total",
+            "Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, "
+            "component, and HTTP response code.",
+            (*what, "dry_run", "component", "code"),
+        )
+        self._duration = Histogram(
+            "apiserver_request_duration_seconds",
+            "Response latency distribution in seconds.",
+            (*what, "dry_run", "component"),
+            _DURATION,
+        )
+        self._size = Histogram("apiserver_response_sizes", "Response size distribution in bytes.", what, _SIZE)
+        self._long_running = Gauge(
+            "apiserver_longrunning_requests", "Requests that last as long as the client wants them to.", what
+        )
+        self._in_flight = Gauge(
+            "apiserver_current_inflight_requests", "Requests that are being worked on.", ("request_kind",)
+        )
+        shown.add(self._total, self._duration, self._size, self._long_running, self._in_flight)
+        shown.add(*_of_store(store), *_of_process())
+
+    def begin(self, info: RequestInfo) -> None:
+        """A request has come in."""
+        self._in_flight.add((_kind(info),))
+
+    def abandon(self, info: RequestInfo) -> None:
+        """The client went before the answer was there."""
+        self._in_flight.add((_kind(info),), -1)
+
+    def end(self, request: Request, info: RequestInfo, response: Response, seconds: float) -> Response:
+        """The request has its answer, after so many seconds. The answer, measured where it goes on as a stream."""
+        self._in_flight.add((_kind(info),), -1)
+        what = self._what(request, info)
+        dry_run = "All" if any(key == "dryRun" and value for key, value in request.query) else ""
+        self._total.add((*what, dry_run, "apiserver", str(response.status)))
+        if is_long_running(info):
+            if isinstance(response.body, bytes):
+                return response
+            self._long_running.add(what)
+            response.body = _Measured(response.body, self._long_running, what)
+            return response
+        self._duration.observe((*what, dry_run, "apiserver"), seconds)
+        if what[0] in ("GET", "LIST"):
+            body = response.body
+            size = len(body) if isinstance(body, bytes) else int(response.headers.get("content-length", 0))
+            self._size.observe(what, size)
+        return response
+
+    def _what(self, request: Request, info: RequestInfo) -> Labels:
+        if not info.is_resource:
+            return (info.verb.upper() if info.verb in _METHODS else "other", "", "", "", _path(info.path), "")
+        if self._registry.find(info.group, info.version, info.resource) is None:
+            # The names in the path are the client's: counted one by one they would grow without bound.
+            return ("other", "", "", "", "", "")
+        verb = _VERBS.get(info.verb, info.verb.upper())
+        if verb == "PATCH" and request.headers.get("content-type", "").startswith(_APPLY):
+            verb = "APPLY"
+        if info.subresource in _LONG_RUNNING_SUBRESOURCES:
+            verb = "CONNECT"
+        scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
+        subresource = info.subresource if info.subresource.isalpha() and len(info.subresource) < 32 else ""
+        return (verb, info.group, info.version, info.resource, subresource, scope)
+
+
+def is_long_running(info: RequestInfo) -> bool:
+    """Whether a request may last as long as its client likes: its time says nothing about the server."""
+    if not info.is_resource:
+        return False
+    return info.verb == "watch" or info.subresource in _LONG_RUNNING_SUBRESOURCES or info.subresource == "log"
+
+
+class _Measured:
+    """A streamed body that says when it has ended."""
+
+    def __init__(self, body: AsyncIterator[bytes], gauge: Gauge, labels: Labels) -> None:
+        self._body, self._gauge, self._labels = body, gauge, labels
+        self._open = True
+
+    def __aiter__(self) -> _Measured:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._body)
+        except BaseException:
+            self._end()
+            raise
+
+    async def aclose(self) -> None:
+        self._end()
+        close = getattr(self._body, "aclose", None)
+        if close is not None:
+            await close()
+
+    def _end(self) -> None:
+        if self._open:
+            self._open = False
+            self._gauge.add(self._labels, -1)
+
+
+def _kind(info: RequestInfo) -> str:
+    return "readOnly" if info.verb in ("get", "list", "watch", "head") else "mutating"
+
+
+def _path(path: str) -> str:
+    """The first part of a path that is no resource: what discovery, health and OpenAPI have in common."""
+    first = "/" + path.split("/", 2)[1]
+    return (
+        first if first in ("/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz", "/metrics") else ""
+    )
+
+
+def _of_store(store: Store) -> Iterator[metrics.Family]:
+    def objects() -> Iterator[tuple[Labels, float]]:
+        for name in store.resources():
+            group, _, plural = name.rpartition("/")
+            yield (f"{plural}.{group}" if group else plural,), store.count(name)
+
+    yield Sampled("apiserver_storage_objects", "Number of stored objects, split by kind.", ("resource",), objects)
+    yield Sampled(
+        "homeport_store_revision", "The newest committed revision of the store.", (), lambda: [((), store.revision)]
+    )
+
+
+def _of_process() -> Iterator[metrics.Family]:
+    started = time.time()
+
+    def cpu() -> list[tuple[Labels, float]]:
+        used = limits.getrusage(limits.RUSAGE_SELF)
+        return [((), used.ru_utime + used.ru_stime)]
+
+    def resident() -> list[tuple[Labels, float]]:
+        return [((), _memory_pages(1) * os.sysconf("SC_PAGE_SIZE"))]
+
+    def virtual() -> list[tuple[Labels, float]]:
+        return [((), _memory_pages(0) * os.sysconf("SC_PAGE_SIZE"))]
+
+    def files() -> list[tuple[Labels, float]]:
+        return [((), len(os.listdir("/proc/self/fd")))]
+
+    build = (__version__, f"{sys.version_info.major}.{sys.version_info.minor}", sys.platform)
+    yield Sampled(
+        "process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", (), cpu, type="counter"
+    )
+    yield Sampled("process_resident_memory_bytes", "Resident memory size in bytes.", (), resident)
+    yield Sampled("process_virtual_memory_bytes", "Virtual memory size in bytes.", (), virtual)
+    yield Sampled("process_open_fds", "Number of open file descriptors.", (), files)
+    yield Sampled(
+        "process_start_time_seconds",
+        "Start time of the process since unix epoch in seconds.",
+        (),
+        lambda: [((), started)],
+    )
+    yield Sampled(
+        "homeport_build_info", "Always 1; the labels say what runs.", ("version", "python", "os"), lambda: [(build, 1)]
+    )
+
+
+def _memory_pages(column: int) -> int:
+    return int(Path("/proc/self/statm").read_text().split()[column])
