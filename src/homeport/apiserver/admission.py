@@ -306,14 +306,3 @@ def without_empty_metadata(obj: Object) -> Object:
         return obj
     kept = {key: value for key, value in metadata.items() if key not in _COLLECTIONS or value not in ({}, [])}
     return {**obj, "metadata": kept}
-
-
-def to_storage(served: Served, obj: Object) -> Object:
-    """`obj` as it is stored: in the storage version, which differs in nothing else (conversion ``None``), and with what
-    it is at the start of its bytes."""
-    group, version = served.group, served.storage_version
-    api_version = obj["apiVersion"]
-    if version != served.resource.version:
-        api_version = f"{group}/{version}" if group else version
-    head = {"apiVersion": api_version, "kind": served.kind, "metadata": obj["metadata"]}
-    return {**head, **obj, "apiVersion": api_version}

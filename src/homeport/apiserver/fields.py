@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from homeport.apiserver.resources import Served
+from homeport.apiserver.versions import value_of
 from homeport.kube import jsonpath
 from homeport.kube.errors import BadRequest
 from homeport.kube.selector import FieldSelector
@@ -65,19 +66,20 @@ class Fields:
     """Field selectors over one store's records."""
 
     def __init__(self) -> None:
-        self._values: dict[tuple[Key, int], Mapping[str, str]] = {}
-        # By key and revision: each state is read once, however many watchers ask for it. Dropped whole when it is full;
-        # it fills again in no time.
+        self._values: dict[tuple[Key, int, str], Mapping[str, str]] = {}
+        # By key, revision and version: each state is read once, however many watchers ask for it. Dropped whole when
+        # it is full; it fills again in no time.
 
     def matcher(self, served: Served, selector: FieldSelector) -> Matcher | None:
         """A test of records, None if every record passes. Raises BadRequest for a field that is not supported."""
         if selector.everything:
             return None
-        known = _FIELDS.get(served.key, ())
+        address = f"{served.group}/{served.resource.plural}"
+        known = _FIELDS.get(address, ())
         for path in selector.paths():
             if path not in _METADATA and path not in known and path not in served.selectable:
                 raise BadRequest(f"field label not supported: {path}")
-        paths = _FIELDS.get(served.key)
+        paths = _FIELDS.get(address)
         extract = _crd_extractor(served) if paths is None else _extractor(paths)
 
         def matches(record: Record) -> bool:
@@ -86,17 +88,17 @@ class Fields:
                     return record.key.name
                 if path == "metadata.namespace":
                     return record.key.namespace
-                return self._read(record, extract).get(path, "")
+                return self._read(served, record, extract).get(path, "")
 
             return selector.matches(get)
 
         return matches
 
-    def _read(self, record: Record, extract: Callable[[bytes], Mapping[str, str]]) -> Mapping[str, str]:
-        key = (record.key, record.revision)
+    def _read(self, served: Served, record: Record, extract: Callable[[bytes], Mapping[str, str]]) -> Mapping[str, str]:
+        key = (record.key, record.revision, served.resource.api_version)
         found = self._values.get(key)
         if found is None:
-            found = extract(record.value)
+            found = extract(record.value if served.builtin and served.conversion is None else value_of(served, record))
             if len(self._values) >= _MAX_CACHED:
                 self._values.clear()
             self._values[key] = found

@@ -16,6 +16,7 @@ from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import encode
 from homeport.apiserver.fields import Matcher
 from homeport.apiserver.routes import parse_bool
+from homeport.apiserver.versions import shown
 from homeport.kube import field, selector
 from homeport.kube.errors import ApiError, BadRequest, Expired, FieldError, Invalid, Timeout
 from homeport.kube.selector import Selector
@@ -146,7 +147,7 @@ class _Token(NamedTuple):
     """``namespace/name`` of the last object that was returned."""
 
 
-def page(api: Api, call: Call, options: ListOptions) -> Page:
+async def page(api: Api, call: Call, options: ListOptions) -> Page:
     """The records to answer with. Raises Expired, Timeout or BadRequest."""
     store, key, namespace = api.store, call.served.key, call.namespace or None
     exact: int | None = None
@@ -164,8 +165,8 @@ def page(api: Api, call: Call, options: ListOptions) -> Page:
         raise too_new(TooNew(options.revision, store.revision))
     if options.name is not None and namespace is not None and exact is None and after is None:
         record = store.get(Key(key, namespace, options.name))
-        found = [record] if record is not None and options.matches(record) else []
-        return Page(found, store.revision, "", None)
+        named = await shown(call.served, [record] if record is not None else [])
+        return Page([record for record in named if options.matches(record)], store.revision, "", None)
     try:
         records, revision = store.scan(key, namespace, revision=exact)
     except TooNew as error:
@@ -176,8 +177,16 @@ def page(api: Api, call: Call, options: ListOptions) -> Page:
         raise _expired_token(after) from error
     if after is not None:
         records = records[bisect_right(records, after, key=lambda r: (r.key.namespace, r.key.name)) :]
+    found = await _choose(call, options, records, revision)
+    return found._replace(records=await shown(call.served, found.records))
+
+
+async def _choose(call: Call, options: ListOptions, records: Sequence[Record], revision: int) -> Page:
+    """The page of those of `records` that the selectors choose."""
     if options.selects:
         matches = options.matches
+        if options.fields is not None:
+            records = await shown(call.served, records)  # selectors speak of the fields of the request's version
         if not options.limit:
             return Page([record for record in records if matches(record)], revision, "", None)
         chosen: list[Record] = []

@@ -1,7 +1,6 @@
 """Stored records to the bytes that a client asked for.
 
-In the common case these are the record's own bytes. An object that was stored in another version of its resource, or
-before its CRD changed, is decoded and read through the present schema.
+In the common case these are the record's own bytes (see :mod:`homeport.apiserver.versions` for the others).
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from homeport.apiserver import tables
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import Form, encode, object_response
 from homeport.apiserver.resources import Served
+from homeport.apiserver.versions import object_of, shown_one, value_of
 from homeport.kube.errors import NotAcceptable
 from homeport.kube.meta import Object
 from homeport.kube.wire import Response
@@ -29,34 +29,22 @@ class _OnlyMetadata(msgspec.Struct):
 _metadata = msgspec.json.Decoder(_OnlyMetadata)
 
 
-def value_of(served: Served, record: Record) -> bytes:
-    """The record's object as JSON in the version of `served`."""
-    if record.revision >= served.changed_at and record.value.startswith(served.head):
-        return record.value
-    return encode(object_of(served, record))
-
-
-def object_of(served: Served, record: Record) -> Object:
-    """The record's object in the version of `served`, as a new dict."""
-    obj: Object = msgspec.json.decode(record.value)
-    if record.revision >= served.changed_at and record.value.startswith(served.head):
-        return obj
-    obj["apiVersion"] = served.resource.api_version
-    obj["kind"] = served.kind
-    pruned, _ = served.schema.prune(obj)
-    result: Object = served.schema.default(pruned)
-    return result
-
-
 def renderer(served: Served, form: Form) -> Render:
     """How one object of a list or a watch is written in JSON, but for tables. Raises NotAcceptable."""
     if form.convert == "":
-        if served.changed_at == 0 and served.resource.version == served.storage_version:
+        if (
+            served.changed_at == 0
+            and served.resource.version == served.storage_version
+            and served.conversion is None
+            and served.converter is None
+        ):
             # No record can be in another form: skip looking.
             return _value
         return lambda record: value_of(served, record)
     if form.convert.startswith("PartialObjectMetadata"):
         head = f'{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/{form.version}","metadata":'.encode()
+        if served.conversion is not None:  # it may keep things in annotations
+            return lambda record: b"%b%b}" % (head, _metadata.decode(value_of(served, record)).metadata)
         return lambda record: b"%b%b}" % (head, _metadata.decode(record.value).metadata)
     raise NotAcceptable(f"no object can be written as {form.convert}")
 
@@ -66,7 +54,7 @@ def _value(record: Record) -> bytes:
 
 
 def render_object(api: Api, call: Call, record: Record) -> Response:
-    """The answer with one stored object."""
+    """The answer with one stored object, in the request's version as far as a webhook has to convert it."""
     form = call.form
     if form.convert == "Table":
         return _table(api, call, object_of(call.served, record), form, 200)
@@ -84,9 +72,9 @@ def render_transient(api: Api, call: Call, obj: Object, status: int = 200) -> Re
     return object_response(encode(obj), form, status)
 
 
-def render_written(api: Api, call: Call, record: Record, status: int = 200) -> Response:
-    """The answer to a write, with its warnings."""
-    response = render_object(api, call, record)
+async def render_written(api: Api, call: Call, record: Record, status: int = 200) -> Response:
+    """The answer to a write, of a record as the store has it."""
+    response = render_object(api, call, await shown_one(call.served, record))
     response.status = status
     return response
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from homeport.apiserver.versions import Converter
 from homeport.kube import names
 from homeport.kube.core import DeleteOptions, Status
 from homeport.kube.errors import FieldError
-from homeport.kube.kind import Column, Kind, Resource
+from homeport.kube.kind import Column, Conversion, Kind, Resource
 from homeport.kube.meta import Object
 from homeport.kube.schema import REF_PREFIX, JsonSchema
 from homeport.kube.schema.compiled import Schema
@@ -91,12 +92,17 @@ class Served:
     """What an object's name has to look like."""
     selectable: Mapping[str, str] = field(default_factory=dict)
     """Field selectors that a CRD allows: the selector's path to the JSONPath."""
+    conversion: Conversion | None = None
+    """How objects are brought into the stored version and back, if by a function (see
+    :mod:`homeport.apiserver.versions`)."""
+    converter: Converter | None = None
+    """The same, if by asking a webhook."""
     changed_at: int = 0
     """The revision of the CRD that defines this: objects written before are read through the present schema."""
     warning: str = ""
     """Sent with every answer: the version is deprecated."""
     key: str = ""
-    """``group/plural``, the store's name of the resource."""
+    """``group/plural``, the store's name of the resource: of the stored version, whose group may be another."""
     head: bytes = b""
     """How the JSON of an object stored in this version begins."""
 
@@ -135,7 +141,9 @@ class Served:
 def make_served(resource: Resource, **fields: Any) -> Served:
     """A Served with the parts filled in that follow from the address."""
     head = f'{{"apiVersion":"{resource.api_version}","kind":"{resource.kind}",'.encode()
-    return Served(resource=resource, key=f"{resource.group}/{resource.plural}", head=head, **fields)
+    conversion: Conversion | None = fields.get("conversion")
+    group = resource.group if conversion is None else conversion.stored.group
+    return Served(resource=resource, key=f"{group}/{resource.plural}", head=head, **fields)
 
 
 class Registry:
@@ -149,9 +157,15 @@ class Registry:
         """Counts changes: what is derived from the registry (discovery, OpenAPI) is made anew when it moves."""
         storage: dict[tuple[str, str], str] = {}
         for kind in self.kinds:
+            if kind.conversion is not None:
+                continue
             storage.setdefault((kind.resource.group, kind.resource.plural), kind.resource.version)
         for kind in self.kinds:
-            self._add(_of_kind(kind, storage[kind.resource.group, kind.resource.plural], self))
+            if kind.conversion is not None:
+                version = kind.conversion.stored.version
+            else:
+                version = storage[kind.resource.group, kind.resource.plural]
+            self._add(_of_kind(kind, version, self))
             self._declared.add((kind.resource.group, kind.resource.plural))
 
     @cached_property
@@ -204,4 +218,5 @@ def _of_kind(kind: Kind, storage_version: str, registry: Registry) -> Served:
         validate=kind.validate,
         list_kind=resource.kind + "List",
         name_rule=kind.name_rule,
+        conversion=kind.conversion,
     )

@@ -12,9 +12,10 @@ from homeport.apiserver import tables
 from homeport.apiserver.context import Api
 from homeport.apiserver.encoding import Form, encode
 from homeport.apiserver.listing import ListOptions
-from homeport.apiserver.rendering import object_of, renderer
+from homeport.apiserver.rendering import renderer
 from homeport.apiserver.resources import Served
-from homeport.kube.errors import NotAcceptable
+from homeport.apiserver.versions import object_of, shown
+from homeport.kube.errors import ApiError, NotAcceptable
 from homeport.kube.table import Include
 from homeport.store.encode import restamp
 from homeport.store.protocol import Event, Lagging, Record, Store, Watch
@@ -107,6 +108,9 @@ class WatchStream:
         self._seen = seen
         """The revision up to which every event is known to be sent."""
         self._events: deque[Event] = deque()
+        self._raw: list[Event] = []
+        """Events that a webhook has yet to bring into the request's version."""
+        self._converts = served.converter is not None
         self._bookmarks = options.bookmarks
         now = asyncio.get_running_loop().time()
         self._deadline = now + seconds
@@ -123,6 +127,13 @@ class WatchStream:
 
     async def __anext__(self) -> bytes:
         while not self._closed:
+            if self._converts:
+                try:
+                    await self._convert()
+                except ApiError as error:
+                    self._closed = True
+                    self._watch.close()
+                    return encode({"type": "ERROR", "object": error.to_status()}) + b"\n"
             chunk = self._ready()
             if chunk:
                 return chunk
@@ -138,18 +149,33 @@ class WatchStream:
                     self._next_bookmark = now + BOOKMARK_SECONDS
                     return bookmark(self._served, self._form, self._seen)
                 until = min(self._deadline, self._last_bookmark, self._next_bookmark)
+            arrived = self._raw if self._converts else self._events
             try:
                 async with asyncio.timeout_at(until):
-                    self._events.append(await anext(aiter(self._watch)))
+                    arrived.append(await anext(aiter(self._watch)))
             except TimeoutError:
-                self._events.extend(self._watch.take())
-                if not self._events:
+                arrived.extend(self._watch.take())
+                if not arrived:
                     # Waiting neither brought an event nor said that some were lost: all up to here have been sent.
                     self._seen = self._store.revision
             except (StopAsyncIteration, Lagging):
                 break
         self._watch.close()
         raise StopAsyncIteration
+
+    async def _convert(self) -> None:
+        """Bring what is here already into the request's version. Raises ApiError."""
+        if not self._events:
+            self._raw.extend(self._watch.take())
+        batch, self._raw = self._raw[:_BATCH], self._raw[_BATCH:]
+        if not batch:
+            return
+        before = [event.previous for event in batch if event.previous is not None] if self._options else []
+        records = await shown(self._served, [event.record for event in batch])
+        previous = iter(await shown(self._served, before))
+        for event, record in zip(batch, records, strict=True):
+            last = next(previous) if self._options and event.previous is not None else event.previous
+            self._events.append(Event(event.type, record, last))
 
     def _ready(self) -> bytes:
         """Frames of what is here already; empty if nothing is."""
@@ -160,7 +186,7 @@ class WatchStream:
             revision, self._initial_end = self._initial_end, None
             return bookmark(self._served, self._form, revision, initial_end=True)
         while True:
-            if not self._events:
+            if not self._events and not self._converts:
                 self._events.extend(self._watch.take())
             if not self._events:
                 return b""

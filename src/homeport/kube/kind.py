@@ -71,6 +71,23 @@ class Column:
     compute_at: Callable[[Object, datetime], Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How the objects of one version are kept as objects of another version, perhaps of another group.
+
+    Both functions are pure, never change their argument and take complete, valid objects; ``apiVersion`` and ``kind``
+    are set by the caller. What only one of the versions can say has to survive the way there and back (upstream keeps
+    it in annotations). The resource's plural is the same in both versions.
+    """
+
+    stored: Resource
+    """What the objects are stored as. A kind of this address is declared, too."""
+    show: Callable[[Object], Object]
+    """From the stored version to this one."""
+    store: Callable[[Object], Object]
+    """From this version to the stored one."""
+
+
 def _no_errors(new: Object, old: Object | None) -> Iterable[FieldError]:
     return ()
 
@@ -105,6 +122,8 @@ class Kind:
     validate: Callable[[Object, Object | None], Iterable[FieldError]] = _no_errors
     name_rule: names.Rule = names.dns1123_subdomain
     """What an object's name has to look like."""
+    conversion: Conversion | None = None
+    """For a version that is not the stored one and differs from it in more than its name."""
     builtin: bool = False
     """True for kinds that every Kubernetes has (no CRD; strategic merge patch allowed)."""
 

@@ -11,11 +11,11 @@ from homeport.apiserver.admission import (
 )
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import YAML, Body, decode_body
-from homeport.apiserver.rendering import object_of
 from homeport.apiserver.routes import parse_bool
 from homeport.apiserver.verbs.create import create_object
 from homeport.apiserver.verbs.get import not_found
 from homeport.apiserver.verbs.update import write
+from homeport.apiserver.versions import object_of, shown_one
 from homeport.apiserver.writing import modified
 from homeport.kube import apply as merging
 from homeport.kube import field
@@ -33,6 +33,8 @@ async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
     applied = _read(call, subresource)
     name = call.info.name
     record = api.store.head(Key(call.served.key, call.namespace, name))
+    if record is not None:
+        record = await shown_one(call.served, record)
     live = object_of(call.served, record) if record is not None else None
     wanted = applied["metadata"].pop("resourceVersion", "")
     if live is None and subresource:

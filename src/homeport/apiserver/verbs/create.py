@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from homeport.apiserver.admission import generated_name, prepare_create, read_object, to_storage
+from homeport.apiserver.admission import generated_name, prepare_create, read_object
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.rendering import render_transient, render_written
+from homeport.apiserver.versions import stored
 from homeport.apiserver.writing import commit, key_of, wants_dry_run
 from homeport.kube.errors import AlreadyExists
 from homeport.kube.meta import Object
@@ -37,8 +38,8 @@ async def create_object(api: Api, call: Call, obj: Object, *, generates: bool = 
                 return render_transient(api, call, obj, 201)
             continue
         try:
-            record = await commit(api, Put(key, to_storage(call.served, obj), 0))
+            record = await commit(api, Put(key, await stored(call.served, obj), 0))
         except Conflicting:
             continue
-        return render_written(api, call, record, 201)
+        return await render_written(api, call, record, 201)
     raise AlreadyExists.of(resource.group, resource.plural, obj["metadata"]["name"])

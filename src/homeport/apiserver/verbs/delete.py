@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from homeport.apiserver.admission import to_storage
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import DeleteOptions, check_preconditions, delete_options, mark
 from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.listing import list_options, page
-from homeport.apiserver.rendering import object_of, render_transient, render_written
+from homeport.apiserver.rendering import render_transient, render_written
 from homeport.apiserver.verbs.update import head
+from homeport.apiserver.versions import object_of, shown_one, stored
 from homeport.apiserver.writing import commit, modified
 from homeport.kube.errors import Forbidden, object_details
 from homeport.kube.meta import Object
@@ -61,7 +61,7 @@ async def delete_record(api: Api, call: Call, record: Record, options: DeleteOpt
             f'namespaces "{record.key.name}" is forbidden: this namespace may not be deleted',
             details=object_details("", "namespaces", record.key.name),
         )
-    obj = object_of(served, record)
+    obj = object_of(served, await shown_one(served, record))
     check_preconditions(served, obj, options)
     outcome = mark(served, obj, options, api.now())
     # Foreground deletion of an object that something holds back is "accepted"; others are "ok" (upstream's habit).
@@ -72,17 +72,17 @@ async def delete_record(api: Api, call: Call, record: Record, options: DeleteOpt
         return render_transient(api, call, outcome.object, status)
     if outcome.remove:
         try:
-            removed = await commit(api, Delete(record.key, record.revision, to_storage(served, outcome.object)))
+            removed = await commit(api, Delete(record.key, record.revision, await stored(served, outcome.object)))
         except Conflicting as error:
             raise modified(call, record.key.name) from error
-        return render_written(api, call, removed) if served.key in _RETURN_OBJECT else _success(call, obj)
+        return await render_written(api, call, removed) if served.key in _RETURN_OBJECT else _success(call, obj)
     if not outcome.changed and record.revision <= api.store.revision:
-        return render_written(api, call, record, status)
+        return await render_written(api, call, record, status)
     try:
-        written = await commit(api, Put(record.key, to_storage(served, outcome.object), record.revision))
+        written = await commit(api, Put(record.key, await stored(served, outcome.object), record.revision))
     except Conflicting as error:
         raise modified(call, record.key.name) from error
-    return render_written(api, call, written, status)
+    return await render_written(api, call, written, status)
 
 
 def _success(call: Call, obj: Object) -> Response:
@@ -98,7 +98,7 @@ def _status(details: dict[str, str]) -> Object:
 async def delete_collection(api: Api, call: Call) -> Response:
     """Delete everything that the selectors choose. What is deleted by others meanwhile counts as deleted."""
     options = _options(call)
-    found = page(api, call, list_options(api, call))
+    found = await page(api, call, list_options(api, call))
     newest = (api.store.head(record.key) for record in found.records)
     # Together, so that they share commits.
     await asyncio.gather(*(delete_record(api, call, record, options) for record in newest if record is not None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.listing import parse_revision, too_new
 from homeport.apiserver.rendering import render_object
+from homeport.apiserver.versions import shown_one
 from homeport.kube.errors import NotFound
 from homeport.kube.wire import Response
 from homeport.store.protocol import Key, Record, TooNew
@@ -27,4 +28,4 @@ async def get(api: Api, call: Call) -> Response:
     asked = parse_revision(call.query.get("resourceVersion", ""))
     if asked is not None and asked > api.store.revision:
         raise too_new(TooNew(asked, api.store.revision))
-    return render_object(api, call, find(api, call))
+    return render_object(api, call, await shown_one(call.served, find(api, call)))

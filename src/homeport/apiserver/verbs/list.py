@@ -9,7 +9,8 @@ from homeport.apiserver.answers import JSON
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import encode, object_response
 from homeport.apiserver.listing import Page, list_options, page
-from homeport.apiserver.rendering import object_of, renderer
+from homeport.apiserver.rendering import renderer
+from homeport.apiserver.versions import object_of
 from homeport.kube.wire import Response
 
 CHUNK = 64
@@ -20,7 +21,7 @@ and given back, TLS records that are built at once)."""
 async def list_objects(api: Api, call: Call) -> Response:
     options = list_options(api, call)
     form = call.form
-    found = page(api, call, options)
+    found = await page(api, call, options)
     if form.convert == "Table":
         objects = [object_of(call.served, record) for record in found.records]
         include = tables.include_object(call.query.get("includeObject", ""))

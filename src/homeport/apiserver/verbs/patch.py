@@ -7,10 +7,10 @@ from collections.abc import Callable
 from homeport.apiserver.admission import check_fields, check_type
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import Body, check_depth, decode_json, media_type
-from homeport.apiserver.rendering import object_of
 from homeport.apiserver.resources import Served
 from homeport.apiserver.verbs import apply
 from homeport.apiserver.verbs.update import head, write
+from homeport.apiserver.versions import object_of, shown_one
 from homeport.apiserver.writing import modified
 from homeport.kube.errors import BadRequest, UnsupportedMediaType
 from homeport.kube.meta import Object
@@ -56,7 +56,7 @@ async def patch(api: Api, call: Call, *, subresource: str = "") -> Response:
         return await apply.apply(api, call, subresource=subresource)
     change = change_of(call)
     record = head(api, call)
-    old = object_of(call.served, record)
+    old = object_of(call.served, await shown_one(call.served, record))
     new = patched(call, change(old))
     check_version(call, new, str(record.revision))
     return await write(api, call, record, new, subresource=subresource)

@@ -9,10 +9,10 @@ from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import DeleteOptions, delete_options
 from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.node import log_options
-from homeport.apiserver.rendering import object_of
 from homeport.apiserver.verbs.delete import delete_record
 from homeport.apiserver.verbs.get import find
 from homeport.apiserver.verbs.update import head, write
+from homeport.apiserver.versions import object_of
 from homeport.kube import field
 from homeport.kube.errors import BadRequest, Conflict, Invalid, MethodNotAllowed, ServiceUnavailable
 from homeport.kube.meta import Object, find_condition, metadata, spec, status, timestamp

@@ -6,10 +6,10 @@ from typing import Any
 
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import decode_body, encode, object_response
-from homeport.apiserver.rendering import object_of
 from homeport.apiserver.verbs.get import find
 from homeport.apiserver.verbs.patch import change_of, check_version
 from homeport.apiserver.verbs.update import head, write
+from homeport.apiserver.versions import object_of, shown_one
 from homeport.kube import field, jsonpath
 from homeport.kube.errors import BadRequest, Invalid, MethodNotAllowed
 from homeport.kube.meta import Object
@@ -23,13 +23,13 @@ _API_VERSION, _KIND = "autoscaling/v1", "Scale"
 async def scale(api: Api, call: Call) -> Response:
     match call.info.verb:
         case "get":
-            return object_response(encode(scale_of(call, find(api, call))), call.form)
+            return object_response(encode(scale_of(call, await shown_one(call.served, find(api, call)))), call.form)
         case "update":
             wanted = decode_body(call.request.headers.get("content-type"), call.request.body).object
-            return await _write(api, call, head(api, call), wanted)
+            return await _write(api, call, await shown_one(call.served, head(api, call)), wanted)
         case "patch":
             change = change_of(call)
-            record = head(api, call)
+            record = await shown_one(call.served, head(api, call))
             return await _write(api, call, record, change(scale_of(call, record)))
     raise MethodNotAllowed(f"{call.served.resource.qualified}/scale can't be used with {call.request.method}")
 
@@ -76,7 +76,7 @@ async def _write(api: Api, call: Call, record: Record, wanted: Object) -> Respon
     assert paths is not None
     obj = _with(object_of(call.served, record), paths[0].removeprefix(".").split("."), replicas)
     await write(api, call, record, obj)
-    newest = api.store.get(record.key) or record
+    newest = await shown_one(call.served, api.store.get(record.key) or record)
     return object_response(encode(scale_of(call, newest)), call.form)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from homeport.apiserver.admission import prepare_update, read_object, to_storage
+from homeport.apiserver.admission import prepare_update, read_object
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import is_finished
-from homeport.apiserver.rendering import object_of, render_transient, render_written
+from homeport.apiserver.rendering import render_transient, render_written
 from homeport.apiserver.verbs.get import not_found
+from homeport.apiserver.versions import object_of, shown_one, stored
 from homeport.apiserver.writing import commit, modified, wants_dry_run
 from homeport.kube import field
 from homeport.kube.errors import BadRequest, Invalid
@@ -56,20 +57,20 @@ async def write(
 
     With `prepared` the object has been through admission.
     """
-    old = object_of(call.served, record)
+    old = object_of(call.served, await shown_one(call.served, record))
     changed = new if prepared else prepare_update(api, call, new, old, subresource=subresource)
     if changed is None:
         if record.revision <= api.store.revision:
-            return render_written(api, call, record)
+            return await render_written(api, call, record)
         # The state that the client asks for is not yet on disk; writing it once more says when it is.
         changed = old
     removing = is_finished(call.served, changed)
     if wants_dry_run(call):
         return render_transient(api, call, changed)
-    stored = to_storage(call.served, changed)
-    operation = Delete(record.key, record.revision, stored) if removing else Put(record.key, stored, record.revision)
+    kept = await stored(call.served, changed)
+    operation = Delete(record.key, record.revision, kept) if removing else Put(record.key, kept, record.revision)
     try:
         written = await commit(api, operation)
     except Conflicting as error:
         raise modified(call, record.key.name) from error
-    return render_written(api, call, written)
+    return await render_written(api, call, written)

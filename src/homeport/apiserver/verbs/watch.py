@@ -7,6 +7,7 @@ from homeport.apiserver.context import Api, Call
 from homeport.apiserver.listing import list_options, too_new, too_old, watch_deadline
 from homeport.apiserver.streams import WatchStream, framer
 from homeport.apiserver.tables import include_object
+from homeport.apiserver.versions import shown
 from homeport.kube.wire import Response
 from homeport.store.protocol import Compacted, Record, TooNew
 
@@ -30,7 +31,10 @@ async def watch(api: Api, call: Call) -> Response:
             if wanted is not None and wanted > store.revision:
                 raise TooNew(wanted, store.revision)
             records, start = store.scan(key, namespace)
+            if options.fields is not None:
+                records = await shown(call.served, records)
             initial = [record for record in records if options.matches(record)] if options.selects else list(records)
+            initial = list(await shown(call.served, initial))
             changes = store.watch(key, namespace, after=start)
             if options.initial_events and options.bookmarks:
                 initial_end = start
