@@ -19,6 +19,7 @@ from homeport.kube.wire import Request, User
 from homeport.store.protocol import Record, Store
 
 if TYPE_CHECKING:
+    from homeport.apiserver.admission import Chain
     from homeport.apiserver.definitions import Definitions
     from homeport.apiserver.node import NodeProxy
 
@@ -35,6 +36,7 @@ class Api:
     definitions: Definitions
     """What keeps the registry in step with the CRDs."""
     fields: Fields
+    admission: Chain
 
     def terminating(self, namespace: Record) -> bool:
         """Whether a namespace is being deleted, so that nothing new may be created in it."""
@@ -53,6 +55,8 @@ class Call:
     query: dict[str, str]
     """The first value of each parameter."""
     warnings: list[str] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What admission has to say about this call in the audit log."""
 
     @property
     def form(self) -> Form:

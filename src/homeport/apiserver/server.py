@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from homeport import metrics
 from homeport.apiserver import crd, reviews
+from homeport.apiserver.admission import Chain, plugins
 from homeport.apiserver.answers import error_response
 from homeport.apiserver.authn import Authenticator, authenticate
 from homeport.apiserver.authz import Authorizer, MastersOnly, check
@@ -93,7 +94,8 @@ class ApiServer:
         self._gate = Gate(shares or Shares(), self._metrics)
         self._authenticators = tuple(authenticators)
         self._definitions = Definitions(store, registry, now)
-        self._api = Api(store, registry, authorizer or MastersOnly(), now, node, self._definitions, Fields())
+        self._api = Api(store, registry, authorizer or MastersOnly(), now, node, self._definitions, Fields(), Chain())
+        self._api.admission = plugins.chain(self._api)
         self._discovery = Discovery(registry, reviews.VIRTUAL)
         self._openapi = OpenApi(registry)
         _serve_definitions(registry, now)

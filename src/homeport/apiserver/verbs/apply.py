@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from homeport.apiserver.admission import (
-    check_fields,
-    check_type,
-    prepare_create,
-    prepare_update,
-    without_empty_metadata,
-)
+from homeport.apiserver.admission import check_fields, check_type, without_empty_metadata
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import YAML, Body, decode_body
 from homeport.apiserver.routes import parse_bool
 from homeport.apiserver.verbs.create import create_object
-from homeport.apiserver.verbs.get import not_found
-from homeport.apiserver.verbs.update import write
-from homeport.apiserver.versions import object_of, shown_one
+from homeport.apiserver.verbs.update import change
 from homeport.apiserver.writing import modified
 from homeport.kube import apply as merging
 from homeport.kube import field
-from homeport.kube.errors import BadRequest, Conflict, Invalid
+from homeport.kube.errors import AlreadyExists, BadRequest, Conflict, Invalid
 from homeport.kube.meta import Object
 from homeport.kube.wire import Response
 from homeport.store.protocol import Key
@@ -31,28 +23,26 @@ async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
         error = field.required("fieldManager", "is required for apply patch")
         raise Invalid.of("meta.k8s.io", "PatchOptions", "", [error])
     applied = _read(call, subresource)
-    name = call.info.name
-    record = api.store.head(Key(call.served.key, call.namespace, name))
-    if record is not None:
-        record = await shown_one(call.served, record)
-    live = object_of(call.served, record) if record is not None else None
     wanted = applied["metadata"].pop("resourceVersion", "")
-    if live is None and subresource:
-        raise not_found(call)
-    if wanted and (live is None or wanted != live["metadata"]["resourceVersion"]):
-        raise modified(call, name)
-    if live is None and applied["metadata"].get("uid"):
-        raise Conflict(
-            f"uid mismatch: the provided object specified uid {applied['metadata']['uid']}, and no existing object was "
-            "found"
-        )
     root, components = call.served.definition.parts
     force = parse_bool(call.query.get("force"))
-    result = merging.apply(live, applied, manager, force, root, components, api.now(), subresource)
-    if record is None or live is None:
-        return await create_object(api, call, prepare_create(api, call, result, applied=True))
-    changed = None if result is live else prepare_update(api, call, result, live, subresource=subresource, applied=True)
-    return await write(api, call, record, live if changed is None else changed, prepared=changed is not None)
+
+    def merged(live: Object | None) -> Object:
+        if wanted and (live is None or wanted != live["metadata"]["resourceVersion"]):
+            raise modified(call, call.info.name)
+        result: Object = merging.apply(live, applied, manager, force, root, components, api.now(), subresource)
+        return result
+
+    if subresource or api.store.head(Key(call.served.key, call.namespace, call.info.name)) is not None:
+        return await change(api, call, lambda record, live: merged(live), subresource=subresource, applied=True)
+    uid = applied["metadata"].get("uid")
+    if uid:
+        raise Conflict(f"uid mismatch: the provided object specified uid {uid}, and no existing object was found")
+    try:
+        return await create_object(api, call, merged(None), applied=True)
+    except AlreadyExists:
+        # Somebody else was faster while a webhook took its time.
+        return await change(api, call, lambda record, live: merged(live), applied=True)
 
 
 def _read(call: Call, subresource: str) -> Object:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from homeport.apiserver.admission import generated_name, prepare_create, read_object
+from homeport.apiserver.admission import (
+    CREATE,
+    attributes_of,
+    draft_create,
+    finish_create,
+    generated_name,
+    read_object,
+)
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.rendering import render_transient, render_written
 from homeport.apiserver.versions import stored
@@ -17,17 +24,24 @@ _ATTEMPTS = 8
 
 
 async def create(api: Api, call: Call) -> Response:
-    sent = read_object(call)
-    return await create_object(api, call, prepare_create(api, call, sent), generates=_generates(sent))
+    return await create_object(api, call, read_object(call))
 
 
-def _generates(sent: Object) -> bool:
-    return not sent["metadata"].get("name")
+async def create_object(api: Api, call: Call, new: Object, *, applied: bool = False) -> Response:
+    """Admit and write a new object. Raises AlreadyExists, and what admission raises.
 
-
-async def create_object(api: Api, call: Call, obj: Object, *, generates: bool = False) -> Response:
-    """Write a prepared object. Raises AlreadyExists."""
+    With `applied` the object comes from server-side apply.
+    """
     resource = call.served.resource
+    draft = draft_create(api, call, new)
+    name = draft.object["metadata"].get("name") or ""
+    attributes = attributes_of(call, CREATE, draft.object, name=name)
+    await api.admission.mutate(attributes)
+    assert attributes.object is not None, "admission refuses by raising"
+    obj = finish_create(api, call, draft, attributes.object, applied=applied)
+    attributes.object, attributes.name = obj, obj["metadata"]["name"]
+    await api.admission.validate(attributes)
+    generates = not name
     for attempt in range(_ATTEMPTS if generates else 1):
         if attempt:
             metadata = obj["metadata"]

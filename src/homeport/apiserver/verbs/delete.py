@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+from homeport.apiserver.admission import DELETE, attributes_of
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import DeleteOptions, check_preconditions, delete_options, mark
 from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.listing import list_options, page
 from homeport.apiserver.rendering import render_transient, render_written
-from homeport.apiserver.verbs.update import head
+from homeport.apiserver.verbs.update import ATTEMPTS, head
 from homeport.apiserver.versions import object_of, shown_one, stored
 from homeport.apiserver.writing import commit, modified
-from homeport.kube.errors import Forbidden, object_details
+from homeport.kube.errors import NotFound, object_details
 from homeport.kube.meta import Object
 from homeport.kube.wire import Response
 from homeport.store.protocol import Conflicting, Delete, Put, Record
@@ -38,29 +39,46 @@ _RETURN_OBJECT = frozenset(
 )
 """Kinds whose removal answers with the object; for all others it is a ``Status`` (typed clients insist on either)."""
 
-_IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
-"""Namespaces that stay, whoever asks. Upstream: ``plugin/pkg/admission/namespace/lifecycle``."""
 
-
-def _options(call: Call) -> DeleteOptions:
+def _read_options(call: Call) -> tuple[Object, DeleteOptions]:
+    """The options as sent, for webhooks, and as understood."""
     body: Object = {}
     if call.request.body.strip():
         body = decode_body(call.request.headers.get("content-type"), call.request.body).object
-    return delete_options(body, call.query)
+    return body, delete_options(body, call.query)
 
 
 async def delete(api: Api, call: Call) -> Response:
-    return await delete_record(api, call, head(api, call), _options(call))
+    body, options = _read_options(call)
+    return await admit_and_delete(api, call, head(api, call), options, body, call.info.name)
+
+
+async def admit_and_delete(
+    api: Api, call: Call, record: Record, options: DeleteOptions, sent: Object, name: str
+) -> Response:
+    """Delete the object of `record`, or mark it, if admission lets it. Raises Conflict, and what admission raises.
+
+    Where admission waits for a webhook and somebody else writes meanwhile, all of it is done once more.
+    """
+    newest: Record | None = record
+    for _ in range(ATTEMPTS):
+        if newest is None:
+            raise NotFound.of(call.served.group, call.served.resource.plural, record.key.name)
+        obj = object_of(call.served, await shown_one(call.served, newest))
+        check_preconditions(call.served, obj, options)
+        attributes = attributes_of(call, DELETE, None, obj, name=name)
+        attributes.delete_options = sent
+        attributes.dry_run |= options.dry_run
+        await api.admission.admit(attributes)
+        seen, newest = newest.revision, api.store.head(record.key)
+        if newest is not None and newest.revision == seen:
+            return await delete_record(api, call, newest, options)
+    raise modified(call, record.key.name)
 
 
 async def delete_record(api: Api, call: Call, record: Record, options: DeleteOptions) -> Response:
-    """Delete the object of `record`, or mark it. Raises Conflict, Forbidden."""
+    """Delete the object of `record`, the newest state, or mark it. Raises Conflict."""
     served = call.served
-    if served.key == "/namespaces" and record.key.name in _IMMORTAL:
-        raise Forbidden(
-            f'namespaces "{record.key.name}" is forbidden: this namespace may not be deleted',
-            details=object_details("", "namespaces", record.key.name),
-        )
     obj = object_of(served, await shown_one(served, record))
     check_preconditions(served, obj, options)
     outcome = mark(served, obj, options, api.now())
@@ -97,11 +115,15 @@ def _status(details: dict[str, str]) -> Object:
 
 async def delete_collection(api: Api, call: Call) -> Response:
     """Delete everything that the selectors choose. What is deleted by others meanwhile counts as deleted."""
-    options = _options(call)
+    sent, options = _read_options(call)
     found = await page(api, call, list_options(api, call))
     newest = (api.store.head(record.key) for record in found.records)
     # Together, so that they share commits.
-    await asyncio.gather(*(delete_record(api, call, record, options) for record in newest if record is not None))
+    # Upstream's attributes have no name here either.
+    work = (admit_and_delete(api, call, record, options, sent, "") for record in newest if record is not None)
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException) and not isinstance(result, NotFound):
+            raise result
     resource = call.served.resource
     details = object_details(resource.group, resource.plural)
     return object_response(encode(_status(details)), call.form)

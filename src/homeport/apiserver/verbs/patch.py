@@ -9,13 +9,13 @@ from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import Body, check_depth, decode_json, media_type
 from homeport.apiserver.resources import Served
 from homeport.apiserver.verbs import apply
-from homeport.apiserver.verbs.update import head, write
-from homeport.apiserver.versions import object_of, shown_one
+from homeport.apiserver.verbs.update import change
 from homeport.apiserver.writing import modified
 from homeport.kube.errors import BadRequest, UnsupportedMediaType
 from homeport.kube.meta import Object
 from homeport.kube.patch import json_patch, merge_patch, strategic_merge_patch
 from homeport.kube.wire import Response
+from homeport.store.protocol import Record
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -51,15 +51,17 @@ def change_of(call: Call) -> Change:
 
 
 async def patch(api: Api, call: Call, *, subresource: str = "") -> Response:
-    """Change the newest state. No other write can come between reading and writing it: nothing waits in between."""
+    """Change the newest state."""
     if media_type(call.request.headers.get("content-type", "none")) == APPLY_PATCH:
         return await apply.apply(api, call, subresource=subresource)
-    change = change_of(call)
-    record = head(api, call)
-    old = object_of(call.served, await shown_one(call.served, record))
-    new = patched(call, change(old))
-    check_version(call, new, str(record.revision))
-    return await write(api, call, record, new, subresource=subresource)
+    apply_to = change_of(call)
+
+    def make(record: Record, old: Object) -> Object:
+        new = patched(call, apply_to(old))
+        check_version(call, new, str(record.revision))
+        return new
+
+    return await change(api, call, make, subresource=subresource)
 
 
 def patched(call: Call, new: Object) -> Object:

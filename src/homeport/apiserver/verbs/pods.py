@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from homeport.apiserver.admission import CREATE, attributes_of, draft_update, finish_update
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import DeleteOptions, delete_options
 from homeport.apiserver.encoding import decode_body, encode, object_response
@@ -13,10 +14,12 @@ from homeport.apiserver.verbs.delete import delete_record
 from homeport.apiserver.verbs.get import find
 from homeport.apiserver.verbs.update import head, write
 from homeport.apiserver.versions import object_of
+from homeport.apiserver.writing import modified
 from homeport.kube import field
 from homeport.kube.errors import BadRequest, Conflict, Invalid, MethodNotAllowed, ServiceUnavailable
 from homeport.kube.meta import Object, find_condition, metadata, spec, status, timestamp
 from homeport.kube.wire import Response
+from homeport.store.protocol import Conflicting
 
 _SUCCESS: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
@@ -26,33 +29,55 @@ async def binding(api: Api, call: Call) -> Response:
     if call.info.verb != "create":
         raise MethodNotAllowed("pods/binding takes POST only")
     body = decode_body(call.request.headers.get("content-type"), call.request.body).object
-    target = body.get("target")
-    node = target.get("name") if isinstance(target, dict) else None
     name = call.info.name
+    _check_binding(name, body)
+    body = {"apiVersion": "v1", "kind": "Binding", **body, "metadata": {"name": name, **metadata(body)}}
+    attributes = attributes_of(call, CREATE, body)
+    await api.admission.admit(attributes)
+    admitted = attributes.object or body
+    _check_binding(name, admitted)
+    record = head(api, call)
+    pod = object_of(call.served, record)
+    bound = _bound(pod, admitted, timestamp(api.now()))
+    draft = draft_update(call, bound, pod, subresource="binding")
+    try:
+        # Nothing waits between reading the pod and writing it.
+        await write(api, call, record, finish_update(api, call, draft, draft.object, pod, subresource="binding"))
+    except Conflicting as error:
+        raise modified(call, name) from error
+    return object_response(encode(_SUCCESS), status=201)
+
+
+def _check_binding(name: str, body: Object) -> None:
+    target = body.get("target")
     errors = []
+    node = target.get("name") if isinstance(target, dict) else None
     if not node or not isinstance(node, str):
         errors.append(field.required("target.name"))
     if isinstance(target, dict) and target.get("kind", "Node") not in ("Node", ""):
         errors.append(field.not_supported("target.kind", target["kind"], ("Node", "<empty>")))
+    if not isinstance(body.get("metadata") or {}, dict):
+        raise BadRequest("Binding: metadata has to be an object")
     if errors:
         raise Invalid.of("", "Binding", name, errors)
-    record = head(api, call)
-    pod = object_of(call.served, record)
-    wanted_uid = (body.get("metadata") or {}).get("uid")
+
+
+def _bound(pod: Object, binding: Object, now: str) -> Object:
+    """`pod` on the node that `binding` names. Raises Conflict when it cannot be bound."""
+    name = metadata(pod)["name"]
+    wanted_uid = metadata(binding).get("uid")
     if wanted_uid and wanted_uid != metadata(pod)["uid"]:
         raise Conflict.precondition("", "pods/binding", name, "UID", wanted_uid, metadata(pod)["uid"])
     if "deletionTimestamp" in metadata(pod):
         raise _conflict(name, f"pod {name} is being deleted, cannot be assigned to a host")
     if spec(pod).get("nodeName"):
         raise _conflict(name, f'pod {name} is already assigned to node "{spec(pod)["nodeName"]}"')
-    bound = {
+    return {
         **pod,
-        "metadata": _merged_annotations(metadata(pod), metadata(body).get("annotations")),
-        "spec": {**spec(pod), "nodeName": node},
-        "status": {**status(pod), "conditions": _scheduled(pod, timestamp(api.now()))},
+        "metadata": _merged_annotations(metadata(pod), metadata(binding).get("annotations")),
+        "spec": {**spec(pod), "nodeName": binding["target"]["name"]},
+        "status": {**status(pod), "conditions": _scheduled(pod, now)},
     }
-    await write(api, call, record, bound, subresource="binding")
-    return object_response(encode(_SUCCESS), status=201)
 
 
 def _conflict(name: str, why: str) -> Conflict:
@@ -88,6 +113,11 @@ async def eviction(api: Api, call: Call) -> Response:
     if not isinstance(sent, dict):
         raise BadRequest("deleteOptions has to be an object")
     options: DeleteOptions = delete_options({**sent, "kind": "DeleteOptions"}, call.query)
+    head(api, call)
+    evicted = {"apiVersion": "policy/v1", "kind": "Eviction", **body}
+    attributes = attributes_of(call, CREATE, evicted)
+    attributes.dry_run |= options.dry_run
+    await api.admission.admit(attributes)
     await delete_record(api, call, head(api, call), options)
     return object_response(encode(_SUCCESS), status=201)
 

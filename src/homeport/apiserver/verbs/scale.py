@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from homeport.apiserver.admission import UPDATE, attributes_of, draft_update, finish_update
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.verbs.get import find
 from homeport.apiserver.verbs.patch import change_of, check_version
-from homeport.apiserver.verbs.update import head, write
+from homeport.apiserver.verbs.update import ATTEMPTS, head, write
 from homeport.apiserver.versions import object_of, shown_one
+from homeport.apiserver.writing import modified
 from homeport.kube import field, jsonpath
 from homeport.kube.errors import BadRequest, Invalid, MethodNotAllowed
 from homeport.kube.meta import Object
 from homeport.kube.selector import from_label_selector
 from homeport.kube.wire import Response
-from homeport.store.protocol import Record
+from homeport.store.protocol import Conflicting, Record
 
 _API_VERSION, _KIND = "autoscaling/v1", "Scale"
 
@@ -26,11 +29,9 @@ async def scale(api: Api, call: Call) -> Response:
             return object_response(encode(scale_of(call, await shown_one(call.served, find(api, call)))), call.form)
         case "update":
             wanted = decode_body(call.request.headers.get("content-type"), call.request.body).object
-            return await _write(api, call, await shown_one(call.served, head(api, call)), wanted)
+            return await _write(api, call, lambda _: wanted)
         case "patch":
-            change = change_of(call)
-            record = await shown_one(call.served, head(api, call))
-            return await _write(api, call, record, change(scale_of(call, record)))
+            return await _write(api, call, change_of(call))
     raise MethodNotAllowed(f"{call.served.resource.qualified}/scale can't be used with {call.request.method}")
 
 
@@ -59,7 +60,34 @@ def _number(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 
-async def _write(api: Api, call: Call, record: Record, wanted: Object) -> Response:
+async def _write(api: Api, call: Call, change: Callable[[Object], Object]) -> Response:
+    """Let `change` make another Scale of the present one, and the object follow it. Raises Conflict, Invalid,
+    BadRequest, and what admission raises."""
+    paths = call.served.scale_paths
+    assert paths is not None, "the scale subresource comes with its paths"
+    steps = paths[0].removeprefix(".").split(".")
+    for _ in range(ATTEMPTS):
+        record = head(api, call)
+        shown = await shown_one(call.served, record)
+        old = scale_of(call, shown)
+        wanted = _checked(call, change(old))
+        check_version(call, wanted, str(record.revision))
+        attributes = attributes_of(call, UPDATE, wanted, old)
+        await api.admission.admit(attributes)
+        replicas = _replicas(call, attributes.object or wanted)
+        before = object_of(call.served, shown)
+        draft = draft_update(call, _with(before, steps, replicas), before)
+        try:
+            await write(api, call, record, finish_update(api, call, draft, draft.object, before))
+        except Conflicting:
+            continue
+        newest = await shown_one(call.served, api.store.get(record.key) or record)
+        return object_response(encode(scale_of(call, newest)), call.form)
+    raise modified(call, call.info.name)
+
+
+def _checked(call: Call, wanted: Object) -> Object:
+    """`wanted` as a whole Scale. Raises BadRequest."""
     if wanted.get("kind", _KIND) != _KIND:
         raise BadRequest(f'the body has to be a {_KIND} of {_API_VERSION}, not "{wanted.get("kind")}"')
     metadata, scaled = wanted.get("metadata") or {}, wanted.get("spec") or {}
@@ -67,17 +95,15 @@ async def _write(api: Api, call: Call, record: Record, wanted: Object) -> Respon
         raise BadRequest("metadata and spec of a Scale have to be objects")
     if metadata.get("name", call.info.name) != call.info.name:
         raise BadRequest("the name of the object does not match the name on the URL")
-    check_version(call, {"metadata": metadata}, str(record.revision))
-    replicas = scaled.get("replicas", 0)
+    return {"kind": _KIND, "apiVersion": _API_VERSION, **wanted, "metadata": metadata, "spec": scaled}
+
+
+def _replicas(call: Call, wanted: Object) -> int:
+    replicas = (wanted.get("spec") or {}).get("replicas", 0)
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
         error = field.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
         raise Invalid.of("autoscaling", _KIND, call.info.name, [error])
-    paths = call.served.scale_paths
-    assert paths is not None
-    obj = _with(object_of(call.served, record), paths[0].removeprefix(".").split("."), replicas)
-    await write(api, call, record, obj)
-    newest = await shown_one(call.served, api.store.get(record.key) or record)
-    return object_response(encode(scale_of(call, newest)), call.form)
+    return replicas
 
 
 def _with(value: Any, steps: list[str], replicas: int) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from homeport.apiserver.admission import prepare_update, read_object
+from collections.abc import Callable
+
+from homeport.apiserver.admission import UPDATE, attributes_of, draft_update, finish_update, read_object
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import is_finished
 from homeport.apiserver.rendering import render_transient, render_written
@@ -14,6 +16,12 @@ from homeport.kube.errors import BadRequest, Invalid
 from homeport.kube.meta import Object
 from homeport.kube.wire import Response
 from homeport.store.protocol import Conflicting, Delete, Key, Put, Record
+
+Make = Callable[[Record, Object], Object]
+"""From the newest record, and the object in it, to the object as a client wants it. Raises ApiError."""
+
+ATTEMPTS = 6
+"""How often to try a change that somebody else is faster with: the first time and, as upstream, five more."""
 
 
 async def update(api: Api, call: Call) -> Response:
@@ -31,15 +39,19 @@ async def replace(api: Api, call: Call, new: Object, *, subresource: str = "") -
     namespace = metadata.get("namespace")
     if call.served.namespaced and namespace and namespace != call.namespace:
         raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
-    record = head(api, call)
     version = metadata.get("resourceVersion") or ""
     if not version and not call.served.builtin:
+        head(api, call)
         detail = "must be specified for an update"
         errors = [field.invalid("metadata.resourceVersion", 0, detail)]
         raise Invalid.of(call.served.group, call.served.kind, name, errors)
-    if version and version != str(record.revision):
-        raise modified(call, name)
-    return await write(api, call, record, new, subresource=subresource)
+
+    def put(record: Record, old: Object) -> Object:
+        if version and version != str(record.revision):
+            raise modified(call, name)
+        return new
+
+    return await change(api, call, put, subresource=subresource)
 
 
 def head(api: Api, call: Call) -> Record:
@@ -50,27 +62,41 @@ def head(api: Api, call: Call) -> Record:
     return record
 
 
-async def write(
-    api: Api, call: Call, record: Record, new: Object, *, subresource: str = "", prepared: bool = False
-) -> Response:
-    """Make `new` the state after `record`. Raises Conflict if somebody else was faster, and what admission raises.
+async def change(api: Api, call: Call, make: Make, *, subresource: str = "", applied: bool = False) -> Response:
+    """Read the named object, let `make` change it, admit the result and write it. Raises NotFound, Conflict, and what
+    `make` and admission raise.
 
-    With `prepared` the object has been through admission.
+    As a rule nothing waits between reading and writing. Where admission waits for a webhook and somebody else writes
+    meanwhile, all of it is done once more, as upstream (``GuaranteedUpdate``).
     """
-    old = object_of(call.served, await shown_one(call.served, record))
-    changed = new if prepared else prepare_update(api, call, new, old, subresource=subresource)
+    for _ in range(ATTEMPTS):
+        record = head(api, call)
+        old = object_of(call.served, await shown_one(call.served, record))
+        draft = draft_update(call, make(record, old), old, subresource=subresource, applied=applied)
+        attributes = attributes_of(call, UPDATE, draft.object, old)
+        await api.admission.mutate(attributes)
+        assert attributes.object is not None, "admission refuses by raising"
+        admitted = attributes.object
+        changed = finish_update(api, call, draft, admitted, old, subresource=subresource, applied=applied)
+        attributes.object = old if changed is None else changed
+        await api.admission.validate(attributes)
+        try:
+            return await write(api, call, record, changed)
+        except Conflicting:
+            continue
+    raise modified(call, call.info.name)
+
+
+async def write(api: Api, call: Call, record: Record, changed: Object | None) -> Response:
+    """Make an admitted object the state after `record`; None changes nothing. Raises Conflicting."""
     if changed is None:
         if record.revision <= api.store.revision:
             return await render_written(api, call, record)
         # The state that the client asks for is not yet on disk; writing it once more says when it is.
-        changed = old
-    removing = is_finished(call.served, changed)
+        changed = object_of(call.served, await shown_one(call.served, record))
     if wants_dry_run(call):
         return render_transient(api, call, changed)
     kept = await stored(call.served, changed)
+    removing = is_finished(call.served, changed)
     operation = Delete(record.key, record.revision, kept) if removing else Put(record.key, kept, record.revision)
-    try:
-        written = await commit(api, operation)
-    except Conflicting as error:
-        raise modified(call, record.key.name) from error
-    return await render_written(api, call, written)
+    return await render_written(api, call, await commit(api, operation))

@@ -1,0 +1,64 @@
+"""From a request's body to an object of the kind that the path names, without fields that it does not have. Pure."""
+
+from __future__ import annotations
+
+from homeport.apiserver.context import Call
+from homeport.apiserver.encoding import Body, decode_body
+from homeport.kube import field
+from homeport.kube.errors import BadRequest, Invalid
+from homeport.kube.meta import Object
+
+
+def read_object(call: Call) -> Object:
+    """The object in the request's body, of the kind that the path names. Raises BadRequest, UnsupportedMediaType."""
+    strict = call.query.get("fieldValidation") == "Strict"
+    body = decode_body(call.request.headers.get("content-type"), call.request.body, find_duplicates=strict)
+    obj = check_type(call, body.object)
+    return check_fields(call, Body(obj, body.duplicates))
+
+
+def check_type(call: Call, obj: Object) -> Object:
+    """`obj` with ``apiVersion`` and ``kind``, which have to agree with the path. Raises BadRequest."""
+    served = call.served
+    version, kind = obj.get("apiVersion"), obj.get("kind")
+    if not served.builtin and not kind:
+        raise BadRequest(f"Object 'Kind' is missing in the body: a {served.kind} was expected")
+    if version and version != served.resource.api_version:
+        raise BadRequest(
+            f"the API version in the data ({version}) does not match the expected API version "
+            f"({served.resource.api_version})"
+        )
+    if kind and kind != served.kind:
+        raise BadRequest(
+            f'{kind} in version "{served.resource.version}" cannot be handled as a {served.kind}: the path is that of '
+            f"{served.resource.qualified}"
+        )
+    metadata = obj.get("metadata")
+    if metadata is None:
+        metadata = {}
+    elif not isinstance(metadata, dict):
+        raise BadRequest(f"{served.kind}: metadata has to be an object")
+    return {"apiVersion": served.resource.api_version, "kind": served.kind, "metadata": metadata} | {
+        key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")
+    }
+
+
+def check_fields(call: Call, body: Body) -> Object:
+    """The object without unknown fields. They are an error, a warning or nothing, by ``fieldValidation``."""
+    mode = call.query.get("fieldValidation") or "Warn"
+    if mode not in ("Strict", "Warn", "Ignore"):
+        supported = ("Ignore", "Strict", "Warn")
+        errors = [field.not_supported("fieldValidation", mode, supported)]
+        raise Invalid.of("meta.k8s.io", "CreateOptions", "", errors)
+    obj, unknown = call.served.schema.prune(body.object)
+    if mode != "Ignore" and (unknown or body.duplicates):
+        texts = [f'unknown field "{path}"' for path in unknown]
+        texts += [f'duplicate field "{path}"' for path in body.duplicates]
+        if mode == "Strict":
+            raise BadRequest(
+                f'{call.served.kind} in version "{call.served.resource.version}" cannot be handled as a '
+                f"{call.served.kind}: strict decoding error: {', '.join(texts)}"
+            )
+        call.warnings += texts
+    result: Object = obj
+    return result

@@ -1,0 +1,266 @@
+"""What the server itself does to an object before it is stored, whatever plug-ins and webhooks do.
+
+A *draft* is what admission sees: what only the server may set is taken over from the stored object, defaults are
+filled in. Finishing a draft validates what admission made of it, counts the generation and notes the field managers.
+Pure.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from typing import Any, NamedTuple
+
+from homeport.apiserver.context import Api, Call
+from homeport.apiserver.object_meta import validate_metadata, validate_metadata_update
+from homeport.apiserver.resources import Served
+from homeport.kube.apply import track_update
+from homeport.kube.errors import BadRequest, Conflict, FieldError, Invalid, MethodNotAllowed
+from homeport.kube.meta import Object, timestamp
+
+_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
+"""Letters of a generated name: no vowels and nothing that looks like another, as upstream."""
+_SUFFIX_LENGTH = 5
+_MAX_GENERATED_BASE = 63 - _SUFFIX_LENGTH
+_SERVER_FIELDS = (
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "selfLink",
+)
+"""Metadata that a client may send and only the server sets."""
+_COLLECTIONS = ("labels", "annotations", "ownerReferences", "finalizers")
+
+
+class Draft(NamedTuple):
+    """An object on its way through admission."""
+
+    object: Object
+    """With all defaults."""
+    sent: Object
+    """As the client sent it, with schema defaults: what the client counts as the manager of. What is worked out from
+    it, or added by plug-ins and webhooks, belongs to nobody, so that whoever applies later need not repeat it."""
+
+
+# -- create
+
+
+def draft_create(api: Api, call: Call, obj: Object) -> Draft:
+    """The new object, ready for admission. Raises BadRequest or MethodNotAllowed."""
+    served = call.served
+    metadata: dict[str, Any] = dict(obj["metadata"])
+    if metadata.get("resourceVersion"):
+        raise BadRequest("resourceVersion should not be set on objects to be created")
+    for key in _SERVER_FIELDS:
+        metadata.pop(key, None)
+    _set_namespace(call, metadata)
+    name = metadata.get("name")
+    if call.info.name and name and name != call.info.name:
+        raise BadRequest("the name of the object does not match the name on the URL")
+    if api.definitions.is_terminating(served):
+        raise MethodNotAllowed("create not allowed while custom resource definition is terminating")
+    metadata["uid"] = str(uuid.uuid4())
+    metadata["creationTimestamp"] = timestamp(api.now())
+    if served.has_generation:
+        metadata["generation"] = 1
+    return _draft(served, _without_status(served, {**obj, "metadata": metadata}), None)
+
+
+def finish_create(api: Api, call: Call, draft: Draft, admitted: Object, *, applied: bool = False) -> Object:
+    """The whole new object, ready to be written. Raises Invalid.
+
+    `admitted` is what admission made of the draft's object. With `applied` the object comes from server-side apply,
+    which has noted the field managers.
+    """
+    served, before = call.served, draft.object
+    if admitted is not before:
+        metadata = _with_server_fields(admitted.get("metadata"), before["metadata"])
+        _set_namespace(call, metadata)
+        admitted = _redone(served, _without_status(served, {**admitted, "metadata": metadata}), None)
+    metadata = dict(admitted["metadata"])
+    sent = draft.sent
+    if not metadata.get("name") and isinstance(metadata.get("generateName"), str) and metadata["generateName"]:
+        metadata["name"] = generated_name(metadata["generateName"])
+    obj = _valid(served, {**admitted, "metadata": metadata}, None)
+    return obj if applied else _tracked(api, call, obj, sent, None)
+
+
+def _without_status(served: Served, obj: Object) -> Object:
+    """Of a new object: its status is for others to write."""
+    if served.has_status:
+        obj.pop("status", None)
+    return obj
+
+
+def _with_server_fields(metadata: Any, before: dict[str, Any]) -> dict[str, Any]:
+    """`metadata` with what only the server may set as it is in `before`."""
+    result: dict[str, Any] = dict(metadata) if isinstance(metadata, dict) else {}
+    for key in (*_SERVER_FIELDS, "managedFields"):
+        result.pop(key, None)
+        if key in before:
+            result[key] = before[key]
+    return result
+
+
+def generated_name(base: str) -> str:
+    """`base`, cut so that it fits, and five random letters."""
+    return base[:_MAX_GENERATED_BASE] + "".join(random.choices(_SUFFIX, k=_SUFFIX_LENGTH))
+
+
+def _set_namespace(call: Call, metadata: dict[str, Any]) -> None:
+    if not call.served.namespaced:
+        metadata.pop("namespace", None)
+        return
+    namespace = metadata.get("namespace")
+    if namespace and namespace != call.namespace:
+        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+    if not call.namespace:
+        raise BadRequest("an empty namespace may not be set during creation")
+    metadata["namespace"] = call.namespace
+
+
+# -- update
+
+
+def draft_update(call: Call, new: Object, old: Object, *, subresource: str = "", applied: bool = False) -> Draft:
+    """The changed object, ready for admission. Raises Conflict.
+
+    `subresource` is ``status`` (the status changes and nothing else), another one (what the verb changed is taken as it
+    is) or empty (everything but the status changes). `applied` is as in :func:`finish_create`.
+    """
+    served = call.served
+    before, sent = old["metadata"], new["metadata"]
+    if sent.get("uid") and sent["uid"] != before["uid"]:
+        resource, name = served.resource, before["name"]
+        raise Conflict.precondition(resource.group, resource.plural, name, "UID", sent["uid"], before["uid"])
+    return _draft(served, _merged(served, new, old, subresource, applied), old)
+
+
+def finish_update(
+    api: Api, call: Call, draft: Draft, admitted: Object, old: Object, *, subresource: str = "", applied: bool = False
+) -> Object | None:
+    """The whole changed object, or None when nothing changes. Raises Invalid. Parameters as above."""
+    served, before = call.served, old["metadata"]
+    if admitted is not draft.object:
+        metadata = _with_server_fields(admitted.get("metadata"), draft.object["metadata"])
+        admitted = {**admitted, "metadata": metadata}
+        admitted = _redone(served, _merged(served, admitted, old, subresource, applied), old)
+    obj = _valid(served, admitted, old)
+    if served.has_generation and not subresource and _counts(obj, old, served):
+        obj["metadata"]["generation"] = before.get("generation", 0) + 1
+    if applied:
+        return None if obj == old else obj
+    if not _same(obj, old):
+        return _tracked(api, call, obj, draft.sent, old, subresource)
+    if not _edits_managers(draft.sent["metadata"], before):
+        return None
+    edited = _tracked(api, call, obj, draft.sent, old, subresource)
+    return None if edited["metadata"].get("managedFields") == before.get("managedFields") else edited
+
+
+def _merged(served: Served, new: Object, old: Object, subresource: str, applied: bool) -> Object:
+    """`new` with what this write may not change as it is in `old`."""
+    before, sent = old["metadata"], new["metadata"]
+    if subresource == "status":
+        obj = {**old, "metadata": dict(before)}
+        obj.pop("status", None)
+        if "status" in new:
+            obj["status"] = new["status"]
+        if applied:
+            obj["metadata"]["managedFields"] = sent.get("managedFields")
+        return obj
+    metadata: dict[str, Any] = {**sent, "name": before["name"]}
+    for key in ("namespace", *_SERVER_FIELDS):
+        metadata.pop(key, None)
+        if key in before:
+            metadata[key] = before[key]
+    obj = {**new, "metadata": metadata}
+    if served.has_status and not subresource:
+        obj.pop("status", None)
+        if "status" in old:
+            obj["status"] = old["status"]
+    return obj
+
+
+def _edits_managers(sent: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Whether a client writes managedFields of its own: to forget them all, or to hand fields over to another manager,
+    as ``kubectl apply --server-side`` does for what it once created."""
+    edited = sent.get("managedFields")
+    return edited is not None and bool(before.get("managedFields")) and edited != before["managedFields"]
+
+
+def _same(new: Object, old: Object) -> bool:
+    """Whether two states are equal but for who manages their fields."""
+    if len(new) != len(old) or any(new[key] != old.get(key) for key in new if key != "metadata"):
+        return False
+    before = {key: value for key, value in old["metadata"].items() if key != "managedFields"}
+    after = {key: value for key, value in new["metadata"].items() if key != "managedFields"}
+    return before == after
+
+
+def _counts(new: Object, old: Object, served: Served) -> bool:
+    """Whether a change makes a new generation: of anything but metadata and status."""
+    ignored = {"metadata", "apiVersion"} | ({"status"} if served.has_status else set())
+    return any(new.get(key) != old.get(key) for key in (new.keys() | old.keys()) - ignored)
+
+
+# -- both
+
+
+def _draft(served: Served, obj: Object, old: Object | None) -> Draft:
+    """Default, normalise, prepare."""
+    schema = served.schema
+    sent = schema.normalise(schema.default(without_empty_metadata(obj)))
+    obj = served.prepare(sent, old)
+    return Draft(obj if obj is sent else schema.normalise(obj), sent)
+
+
+def _redone(served: Served, obj: Object, old: Object | None) -> Object:
+    """What admission changed, brought into form as a client's object is."""
+    pruned, _ = served.schema.prune(obj)
+    return _draft(served, pruned, old).object
+
+
+def _valid(served: Served, obj: Object, old: Object | None) -> Object:
+    """`obj` as it will be stored, with metadata of its own. Raises Invalid with every error that there is."""
+    schema = served.schema
+    errors: list[FieldError] = list(validate_metadata(served, obj["metadata"]))
+    if old is not None:
+        errors += validate_metadata_update(obj["metadata"], old["metadata"])
+    errors += schema.validate(obj, old)
+    if not errors:
+        # A kind's own rules may take for granted what the schema promises.
+        errors += served.validate(obj, old)
+    if errors:
+        unique = list(dict.fromkeys(errors))
+        raise Invalid.of(served.group, served.kind, obj["metadata"].get("name") or "", unique)
+    obj = served.finish(obj, old)
+    return {**obj, "metadata": dict(obj["metadata"])}
+
+
+def _tracked(api: Api, call: Call, obj: Object, sent: Object, old: Object | None, subresource: str = "") -> Object:
+    """`obj` with the field managers that it has after this call. Its metadata is changed in place."""
+    root, components = call.served.definition.parts
+    tracked = track_update(
+        old, sent, call.manager, schema=root, components=components, now=api.now(), subresource=subresource
+    )
+    metadata = obj["metadata"]
+    managers = tracked["metadata"].get("managedFields")
+    if managers:
+        metadata["managedFields"] = managers
+    else:
+        metadata.pop("managedFields", None)
+    return obj
+
+
+def without_empty_metadata(obj: Object) -> Object:
+    """`obj` without metadata that says nothing: ``omitempty`` in ``metav1.ObjectMeta``, so that it never reaches a
+    store there either."""
+    metadata = obj["metadata"]
+    if not any(key in metadata and metadata[key] in ({}, []) for key in _COLLECTIONS):
+        return obj
+    kept = {key: value for key, value in metadata.items() if key not in _COLLECTIONS or value not in ({}, [])}
+    return {**obj, "metadata": kept}

@@ -1,0 +1,36 @@
+"""What a built-in admission plug-in is.
+
+A plug-in decides from memory and never waits: between its answer and the write nothing else can happen, so a rule over
+several objects (a quota, a namespace that goes away) holds without a lock.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from homeport.apiserver.admission.attributes import Attributes, Operation
+from homeport.kube.meta import Object
+
+
+class Plugin:
+    """Derive, say what it `handles`, and override `mutate`, `validate` or both."""
+
+    name: ClassVar[str]
+    """Upstream's name of the plug-in (``LimitRanger``), for messages and metrics."""
+
+    def handles(self, operation: Operation, key: str, subresource: str) -> bool:
+        """Whether the plug-in has a say in `operation` on the resource `key` (``group/plural``) or a subresource of it.
+
+        Asked once for each combination: the answer may depend on nothing else.
+        """
+        raise NotImplementedError
+
+    def mutate(self, attributes: Attributes) -> Object | None:
+        """The object to go on with: ``attributes.object`` itself where nothing changes. Raises ApiError to refuse.
+
+        The object has defaults, but has not been validated: whatever has not the right form is left alone.
+        """
+        return attributes.object
+
+    def validate(self, attributes: Attributes) -> None:
+        """Raises ApiError (as a rule Forbidden) to refuse. The object is valid and will be stored as it is."""

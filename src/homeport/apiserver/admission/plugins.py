@@ -1,0 +1,12 @@
+"""Which plug-ins a server has, in the order in which they are asked (upstream: ``AllOrderedPlugins``)."""
+
+from __future__ import annotations
+
+from homeport.apiserver.admission.chain import Chain
+from homeport.apiserver.admission.lifecycle import NamespaceLifecycle
+from homeport.apiserver.context import Api
+
+
+def chain(api: Api) -> Chain:
+    """The admission of the server whose parts are `api`."""
+    return Chain((NamespaceLifecycle(api),))
