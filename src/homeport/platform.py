@@ -121,7 +121,7 @@ class Platform:
     url: str
     client: Client
     informers: Informers
-    node_logs: _NodeLogs
+    node: _Node
 
     async def __aenter__(self) -> Platform:
         self._failed = asyncio.get_running_loop().create_future()
@@ -176,16 +176,22 @@ class Platform:
 # The parts.
 
 
-class _NodeLogs:
-    """What the API server asks about pods' logs. The node is a later part, so the agent comes when it is there."""
+class _Node:
+    """What the API server asks of the node. That is a later part, so the agent comes when it is there."""
 
     def __init__(self) -> None:
         self.agent: Agent | None = None
 
-    async def logs(self, pod: Object, container: str, options: LogOptions) -> AsyncIterator[bytes]:
+    def _ready(self) -> Agent:
         if self.agent is None:
             raise ServiceUnavailable("the node is not ready yet: try again in a moment", retry_after=1)
-        return await self.agent.logs(pod, container, options)
+        return self.agent
+
+    async def logs(self, pod: Object, container: str, options: LogOptions) -> AsyncIterator[bytes]:
+        return await self._ready().logs(pod, container, options)
+
+    async def dial(self, address: str, port: int) -> socket.socket:
+        return await self._ready().dial(address, port)
 
 
 @asynccontextmanager
@@ -217,12 +223,12 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
     directory = platform.directory
     authority = pki.ensure(directory.pki)
     token = tokens.ensure(directory.pki / "admin.token")
-    platform.node_logs = _NodeLogs()
+    platform.node = _Node()
     platform.api = ApiServer(
         platform.store,
         KINDS,
         authenticators=(tokens.StaticTokens({token: tokens.ADMIN}), ClientCertificates()),
-        node=platform.node_logs,
+        node=platform.node,
     )
     former = directory.endpoint()
     listener = bind(platform.port, former.port if former else None)
@@ -298,7 +304,7 @@ async def _node(platform: Platform) -> AsyncIterator[str]:
     try:
         async with platform.background("node", agent.run()):
             await platform.wait_for(agent.ready)
-            platform.node_logs.agent = agent
+            platform.node.agent = agent
             yield f"NOT READY: {agent.problem}" if agent.problem else name
     finally:
         await images.close()

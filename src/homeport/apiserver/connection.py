@@ -13,6 +13,10 @@ HTTP/1.0 and HTTP/0.9                             505
 
 Requests of one connection are answered in order; pipelined ones wait in a bounded queue. A streamed answer is written
 with backpressure, and its iterator is closed as soon as the peer goes away.
+
+A request that asks for an upgrade is the connection's last one as HTTP. What follows it goes to the protocol that the
+answer switches to (:attr:`~homeport.kube.wire.Response.upgrade`), or nowhere: it is never parsed as a request, so that
+nothing can be smuggled behind an upgrade.
 """
 
 from __future__ import annotations
@@ -28,8 +32,9 @@ from typing import TYPE_CHECKING, Any
 import httptools
 
 from homeport.apiserver.answers import status_line, status_response
+from homeport.apiserver.duplex import Tunnel
 from homeport.apiserver.target import BadTarget, parse_target
-from homeport.kube.wire import Request, Response
+from homeport.kube.wire import Request, Response, Upgrade
 
 if TYPE_CHECKING:
     from homeport.apiserver.http import HttpServer
@@ -61,6 +66,9 @@ class Limits:
     """Pipelined requests that wait before reading from the socket pauses."""
     linger_seconds: float = 1.0
     """How long the rest of a refused request is read and dropped, so that the peer gets to see the refusal."""
+    tunnel_idle_seconds: float = 4 * 3600.0
+    """Of a connection that has switched protocols: without a byte in either direction. As the kubelet's
+    ``streamingConnectionIdleTimeout``."""
 
 
 @dataclass(slots=True)
@@ -70,6 +78,8 @@ class _Message:
     request: Request | None
     refusal: Response | None = None
     keep_alive: bool = True
+    tunnel: Tunnel | None = None
+    """Where what follows the request goes, if it may switch protocols."""
 
 
 class Connection(asyncio.Protocol):
@@ -103,6 +113,7 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._streaming = False
         self._lost = False
+        self._tunnel: Tunnel | None = None
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -127,6 +138,8 @@ class Connection(asyncio.Protocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_exception(ConnectionResetError("the client has gone"))
             self._drained.exception()  # seen: whoever waits gets it, nobody else has to
+        if self._tunnel is not None:
+            self._tunnel.lose()
         if self._task is not None:
             self._task.cancel()
         self._queue.clear()
@@ -137,10 +150,14 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writing_paused = False
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
 
     def data_received(self, data: bytes) -> None:
+        if self._tunnel is not None:
+            self._tunnel.feed(data)
+            return
         if self._parser is None or self._refused:
             return  # the rest of a refused request
         if not self._in_message:
@@ -150,12 +167,8 @@ class Connection(asyncio.Protocol):
         self._head_size += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # No protocol is offered yet that a connection could switch to: the request itself was queued and is
-            # answered as an ordinary one; what follows it is not HTTP, so it's the connection's last.
-            if self._queue:
-                self._queue[-1].keep_alive = False
-            self._refused = True
+        except httptools.HttpParserUpgrade as upgrade:
+            self._expect_upgrade(data[upgrade.args[0] :])
         except (httptools.HttpParserError, UnicodeDecodeError) as error:
             if not self._refused:
                 self._refuse(400, f"the request is not valid HTTP/1.1: {error}")
@@ -165,8 +178,21 @@ class Connection(asyncio.Protocol):
             elif self._head_size > self._limits.header_bytes and not self._refused:
                 self._refuse(431, f"the request line and headers are larger than {self._limits.header_bytes} bytes")
 
-    def eof_received(self) -> None:
-        return None  # closes the transport once what is buffered is written
+    def eof_received(self) -> bool | None:
+        if self._tunnel is None:
+            return None  # closes the transport once what is buffered is written
+        self._tunnel.feed_eof()
+        # TLS has no half-closed connections.
+        return self._transport.get_extra_info("ssl_object") is None
+
+    def _expect_upgrade(self, rest: bytes) -> None:
+        """The request that was queued last asks for an upgrade; `rest` is what has arrived behind it."""
+        if self._refused or not self._queue:
+            return
+        message = self._queue[-1]
+        message.keep_alive = False
+        message.tunnel = self._tunnel = Tunnel(self._transport, self.drain)
+        self._tunnel.feed(rest)
 
     # -- parser callbacks
 
@@ -210,6 +236,11 @@ class Connection(asyncio.Protocol):
             self._refuse(400, "the request has no Host header")
         elif int(headers.get("content-length") or 0) > self._limits.body_bytes:
             self._refuse_body()
+        elif self._parser.should_upgrade() and (
+            headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        ):
+            # No protocol that is spoken here begins with a body, and the parser would take one for what follows it.
+            self._refuse(400, "a request that asks for an upgrade can't have a body")
         elif headers.get("expect", "").lower() == "100-continue":
             if self._task is None:
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -326,14 +357,19 @@ class Connection(asyncio.Protocol):
         if request is not None:
             response = await self._server.handler(request)
         assert response is not None
+        if response.upgrade is not None:
+            if message.tunnel is not None:
+                await self._switch_protocols(response, response.upgrade, message.tunnel)
+                return False
+            response = status_response(400, "the request does not ask for an upgrade that its connection allows")
+        elif message.tunnel is not None:
+            # What follows is not HTTP, and no other protocol either.
+            self._refused = True
+            message.tunnel.discard()
         keep_alive = message.keep_alive and not self._closing
         body = response.body
         bodiless = response.status in (204, 304) or response.status < 200
-        head = [status_line(response.status), b"date: ", self._server.date(), b"\r\n"]
-        for name, value in response.headers.items():
-            if "\r" in value or "\n" in value:
-                value = value.replace("\r", " ").replace("\n", " ")
-            head.append(f"{name}: {value}\r\n".encode("utf-8", "replace"))
+        head = self._head(response)
         if not keep_alive:
             head.append(b"connection: close\r\n")
         without_body = bodiless or (request is not None and request.method == "HEAD")
@@ -350,10 +386,28 @@ class Connection(asyncio.Protocol):
                 self._transport.write(b"".join(head))
                 self._transport.write(body)
             if self._writing_paused:
-                await self._drain()
+                await self.drain()
         else:
             await self._stream(response, body, head, without_body)
         return keep_alive
+
+    def _head(self, response: Response) -> list[bytes]:
+        """The status line and the headers that every answer has."""
+        head = [status_line(response.status), b"date: ", self._server.date(), b"\r\n"]
+        for name, value in response.headers.items():
+            if "\r" in value or "\n" in value:
+                value = value.replace("\r", " ").replace("\n", " ")
+            head.append(f"{name}: {value}\r\n".encode("utf-8", "replace"))
+        return head
+
+    async def _switch_protocols(self, response: Response, upgrade: Upgrade, tunnel: Tunnel) -> None:
+        """Leave HTTP until the new protocol's conversation has ended."""
+        self._transport.write(b"".join((*self._head(response), b"\r\n")))
+        self._streaming = True
+        try:
+            await upgrade(tunnel)
+        finally:
+            self._streaming = False
 
     async def _stream(
         self, response: Response, body: AsyncIterator[bytes], head: list[bytes], without_body: bool
@@ -381,7 +435,7 @@ class Connection(asyncio.Protocol):
                     write(chunk)
                     write(b"\r\n")
                 if self._writing_paused:
-                    await self._drain()
+                    await self.drain()
             ended = True
         except asyncio.CancelledError:
             ended = self._closing  # the server stops: end the stream as complete, clients resume a watch elsewhere
@@ -394,14 +448,14 @@ class Connection(asyncio.Protocol):
             if ended and not sized and not self._lost:
                 write(b"0\r\n\r\n")
 
-    async def _drain(self) -> None:
+    async def drain(self) -> None:
+        """Return once the peer has read enough of what was written. Raises ConnectionResetError if it has gone."""
         if self._lost:
             raise ConnectionResetError("the client has gone")
-        self._drained = self._loop.create_future()
-        try:
-            await self._drained
-        finally:
-            self._drained = None
+        if self._writing_paused:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)  # several may wait, and each may be cancelled
 
     # -- time
 
@@ -425,6 +479,8 @@ class Connection(asyncio.Protocol):
             return
         if self._deadline > self._loop.time():
             self._timer = self._loop.call_at(self._deadline, self._expire)
+        elif self._tunnel is not None and self._tunnel.idle_seconds >= self._limits.tunnel_idle_seconds:
+            self._transport.abort()
         elif self._task is not None:
             self._arm(self._limits.idle_seconds)  # an answer is on its way: it takes the time it takes
         elif self._in_message and not self._refused:

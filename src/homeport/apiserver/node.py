@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,6 +40,9 @@ class NodeProxy(Protocol):
 
         Raises BadRequest for a container that has not started, or that has no previous attempt.
         """
+
+    async def dial(self, address: str, port: int) -> socket.socket:
+        """A TCP connection to an address that pods can reach, non-blocking. Raises OSError as ``connect`` does."""
 
 
 def log_options(query: dict[str, str]) -> LogOptions:

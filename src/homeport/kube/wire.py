@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,27 @@ class Request:
     """The client's TLS certificate (DER), already verified against the platform's CA; None without one."""
 
 
+class Duplex(Protocol):
+    """A byte stream in both directions: what a connection is once it has left HTTP behind."""
+
+    async def read(self, limit: int = 65536) -> bytes:
+        """What has arrived, at most `limit` bytes; empty once the other side sends no more. One reader at a time.
+
+        Raises ConnectionError if the connection broke.
+        """
+
+    async def write(self, data: bytes) -> None:
+        """Send; waits while the other side does not read. Raises ConnectionError if it has gone."""
+
+    def write_eof(self) -> None:
+        """Send no more, where the transport can say that (TLS can't: there it does nothing)."""
+
+
+Upgrade: TypeAlias = Callable[[Duplex], Awaitable[None]]
+"""Uses a connection after it has switched protocols. The connection is closed when it returns, and it is cancelled when
+the peer goes away or the server stops."""
+
+
 @dataclass(slots=True)
 class Response:
     """One HTTP answer. ``body`` is bytes (sent with Content-Length) or a stream of chunks, flushed one by one.
@@ -42,6 +63,8 @@ class Response:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | AsyncIterator[bytes] = b""
+    upgrade: Upgrade | None = None
+    """What speaks after the head (status 101), for a request that asked to switch protocols. There is no body then."""
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]

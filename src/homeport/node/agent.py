@@ -7,8 +7,10 @@ those without a pod are ended, and what else lies about is removed.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from pathlib import Path
@@ -238,3 +240,12 @@ class Agent:
         if self._inotify is None:
             self._inotify = Inotify()
         return logs.read(source, options, self._inotify, self._host.now())
+
+    # Connections.
+
+    async def dial(self, address: str, port: int) -> socket.socket:
+        """A TCP connection to a pod's address, non-blocking. Raises OSError as ``connect`` does."""
+        try:
+            return await self._runtime.dial(address, port)
+        except SandboxError as error:
+            raise OSError(errno.ENETDOWN, str(error)) from None
