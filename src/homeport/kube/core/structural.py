@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from homeport.kube import field
+from homeport.kube import field, regex
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
 
@@ -87,6 +87,13 @@ def _keywords(schema: Object, path: str) -> Iterator[FieldError]:
     for key in _UNSUPPORTED:
         if schema.get(key):
             yield field.forbidden(f"{path}.{key}", f"{key} is not supported")
+    pattern = schema.get("pattern")
+    if isinstance(pattern, str) and pattern:
+        try:
+            regex.compile(pattern)
+        except regex.PatternError as error:
+            words = f"must be a valid regular expression, but isn't: {error}"
+            yield field.invalid(f"{path}.pattern", pattern, words)
     if schema.get("uniqueItems"):
         words = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
         yield field.forbidden(f"{path}.uniqueItems", words)

@@ -10,15 +10,13 @@ import base64
 import binascii
 import ipaddress
 import re
-import warnings
 from collections.abc import Callable
 from datetime import date, datetime
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
 
-from homeport.kube import field
+from homeport.kube import field, regex
 from homeport.kube.errors import FieldError
 from homeport.kube.schema import JsonSchema
 
@@ -52,52 +50,6 @@ def checks_of(schema: JsonSchema) -> tuple[Check, ...]:
 def _invalid(path: Path, value: Any, words: str) -> tuple[Path, FieldError]:
     text = path_text(path)
     return path, field.invalid(text, value, f"{text} in body {words}")
-
-
-_POSIX_CLASSES = {
-    "[:alnum:]": "0-9A-Za-z",
-    "[:alpha:]": "A-Za-z",
-    "[:blank:]": r"\t ",
-    "[:cntrl:]": r"\x00-\x1f\x7f",
-    "[:digit:]": "0-9",
-    "[:graph:]": "!-~",
-    "[:lower:]": "a-z",
-    "[:print:]": " -~",
-    "[:punct:]": r"!-/:-@\[-`{-~",
-    "[:space:]": r"\t\n\v\f\r ",
-    "[:upper:]": "A-Z",
-    "[:word:]": "0-9A-Za-z_",
-    "[:xdigit:]": "0-9A-Fa-f",
-}
-_TOKEN = re.compile(r"\\.|\[:[a-z]+:\]|.", re.DOTALL)
-
-
-@lru_cache(512)
-def compile_pattern(pattern: str) -> re.Pattern[str] | None:
-    """A schema's `pattern` (RE2, as in Go) as a Python one.
-
-    None for one that Python can't read, such as ``\\p{Greek}``: it then matches everything.
-    """
-    translated: list[str] = []
-    depth = 0  # how many tokens into a character class; 0 outside of one
-    for token in _TOKEN.findall(pattern):
-        if depth:
-            if token == "]" and translated[-depth:] not in (["["], ["[", "^"]):
-                depth = 0
-            else:
-                depth += 1
-                token = _POSIX_CLASSES.get(token, r"\[" if token == "[" else token)
-        elif token == "[":
-            depth = 1
-        elif token in ("$", r"\z"):
-            token = r"\Z"  # Python's own $ also matches before a final newline
-        translated.append(token)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            return re.compile("".join(translated), re.ASCII)
-    except re.error:
-        return None
 
 
 def _enum(schema: JsonSchema) -> Check:
@@ -171,10 +123,10 @@ def _min_length(schema: JsonSchema) -> Check:
 
 def _pattern(schema: JsonSchema) -> Check:
     text = schema["pattern"]
-    pattern = compile_pattern(text)
+    pattern = regex.compile(text) if text else None
 
     def check(value: Any, path: Path, found: Found) -> None:
-        if pattern is not None and isinstance(value, str) and pattern.search(value) is None:
+        if pattern is not None and isinstance(value, str) and not pattern.search(value):
             found.append(_invalid(path, value, f"should match '{text}'"))
 
     return check
