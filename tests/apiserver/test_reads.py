@@ -418,8 +418,7 @@ async def test_a_slow_reader_is_cut_off_cleanly(clock: Clock) -> None:
     (await api.post("/api/v1/namespaces", namespace("default"))).ok(201)
     async with api.watch(f"{MAPS}?watch=1&allowWatchBookmarks=true&resourceVersion={store.revision}") as watch:
         await make_maps(api, 50)
-        events = await watch.rest()
-    assert [event["type"] for event in events] == ["ADDED"] * 10
+        assert await watch.rest() == []
 
 
 async def test_a_watch_ends_with_the_store(clock: Clock) -> None:

@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
-from homeport.store import writer
-from homeport.store.database import FORMAT, Incompatible, Locked
-from homeport.store.protocol import Compacted, Conflicting, Delete, Full, Key, Put, Record, Unavailable
+from homeport.store import sqlite, writer
+from homeport.store.database import APPLICATION_ID, FORMAT, Incompatible, Locked
+from homeport.store.history import History, Limits
+from homeport.store.protocol import Compacted, Conflicting, Delete, Event, Full, Key, Put, Record, Unavailable
 from homeport.store.sqlite import SqliteStore
 
 PODS = "/pods"
@@ -80,18 +81,87 @@ async def test_a_deletion_does_not_turn_the_revision_back(path: Path) -> None:
     await again.close()
 
 
-async def test_history_starts_at_the_restart(path: Path) -> None:
+async def test_history_goes_on_after_a_restart(path: Path) -> None:
     store = SqliteStore.open(path)
-    a = await put(store, "a")
+    a = await put(store, "a", app="x")
     b = await put(store, "b")
+    (a2,) = await store.write(Put(key("a"), obj("2"), a.revision))
+    (gone,) = await store.write(Delete(key("b"), b.revision))
+    c = await put(store, "c")
+    (last,) = await store.write(Delete(key("c"), c.revision, obj("final", app="y")))
+    events = store.watch(PODS, after=1).take()
+    pasts = [list(store.scan(PODS, revision=revision)[0]) for revision in range(1, store.revision + 1)]
     await store.close()
     again = SqliteStore.open(path)
-    with pytest.raises(Compacted) as caught:
-        again.watch(PODS, after=a.revision)
-    assert caught.value.oldest == b.revision
-    c = await put(again, "c")
-    assert [event.record for event in again.watch(PODS, after=b.revision).take()] == [c]
-    assert list(again.scan(PODS, revision=b.revision)[0]) == [a, b]
+    assert again.watch(PODS, after=1).take() == events
+    assert [event.record for event in events] == [a, b, a2, gone, c, last]
+    assert [list(again.scan(PODS, revision=revision)[0]) for revision in range(1, store.revision + 1)] == pasts
+    d = await put(again, "d")
+    assert [event.record for event in again.watch(PODS, after=c.revision).take()] == [last, d]
+    await again.close()
+
+
+async def test_what_the_history_forgets_goes_from_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "_FORGOTTEN", 5)
+    limits = Limits(history_events=10)
+    store = SqliteStore.open(path, limits)
+    await put(store, "quiet")
+    for number in range(100):
+        await put(store, f"n{number % 3}", str(number))
+        if number % 7 == 0:
+            head = store.head(key("n0"))
+            assert head is not None
+            await store.write(Delete(key("n0"), head.revision))
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (rows,) = connection.execute("SELECT count(*) FROM record").fetchone()
+        (compacted,) = connection.execute("SELECT compacted FROM counter").fetchone()
+    assert rows <= 4 + 10 + 5
+    state, revision = store.scan(PODS)
+    events = store.watch(PODS, after=revision - 9).take()
+    await store.close()
+    again = SqliteStore.open(path, limits)
+    assert again.scan(PODS) == (state, revision)
+    assert again.watch(PODS, after=revision - 9).take() == events
+    with pytest.raises(Compacted):
+        again.watch(PODS, after=compacted - 1)
+    await again.close()
+
+
+async def test_the_history_is_of_the_last_minutes() -> None:
+    time = 0.0
+    history = History(Limits(history_seconds=300), 1, lambda: time)
+    for number in range(2, 22):
+        history.append(Event("ADDED", Record(key(str(number)), number, b"{}"), None))
+        time += 60
+    assert [event.record.revision for event in history.after(PODS, 16)] == [17, 18, 19, 20, 21]
+    with pytest.raises(Compacted):
+        history.after(PODS, 14)
+
+
+async def test_a_file_of_the_first_format_is_brought_up_to_date(path: Path) -> None:
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            f"""CREATE TABLE record (revision INTEGER PRIMARY KEY, resource TEXT NOT NULL, namespace TEXT NOT NULL,
+                name TEXT NOT NULL, labels BLOB, value BLOB NOT NULL);
+            CREATE TABLE counter (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL);
+            INSERT INTO counter VALUES (1, 9);
+            INSERT INTO record VALUES (7, '{PODS}', 'default', 'a', NULL, '{{"metadata":{{"resourceVersion":"7"}}}}');
+            PRAGMA application_id = {APPLICATION_ID};
+            PRAGMA user_version = 1;"""
+        )
+    store = SqliteStore.open(path)
+    assert store.revision == 9
+    record = store.get(key("a"))
+    assert record is not None
+    assert record.revision == 7
+    with pytest.raises(Compacted):
+        store.watch(PODS, after=8)
+    changed = await put(store, "a", "2")
+    await store.close()
+    again = SqliteStore.open(path)
+    assert [event.record for event in again.watch(PODS, after=9).take()] == [changed]
+    assert again.scan(PODS, revision=9)[0] == [record]
     await again.close()
 
 
@@ -107,8 +177,6 @@ async def test_writes_of_one_batch_replace_each_other(path: Path) -> None:
     again = SqliteStore.open(path)
     assert [again.get(key("a")), again.get(key("b"))] == [a, b]
     await again.close()
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT count(*) FROM record").fetchone() == (2,)
 
 
 async def test_close_finishes_accepted_writes(path: Path) -> None:
@@ -194,6 +262,7 @@ async def test_full_disk(path: Path) -> None:
 
     small = await put(store, "a", "small")
     assert small.revision > a.revision
+    await store.probe()
     limit_pages(store, 0)
     big = await put(store, "a", "x" * 50_000)
     assert [event.record for event in watch.take() if event.record.key == a.key] == [small, big]
@@ -204,9 +273,12 @@ async def test_full_disk(path: Path) -> None:
     await again.close()
 
 
-async def test_nothing_written_while_the_disk_is_full_builds_on_what_is_lost(path: Path) -> None:
+async def test_nothing_written_while_the_disk_is_full_builds_on_what_is_lost(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Writers that go on through failures: each acknowledged state is one that its writer started from."""
-    store = SqliteStore.open(path)
+    monkeypatch.setattr(sqlite, "_FORGOTTEN", 1)
+    store = SqliteStore.open(path, Limits(history_events=3))
     await put(store, "n", "0")
     limit_pages(store, 4)
     acknowledged = ["0"]
@@ -253,7 +325,15 @@ async def main(path):
     except Full as error:
         assert "free some space" in str(error), error
     assert store.count("/pods") == kept
+    try:
+        await store.probe()
+    except Full:
+        pass
+    else:
+        raise AssertionError("the probe says that all is well")
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    await store.probe()
+    assert not store._writer.failing
     for _ in range(100):
         await store.write(Put(Key("/pods", "", f"p{kept}"), {"spec": "x" * 5_000}, 0))
         kept += 1
@@ -291,7 +371,7 @@ async def test_a_transaction_left_open_is_no_obstacle(path: Path) -> None:
     store = SqliteStore.open(path)
     connection = store._writer._database._connection
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute("INSERT INTO record VALUES (99, 'lost', '', '', NULL, '')")
+    connection.execute("INSERT INTO record VALUES (99, 'lost', '', '', NULL, '', 0, NULL)")
     a = await put(store, "a")
     await store.close()
     again = SqliteStore.open(path)

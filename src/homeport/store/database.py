@@ -1,7 +1,8 @@
 """The SQLite file of a store: who may open it, what is in it, and how a batch of writes goes in.
 
-One table of current records, keyed by revision. The store's memory has every other index, and it knows which row a
-write replaces, so that a commit appends at one end of one B-tree and removes single rows elsewhere in it.
+One table, keyed by revision, which is the log: each write appends its state, or its deletion, at one end of one B-tree.
+The newest row of a key is its state; older ones are the history, and go in bulk, next to each other, when the history
+forgets them (`counter.compacted`). The store's memory has every other index.
 """
 
 from __future__ import annotations
@@ -12,19 +13,23 @@ import gc
 import os
 import sqlite3
 import sys
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from homeport.store.encode import NO_LABELS, decode_labels
-from homeport.store.protocol import Key, Record, StoreError
+from homeport.store.encode import NO_LABELS, decode_labels, restamp
+from homeport.store.protocol import Event, Key, Record, StoreError
 from homeport.store.state import EMPTY_REVISION
 
 APPLICATION_ID: Final = 0x484D5054
 """Marks the file as ours (``HMPT``) in SQLite's header."""
 
-FORMAT: Final = 1
-"""Version of the tables below (SQLite's ``user_version``)."""
+FORMAT: Final = 2
+"""Version of the tables below (SQLite's ``user_version``).
+
+1: current records only. 2: the history and checksums.
+"""
 
 _TABLES: Final = f"""
 BEGIN IMMEDIATE;
@@ -34,12 +39,27 @@ CREATE TABLE record (
     namespace TEXT NOT NULL,
     name      TEXT NOT NULL,
     labels    BLOB,
-    value     BLOB NOT NULL
+    value     BLOB NOT NULL,
+    deleted   INTEGER NOT NULL DEFAULT 0,
+    checksum  INTEGER
 );
-CREATE TABLE counter (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL);
-INSERT INTO counter VALUES (1, {EMPTY_REVISION});
+CREATE TABLE counter (
+    one       INTEGER PRIMARY KEY CHECK (one = 1),
+    revision  INTEGER NOT NULL,
+    compacted INTEGER NOT NULL DEFAULT {EMPTY_REVISION}
+);
+INSERT INTO counter VALUES (1, {EMPTY_REVISION}, {EMPTY_REVISION});
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
+COMMIT;
+"""
+_FROM_FORMAT_1: Final = f"""
+BEGIN IMMEDIATE;
+ALTER TABLE record ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE record ADD COLUMN checksum INTEGER;
+ALTER TABLE counter ADD COLUMN compacted INTEGER NOT NULL DEFAULT {EMPTY_REVISION};
+UPDATE counter SET compacted = max(revision, (SELECT coalesce(max(revision), 0) FROM record));
+PRAGMA user_version = 2;
 COMMIT;
 """
 
@@ -50,6 +70,7 @@ _CHUNKS: Final = (64, 8, 1)
 """Rows per statement. One statement for many rows takes Python's global lock once instead of once a row, and few
 sizes keep all statements prepared."""
 
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 
 _T = TypeVar("_T")
 
@@ -62,6 +83,16 @@ class Incompatible(StoreError):
     """The file is no database of ours, or one of a newer version."""
 
 
+class Damaged(StoreError):
+    """The file is ours, but not what was written: nothing is served from it."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"the database {path} is damaged: {why}. Put a backup in its place with `homeport restore FILE`, or move "
+            "the file away to start with nothing"
+        )
+
+
 class Row(NamedTuple):
     revision: int
     resource: str
@@ -69,6 +100,8 @@ class Row(NamedTuple):
     name: str
     labels: bytes | None
     value: bytes
+    """Of a deletion: empty if the final state is the state before."""
+    deleted: bool
 
 
 class Batch(NamedTuple):
@@ -76,9 +109,22 @@ class Batch(NamedTuple):
 
     rows: Sequence[Row]
     removed: Sequence[int]
-    """Revisions of the rows that go."""
+    """Revisions of the rows that go: no longer part of the history."""
+    revision: int | None
+    """The counter afterwards; None leaves it."""
+    compacted: int | None
+    """The revision up to which the history is gone; None leaves it."""
+
+
+class Loaded(NamedTuple):
+    """What a file holds."""
+
+    records: list[Record]
+    """The current ones, in no order."""
     revision: int
-    """The counter afterwards."""
+    events: list[Event]
+    """The history: every event after `compacted`."""
+    compacted: int
 
 
 class Database:
@@ -91,47 +137,27 @@ class Database:
 
     @classmethod
     def open(cls, path: Path) -> Database:
-        """Open or create. Raises Locked, Incompatible, or OSError and sqlite3.Error for what the disk refuses."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Open or create. Raises Locked, Incompatible, Damaged, or OSError and sqlite3.Error for what the disk
+        refuses."""
+        _make_directory(path.parent)
         with contextlib.ExitStack() as undo:
             lock = _take_lock(path)
             undo.callback(os.close, lock)
-            # Made here, so that it and the files that SQLite adds are for the owner's eyes only.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            connection = sqlite3.connect(
-                path, isolation_level=None, check_same_thread=False, cached_statements=64, timeout=10
-            )
+            if not path.exists():
+                _create(path)
+            elif not path.stat().st_size:
+                raise Damaged(path, "it is empty, which not even a new database is")
+            connection = _connect(path)
             undo.callback(connection.close)
-            try:
+            with reading(path):
                 _prepare(connection, path)
-            except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
-                    raise Incompatible(f"{path} is not an SQLite database; move it away to start afresh") from error
-                raise
             undo.pop_all()
         return cls(path, lock, connection)
 
-    def load(self) -> tuple[list[Record], int]:
-        """Every record and the revision counter."""
-        query = "SELECT revision, resource, namespace, name, labels, value FROM record ORDER BY revision"
-        known: dict[bytes | None, Mapping[str, str]] = {None: NO_LABELS}  # Equal labels share one dict.
-        intern, make_key, make = sys.intern, Key, Record
-        records: list[Record] = []
-        collecting = gc.isenabled()
-        gc.disable()  # Nothing below makes garbage; collections would take half of the time.
-        try:
-            for revision, resource, namespace, name, labels, value in self._connection.execute(query):
-                parsed = known.get(labels)
-                if parsed is None:
-                    parsed = known[labels] = decode_labels(labels)
-                records.append(make(make_key(intern(resource), intern(namespace), name), revision, value, parsed))
-        finally:
-            if collecting:
-                gc.enable()
-        (counter,) = self._connection.execute("SELECT revision FROM counter").fetchone()
-        if len(records) > _FREEZE_ABOVE:
-            gc.freeze()
-        return records, max(counter, records[-1].revision) if records else counter
+    def load(self) -> Loaded:
+        """All there is. Raises Damaged."""
+        with reading(self.path):
+            return load(self._connection, self.path)
 
     def commit(self, batch: Batch) -> None:
         """Make a batch durable, or raise sqlite3.Error and leave the file as it was."""
@@ -163,7 +189,7 @@ class Database:
 
 def connect_beside(path: Path) -> sqlite3.Connection:
     """One more connection to an open database, for checkpoints beside its writes."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    connection = _connect(path)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     return connection
@@ -176,6 +202,144 @@ def checkpoint(connection: sqlite3.Connection) -> int:
     """
     _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return int(pages)
+
+
+def load(connection: sqlite3.Connection, path: Path) -> Loaded:
+    """What the database of `path` holds, each row checked against its checksum. Raises Damaged or sqlite3.Error."""
+    collecting = gc.isenabled()
+    gc.disable()  # Nothing below makes garbage; collections would take half of the time.
+    try:
+        loaded = _load(connection, path)
+    finally:
+        if collecting:
+            gc.enable()
+    if len(loaded.records) > _FREEZE_ABOVE:
+        gc.freeze()
+    return loaded
+
+
+def _load(connection: sqlite3.Connection, path: Path) -> Loaded:
+    counters = connection.execute("SELECT revision, compacted FROM counter").fetchone()
+    if counters is None:
+        raise Damaged(path, "its revision counter is missing")
+    revision, compacted = counters
+    query = "SELECT revision, resource, namespace, name, labels, value, deleted, checksum FROM record ORDER BY revision"
+    known: dict[bytes | None, Mapping[str, str]] = {None: NO_LABELS}  # Equal labels share one dict.
+    intern, make_key, make = sys.intern, Key, Record
+    current: dict[Key, Record] = {}
+    events: list[Event] = []
+    for number, resource, namespace, name, labels, value, deleted, checksum in connection.execute(query):
+        if checksum is not None and checksum != _checksum(number, labels, value):
+            raise Damaged(path, f"the object {resource} {namespace}/{name} of revision {number} is not what was stored")
+        parsed = known.get(labels)
+        if parsed is None:
+            parsed = known[labels] = decode_labels(labels)
+        key = make_key(intern(resource), intern(namespace), name)
+        if number <= compacted:
+            current[key] = make(key, number, value, parsed)
+            continue
+        previous = current.get(key)
+        if previous is not None:
+            key = previous.key
+        if not deleted:
+            record = current[key] = make(key, number, value, parsed)
+            events.append(Event("MODIFIED" if previous else "ADDED", record, previous))
+        elif previous is not None:
+            del current[key]
+            final = make(key, number, value or restamp(previous.value, number), parsed)
+            events.append(Event("DELETED", final, previous))
+        else:
+            raise Damaged(path, f"{resource} {namespace}/{name} was deleted at revision {number}, but never created")
+    newest = events[-1].record.revision if events else compacted
+    return Loaded(list(current.values()), max(revision, newest), events, compacted)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say of a damaged file that it is: Damaged in place of SQLite's own errors."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in _DAMAGE:
+            raise Damaged(path, str(error)) from error
+        raise
+
+
+def check_header(connection: sqlite3.Connection, path: Path) -> int:
+    """The format of a database that is ours. Raises Incompatible or Damaged."""
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) == sqlite3.SQLITE_NOTADB:
+            raise Incompatible(
+                f"{path} is not an SQLite database, or the beginning of it is damaged; put a backup in its place with "
+                "`homeport restore FILE`, or move it away to start with nothing"
+            ) from error
+        raise
+    if application != APPLICATION_ID:
+        raise Incompatible(f"{path} is a database of another program; choose another data directory")
+    if version > FORMAT:
+        raise Incompatible(
+            f"{path} was written by a newer version (format {version}; this one reads up to {FORMAT}); "
+            "install that version or a newer one"
+        )
+    if version < 1 or not tables >= {"record", "counter"}:
+        raise Damaged(path, f"its header says format {version}, and its tables are {sorted(tables) or 'none'}")
+    return int(version)
+
+
+def upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Bring a database of an older format up to date, in one transaction."""
+    if version == 1:
+        connection.executescript(_FROM_FORMAT_1)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable: files made, renamed or removed."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def create(path: Path) -> sqlite3.Connection:
+    """A new, empty database at a path that is free, for its owner's eyes only. Not durable before it is closed."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    connection = _connect(path)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(_TABLES)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _create(path: Path) -> None:
+    """A new database, whole or not at all: a crash leaves no file that could be taken for a damaged one."""
+    log = path.with_name(path.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        raise Damaged(path, f"it is missing, and {log.name}, which belongs to it, is not")
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    create(temporary).close()
+    os.rename(temporary, path)
+    sync_directory(path.parent)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64, timeout=10)
+
+
+def _make_directory(path: Path) -> None:
+    """Make a directory and those above it, durably."""
+    if not path.is_dir():
+        _make_directory(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_directory(path.parent)
 
 
 def _take_lock(path: Path) -> int:
@@ -198,34 +362,37 @@ def _take_lock(path: Path) -> int:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application != APPLICATION_ID and (application or objects):
-        raise Incompatible(f"{path} is a database of another program; choose another data directory")
-    if version > FORMAT:
-        raise Incompatible(
-            f"{path} was written by a newer version (format {version}; this one reads up to {FORMAT}); "
-            "install that version or a newer one"
-        )
+    version = check_header(connection, path)
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise Incompatible(f"the file system of {path} has no shared memory for SQLite's write-ahead log")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
-    if not objects:
-        connection.executescript(_TABLES)
+    upgrade(connection, version)
+
+
+def _checksum(revision: int, labels: bytes | None, value: bytes) -> int:
+    return zlib.crc32(value, zlib.crc32(labels or b"", revision & 0xFFFFFFFF))
 
 
 def _statements(batch: Batch) -> Iterator[tuple[str, Sequence[object]]]:
     for chunk in _chunks(batch.rows):
-        places = ",".join(["(?,?,?,?,?,?)"] * len(chunk))
-        yield f"INSERT INTO record VALUES {places}", [value for row in chunk for value in row]
+        places = ",".join(["(?,?,?,?,?,?,?,?)"] * len(chunk))
+        values = [value for row in chunk for value in (*row, _checksum(row.revision, row.labels, row.value))]
+        yield f"INSERT INTO record VALUES {places}", values
     for removed in _chunks(batch.removed):
         yield f"DELETE FROM record WHERE revision IN ({','.join('?' * len(removed))})", removed
-    # Otherwise the newest row itself tells the revision.
-    if not batch.rows or batch.rows[-1].revision < batch.revision:
-        yield "UPDATE counter SET revision = ?", (batch.revision,)
+    if batch.compacted is not None:
+        # Otherwise the newest row itself tells the revision.
+        counters = (batch.revision, batch.compacted)
+        yield "UPDATE counter SET revision = coalesce(?, revision), compacted = ?", counters
+    if not batch.rows:
+        # A probe: as much room as an ordinary write takes, and no trace. (SQLite leaves out updates to what is there.)
+        yield (
+            "INSERT INTO record (revision, resource, namespace, name, value) VALUES (-1, '', '', '', zeroblob(8192))",
+            (),
+        )
+        yield "DELETE FROM record WHERE revision = -1", ()
 
 
 def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

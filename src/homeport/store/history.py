@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from homeport.store.protocol import Compacted, Event, Record
 
@@ -16,10 +18,16 @@ _OVERHEAD = 400
 class Limits:
     """How much of the past a store keeps, and how far a watcher may lag behind."""
 
+    history_seconds: float = 300.0
+    """As long as etcd's usual compaction leaves it, unless one of the next two is reached before."""
     history_events: int = 100_000
     history_bytes: int = 64 << 20
     watch_events: int = 10_000
     watch_bytes: int = 64 << 20
+
+
+_DROP = 256
+"""Events at most that are forgotten with one that is new, so that no write pays for a burst of earlier ones."""
 
 
 def _cost(event: Event) -> int:
@@ -32,17 +40,30 @@ def _cost(event: Event) -> int:
     return cost
 
 
+class Forgotten(NamedTuple):
+    """What the history has let go of since it was asked last."""
+
+    revisions: Sequence[int]
+    """States that nothing needs any more: replaced ones and deletions."""
+    compacted: int
+    """Events up to this revision are gone."""
+
+
 class History:
     """Events by resource. One budget serves all; what is compacted is known for each resource apart, so that a busy
     resource does not take away the past of a quiet one sooner than memory demands."""
 
-    def __init__(self, limits: Limits, oldest: int) -> None:
+    def __init__(self, limits: Limits, oldest: int, now: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._oldest = oldest
+        self._now = now
         self._bytes = 0
-        self._order: deque[str] = deque()
+        self._order: deque[tuple[str, float]] = deque()
         self._events: dict[str, deque[Event]] = {}
         self._compacted: dict[str, int] = {}
+        self._forgotten: list[int] = []
+        self._dropped = 0
+        self._last_dropped = oldest
 
     def append(self, event: Event) -> None:
         resource = event.record.key.resource
@@ -50,21 +71,43 @@ class History:
         if events is None:
             events = self._events[resource] = deque()
         events.append(event)
-        self._order.append(resource)
+        now = self._now()
+        order, limits = self._order, self._limits
+        order.append((resource, now))
         self._bytes += _cost(event)
-        while len(self._order) > self._limits.history_events or (
-            self._bytes > self._limits.history_bytes and len(self._order) > 1
-        ):
+        while len(order) > limits.history_events or (self._bytes > limits.history_bytes and len(order) > 1):
+            self._drop()
+        old = now - limits.history_seconds
+        for _ in range(_DROP):
+            if order[0][1] >= old:
+                break
             self._drop()
 
     def _drop(self) -> None:
-        resource = self._order.popleft()
+        resource, _ = self._order.popleft()
         events = self._events[resource]
         event = events.popleft()
         self._bytes -= _cost(event)
-        self._compacted[resource] = event.record.revision
+        self._dropped += 1
+        self._last_dropped = self._compacted[resource] = event.record.revision
+        if event.previous is not None:
+            self._forgotten.append(event.previous.revision)
+        if event.type == "DELETED":
+            self._forgotten.append(event.record.revision)
         if not events:
             del self._events[resource]
+
+    def forgotten(self, at_least: int) -> Forgotten | None:
+        """What was let go of since the last call; None while that is less than `at_least` events."""
+        if self._dropped < at_least:
+            return None
+        revisions, self._forgotten, self._dropped = self._forgotten, [], 0
+        return Forgotten(revisions, self._last_dropped)
+
+    def remember(self, forgotten: Forgotten) -> None:
+        """What `forgotten` gave was not removed from the disk: give it again."""
+        self._forgotten = [*forgotten.revisions, *self._forgotten]
+        self._dropped += max(1, len(forgotten.revisions))
 
     def after(self, resource: str, revision: int) -> list[Event]:
         """The resource's events newer than `revision`, oldest first. Raises Compacted if some are gone."""

@@ -25,6 +25,10 @@ class MemoryStore(State):
         done.set_result([event.record for event in events])
         return done
 
+    async def probe(self) -> None:
+        if self._closed:
+            raise Unavailable("the store is closed")
+
     async def close(self) -> None:
         self._closed = True
         self.end_watches()

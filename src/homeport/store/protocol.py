@@ -110,8 +110,8 @@ class Unavailable(StoreError):
 class Watch(Protocol):
     """A stream of events in revision order, for one reader. Iterate once; ``close`` when done.
 
-    Raises `Lagging` at the point where events were lost; the events before that point are delivered. Ends when the
-    watch or the store is closed.
+    Raises `Lagging` once more events waited than a watch may keep; those are let go of, and the reader resumes with a
+    new watch from the last revision that it saw. Ends when the watch or the store is closed.
     """
 
     def __aiter__(self) -> AsyncIterator[Event]: ...
@@ -156,6 +156,12 @@ class Store(Protocol):
 
     def watch(self, resource: str, namespace: str | None = None, *, after: int | None = None) -> Watch:
         """Events with a revision greater than `after` (default: from now). Raises Compacted or TooNew at once."""
+
+    async def reached(self, revision: int) -> None:
+        """Wait until `revision` is committed. It may never be: the caller sets the time."""
+
+    async def probe(self) -> None:
+        """Raises Full or Unavailable if writes cannot be made durable now."""
 
     async def close(self) -> None:
         """Finish all accepted writes and release the files."""

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from homeport.store.database import Database
 from homeport.store.history import Limits
@@ -13,17 +14,20 @@ from homeport.store.protocol import Delete, Put, Record, StoreError, Unavailable
 from homeport.store.state import State
 from homeport.store.writer import Write, Writer
 
+_FORGOTTEN: Final = 256
+"""Events that the history has let go of before their rows are removed, with the next write: they lie next to each
+other, so that many cost hardly more than one."""
+
 
 class SqliteStore(State):
     """Keeps `homeport.store.protocol.Store` with an SQLite file (write-ahead log, ``synchronous=FULL``).
 
-    Readers never touch the disk. After a restart the revision goes on where it was; the history starts there, so that
-    a watch from an older revision raises Compacted.
+    Readers never touch the disk. After a restart the revision goes on where it was, and so does the history.
     """
 
     def __init__(self, database: Database, limits: Limits | None = None) -> None:
-        records, revision = database.load()
-        super().__init__(records, revision, limits)
+        loaded = database.load()
+        super().__init__(loaded.records, loaded.revision, limits, events=loaded.events, compacted=loaded.compacted)
         self._writer = Writer(database, self._on_commit, self._on_failure)
         self._epoch = 0
         self._closing: asyncio.Future[None] | None = None
@@ -33,7 +37,8 @@ class SqliteStore(State):
         """Open or create the database at `path` and load it. Blocks; needs no event loop.
 
         Raises `homeport.store.database.Locked` if a process has it open, `homeport.store.database.Incompatible` if it
-        is of another program or of a newer version, `Unavailable` if it cannot be read.
+        is of another program or of a newer version, `homeport.store.database.Damaged` if it is not what was written,
+        `Unavailable` if it cannot be read.
         """
         try:
             database = Database.open(Path(path))
@@ -51,10 +56,20 @@ class SqliteStore(State):
         done: asyncio.Future[list[Record]] = asyncio.get_running_loop().create_future()
         events = self.stage(operations)
         if events:
-            self._writer.submit(Write(events, done, self._epoch))
+            self._writer.submit(Write(events, done, self._epoch, self._history.forgotten(_FORGOTTEN)))
         else:
             done.set_result([])
         return done
+
+    async def probe(self) -> None:
+        if self._closing is not None:
+            raise Unavailable("the store is closed")
+        if not self._writer.failing:
+            return
+        # Only a write can tell whether there is room again. This one changes nothing.
+        done: asyncio.Future[list[Record]] = asyncio.get_running_loop().create_future()
+        self._writer.submit(Write((), done, self._epoch))
+        await done
 
     async def close(self) -> None:
         if self._closing is None:
@@ -76,5 +91,7 @@ class SqliteStore(State):
             self._epoch = epoch
             self.rollback()
         for write in writes:
+            if write.forgotten is not None:
+                self._history.remember(write.forgotten)
             if not write.done.done():
                 write.done.set_exception(type(error)(*error.args))

@@ -6,6 +6,9 @@ and hands them to `commit`, in the order of `stage`; or it gives all of them up 
 
 from __future__ import annotations
 
+import asyncio
+import heapq
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -30,8 +33,15 @@ class State:
     """See the module's text and `homeport.store.protocol.Store`."""
 
     def __init__(
-        self, records: Iterable[Record] = (), revision: int = EMPTY_REVISION, limits: Limits | None = None
+        self,
+        records: Iterable[Record] = (),
+        revision: int = EMPTY_REVISION,
+        limits: Limits | None = None,
+        *,
+        events: Iterable[Event] = (),
+        compacted: int | None = None,
     ) -> None:
+        """`records` are the state at `revision`, `events` what led to it since `compacted` (default: `revision`)."""
         groups: dict[str, list[Record]] = {}
         for record in records:
             groups.setdefault(record.key.resource, []).append(record)
@@ -40,8 +50,12 @@ class State:
         self._assigned = revision
         self._pending: dict[Key, _Pending] = {}
         limits = limits or Limits()
-        self._history = History(limits, oldest=revision)
+        self._history = History(limits, oldest=revision if compacted is None else compacted)
+        for event in events:
+            self._history.append(event)
         self._hub = Hub(limits)
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._number = itertools.count()
 
     @property
     def revision(self) -> int:
@@ -128,6 +142,22 @@ class State:
             self._revision = record.revision
             self._history.append(event)
             self._hub.publish(event)
+        while self._waiting and self._waiting[0][0] <= self._revision:
+            waiter = heapq.heappop(self._waiting)[2]
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def reached(self, revision: int) -> None:
+        if revision > self._revision:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            entry = (revision, next(self._number), waiter)
+            heapq.heappush(self._waiting, entry)
+            try:
+                await waiter
+            finally:
+                if waiter.cancelled():  # nobody asks any more; the revision may never come
+                    self._waiting.remove(entry)
+                    heapq.heapify(self._waiting)
 
     def rollback(self) -> None:
         """Give up everything staged and not committed. Its revisions are not used again."""

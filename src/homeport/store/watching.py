@@ -32,8 +32,12 @@ class Subscription:
         limits = self._hub.limits
         size = len(event.record.value)
         if self._queue and (len(self._queue) >= limits.watch_events or self._bytes + size > limits.watch_bytes):
+            # What waits is let go of at once: the reader may be stuck for long, and the history has most of it.
             self._lagging = True
             self._hub.remove(self)
+            self._backlog.clear()
+            self._queue.clear()
+            self._bytes = 0
         else:
             self._queue.append(event)
             self._bytes += size

@@ -16,7 +16,8 @@ from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
 from homeport.store.database import Batch, Database, Row, checkpoint, connect_beside
-from homeport.store.encode import encode_labels
+from homeport.store.encode import encode_labels, restamp
+from homeport.store.history import Forgotten
 from homeport.store.protocol import Event, Full, Record, StoreError, Unavailable
 
 _log = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ class Write(NamedTuple):
     done: asyncio.Future[list[Record]]
     epoch: int
     """Counts the failures that the caller knew of; a write from before the last failure builds on lost state."""
+    forgotten: Forgotten | None = None
+    """What of the history goes with this write."""
 
 
 class Writer:
@@ -60,6 +63,8 @@ class Writer:
         self._queue: SimpleQueue[Write | None] = SimpleQueue()
         self._epoch = 0
         self._error: StoreError = Unavailable("the store has failed")
+        self.failing = False
+        """Whether the newest commit failed."""
         self._log_pages = 0
         self._checkpointer = _Checkpointer(database)
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -85,14 +90,16 @@ class Writer:
                 _in_loop(stale, self._failed, stale, self._error, self._epoch)
             if not current:
                 continue
-            batch = batch_of(event for write in current for event in write.events)
+            batch = batch_of(current)
             try:
                 self._database.commit(batch)
             except Exception as error:
                 self._epoch += 1
+                self.failing = True
                 self._error = _translated(error, self._database)
                 _in_loop(current, self._failed, current, self._error, self._epoch)
             else:
+                self.failing = False
                 _in_loop(current, self._committed, current)
                 self._checkpoint_after(batch)
 
@@ -114,7 +121,7 @@ class Writer:
 
     def _checkpoint_after(self, batch: Batch) -> None:
         size = sum(len(row.value) for row in batch.rows)
-        # Each row dirties about a page of its own where it goes in, and one where the row that it replaces was.
+        # Each row dirties about a page of its own where it goes in, and one where it goes away.
         self._log_pages += size // _PAGE + len(batch.rows) + len(batch.removed) + 1
         if self._log_pages >= _CHECKPOINT_PAGES:
             self._log_pages = 0
@@ -155,19 +162,23 @@ class _Checkpointer:
                     self.finish.set()
 
 
-def batch_of(events: Iterable[Event]) -> Batch:
-    """What the events change on disk; states that the batch itself replaces never get there."""
-    rows: dict[int, Row] = {}
+def batch_of(writes: Iterable[Write]) -> Batch:
+    """What the writes change on disk."""
+    rows: list[Row] = []
     removed: list[int] = []
-    revision = 0
-    for event in events:
-        record = event.record
-        revision = record.revision
-        if event.type != "DELETED":
-            rows[revision] = Row(revision, *record.key, encode_labels(record.labels), record.value)
-        if event.previous is not None and rows.pop(event.previous.revision, None) is None:
-            removed.append(event.previous.revision)
-    return Batch(list(rows.values()), removed, revision)
+    compacted: int | None = None
+    for write in writes:
+        for event in write.events:
+            key, record, previous = event.record.key, event.record, event.previous
+            value = record.value
+            deleted = event.type == "DELETED"
+            if deleted and previous is not None and restamp(previous.value, record.revision) == value:
+                value = b""
+            rows.append(Row(record.revision, *key, encode_labels(record.labels), value, deleted))
+        if write.forgotten is not None:
+            removed += write.forgotten.revisions
+            compacted = write.forgotten.compacted
+    return Batch(rows, removed, rows[-1].revision if rows else None, compacted)
 
 
 def _in_loop(writes: Sequence[Write], callback: Callable[..., None], *arguments: object) -> None:
