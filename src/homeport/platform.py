@@ -26,8 +26,10 @@ import uvloop
 
 from homeport import __version__, examples
 from homeport.apiserver import http, pki, tokens
-from homeport.apiserver.authn import AUTHENTICATED_GROUP, ClientCertificates
+from homeport.apiserver.authn import AUTHENTICATED_GROUP, BearerTokens, ClientCertificates
 from homeport.apiserver.authz import MASTERS
+from homeport.apiserver.identity.accounts import ServiceAccounts
+from homeport.apiserver.identity.keys import SigningKey
 from homeport.apiserver.node import LogOptions
 from homeport.apiserver.server import ApiServer
 from homeport.client import kubeconfig
@@ -223,11 +225,14 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
     directory = platform.directory
     authority = pki.ensure(directory.pki)
     token = tokens.ensure(directory.pki / "admin.token")
+    static = tokens.StaticTokens({token: tokens.ADMIN})
+    accounts = ServiceAccounts(platform.store, SigningKey(directory.pki / "service-account.key"))
     platform.node = _Node()
     platform.api = ApiServer(
         platform.store,
         KINDS,
-        authenticators=(tokens.StaticTokens({token: tokens.ADMIN}), ClientCertificates()),
+        authenticators=(BearerTokens((static, accounts), accounts.audiences), ClientCertificates()),
+        accounts=accounts,
         node=platform.node,
     )
     former = directory.endpoint()

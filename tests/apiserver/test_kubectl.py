@@ -15,7 +15,7 @@ import pytest
 from api_testing import Caller, Clock, crd, make_server, namespace, pod
 
 from homeport.apiserver import pki, tokens
-from homeport.apiserver.authn import ClientCertificates
+from homeport.apiserver.authn import BearerTokens, ClientCertificates
 from homeport.apiserver.http import serve
 from homeport.apiserver.tokens import ADMIN, StaticTokens
 from homeport.store.sqlite import SqliteStore
@@ -61,7 +61,7 @@ async def kubectl(tmp_path: Path) -> AsyncIterator[Kubectl]:
     paths = pki.ensure(tmp_path / "pki")
     token = tokens.ensure(tmp_path / "token")
     store = SqliteStore.open(tmp_path / "db")
-    authenticators = [ClientCertificates(), StaticTokens({token: ADMIN})]
+    authenticators = [ClientCertificates(), BearerTokens([StaticTokens({token: ADMIN})], ())]
     server = make_server(store, Clock(), authenticators=authenticators)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))

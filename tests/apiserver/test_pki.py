@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeport.apiserver import der, pki, tokens
-from homeport.apiserver.authn import ClientCertificates, authenticate
+from homeport.apiserver.authn import BearerTokens, ClientCertificates, authenticate
 from homeport.apiserver.http import serve
 from homeport.apiserver.tokens import ADMIN, StaticTokens
 from homeport.kube.errors import Permanent, Unauthorized
@@ -117,15 +117,16 @@ def test_a_token_is_made_once_and_private(tmp_path: Path) -> None:
 
 
 async def test_tokens_name_users() -> None:
-    known = StaticTokens({"secret": ADMIN})
+    known = BearerTokens([StaticTokens({"secret": ADMIN})], ["here"])
 
     def asking(header: str) -> Request:
         return Request("GET", "/", headers={"authorization": header})
 
-    user = await authenticate([ClientCertificates(), known], asking("Bearer secret"))
+    user, audiences, _ = await authenticate([ClientCertificates(), known], asking("Bearer secret"))
+    assert audiences == ("here",)
     assert user.name == "kubernetes-admin"
     assert "system:authenticated" in user.groups
-    assert (await authenticate([known], asking("bearer  secret "))).name == "kubernetes-admin"
+    assert (await authenticate([known], asking("bearer  secret "))).user.name == "kubernetes-admin"
     for wrong in ("Bearer nope", "Basic c2VjcmV0", "Bearer", "", "secret"):
         with pytest.raises(Unauthorized):
             await authenticate([known], asking(wrong))
@@ -158,7 +159,7 @@ async def test_tls_hands_over_the_client_certificate(tmp_path: Path) -> None:
     admin = ssl.create_default_context(cafile=str(paths.ca))
     admin.load_cert_chain(paths.admin, paths.admin_key)
     assert (await ask(admin)).endswith(b"ok")
-    user = await authenticate([ClientCertificates()], seen[-1])
+    user = (await authenticate([ClientCertificates()], seen[-1])).user
     assert user.name == "kubernetes-admin"
     assert "system:masters" in user.groups
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import support
 from homeport.apiserver import http, pki, tokens
-from homeport.apiserver.authn import ClientCertificates
+from homeport.apiserver.authn import BearerTokens, ClientCertificates
 from homeport.apiserver.server import ApiServer
 from homeport.client import kubeconfig
 from homeport.client.client import Client
@@ -67,7 +67,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> pki.Paths:
 async def serving(tmp_path: Path, certificates: pki.Paths) -> AsyncIterator[Served]:
     store = MemoryStore()
     token = tokens.ensure(tmp_path / "token")
-    authenticators = (tokens.StaticTokens({token: tokens.ADMIN}), ClientCertificates())
+    authenticators = (BearerTokens([tokens.StaticTokens({token: tokens.ADMIN})], ()), ClientCertificates())
     api = ApiServer(store, (*core.KINDS, *TRAINING), authenticators=authenticators)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))

@@ -2,22 +2,43 @@
 
 Each authenticator answers with a user, with None (it found no credentials of its kind) or with Unauthorized (it found
 some and they are wrong). The first user wins; wrong credentials count only if no other authenticator takes them: two
-may read the same header. A request without any is refused: there is no anonymous user.
+may read the same header. Without any credentials a request is anonymous, which is good for the paths of :func:`is_open`
+and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import binascii
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from homeport.apiserver.der import BadCertificate, parse
+from homeport.apiserver.routes import collapse
 from homeport.kube.errors import Unauthorized
 from homeport.kube.wire import Request, User
 
-Authenticated: TypeAlias = User | None
-
 AUTHENTICATED_GROUP = "system:authenticated"
+UNAUTHENTICATED_GROUP = "system:unauthenticated"
+ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED_GROUP,))
+
+_OPEN = ("/healthz", "/livez", "/readyz", "/version")
+_PROTOCOL_PREFIX = "base64url.bearer.authorization.k8s.io."
+
+
+class Identified(NamedTuple):
+    """What a token says."""
+
+    user: User
+    audiences: tuple[str, ...] = ()
+    """For whom it is, of those asked for."""
+    annotations: Mapping[str, str] = {}
+    """What to note of its use in the audit log."""
+
+
+Authenticated: TypeAlias = Identified | None
 
 
 class Authenticator(Protocol):
@@ -25,54 +46,117 @@ class Authenticator(Protocol):
         """The user, None without credentials of this kind; raises Unauthorized for wrong ones."""
 
 
+class TokenAuthenticator(Protocol):
+    async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
+        """The user that a token stands for, if it is for one of the `audiences`. None for a token of another kind;
+        raises Unauthorized for one of this kind that is wrong."""
+
+
+def is_open(path: str) -> bool:
+    """What everybody may ask, credentials or not: health and version."""
+    return path in _OPEN or path.startswith(("/healthz/", "/livez/", "/readyz/"))
+
+
 def bearer_token(request: Request) -> str | None:
-    """The token of an ``Authorization: Bearer`` header, or None."""
+    """The token of an ``Authorization: Bearer`` header or, since browsers can't set that one, of a WebSocket's
+    subprotocol; None without one."""
     header = request.headers.get("authorization")
-    if header is None:
+    if header is not None:
+        scheme, _, token = header.partition(" ")
+        return (token.strip() or None) if scheme.lower() == "bearer" else None
+    protocols = request.headers.get("sec-websocket-protocol")
+    if protocols is None or _PROTOCOL_PREFIX not in protocols:
         return None
-    scheme, _, token = header.partition(" ")
-    if scheme.lower() != "bearer":
-        return None
-    return token.strip() or None
+    for protocol in protocols.split(","):
+        if protocol.strip().startswith(_PROTOCOL_PREFIX):
+            encoded = protocol.strip().removeprefix(_PROTOCOL_PREFIX)
+            try:
+                return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode() or None
+            except (binascii.Error, UnicodeDecodeError, ValueError):
+                raise Unauthorized("the bearer token in the WebSocket's subprotocol is not base64url") from None
+    return None
+
+
+class BearerTokens:
+    """Users by bearer token: the first authenticator that knows a token says who it is.
+
+    `audiences` are the API server's own: what a token that comes with a request has to be for.
+    """
+
+    def __init__(self, authenticators: Sequence[TokenAuthenticator], audiences: Sequence[str]) -> None:
+        self._authenticators = tuple(authenticators)
+        self.audiences = tuple(audiences)
+
+    async def authenticate(self, request: Request) -> Authenticated:
+        token = bearer_token(request)
+        return None if token is None else await self.authenticate_token(token, self.audiences)
+
+    async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
+        """Raises Unauthorized for a token that is wrong, or that nobody knows."""
+        refused: Unauthorized | None = None
+        for authenticator in self._authenticators:
+            try:
+                found = await authenticator.authenticate_token(token, audiences)
+            except Unauthorized as error:
+                refused = error
+                continue
+            if found is not None:
+                return Identified(authenticated(found.user), found.audiences, found.annotations)
+        raise refused or Unauthorized("the bearer token is not known to this server")
 
 
 class ClientCertificates:
     """X.509 users: the subject's common name is the user, its organizations are the groups.
 
-    The TLS layer has verified the certificate against the platform's CA before a request gets here.
+    The TLS layer has verified the certificate against the platform's CA before a request gets here; a connection may
+    outlive the certificate that it was opened with, so that its end is looked at each time.
     """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
 
     async def authenticate(self, request: Request) -> Authenticated:
         if request.certificate is None:
             return None
-        return _certificate_user(request.certificate)
+        user, not_after = _certificate_user(request.certificate)
+        if self._clock() > not_after:
+            raise Unauthorized("the client certificate has expired")
+        return Identified(user)
 
 
 @lru_cache(maxsize=1024)
-def _certificate_user(certificate: bytes) -> User:
+def _certificate_user(certificate: bytes) -> tuple[User, float]:
     try:
         subject = parse(certificate)
     except BadCertificate as error:
         raise Unauthorized(f"the client certificate can't be read: {error}") from error
     if not subject.common_name:
         raise Unauthorized("the client certificate's subject has no common name")
-    return User(subject.common_name, subject.organizations)
+    return authenticated(User(subject.common_name, subject.organizations)), subject.not_after
 
 
-async def authenticate(authenticators: Sequence[Authenticator], request: Request) -> User:
-    """The request's user, in the group of authenticated users. Raises Unauthorized."""
+def authenticated(user: User) -> User:
+    """`user` in the group of authenticated users, as everybody is who has shown credentials."""
+    if AUTHENTICATED_GROUP in user.groups or UNAUTHENTICATED_GROUP in user.groups:
+        return user
+    return User(user.name, (*user.groups, AUTHENTICATED_GROUP), user.uid, user.extra)
+
+
+async def authenticate(authenticators: Sequence[Authenticator], request: Request) -> Identified:
+    """The request's user. Raises Unauthorized for wrong credentials, and without any; paths that are open to everybody
+    have an anonymous user then."""
     if request.user is not None:
-        return request.user
+        return Identified(request.user)
     refused: Unauthorized | None = None
     for authenticator in authenticators:
         try:
-            user = await authenticator.authenticate(request)
+            found = await authenticator.authenticate(request)
         except Unauthorized as error:
             refused = error
             continue
-        if user is not None:
-            if AUTHENTICATED_GROUP not in user.groups:
-                user = User(user.name, (*user.groups, AUTHENTICATED_GROUP), user.uid, user.extra)
-            return user
+        if found is not None:
+            return Identified(authenticated(found.user), found.audiences, found.annotations)
+    if refused is None and is_open(collapse(request.path)):
+        return Identified(ANONYMOUS)
     # Kubernetes says no more than this either: which credential was wrong, and why, helps an attacker first of all.
     raise Unauthorized("Unauthorized") from refused

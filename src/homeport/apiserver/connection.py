@@ -33,6 +33,7 @@ import httptools
 
 from homeport.apiserver.answers import status_line, status_response
 from homeport.apiserver.duplex import Tunnel
+from homeport.apiserver.identity import impersonation
 from homeport.apiserver.target import BadTarget, parse_target
 from homeport.kube.wire import Request, Response, Upgrade
 
@@ -220,7 +221,9 @@ class Connection(asyncio.Protocol):
         if key in headers:
             if key in ("host", "authorization", "content-length"):
                 raise httptools.HttpParserError(f"two {key} headers")
-            text = f"{headers[key]}, {text}"
+            # Those of impersonation are lists whose items may have commas: see identity.impersonation.
+            joint = impersonation.SEPARATOR if key.startswith("impersonate-") else ", "
+            text = f"{headers[key]}{joint}{text}"
         headers[key] = text
 
     def on_headers_complete(self) -> None:

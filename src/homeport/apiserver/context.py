@@ -21,6 +21,7 @@ from homeport.store.protocol import Record, Store
 if TYPE_CHECKING:
     from homeport.apiserver.admission import Chain
     from homeport.apiserver.definitions import Definitions
+    from homeport.apiserver.identity.accounts import ServiceAccounts
     from homeport.apiserver.node import NodeProxy
 
 
@@ -37,6 +38,8 @@ class Api:
     """What keeps the registry in step with the CRDs."""
     fields: Fields
     admission: Chain
+    accounts: ServiceAccounts | None = None
+    """Issues the tokens of service accounts."""
 
     def terminating(self, namespace: Record) -> bool:
         """Whether a namespace is being deleted, so that nothing new may be created in it."""

@@ -26,6 +26,7 @@ _SUBRESOURCES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
     "log": (("get",), "", "", ""),
     "binding": (("create",), "", "v1", "Binding"),
     "eviction": (("create",), "policy", "v1", "Eviction"),
+    "token": (("create",), "authentication.k8s.io", "v1", "TokenRequest"),
     "finalize": (("update",), "", "", ""),
 }
 """Verbs and the kind of the bodies, where it isn't that of the resource."""

@@ -27,6 +27,7 @@ STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch"
 _EXTRA_SUBRESOURCES: Mapping[tuple[str, str], frozenset[str]] = {
     ("", "pods"): frozenset({"log", "binding", "eviction"}),
     ("", "namespaces"): frozenset({"finalize"}),
+    ("", "serviceaccounts"): frozenset({"token"}),
 }
 """Subresources that the server itself adds to built-in kinds."""
 

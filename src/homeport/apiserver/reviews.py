@@ -1,4 +1,4 @@
-"""Questions about the asking user: SelfSubjectReview, SelfSubjectAccessReview and SelfSubjectRulesReview.
+"""Questions about what the asking user may do: SelfSubjectAccessReview and SelfSubjectRulesReview.
 
 They look like objects that are created, and store nothing.
 """
@@ -16,7 +16,6 @@ from homeport.kube.meta import Object
 from homeport.kube.wire import Request, Response, User
 
 VIRTUAL = (
-    Virtual("authentication.k8s.io", "v1", "selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview", False),
     Virtual(
         "authorization.k8s.io",
         "v1",
@@ -52,10 +51,8 @@ def answer(authorizer: Authorizer, virtual: Virtual, request: Request, info: Req
     if not isinstance(spec, dict):
         raise BadRequest("spec has to be an object")
     match virtual.kind:
-        case "SelfSubjectReview":
-            status: dict[str, Any] = {"userInfo": _user_info(user)}
         case "SelfSubjectAccessReview":
-            status = _access(authorizer, spec, user)
+            status: dict[str, Any] = _access(authorizer, spec, user)
         case _:
             status = _rules(user)
     result: Object = {
@@ -66,15 +63,6 @@ def answer(authorizer: Authorizer, virtual: Virtual, request: Request, info: Req
         "status": status,
     }
     return object_response(encode(result), status=201)
-
-
-def _user_info(user: User) -> dict[str, Any]:
-    info: dict[str, Any] = {"username": user.name, "groups": list(user.groups)}
-    if user.uid:
-        info["uid"] = user.uid
-    if user.extra:
-        info["extra"] = {key: list(values) for key, values in user.extra.items()}
-    return info
 
 
 def _access(authorizer: Authorizer, spec: dict[str, Any], user: User) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from homeport import metrics
 from homeport.apiserver import crd, reviews
 from homeport.apiserver.admission import Chain, plugins
 from homeport.apiserver.answers import error_response
-from homeport.apiserver.authn import Authenticator, authenticate
+from homeport.apiserver.audit import trail as trails
+from homeport.apiserver.authn import Authenticator, BearerTokens, Identified, authenticate
 from homeport.apiserver.authz import Authorizer, MastersOnly, check
 from homeport.apiserver.compression import compress
 from homeport.apiserver.context import Api, Call
@@ -21,6 +22,9 @@ from homeport.apiserver.discovery import Discovery, not_served
 from homeport.apiserver.encoding import encode, object_response
 from homeport.apiserver.fairness import Gate, Shares
 from homeport.apiserver.fields import Fields
+from homeport.apiserver.identity import impersonation, openid, token_request
+from homeport.apiserver.identity import reviews as identity_reviews
+from homeport.apiserver.identity.accounts import ServiceAccounts
 from homeport.apiserver.measure import Measure
 from homeport.apiserver.node import NodeProxy
 from homeport.apiserver.openapi import OpenApi
@@ -28,7 +32,7 @@ from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo, request_info
 from homeport.apiserver.verbs import create, delete, get, list, patch, pods, scale, status, update, watch
 from homeport.kube import core
-from homeport.kube.errors import ApiError, BadRequest, FieldError, InternalError, MethodNotAllowed
+from homeport.kube.errors import ApiError, FieldError, InternalError, MethodNotAllowed
 from homeport.kube.kind import Kind
 from homeport.kube.meta import Object
 from homeport.kube.wire import Request, Response, User
@@ -58,9 +62,10 @@ _SUBRESOURCES: Mapping[str, _Verb] = {
     "binding": pods.binding,
     "eviction": pods.eviction,
     "log": pods.log,
+    "token": token_request.token_request,
 }
 _OPEN = frozenset({"/healthz", "/livez", "/readyz", "/version"})
-"""What every user may ask who has credentials at all."""
+"""What everybody may ask, credentials or not."""
 
 
 def _utc_now() -> datetime:
@@ -73,7 +78,8 @@ class ApiServer:
     `authenticators` are asked in turn (see :mod:`homeport.apiserver.authn`); a request with a user set comes from
     inside the process and needs no credentials. `node` delivers logs. Without an `authorizer` only members of
     ``system:masters`` may do anything (:class:`~homeport.apiserver.authz.MastersOnly`). ``/metrics`` shows the
-    families of `shown`, to which the server adds its own; `shares` is what clients get of the server.
+    families of `shown`, to which the server adds its own; `shares` is what clients get of the server. `accounts` issues
+    the tokens of service accounts; without it, pods need no account.
     """
 
     def __init__(
@@ -87,16 +93,18 @@ class ApiServer:
         authorizer: Authorizer | None = None,
         shown: metrics.Registry | None = None,
         shares: Shares | None = None,
+        accounts: ServiceAccounts | None = None,
     ) -> None:
         registry = Registry(kinds)
         self._metrics = metrics.Registry() if shown is None else shown
         self._measure = Measure(store, registry, self._metrics)
         self._gate = Gate(shares or Shares(), self._metrics)
         self._authenticators = tuple(authenticators)
+        self._tokens = next((each for each in self._authenticators if isinstance(each, BearerTokens)), None)
         self._definitions = Definitions(store, registry, now)
-        self._api = Api(store, registry, authorizer or MastersOnly(), now, node, self._definitions, Fields(), Chain())
+        self._api = Api(store, registry, authorizer or MastersOnly(), now, node, self._definitions, Fields(), Chain(), accounts)
         self._api.admission = plugins.chain(self._api)
-        self._discovery = Discovery(registry, reviews.VIRTUAL)
+        self._discovery = Discovery(registry, (*reviews.VIRTUAL, *identity_reviews.VIRTUAL))
         self._openapi = OpenApi(registry)
         _serve_definitions(registry, now)
         self._definitions.load()
@@ -128,25 +136,37 @@ class ApiServer:
 
     async def _answer(self, request: Request, info: RequestInfo) -> Response:
         if request.user is not None:
-            return await self._serve(request, info, request.user)
-        user = await authenticate(self._authenticators, request)
-        await self._gate.enter(user.name)
+            return await self._serve(request, info, Identified(request.user))
+        who = await authenticate(self._authenticators, request)
+        await self._gate.enter(who.user.name)
         try:
-            return await self._serve(request, info, user)
+            return await self._serve(request, info, who)
         finally:
             self._gate.leave()
 
-    async def _serve(self, request: Request, info: RequestInfo, user: User) -> Response:
+    async def _serve(self, request: Request, info: RequestInfo, who: Identified) -> Response:
+        user = who.user
+        trail = trails.current.get()
+        if trail is not None:
+            trail.user = user
+            trail.annotations.update(who.annotations)
         if info.path in _OPEN and request.method in ("GET", "HEAD"):
             return self._open(request, info.path)
-        if "impersonate-user" in request.headers:
-            # To go on as the real user would give the client more than it asked for.
-            raise BadRequest("impersonation is not supported by this server")
+        asked = impersonation.wanted(request.headers)
+        if asked is not None:
+            user = impersonation.impersonate(self._api.authorizer, user, asked)
+            if trail is not None:
+                trail.impersonated = user
         check(self._api.authorizer, user, info)
+        if trail is not None:
+            trail.annotations["authorization.k8s.io/decision"] = "allow"
         if not info.is_resource:
-            return self._non_resource(request, info)
+            return await self._non_resource(request, info)
         served = self._api.registry.find(info.group, info.version, info.resource)
         if served is None:
+            identity = identity_reviews.find(info)
+            if identity is not None:
+                return await identity_reviews.answer(identity, request, info, user, self._tokens, self._api.now)
             virtual = reviews.find(info)
             if virtual is None:
                 raise not_served()
@@ -178,7 +198,7 @@ class ApiServer:
         headers = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-cache, private"}
         return Response(200, headers, text.encode())
 
-    def _non_resource(self, request: Request, info: RequestInfo) -> Response:
+    async def _non_resource(self, request: Request, info: RequestInfo) -> Response:
         path = info.path
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
@@ -186,6 +206,8 @@ class ApiServer:
             return self._openapi.answer(request, path)
         if path == "/metrics":
             return Response(200, {"content-type": metrics.CONTENT_TYPE}, self._metrics.render())
+        if path in openid.PATHS and self._api.accounts is not None:
+            return await openid.answer(request, path, self._api.accounts)
         if path == "/":
             return object_response(encode(self._root()))
         return self._discovery.answer(request, path)
@@ -194,6 +216,7 @@ class ApiServer:
         groups = sorted({served.group for served in self._api.registry if served.group})
         versions = sorted({served.resource.api_version for served in self._api.registry if served.group})
         paths = ["/api", "/api/v1", "/apis", *(f"/apis/{name}" for name in (*groups, *versions)), *sorted(_OPEN)]
+        paths += openid.PATHS if self._api.accounts is not None else ()
         return {"paths": [*paths, "/metrics", "/openapi/v2", "/openapi/v3"]}
 
 
