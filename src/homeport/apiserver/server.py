@@ -102,7 +102,9 @@ class ApiServer:
         self._authenticators = tuple(authenticators)
         self._tokens = next((each for each in self._authenticators if isinstance(each, BearerTokens)), None)
         self._definitions = Definitions(store, registry, now)
-        self._api = Api(store, registry, authorizer or MastersOnly(), now, node, self._definitions, Fields(), Chain(), accounts)
+        self._api = Api(
+            store, registry, authorizer or MastersOnly(), now, node, self._definitions, Fields(), Chain(), accounts
+        )
         self._api.admission = plugins.chain(self._api)
         self._discovery = Discovery(registry, (*reviews.VIRTUAL, *identity_reviews.VIRTUAL))
         self._openapi = OpenApi(registry)
