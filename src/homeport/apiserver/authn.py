@@ -156,7 +156,7 @@ async def authenticate(authenticators: Sequence[Authenticator], request: Request
             continue
         if found is not None:
             return Identified(authenticated(found.user), found.audiences, found.annotations)
-    if refused is None and is_open(collapse(request.path)):
+    if refused is None and request.method in ("GET", "HEAD") and is_open(collapse(request.path)):
         return Identified(ANONYMOUS)
     # Kubernetes says no more than this either: which credential was wrong, and why, helps an attacker first of all.
     raise Unauthorized("Unauthorized") from refused

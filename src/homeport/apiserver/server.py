@@ -187,6 +187,8 @@ class ApiServer:
             response = await verb(self._api, call)
         except ApiError as error:
             response = error_response(error)
+        if call.annotations and (trail := trails.current.get()) is not None:
+            trail.annotations.update(call.annotations)
         if call.warnings:
             response.headers["warning"] = ", ".join(_warning(text) for text in dict.fromkeys(call.warnings))
         return response
