@@ -628,10 +628,6 @@ async def test_others_are_forbidden_in_kubernetes_words(api: Caller) -> None:
     assert me["status"]["userInfo"] == {"username": "jane", "groups": ["system:authenticated"]}
 
 
-async def test_impersonation_is_refused_not_ignored(api: Caller) -> None:
-    (await api.get(PODS, headers={"impersonate-user": "jane"})).error(400, "BadRequest", "impersonation")
-
-
 # -- paths and methods
 
 
