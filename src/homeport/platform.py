@@ -31,6 +31,7 @@ from homeport.apiserver.authz import MASTERS
 from homeport.apiserver.identity.accounts import ServiceAccounts
 from homeport.apiserver.identity.keys import SigningKey
 from homeport.apiserver.node import LogOptions
+from homeport.apiserver.rbac.bootstrap import bootstrap
 from homeport.apiserver.server import ApiServer
 from homeport.client import kubeconfig
 from homeport.client.client import Client
@@ -228,6 +229,7 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
     static = tokens.StaticTokens({token: tokens.ADMIN})
     accounts = ServiceAccounts(platform.store, SigningKey(directory.pki / "service-account.key"))
     platform.node = _Node()
+    await bootstrap(platform.store, datetime.now(UTC))
     platform.api = ApiServer(
         platform.store,
         KINDS,

@@ -8,6 +8,7 @@ import json
 import pytest
 from api_testing import Caller, Clock, config_map, make_server, namespace, pod
 
+from homeport.apiserver.rbac.bootstrap import bootstrap
 from homeport.kube.wire import User
 from homeport.store.memory import MemoryStore
 from homeport.store.protocol import Conflicting, Full, Put, Record, Unavailable
@@ -606,6 +607,8 @@ async def test_everybody_may_ask_for_health_and_version(api: Caller, user: User)
 
 async def test_others_are_forbidden_in_kubernetes_words(api: Caller) -> None:
     user = Caller(api.server, api.store, api.clock, User("jane", ("system:authenticated",)))
+    (await user.get("/api")).error(403, "Forbidden", 'forbidden: User "jane" cannot get path "/api"')
+    await bootstrap(api.store, api.clock())
     (await user.get("/api")).ok()
     (await user.get("/api/v1")).ok()
     (await user.get(f"{PODS}/p")).error(

@@ -1,59 +1,80 @@
-"""What a user may do. Role-based access control takes the place of `MastersOnly` behind the same protocol."""
+"""What a user may do: the question, the answer, and the refusal in Kubernetes' words."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from homeport.apiserver.routes import RequestInfo
-from homeport.kube.errors import Forbidden
+from homeport.kube.errors import Forbidden, object_details
+from homeport.kube.field import quote
 from homeport.kube.wire import User
 
+if TYPE_CHECKING:
+    from homeport.apiserver.rbac.index import RoleRef
+    from homeport.apiserver.rbac.rules import Rule
+
 MASTERS = "system:masters"
+"""The group whose members may do everything, whatever the roles say."""
+
+
+class Decision(NamedTuple):
+    allowed: bool
+    reason: str = ""
+    """Why, in words for people; may be empty."""
+
+
+ALLOWED = Decision(True)
+
+
+class Held(NamedTuple):
+    """Every rule that a user has."""
+
+    rules: tuple[Rule, ...]
+    errors: str
+    """Why there may be more; empty if there are none."""
 
 
 class Authorizer(Protocol):
-    def authorize(self, user: User, info: RequestInfo) -> str | None:
-        """None to allow; else why not, which may be empty."""
+    def authorize(self, user: User, info: RequestInfo) -> Decision:
+        """Whether `user` may do what `info` says."""
 
+    def held(self, user: User, namespace: str) -> Held:
+        """What `user` may do in `namespace` (empty: at the cluster scope)."""
 
-class MastersOnly:
-    """Members of ``system:masters`` may do everything; everyone may ask about themselves and see discovery."""
+    def rules_of_role(self, role: RoleRef, namespace: str) -> tuple[Rule, ...]:
+        """The rules of the role that a binding in `namespace` names. Raises LookupError."""
 
-    def authorize(self, user: User, info: RequestInfo) -> str | None:
-        if MASTERS in user.groups:
-            return None
-        if not info.is_resource and info.verb == "get" and _is_discovery(info.path):
-            return None
-        if info.group in ("authentication.k8s.io", "authorization.k8s.io") and info.resource.startswith("self"):
-            return None
-        return ""
-
-
-def _is_discovery(path: str) -> bool:
-    """What Kubernetes' role ``system:discovery`` opens to every user."""
-    return path in ("/api", "/apis", "/version") or path.startswith(("/api/", "/apis/", "/openapi/"))
+    def close(self) -> None:
+        """The server ends."""
 
 
 def check(authorizer: Authorizer, user: User, info: RequestInfo) -> None:
     """Raises Forbidden in Kubernetes' words."""
-    reason = authorizer.authorize(user, info)
-    if reason is not None:
-        raise Forbidden(message(user, info) + (f": {reason}" if reason else ""), details=_details(info))
+    decision = authorizer.authorize(user, info)
+    if not decision.allowed:
+        raise refusal(user, info, decision.reason)
+
+
+def refusal(user: User, info: RequestInfo, reason: str = "") -> Forbidden:
+    """The error for a request that is not allowed."""
+    text = message(user, info) + (f": {reason}" if reason else "")
+    return forbidden(info.group, info.resource, info.object_name, text)
+
+
+def forbidden(group: str, plural: str, name: str, why: str) -> Forbidden:
+    """A refusal about an object, a resource, or (without `plural`) a path (upstream: ``NewForbidden``)."""
+    if not plural:
+        return Forbidden(f"forbidden: {why}")
+    resource = f"{plural}.{group}" if group else plural
+    what = f"{resource} {quote(name)}" if name else resource
+    return Forbidden(f"{what} is forbidden: {why}", details=object_details(group, plural, name))
 
 
 def message(user: User, info: RequestInfo) -> str:
+    """What `user` cannot do."""
+    who = f"User {quote(user.name)} cannot {info.verb}"
     if not info.is_resource:
-        return f'forbidden: User "{user.name}" cannot {info.verb} path "{info.path}"'
-    resource = f"{info.resource}.{info.group}" if info.group else info.resource
-    what = f'{resource} "{info.name}"' if info.name else resource
+        return f"{who} path {quote(info.path)}"
     full = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
-    where = f'in the namespace "{info.namespace}"' if info.namespace else "at the cluster scope"
-    return (
-        f'{what} is forbidden: User "{user.name}" cannot {info.verb} resource "{full}" in API group '
-        f'"{info.group}" {where}'
-    )
-
-
-def _details(info: RequestInfo) -> dict[str, str]:
-    details = {"name": info.name, "group": info.group, "kind": info.resource}
-    return {key: value for key, value in details.items() if value}
+    where = f"in the namespace {quote(info.namespace)}" if info.namespace else "at the cluster scope"
+    return f"{who} resource {quote(full)} in API group {quote(info.group)} {where}"

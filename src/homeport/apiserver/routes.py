@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from homeport.kube import names
+from homeport.kube.errors import BadRequest
+from homeport.kube.selector import parse_fields
 from homeport.kube.wire import Request
 
 _VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -32,6 +35,13 @@ class RequestInfo(NamedTuple):
     subresource: str = ""
     rest: str = ""
     """What follows the subresource, for proxies; without a leading slash."""
+    selected: str = ""
+    """Of a collection: the one name that a field selector leaves (``metadata.name=x``)."""
+
+    @property
+    def object_name(self) -> str:
+        """The name of the only object that the request is about, empty if there may be others."""
+        return self.name or self.selected
 
 
 def collapse(path: str) -> str:
@@ -77,14 +87,30 @@ def request_info(request: Request) -> RequestInfo:
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
     remainder = "/".join(rest[3:])
+    selected = ""
     if not name:
         if verb == "get":
             verb = "list"
+            selected = _selected_name(request)
         elif verb == "delete":
             verb = "deletecollection"
     if not subresource and verb in ("get", "list") and (watching or _wants_watch(request)):
         verb = "watch"
-    return RequestInfo(verb, path, True, group, version, resource, namespace, name, subresource, remainder)
+    return RequestInfo(verb, path, True, group, version, resource, namespace, name, subresource, remainder, selected)
+
+
+def _selected_name(request: Request) -> str:
+    """The name that a field selector asks for, if it can only be that one."""
+    for key, value in request.query:
+        if key == "fieldSelector":
+            if "metadata.name" not in value:
+                return ""
+            try:
+                name = parse_fields(value).equality("metadata.name")
+            except BadRequest:
+                return ""  # whoever lists by the selector says what is wrong with it
+            return name if name and not any(names.path_segment(name)) else ""
+    return ""
 
 
 def _wants_watch(request: Request) -> bool:

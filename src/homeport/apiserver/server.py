@@ -14,7 +14,7 @@ from homeport.apiserver.admission import Chain, plugins
 from homeport.apiserver.answers import error_response
 from homeport.apiserver.audit import trail as trails
 from homeport.apiserver.authn import Authenticator, BearerTokens, Identified, authenticate
-from homeport.apiserver.authz import Authorizer, MastersOnly, check
+from homeport.apiserver.authz import Authorizer, check
 from homeport.apiserver.compression import compress
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.definitions import Definitions
@@ -28,6 +28,7 @@ from homeport.apiserver.identity.accounts import ServiceAccounts
 from homeport.apiserver.measure import Measure
 from homeport.apiserver.node import NodeProxy
 from homeport.apiserver.openapi import OpenApi
+from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo, request_info
 from homeport.apiserver.verbs import create, delete, get, list, patch, pods, scale, status, update, watch
@@ -76,10 +77,10 @@ class ApiServer:
     """Serves `kinds` and the CRDs in `store`.
 
     `authenticators` are asked in turn (see :mod:`homeport.apiserver.authn`); a request with a user set comes from
-    inside the process and needs no credentials. `node` delivers logs. Without an `authorizer` only members of
-    ``system:masters`` may do anything (:class:`~homeport.apiserver.authz.MastersOnly`). ``/metrics`` shows the
-    families of `shown`, to which the server adds its own; `shares` is what clients get of the server. `accounts` issues
-    the tokens of service accounts; without it, pods need no account.
+    inside the process and needs no credentials. `node` delivers logs. Without an `authorizer` the roles in `store`
+    decide (:mod:`homeport.apiserver.rbac`; its ``bootstrap`` writes the default ones). ``/metrics`` shows the families
+    of `shown`, to which the server adds its own; `shares` is what clients get of the server. `accounts` issues the
+    tokens of service accounts; without it, pods need no account.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class ApiServer:
         self._tokens = next((each for each in self._authenticators if isinstance(each, BearerTokens)), None)
         self._definitions = Definitions(store, registry, now)
         self._api = Api(
-            store, registry, authorizer or MastersOnly(), now, node, self._definitions, Fields(), Chain(), accounts
+            store, registry, authorizer or Rbac(store), now, node, self._definitions, Fields(), Chain(), accounts
         )
         self._api.admission = plugins.chain(self._api)
         self._discovery = Discovery(registry, (*reviews.VIRTUAL, *identity_reviews.VIRTUAL))
@@ -114,6 +115,7 @@ class ApiServer:
     async def close(self) -> None:
         """Stop what runs in the background. The store is its owner's to close."""
         await self._definitions.close()
+        self._api.authorizer.close()
 
     async def handle(self, request: Request) -> Response:
         """The answer to `request`. Raises nothing: every error is an answer with a ``Status``."""

@@ -118,7 +118,11 @@ class Watch(Protocol):
 
     def take(self) -> list[Event]:
         """The events that are here already, without waiting; perhaps none. Once it is empty the reader has seen every
-        event up to `Store.revision`, unless iterating on raises Lagging."""
+        event up to `Store.revision`, unless the watch is `lagging`."""
+
+    @property
+    def lagging(self) -> bool:
+        """Whether events were lost: iterating raises Lagging after those that are here."""
 
     def close(self) -> None: ...
 

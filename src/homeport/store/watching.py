@@ -77,6 +77,10 @@ class Subscription:
         self._bytes = 0
         return events
 
+    @property
+    def lagging(self) -> bool:
+        return self._lagging
+
     def close(self) -> None:
         if not self._closed:
             self._closed = True

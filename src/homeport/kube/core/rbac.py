@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from homeport.kube import field, names
 from homeport.kube.core.columns import CREATED_AT
@@ -11,10 +11,13 @@ from homeport.kube.core.pod_defaults import mapped
 from homeport.kube.core.types.rbac import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Column
-from homeport.kube.meta import Object
+from homeport.kube.meta import Object, labels, name
+from homeport.kube.selector import from_label_selector
 from homeport.kube.table import AGE
 
 GROUP = "rbac.authorization.k8s.io"
+AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+"""Annotation of the default roles and bindings. With ``"false"`` an administrator keeps one as it is."""
 
 
 def prepare_binding(new: Object, old: Object | None) -> Object:
@@ -145,5 +148,25 @@ CLUSTER_ROLE_BINDING = grouped(
     prepare=prepare_binding,
     validate=validate_cluster_role_binding,
 )
+
+
+def aggregated_rules(role: Object, cluster_roles: Iterable[Object]) -> list[Object] | None:
+    """The rules that `role` has by its ``aggregationRule``: those of all other `cluster_roles` that one of its
+    selectors chooses, each rule once. None if it has no such rule. Raises BadRequest for a selector that is none.
+
+    Upstream: ``pkg/controller/clusterroleaggregation``.
+    """
+    rule = role.get("aggregationRule")
+    if not rule:
+        return None
+    others = sorted((other for other in cluster_roles if name(other) != name(role)), key=name)
+    found: list[Object] = []
+    for wanted in rule.get("clusterRoleSelectors") or ():
+        selector = from_label_selector(wanted)
+        for other in others:
+            if selector.matches(labels(other)):
+                found += [one for one in other.get("rules") or () if one not in found]
+    return found
+
 
 KINDS = (ROLE, CLUSTER_ROLE, ROLE_BINDING, CLUSTER_ROLE_BINDING)
