@@ -16,6 +16,7 @@ from api_testing import ADMIN, Answer, Caller, Clock, with_default_namespace
 from homeport.apiserver.authn import BearerTokens, ClientCertificates
 from homeport.apiserver.identity.accounts import DEFAULT_ISSUER, EXTENDED_SECONDS, ServiceAccounts
 from homeport.apiserver.identity.keys import SigningKey
+from homeport.apiserver.rbac.bootstrap import bootstrap
 from homeport.apiserver.server import ApiServer
 from homeport.apiserver.tokens import StaticTokens
 from homeport.kube import core
@@ -35,6 +36,7 @@ def key_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def api(clock: Clock, key_path: Path) -> AsyncIterator[Caller]:
     store = MemoryStore()
+    await bootstrap(store, clock())
     accounts = ServiceAccounts(store, SigningKey(key_path), now=clock)
     tokens = BearerTokens((StaticTokens({"secret": ADMIN}), accounts), accounts.audiences)
     server = ApiServer(store, core.KINDS, authenticators=(tokens, ClientCertificates()), now=clock, accounts=accounts)

@@ -58,11 +58,11 @@ class Escalation(Plugin):
         ).allowed:
             return
         self._check_rules(attributes, rules_of(new))
-        if _is_aggregated(new) or (old is not None and _is_aggregated(old)):
-            # It gathers whatever roles come, and its own rules are overwritten.
-            if uncovered(self._authorizer.held(user, place).rules, FULL_AUTHORITY):
-                words = "must have cluster-admin privileges to use the aggregationRule"
-                raise forbidden(GROUP, plural, attributes.name, words)
+        # An aggregated role gathers whatever roles come, and what its author wrote into it is overwritten.
+        aggregated = _is_aggregated(new) or (old is not None and _is_aggregated(old))
+        if aggregated and uncovered(self._authorizer.held(user, place).rules, FULL_AUTHORITY):
+            words = "must have cluster-admin privileges to use the aggregationRule"
+            raise forbidden(GROUP, plural, attributes.name, words)
 
     def _check_binding(self, attributes: Attributes, new: Object) -> None:
         role, place = binding_of(new).role, attributes.namespace
