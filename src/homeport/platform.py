@@ -28,6 +28,7 @@ from homeport import __version__, examples
 from homeport.apiserver import http, pki, tokens
 from homeport.apiserver.authn import AUTHENTICATED_GROUP, BearerTokens, ClientCertificates
 from homeport.apiserver.authz import MASTERS
+from homeport.apiserver.health import Check, Unhealthy
 from homeport.apiserver.identity.accounts import ServiceAccounts
 from homeport.apiserver.identity.keys import SigningKey
 from homeport.apiserver.node import LogOptions
@@ -255,12 +256,18 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
     directory.write_endpoint(endpoint)
     platform.client = Client(LocalTransport(platform.api.handle, SYSTEM_USER))
     platform.informers = Informers(platform.client)
+    platform.api.health.add(Check("informer-sync", lambda: _informers_synced(platform.informers), live=False))
     try:
         async with platform.background("informers", platform.informers.run()):
             yield endpoint.url
     finally:
         await server.close()
         await platform.api.close()
+
+
+async def _informers_synced(informers: Informers) -> None:
+    if waiting := informers.waiting:
+        raise Unhealthy(f"{len(waiting)} informers not started yet: {waiting}")
 
 
 @asynccontextmanager

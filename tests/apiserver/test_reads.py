@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from api_testing import Caller, Clock, config_map, make_server, namespace, pod
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeport.apiserver import streams
+from homeport.apiserver import listing, streams
 from homeport.apiserver.listing import _decode_token
 from homeport.kube.errors import BadRequest
 from homeport.store.history import Limits
@@ -172,7 +174,67 @@ async def test_an_expired_token_comes_with_a_fresh_one(clock: Clock) -> None:
     assert names(rest) == [f"m{n:04}" for n in range(4, 10)] + [f"new{n}" for n in range(5)]
 
 
-async def test_revisions_of_the_past_and_the_future(clock: Clock) -> None:
+async def test_a_token_is_good_for_five_minutes(api: Caller) -> None:
+    """As long as upstream's, whether or not anything happens meanwhile."""
+    await make_maps(api, 10)
+    first = (await api.get(f"{MAPS}?limit=4")).ok()
+    api.clock.advance(299)
+    second = (await api.get(f"{MAPS}?limit=4&continue={first['metadata']['continue']}")).ok()
+    api.clock.advance(2)
+    body = (await api.get(f"{MAPS}?limit=4&continue={second['metadata']['continue']}")).error(410, "Expired")
+    third = (await api.get(f"{MAPS}?limit=4&continue={body['metadata']['continue']}")).ok()
+    assert names(third) == ["m0008", "m0009"]
+
+
+async def test_a_read_waits_for_a_revision_that_is_about_to_come(api: Caller) -> None:
+    revision = api.store.revision + 1
+    reads = [
+        asyncio.ensure_future(api.get(f"{path}resourceVersion={revision}"))
+        for path in (f"{MAPS}?", f"{MAPS}?resourceVersionMatch=Exact&", f"{MAPS}/m?")
+    ]
+    await asyncio.sleep(0)
+    (await api.post(MAPS, config_map("m"))).ok(201)
+    for read in reads:
+        assert '"m"' in json.dumps((await read).ok())
+
+
+async def test_a_list_of_a_past_revision(api: Caller) -> None:
+    """`Exact` gives what was there then, whatever came, changed and went since."""
+    pasts = {}
+    for n in range(30):
+        name = f"m{n * 7 % 5}"
+        if n % 3 == 2:
+            await api.delete(f"{MAPS}/{name}")
+        elif (await api.post(MAPS, config_map(name, {"n": str(n)}))).status == 409:
+            (await api.put(f"{MAPS}/{name}", config_map(name, {"n": str(n)}))).ok()
+        now = (await api.get(MAPS)).ok()
+        pasts[now["metadata"]["resourceVersion"]] = now["items"]
+    for revision, items in pasts.items():
+        for path in (MAPS, "/api/v1/configmaps"):
+            query = f"resourceVersion={revision}&resourceVersionMatch=Exact"
+            assert (await api.get(f"{path}?{query}")).ok()["items"] == items
+
+
+async def test_long_lists_leave_others_their_turn(api: Caller) -> None:
+    await make_maps(api, 1_500, a="b")
+    for accept, query in ((None, ""), (TABLE, ""), (PARTIALS, ""), (None, "?labelSelector=a%3Db")):
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.ensure_future(count())
+        body = (await api.get(MAPS + query, accept=accept)).ok()
+        counting.cancel()
+        assert len(body.get("items") or body.get("rows")) == 1_500
+        assert turns > 20
+
+
+async def test_revisions_of_the_past_and_the_future(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "WAIT_SECONDS", 0.01)
     api = await expiring(clock)
     now = api.store.revision
     (await api.delete(f"{MAPS}/m0000")).ok()
@@ -190,7 +252,8 @@ async def test_revisions_of_the_past_and_the_future(clock: Clock) -> None:
     assert body["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
     assert body["details"]["retryAfterSeconds"] == 1
     (await api.get(f"{MAPS}/m0001?resourceVersion=99999")).error(504, "Timeout")
-    (await api.get(f"{MAPS}?watch=1&resourceVersion=99999")).error(504, "Timeout")
+    event = (await api.get(f"{MAPS}?watch=1&resourceVersion=99999")).ok()
+    assert (event["type"], event["object"]["code"]) == ("ERROR", 504)
 
 
 @pytest.mark.parametrize(
@@ -311,16 +374,17 @@ async def test_watch_list(api: Caller) -> None:
         mark = await watch.next()
         assert mark["type"] == "BOOKMARK"
         assert mark["object"]["kind"] == "ConfigMap"
-        assert mark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+        annotations = mark["object"]["metadata"]["annotations"]
+        assert annotations["k8s.io/initial-events-end"] == "true"
+        empty = json.loads(base64.b64decode(annotations["kubernetes.io/initial-events-list-blueprint"]))
+        assert (empty["kind"], empty["items"]) == ("ConfigMapList", [])
         assert mark["object"]["metadata"]["resourceVersion"] == str(api.store.revision)
     async with api.watch(f"{MAPS}?{query}&labelSelector=none") as watch:
         assert (await watch.next())["type"] == "BOOKMARK"
+    # Initial events are no tables: who takes nothing else is told so, as upstream.
+    (await api.get(f"{MAPS}?{query}", accept=TABLE.partition(",")[0])).error(406, "NotAcceptable")
     async with api.watch(f"{MAPS}?{query}", accept=TABLE) as watch:
-        assert (await watch.next())["object"]["kind"] == "Table"
-        await watch.next(), await watch.next()
-        mark = await watch.next()
-        assert mark["object"]["kind"] == "Table"
-        assert mark["object"]["metadata"]["annotations"]
+        assert (await watch.next())["object"]["kind"] == "ConfigMap"
 
 
 async def test_objects_come_into_and_go_out_of_a_selection(api: Caller) -> None:
@@ -355,6 +419,42 @@ async def test_tables_on_a_watch_carry_their_columns_once(api: Caller) -> None:
     assert first["object"]["columnDefinitions"]
     assert first["object"]["rows"][0]["cells"][0] == "a"
     assert second["object"]["columnDefinitions"] is None
+
+
+@pytest.mark.parametrize("accept", [None, TABLE, PARTIAL])
+async def test_watches_of_one_form_share_what_is_written(
+    api: Caller, accept: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+
+    def counted(make: Any) -> Any:
+        def making(*args: Any) -> Any:
+            write = make(*args)
+
+            def count(*args: Any, **options: Any) -> Any:
+                nonlocal written
+                written += 1
+                return write(*args, **options)
+
+            return count
+
+        return making
+
+    for name in ("_writer", "_table_writer"):
+        monkeypatch.setattr(streams, name, counted(getattr(streams, name)))
+    async with AsyncExitStack() as stack:
+        watches = [
+            await stack.enter_async_context(api.watch(f"{MAPS}?watch=1&{query}", accept=accept))
+            for query in ("", "", "labelSelector=x", "fieldSelector=metadata.name%3Dm0")
+        ]
+        for n in range(3):
+            (await api.post(MAPS, config_map(f"m{n}", labels={"x": "y"}))).ok(201)
+        events = [[await watch.next() for _ in range(3)] for watch in watches[:3]]
+        assert events[0] == events[1] == events[2]
+        (await api.patch(f"{MAPS}/m0", {"metadata": {"labels": {"x": None}}})).ok()
+        types = [(await watch.next())["type"] for watch in watches]
+    assert types == ["MODIFIED", "MODIFIED", "DELETED", "ADDED"]
+    assert written <= (5 if accept != TABLE else 5 + 4)
 
 
 async def test_metadata_on_a_watch(api: Caller) -> None:
@@ -409,7 +509,10 @@ async def test_a_bookmark_never_passes_an_unseen_event(api: Caller, monkeypatch:
 
 async def test_an_old_revision_is_gone(clock: Clock) -> None:
     api = await expiring(clock)
-    (await api.get(f"{MAPS}?watch=1&resourceVersion=2")).error(410, "Expired", "too old resource version: 2")
+    event = (await api.get(f"{MAPS}?watch=1&resourceVersion=2")).ok()
+    assert event["type"] == "ERROR"
+    assert (event["object"]["code"], event["object"]["reason"]) == (410, "Expired")
+    assert "too old resource version: 2" in event["object"]["message"]
 
 
 async def test_a_slow_reader_is_cut_off_cleanly(clock: Clock) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from homeport.apiserver.definitions import Definitions
     from homeport.apiserver.identity.accounts import ServiceAccounts
     from homeport.apiserver.node import NodeProxy
+    from homeport.apiserver.streams import Frames
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +39,8 @@ class Api:
     """What keeps the registry in step with the CRDs."""
     fields: Fields
     admission: Chain
+    frames: Frames
+    """What watches of the same form share."""
     accounts: ServiceAccounts | None = None
     """Issues the tokens of service accounts."""
 

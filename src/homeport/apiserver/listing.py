@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import random
@@ -20,9 +21,15 @@ from homeport.apiserver.versions import shown
 from homeport.kube import field, selector
 from homeport.kube.errors import ApiError, BadRequest, Expired, FieldError, Invalid, Timeout
 from homeport.kube.selector import Selector
-from homeport.store.protocol import Compacted, Key, Record, TooNew
+from homeport.store.protocol import Compacted, Key, Record, Store, TooNew
 
 _MAX_INT64 = 2**63 - 1
+WAIT_SECONDS = 3.0
+"""How long a read waits for a resourceVersion that has not happened yet, as upstream."""
+TOKEN_SECONDS = 300
+"""How long the pages of a list go on at its revision, as upstream's (compaction every five minutes)."""
+_STEP = 512
+"""Records that are looked at before others get their turn: well below a millisecond for labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +152,18 @@ class _Token(NamedTuple):
     """-1: the list goes on in the present state, no longer consistent with the pages before."""
     start: str
     """``namespace/name`` of the last object that was returned."""
+    made: int
+    """Unix time of the first page."""
+
+
+async def fresh(store: Store, revision: int) -> None:
+    """Wait until `revision` has happened, for a moment. Raises Timeout."""
+    if revision > store.revision:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await store.reached(revision)
+        except TimeoutError:
+            raise too_new(TooNew(revision, store.revision)) from None
 
 
 async def page(api: Api, call: Call, options: ListOptions) -> Page:
@@ -152,17 +171,21 @@ async def page(api: Api, call: Call, options: ListOptions) -> Page:
     store, key, namespace = api.store, call.served.key, call.namespace or None
     exact: int | None = None
     after: tuple[str, str] | None = None
+    made = now = int(api.now().timestamp())
     if options.token:
         token = _decode_token(options.token)
-        exact = None if token.revision < 0 else token.revision
         if options.revision:
             raise BadRequest("specifying resource version is not allowed when using continue")
         space, _, name = token.start.partition("/")
         after = (space, name)
-    elif options.match == "Exact":
-        exact = options.revision
-    elif options.revision is not None and options.revision > store.revision:
-        raise too_new(TooNew(options.revision, store.revision))
+        if token.revision >= 0:
+            exact, made = token.revision, token.made
+            if now - made > TOKEN_SECONDS:
+                raise _expired_token(after)
+    else:
+        await fresh(store, options.revision or 0)
+        if options.match == "Exact":
+            exact = options.revision
     if options.name is not None and namespace is not None and exact is None and after is None:
         record = store.get(Key(key, namespace, options.name))
         named = await shown(call.served, [record] if record is not None else [])
@@ -177,28 +200,28 @@ async def page(api: Api, call: Call, options: ListOptions) -> Page:
         raise _expired_token(after) from error
     if after is not None:
         records = records[bisect_right(records, after, key=lambda r: (r.key.namespace, r.key.name)) :]
-    found = await _choose(call, options, records, revision)
+    found = await _choose(call, options, records, revision, made)
     return found._replace(records=await shown(call.served, found.records))
 
 
-async def _choose(call: Call, options: ListOptions, records: Sequence[Record], revision: int) -> Page:
+async def _choose(call: Call, options: ListOptions, records: Sequence[Record], revision: int, made: int) -> Page:
     """The page of those of `records` that the selectors choose."""
     if options.selects:
         matches = options.matches
         if options.fields is not None:
             records = await shown(call.served, records)  # selectors speak of the fields of the request's version
-        if not options.limit:
-            return Page([record for record in records if matches(record)], revision, "", None)
         chosen: list[Record] = []
-        for record in records:
-            if matches(record):
-                if len(chosen) == options.limit:
-                    return Page(chosen, revision, _encode_token(revision, chosen[-1].key), None)
-                chosen.append(record)
+        for at in range(0, len(records), _STEP):
+            if at:
+                await asyncio.sleep(0)
+            chosen += [record for record in records[at : at + _STEP] if matches(record)]
+            if options.limit and len(chosen) > options.limit:
+                del chosen[options.limit :]
+                return Page(chosen, revision, _encode_token(revision, chosen[-1].key, made), None)
         return Page(chosen, revision, "", None)
     if options.limit and len(records) > options.limit:
         first = records[: options.limit]
-        return Page(first, revision, _encode_token(revision, first[-1].key), len(records) - options.limit)
+        return Page(first, revision, _encode_token(revision, first[-1].key, made), len(records) - options.limit)
     return Page(records, revision, "", None)
 
 
@@ -210,11 +233,12 @@ def too_new(error: TooNew) -> Timeout:
 
 
 def too_old(asked: int, oldest: int) -> Expired:
+    """The answer to a watch from a resourceVersion that the history no longer reaches."""
     return Expired(f"too old resource version: {asked} ({oldest})")
 
 
-def _encode_token(revision: int, last: Key) -> str:
-    body = {"v": "meta.k8s.io/v1", "rv": revision, "start": f"{last.namespace}/{last.name}\u0000"}
+def _encode_token(revision: int, last: Key, made: int) -> str:
+    body = {"v": "meta.k8s.io/v1", "rv": revision, "start": f"{last.namespace}/{last.name}\u0000", "t": made}
     return base64.urlsafe_b64encode(encode(body)).rstrip(b"=").decode()
 
 
@@ -222,6 +246,7 @@ class _TokenBody(msgspec.Struct):
     v: str
     rv: int
     start: str
+    t: int
 
 
 def _decode_token(text: str) -> _Token:
@@ -232,12 +257,12 @@ def _decode_token(text: str) -> _Token:
         raise BadRequest("continue key is not valid: it was not made by this server") from error
     if body.v != "meta.k8s.io/v1" or (body.rv <= 0 and body.rv != -1) or "/" not in body.start:
         raise BadRequest("continue key is not valid: it was not made by this server")
-    return _Token(body.rv, body.start.rstrip("\u0000"))
+    return _Token(body.rv, body.start.rstrip("\u0000"), body.t)
 
 
 def _expired_token(after: tuple[str, str]) -> ApiError:
     """410 with a token that continues in the present state, as upstream offers it."""
-    fresh = _encode_token(-1, Key("", *after))
+    fresh = _encode_token(-1, Key("", *after), 0)
     message = (
         "The provided continue parameter is too old to display a consistent list result. You can start a new list "
         "without the continue parameter, or use the continue token in this response to retrieve the remainder of the "

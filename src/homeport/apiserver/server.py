@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from homeport import metrics
-from homeport.apiserver import crd, reviews
+from homeport.apiserver import crd, health, reviews
 from homeport.apiserver.admission import Chain, plugins
 from homeport.apiserver.answers import error_response
 from homeport.apiserver.audit import trail as trails
@@ -31,6 +31,7 @@ from homeport.apiserver.openapi import OpenApi
 from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo, request_info
+from homeport.apiserver.streams import Frames
 from homeport.apiserver.verbs import create, delete, get, list, patch, pods, scale, status, update, watch
 from homeport.kube import core
 from homeport.kube.errors import ApiError, FieldError, InternalError, MethodNotAllowed
@@ -65,7 +66,7 @@ _SUBRESOURCES: Mapping[str, _Verb] = {
     "log": pods.log,
     "token": token_request.token_request,
 }
-_OPEN = frozenset({"/healthz", "/livez", "/readyz", "/version"})
+_OPEN = frozenset({*health.PATHS, "/version"})
 """What everybody may ask, credentials or not."""
 
 
@@ -104,8 +105,18 @@ class ApiServer:
         self._tokens = next((each for each in self._authenticators if isinstance(each, BearerTokens)), None)
         self._definitions = Definitions(store, registry, now)
         self._api = Api(
-            store, registry, authorizer or Rbac(store), now, node, self._definitions, Fields(), Chain(), accounts
+            store,
+            registry,
+            authorizer or Rbac(store),
+            now,
+            node,
+            self._definitions,
+            Fields(),
+            Chain(),
+            Frames(now),
+            accounts,
         )
+        self.health = health.standard(store)
         self._api.admission = plugins.chain(self._api)
         self._discovery = Discovery(registry, (*reviews.VIRTUAL, *identity_reviews.VIRTUAL))
         self._openapi = OpenApi(registry)
@@ -155,7 +166,7 @@ class ApiServer:
             trail.user = user
             trail.annotations.update(who.annotations)
         if info.path in _OPEN and request.method in ("GET", "HEAD"):
-            return self._open(request, info.path)
+            return await self._open(request, info.path)
         asked = impersonation.wanted(request.headers)
         if asked is not None:
             user = impersonation.impersonate(self._api.authorizer, user, asked)
@@ -195,14 +206,8 @@ class ApiServer:
             response.headers["warning"] = ", ".join(_warning(text) for text in dict.fromkeys(call.warnings))
         return response
 
-    def _open(self, request: Request, path: str) -> Response:
-        if path == "/version":
-            return self._discovery.answer(request, path)
-        text = "ok"
-        if any(key == "verbose" for key, _ in request.query):
-            text = f"[+]ping ok\n{path[1:]} check passed\n"
-        headers = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-cache, private"}
-        return Response(200, headers, text.encode())
+    async def _open(self, request: Request, path: str) -> Response:
+        return await self.health.answer(request, path) or self._discovery.answer(request, path)
 
     async def _non_resource(self, request: Request, info: RequestInfo) -> Response:
         path = info.path
@@ -216,14 +221,18 @@ class ApiServer:
             return await openid.answer(request, path, self._api.accounts)
         if path == "/":
             return object_response(encode(self._root()))
+        if path.startswith(health.PATHS):
+            checked = await self.health.answer(request, path)
+            if checked is not None:
+                return checked
         return self._discovery.answer(request, path)
 
     def _root(self) -> Object:
         groups = sorted({served.group for served in self._api.registry if served.group})
         versions = sorted({served.resource.api_version for served in self._api.registry if served.group})
-        paths = ["/api", "/api/v1", "/apis", *(f"/apis/{name}" for name in (*groups, *versions)), *sorted(_OPEN)]
+        paths = ["/api", "/api/v1", "/apis", *(f"/apis/{name}" for name in (*groups, *versions)), *self.health.paths]
         paths += openid.PATHS if self._api.accounts is not None else ()
-        return {"paths": [*paths, "/metrics", "/openapi/v2", "/openapi/v3"]}
+        return {"paths": [*paths, "/metrics", "/openapi/v2", "/openapi/v3", "/version"]}
 
 
 def _verb(info: RequestInfo, served: Served) -> _Verb:

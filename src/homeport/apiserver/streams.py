@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from homeport.apiserver import tables
-from homeport.apiserver.context import Api
 from homeport.apiserver.encoding import Form, encode
 from homeport.apiserver.listing import ListOptions
 from homeport.apiserver.rendering import renderer
@@ -27,46 +29,105 @@ LAST_BOOKMARK_SECONDS = 2.0
 _BATCH = 64
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
-Frame = Callable[[str, Record], bytes]
+LIST_BLUEPRINT = "kubernetes.io/initial-events-list-blueprint"
+"""Annotation of that bookmark: an empty list of the kind, which the client fills with what came before."""
+_KEPT_BYTES = 1 << 20
 
 
-def framer(api: Api, served: Served, form: Form, include: Include) -> Frame:
-    """How an event is written: its type, its object, and a line end. Raises NotAcceptable."""
-    if form.media != "json":
-        raise NotAcceptable("a watch is written in application/json only")
-    if form.convert == "Table":
-        return _TableFrames(api, served, form, include)
+class Frame(Protocol):
+    """How an event is written: its type, its object, and a line end."""
+
+    def __call__(self, type: str, record: Record) -> bytes: ...
+
+
+class Frames:
+    """Writes events for all watches: those of one resource in one form share what is written for one of them."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._shared: WeakValueDictionary[tuple[int, Form, Include], _Shared] = WeakValueDictionary()
+
+    def framer(self, served: Served, form: Form, include: Include) -> Frame:
+        """For one watch. Raises NotAcceptable."""
+        if form.media != "json":
+            raise NotAcceptable("a watch is written in application/json only")
+        key = (id(served), form, include)  # _Shared holds `served`, so the number stays its own.
+        shared = self._shared.get(key)
+        if shared is None:
+            write = (
+                _table_writer(served, form, include, self._now) if form.convert == "Table" else _writer(served, form)
+            )
+            shared = self._shared[key] = _Shared(served, write)
+        return _TableFrames(shared) if form.convert == "Table" else shared
+
+
+class _Shared:
+    """The newest frames of a resource in one form. Lives as long as a watch uses it."""
+
+    __slots__ = ("__weakref__", "_frames", "_served", "_size", "write")
+
+    def __init__(self, served: Served, write: Frame) -> None:
+        self._served = served
+        self.write = write
+        self._frames: dict[tuple[str, int], bytes] = {}
+        self._size = 0
+
+    def __call__(self, type: str, record: Record) -> bytes:
+        # A revision is one event; what a selector makes of it differs in the type.
+        key = (type, record.revision)
+        frame = self._frames.get(key)
+        if frame is None:
+            frame = self._frames[key] = self.write(type, record)
+            self._size += len(frame)
+            while self._size > _KEPT_BYTES and len(self._frames) > 1:
+                self._size -= len(self._frames.pop(next(iter(self._frames))))
+        return frame
+
+
+def _writer(served: Served, form: Form) -> Frame:
     render = renderer(served, form)
 
-    def frame(type: str, record: Record) -> bytes:
+    def write(type: str, record: Record) -> bytes:
         return b'{"type":"%b","object":%b}\n' % (type.encode(), render(record))
 
-    return frame
+    return write
+
+
+class _TableWriter(Protocol):
+    def __call__(self, type: str, record: Record, *, headers: bool = False) -> bytes: ...
+
+
+def _table_writer(served: Served, form: Form, include: Include, now: Callable[[], datetime]) -> _TableWriter:
+    def write(type: str, record: Record, *, headers: bool = False) -> bytes:
+        metadata = {"resourceVersion": str(record.revision)}
+        objects = [object_of(served, record)]
+        table = tables.table(served, objects, form, include, now(), metadata, headers=headers)
+        return encode({"type": type, "object": table}) + b"\n"
+
+    return write
 
 
 class _TableFrames:
-    """Tables of one row. Only the first carries the columns, as upstream: clients keep them."""
+    """Tables of one row. Only a watch's first carries the columns, as upstream: clients keep them."""
 
-    def __init__(self, api: Api, served: Served, form: Form, include: Include) -> None:
-        self._now = api.now
-        self._served, self._form, self._include = served, form, include
-        self._headers = True
+    def __init__(self, shared: _Shared) -> None:
+        self._shared = shared
+        self._first = True
 
     def __call__(self, type: str, record: Record) -> bytes:
-        obj = object_of(self._served, record)
-        metadata = {"resourceVersion": str(record.revision)}
-        table = tables.table(
-            self._served, [obj], self._form, self._include, self._now(), metadata, headers=self._headers
-        )
-        self._headers = False
-        return encode({"type": type, "object": table}) + b"\n"
+        if self._first:
+            self._first = False
+            write: Any = self._shared.write
+            frame: bytes = write(type, record, headers=True)
+            return frame
+        return self._shared(type, record)
 
 
 def bookmark(served: Served, form: Form, revision: int, *, initial_end: bool = False) -> bytes:
     """A frame that says: every event up to `revision` has been sent."""
     metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
     if initial_end:
-        metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+        metadata["annotations"] = {INITIAL_EVENTS_END: "true", LIST_BLUEPRINT: _blueprint(served, form)}
     kind, version = served.kind, served.resource.api_version
     if form.convert:
         kind, version = form.convert, f"meta.k8s.io/{form.version}"
@@ -74,6 +135,23 @@ def bookmark(served: Served, form: Form, revision: int, *, initial_end: bool = F
     if form.convert == "Table":
         obj |= {"columnDefinitions": None, "rows": []}
     return encode({"type": "BOOKMARK", "object": obj}) + b"\n"
+
+
+def _blueprint(served: Served, form: Form) -> str:
+    kind, version = served.list_kind, served.resource.api_version
+    if form.convert:
+        kind, version = "PartialObjectMetadataList", f"meta.k8s.io/{form.version}"
+    return base64.b64encode(encode({"kind": kind, "apiVersion": version, "metadata": {}, "items": []})).decode()
+
+
+def failure(error: ApiError) -> bytes:
+    """The frame that ends a watch which cannot go on."""
+    return encode({"type": "ERROR", "object": error.to_status()}) + b"\n"
+
+
+async def failed(error: ApiError) -> AsyncIterator[bytes]:
+    """The whole of a watch that cannot begin: as upstream, an event and no HTTP error."""
+    yield failure(error)
 
 
 class WatchStream:
@@ -102,7 +180,7 @@ class WatchStream:
         self._served, self._form = served, form
         self._options = options if options.selects else None
         self._frame = frame
-        self._initial = iter(initial)
+        self._initial: Iterator[Record] | None = iter(initial)
         self._initial_end = initial_end
         """The revision of the bookmark that ends the initial events; None for none."""
         self._seen = seen
@@ -127,13 +205,17 @@ class WatchStream:
 
     async def __anext__(self) -> bytes:
         while not self._closed:
-            if self._converts:
-                try:
+            try:
+                if self._initial is not None:
+                    chunk = await self._begin(self._initial)
+                    if chunk:
+                        return chunk
+                if self._converts:
                     await self._convert()
-                except ApiError as error:
-                    self._closed = True
-                    self._watch.close()
-                    return encode({"type": "ERROR", "object": error.to_status()}) + b"\n"
+            except ApiError as error:
+                self._closed = True
+                self._watch.close()
+                return failure(error)
             chunk = self._ready()
             if chunk:
                 return chunk
@@ -163,6 +245,22 @@ class WatchStream:
         self._watch.close()
         raise StopAsyncIteration
 
+    async def _begin(self, initial: Iterator[Record]) -> bytes:
+        """Frames of the next initial objects, then the bookmark that ends them. Raises ApiError."""
+        options = self._options
+        while batch := list(islice(initial, _BATCH)):
+            await asyncio.sleep(0)  # A reader that is as fast as this writer must not keep others waiting.
+            if options is not None:
+                # Label selectors need no conversion; field selectors speak of the request's version.
+                looked_at = await shown(self._served, batch) if options.fields is not None else batch
+                batch = [record for record in looked_at if options.matches(record)]
+            if batch:
+                return b"".join([self._frame("ADDED", record) for record in await shown(self._served, batch)])
+        self._initial = None
+        if self._initial_end is None:
+            return b""
+        return bookmark(self._served, self._form, self._initial_end, initial_end=True)
+
     async def _convert(self) -> None:
         """Bring what is here already into the request's version. Raises ApiError."""
         if not self._events:
@@ -179,12 +277,6 @@ class WatchStream:
 
     def _ready(self) -> bytes:
         """Frames of what is here already; empty if nothing is."""
-        initial = list(islice(self._initial, _BATCH))
-        if initial:
-            return b"".join([self._frame("ADDED", record) for record in initial])
-        if self._initial_end is not None:
-            revision, self._initial_end = self._initial_end, None
-            return bookmark(self._served, self._form, revision, initial_end=True)
         while True:
             if not self._events and not self._converts:
                 self._events.extend(self._watch.take())

@@ -254,6 +254,11 @@ class Informers:
         if task is not None:
             task.cancel()
 
+    @property
+    def waiting(self) -> list[str]:
+        """The resources that have not been listed yet, nor failed to be."""
+        return [key.resource.qualified for key, informer in self._informers.items() if not informer.attempted.is_set()]
+
     async def synced(self) -> None:
         """Wait until every informer known now has listed."""
         for informer in list(self._informers.values()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -182,12 +183,18 @@ def _event(operation: Put | Delete, current: Record | None, revision: int) -> Ev
     return Event("DELETED", record, current)
 
 
-def _with(records: Iterable[Record], then: Mapping[tuple[str, str], Record | None]) -> list[Record]:
+def _with(records: Sequence[Record], then: Mapping[tuple[str, str], Record | None]) -> list[Record]:
     """`records` with the entries of `then` in place of theirs, in order."""
-    by_key = {(record.key.namespace, record.key.name): record for record in records}
-    for key, record in then.items():
-        if record is None:
-            by_key.pop(key, None)
-        else:
-            by_key[key] = record
-    return [by_key[key] for key in sorted(by_key)]
+    result: list[Record] = []
+    at = 0
+    for key in sorted(then):
+        found = bisect_left(records, key, lo=at, key=lambda record: (record.key.namespace, record.key.name))
+        result += records[at:found]
+        at = found
+        if at < len(records) and (records[at].key.namespace, records[at].key.name) == key:
+            at += 1
+        record = then[key]
+        if record is not None:
+            result.append(record)
+    result += records[at:]
+    return result

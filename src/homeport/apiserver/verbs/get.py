@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from homeport.apiserver.context import Api, Call
-from homeport.apiserver.listing import parse_revision, too_new
+from homeport.apiserver.listing import fresh, parse_revision
 from homeport.apiserver.rendering import render_object
 from homeport.apiserver.versions import shown_one
 from homeport.kube.errors import NotFound
 from homeport.kube.wire import Response
-from homeport.store.protocol import Key, Record, TooNew
+from homeport.store.protocol import Key, Record
 
 
 def find(api: Api, call: Call) -> Record:
@@ -25,7 +25,5 @@ def not_found(call: Call) -> NotFound:
 
 
 async def get(api: Api, call: Call) -> Response:
-    asked = parse_revision(call.query.get("resourceVersion", ""))
-    if asked is not None and asked > api.store.revision:
-        raise too_new(TooNew(asked, api.store.revision))
+    await fresh(api.store, parse_revision(call.query.get("resourceVersion", "")) or 0)
     return render_object(api, call, await shown_one(call.served, find(api, call)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from homeport.apiserver import tables
@@ -16,6 +17,11 @@ from homeport.kube.wire import Response
 CHUNK = 64
 """Objects that are joined at a time: one buffer for a whole list costs several times as much (memory that is asked for
 and given back, TLS records that are built at once)."""
+_TURN = 256
+"""Objects that are rendered before others get their turn."""
+_PLAIN_TURN = 4096
+"""The same for objects that are written as they are stored: nothing is done but to look at them."""
+_END = b"]}\n"
 
 
 async def list_objects(api: Api, call: Call) -> Response:
@@ -23,10 +29,7 @@ async def list_objects(api: Api, call: Call) -> Response:
     form = call.form
     found = await page(api, call, options)
     if form.convert == "Table":
-        objects = [object_of(call.served, record) for record in found.records]
-        include = tables.include_object(call.query.get("includeObject", ""))
-        table = tables.table(call.served, objects, form, include, api.now(), _list_meta(found))
-        return object_response(encode(table), form)
+        return await _table(api, call, found)
     kind, version = call.served.list_kind, call.served.resource.api_version
     if form.convert:
         kind, version = "PartialObjectMetadataList", f"meta.k8s.io/{form.version}"
@@ -36,8 +39,37 @@ async def list_objects(api: Api, call: Call) -> Response:
     if len(found.records) <= CHUNK or form.media != "json":
         body = start + b",".join([render(record) for record in found.records]) + b"]}\n"
         return object_response(body, form)
-    pieces = [render(record) for record in found.records]
-    size = len(start) + sum(map(len, pieces)) + len(pieces) - 1 + 3
+    pieces: list[bytes] = []
+    turn = _TURN if form.convert else _PLAIN_TURN
+    for at in range(0, len(found.records), turn):
+        pieces += [render(record) for record in found.records[at : at + turn]]
+        await asyncio.sleep(0)
+    return _streamed(start, pieces)
+
+
+async def _table(api: Api, call: Call, found: Page) -> Response:
+    """All rows in one table; made a few at a time, so that nobody waits for a long one."""
+    form = call.form
+    include = tables.include_object(call.query.get("includeObject", ""))
+    now = api.now()
+    pieces: list[bytes] = []
+    start = b""
+    for at in range(0, max(1, len(found.records)), CHUNK):
+        objects = [object_of(call.served, record) for record in found.records[at : at + CHUNK]]
+        table = tables.table(call.served, objects, form, include, now, _list_meta(found), headers=not at)
+        rows = table.pop("rows")
+        if not at:
+            start = encode(table)[:-1] + b',"rows":['
+        pieces += map(encode, rows)
+        if len(found.records) > CHUNK:
+            await asyncio.sleep(0)
+    if len(pieces) <= CHUNK or form.media != "json":
+        return object_response(start + b",".join(pieces) + b"]}\n", form)
+    return _streamed(start, pieces)
+
+
+def _streamed(start: bytes, pieces: Sequence[bytes]) -> Response:
+    size = len(start) + sum(map(len, pieces)) + len(pieces) - 1 + len(_END)
     return Response(200, {"content-type": JSON, "content-length": str(size)}, _chunks(start, pieces))
 
 
@@ -46,7 +78,8 @@ async def _chunks(start: bytes, pieces: Sequence[bytes]) -> AsyncIterator[bytes]
     last = len(pieces)
     for at in range(0, last, CHUNK):
         chunk = b",".join(pieces[at : at + CHUNK])
-        yield chunk + (b"," if at + CHUNK < last else b"]}\n")
+        yield chunk + (b"," if at + CHUNK < last else _END)
+        await asyncio.sleep(0)  # A reader that is as fast as this writer must not keep others waiting.
 
 
 def _list_meta(found: Page) -> dict[str, str | int]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from homeport.apiserver.answers import JSON
 from homeport.apiserver.context import Api, Call
-from homeport.apiserver.listing import list_options, too_new, too_old, watch_deadline
-from homeport.apiserver.streams import WatchStream, framer
+from homeport.apiserver.encoding import negotiate
+from homeport.apiserver.listing import fresh, list_options, too_old, watch_deadline
+from homeport.apiserver.streams import WatchStream, failed
 from homeport.apiserver.tables import include_object
-from homeport.apiserver.versions import shown
+from homeport.kube.errors import Expired, NotAcceptable, Timeout
 from homeport.kube.wire import Response
-from homeport.store.protocol import Compacted, Record, TooNew
+from homeport.store.protocol import Compacted, Record
+
+_HEADERS = {"content-type": JSON, "cache-control": "no-cache, private"}
 
 
 async def watch(api: Api, call: Call) -> Response:
@@ -17,34 +22,32 @@ async def watch(api: Api, call: Call) -> Response:
 
     * ``sendInitialEvents=true``: the present objects as ADDED, a bookmark that says so, then changes;
     * no resourceVersion, or 0: the present objects as ADDED, then changes;
-    * any other: the changes after it, or 410 when they are no longer known.
+    * any other: the changes after it, or an ERROR event with 410 when they are no longer known.
+
+    The present objects are looked at and written as the client takes them: a watch holds no copies of them.
     """
     options = list_options(api, call)
     form = call.form
-    frame = framer(api, call.served, form, include_object(call.query.get("includeObject", "")))
+    if options.initial_events and form.convert == "Table":
+        form = negotiate(_without_tables(call.request.headers.get("accept", "")))
+    frame = api.frames.framer(call.served, form, include_object(call.query.get("includeObject", "")))
     store, key, namespace = api.store, call.served.key, call.namespace or None
     wanted = options.revision
-    initial: list[Record] = []
+    initial: Sequence[Record] = ()
     initial_end: int | None = None
     try:
+        await fresh(store, wanted or 0)
         if options.initial_events or (options.initial_events is None and not wanted):
-            if wanted is not None and wanted > store.revision:
-                raise TooNew(wanted, store.revision)
-            records, start = store.scan(key, namespace)
-            if options.fields is not None:
-                records = await shown(call.served, records)
-            initial = [record for record in records if options.matches(record)] if options.selects else list(records)
-            initial = list(await shown(call.served, initial))
-            changes = store.watch(key, namespace, after=start)
+            initial, start = store.scan(key, namespace)
             if options.initial_events and options.bookmarks:
                 initial_end = start
         else:
             start = wanted or store.revision
-            changes = store.watch(key, namespace, after=start)
+        changes = store.watch(key, namespace, after=start)
     except Compacted as error:
-        raise too_old(error.asked, error.oldest) from error
-    except TooNew as error:
-        raise too_new(error) from error
+        return Response(200, dict(_HEADERS), failed(too_old(error.asked, error.oldest)))
+    except (Expired, Timeout) as error:
+        return Response(200, dict(_HEADERS), failed(error))
     stream = WatchStream(
         store,
         changes,
@@ -57,4 +60,12 @@ async def watch(api: Api, call: Call) -> Response:
         initial=initial,
         initial_end=initial_end,
     )
-    return Response(200, {"content-type": JSON, "cache-control": "no-cache, private"}, stream)
+    return Response(200, dict(_HEADERS), stream)
+
+
+def _without_tables(accept: str) -> str:
+    """What else the client takes: initial events come as objects only, as upstream. Raises NotAcceptable."""
+    others = [part for part in accept.split(",") if "as=Table" not in part.replace(" ", "")]
+    if not others:
+        raise NotAcceptable("only the following media types are accepted: application/json")
+    return ",".join(others)
