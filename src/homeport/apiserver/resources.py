@@ -13,13 +13,13 @@ from typing import Any
 
 from homeport.apiserver.versions import Converter
 from homeport.kube import names
-from homeport.kube.core import DeleteOptions, Status
+from homeport.kube.core import DeleteOptions, ObjectMeta, Status
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Column, Conversion, Kind, Resource
 from homeport.kube.meta import Object
 from homeport.kube.schema import REF_PREFIX, JsonSchema
 from homeport.kube.schema.compiled import Schema
-from homeport.kube.schema.struct import components, schema_name
+from homeport.kube.schema.struct import Components, add, components, schema_name
 from homeport.kube.table import Printer
 
 STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -170,9 +170,14 @@ class Registry:
             self._declared.add((kind.resource.group, kind.resource.plural))
 
     @cached_property
-    def components(self) -> dict[str, JsonSchema]:
-        """The schemas of all declared kinds and of what every API speaks of."""
-        return components(self.kinds, (DeleteOptions, Status))
+    def components(self) -> Components:
+        """The schemas of what every API speaks of, and of the declared kinds that :meth:`require` was told of."""
+        return components((), (DeleteOptions, Status, ObjectMeta))
+
+    def require(self, kind: Kind) -> Components:
+        """The components with the schemas that `kind` needs: a run that touches few kinds pays for those only."""
+        add(self.components, (kind,))
+        return self.components
 
     def _add(self, served: Served) -> None:
         resource = served.resource
@@ -202,7 +207,7 @@ def _of_kind(kind: Kind, storage_version: str, registry: Registry) -> Served:
     resource = kind.resource
 
     def make() -> tuple[JsonSchema, Mapping[str, JsonSchema]]:
-        return {"$ref": REF_PREFIX + schema_name(kind.body)}, registry.components
+        return {"$ref": REF_PREFIX + schema_name(kind.struct)}, registry.require(kind)
 
     extra = _EXTRA_SUBRESOURCES.get((resource.group, resource.plural), frozenset())
     return make_served(

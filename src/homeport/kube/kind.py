@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -88,6 +90,13 @@ class Conversion:
     """From this version to the stored one."""
 
 
+@cache
+def imported(path: str) -> Any:
+    """What ``package.module:name`` names."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
 def _no_errors(new: Object, old: Object | None) -> Iterable[FieldError]:
     return ()
 
@@ -100,7 +109,7 @@ def _unchanged(new: Object, old: Object | None) -> Object:
 class Kind:
     """One kind: its address, its struct and its rules.
 
-    ``body`` is the struct of the whole object (fields ``metadata``, ``spec``, ``status``, ... as the kind has them).
+    ``struct`` is that of the whole object (fields ``metadata``, ``spec``, ``status``, ... as the kind has them).
     ``prepare(new, old)`` gives the object with defaults that depend on other fields (plain defaults belong to the
     struct); `old` is None on create. It sees the object after schema defaulting but before validation, so it leaves
     alone what has not the right form. ``validate(new, old)`` gives the errors that a schema can't express, of an
@@ -108,7 +117,8 @@ class Kind:
     """
 
     resource: Resource
-    body: type[msgspec.Struct]
+    body: type[msgspec.Struct] | str
+    """The struct, or for a kind that most processes never touch where it is (``package.module:Struct``)."""
     singular: str = ""
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
@@ -126,6 +136,12 @@ class Kind:
     """For a version that is not the stored one and differs from it in more than its name."""
     builtin: bool = False
     """True for kinds that every Kubernetes has (no CRD; strategic merge patch allowed)."""
+
+    @property
+    def struct(self) -> type[msgspec.Struct]:
+        """The struct of the whole object, which is imported now if it was not needed before."""
+        body = self.body
+        return imported(body) if isinstance(body, str) else body
 
     @property
     def kind(self) -> str:

@@ -19,7 +19,7 @@ from homeport.kube.table import Printer
 
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
 COMPONENTS = components(core.KINDS)
-SCHEMAS = {kind: Schema({"$ref": REF_PREFIX + schema_name(kind.body)}, COMPONENTS) for kind in core.KINDS}
+SCHEMAS = {kind: Schema({"$ref": REF_PREFIX + schema_name(kind.struct)}, COMPONENTS) for kind in core.KINDS}
 IDS = [kind.resource.qualified for kind in core.KINDS]
 
 
@@ -72,7 +72,7 @@ def near_miss(schema: Any, depth: int = 0) -> st.SearchStrategy[Any]:
 
 
 def bodies(kind: Kind) -> st.SearchStrategy[Any]:
-    return near_miss(COMPONENTS[schema_name(kind.body)])
+    return near_miss(COMPONENTS[schema_name(kind.struct)])
 
 
 @pytest.mark.parametrize("kind", core.KINDS, ids=IDS)
@@ -107,9 +107,9 @@ def test_rules_take_whatever_passes_the_schema(kind, data):
 @pytest.mark.parametrize("kind", core.KINDS, ids=IDS)
 def test_declarations_are_complete(kind):
     assert kind.builtin
-    assert kind.resource.kind == kind.body.__name__
+    assert kind.resource.kind == kind.struct.__name__
     assert kind.singular == kind.resource.kind.lower()
-    name = schema_name(kind.body)
+    name = schema_name(kind.struct)
     top = COMPONENTS[name]
     assert top["x-kubernetes-group-version-kind"][0]["kind"] == kind.resource.kind
     assert ("status" in top["properties"]) == ("status" in kind.subresources)

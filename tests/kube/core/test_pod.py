@@ -11,7 +11,7 @@ from homeport.kube.schema import REF_PREFIX
 from homeport.kube.schema.compiled import Schema
 from homeport.kube.schema.struct import components, schema_name
 
-SCHEMA = Schema({"$ref": REF_PREFIX + schema_name(core.POD.body)}, components([core.POD]))
+SCHEMA = Schema({"$ref": REF_PREFIX + schema_name(core.POD.struct)}, components([core.POD]))
 
 
 def container(**fields: Any) -> dict[str, Any]:

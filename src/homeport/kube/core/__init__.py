@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from homeport.kube.core import config, definition, event, node, quota, rbac, service, storage
+from homeport.kube.core import config, definition, event, node, quota, rbac, registration, service, storage
 from homeport.kube.core.config import CONFIG_MAP, NAMESPACE, SECRET, SERVICE_ACCOUNT
 from homeport.kube.core.definition import CRD
 from homeport.kube.core.event import EVENT, EVENTS_V1
@@ -13,6 +13,14 @@ from homeport.kube.core.pod_state import has_ended
 from homeport.kube.core.pod_validation import validate_template
 from homeport.kube.core.quota import LEASE, LIMIT_RANGE, PRIORITY_CLASS, RESOURCE_QUOTA
 from homeport.kube.core.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
+from homeport.kube.core.registration import (
+    MUTATING_ADMISSION_POLICY,
+    MUTATING_ADMISSION_POLICY_BINDING,
+    MUTATING_WEBHOOK_CONFIGURATION,
+    VALIDATING_ADMISSION_POLICY,
+    VALIDATING_ADMISSION_POLICY_BINDING,
+    VALIDATING_WEBHOOK_CONFIGURATION,
+)
 from homeport.kube.core.service import ENDPOINT_SLICE, ENDPOINTS, SERVICE
 from homeport.kube.core.storage import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS
 from homeport.kube.core.types.meta import Condition, DeleteOptions, LabelSelector, ListMeta, ObjectMeta, Status
@@ -30,6 +38,7 @@ KINDS: tuple[Kind, ...] = (
     *rbac.KINDS,
     *storage.KINDS,
     *definition.KINDS,
+    *registration.KINDS,
 )
 """Every built-in kind."""
 
@@ -45,6 +54,9 @@ __all__ = [
     "KINDS",
     "LEASE",
     "LIMIT_RANGE",
+    "MUTATING_ADMISSION_POLICY",
+    "MUTATING_ADMISSION_POLICY_BINDING",
+    "MUTATING_WEBHOOK_CONFIGURATION",
     "NAMESPACE",
     "NODE",
     "PERSISTENT_VOLUME",
@@ -59,6 +71,9 @@ __all__ = [
     "SERVICE",
     "SERVICE_ACCOUNT",
     "STORAGE_CLASS",
+    "VALIDATING_ADMISSION_POLICY",
+    "VALIDATING_ADMISSION_POLICY_BINDING",
+    "VALIDATING_WEBHOOK_CONFIGURATION",
     "Binding",
     "Condition",
     "DeleteOptions",

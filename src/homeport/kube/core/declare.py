@@ -1,15 +1,25 @@
-"""Short ways to declare a built-in kind."""
+"""Short ways to declare a built-in kind.
+
+What most runs never touch is named and not imported: a struct by its path (``package.module:Struct``), and rules by
+:func:`deferred`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from homeport.kube.kind import Kind, Resource
+from homeport.kube.kind import Kind, Resource, imported
+
+TYPES = "homeport.kube.core.types."
+"""Where the structs are."""
 
 
-def core(plural: str, body: type[msgspec.Struct], *, namespaced: bool = True, status: bool = True, **rest: Any) -> Kind:
+def core(
+    plural: str, body: type[msgspec.Struct] | str, *, namespaced: bool = True, status: bool = True, **rest: Any
+) -> Kind:
     """A kind of the core group; its name is the struct's."""
     return grouped("", plural, body, namespaced=namespaced, status=status, **rest)
 
@@ -17,18 +27,37 @@ def core(plural: str, body: type[msgspec.Struct], *, namespaced: bool = True, st
 def grouped(
     group: str,
     plural: str,
-    body: type[msgspec.Struct],
+    body: type[msgspec.Struct] | str,
     *,
+    version: str = "v1",
     namespaced: bool = True,
     status: bool = False,
+    scale: tuple[str, str, str] | None = None,
     **rest: Any,
 ) -> Kind:
-    """A kind of `group`/v1; its name is the struct's."""
+    """A kind of `group`; its name is the struct's."""
+    name = body.rpartition(":")[2] if isinstance(body, str) else body.__name__
+    subresources = {"status"} if status else set()
     return Kind(
-        resource=Resource(group, "v1", plural, body.__name__, namespaced),
+        resource=Resource(group, version, plural, name, namespaced),
         body=body,
-        singular=body.__name__.lower(),
-        subresources=frozenset({"status"}) if status else frozenset(),
+        singular=name.lower(),
+        subresources=frozenset(subresources | {"scale"} if scale else subresources),
+        scale_paths=scale,
         builtin=True,
         **rest,
     )
+
+
+def deferred(module: str) -> Callable[[str], Callable[..., Any]]:
+    """Gives the functions of `module`, each as one that imports the module when it is first called."""
+
+    def function(name: str) -> Callable[..., Any]:
+        path = f"{module}:{name}"
+
+        def call(*arguments: Any) -> Any:
+            return imported(path)(*arguments)
+
+        return call
+
+    return function

@@ -107,7 +107,7 @@ def _subresources(kind: Kind) -> Object:
 
 def structural(kind: Kind, components: Mapping[str, JsonSchema]) -> JsonSchema:
     """The structural schema of the kind's objects. Raises ValueError for one that refers to itself."""
-    name = schema_name(kind.body)
+    name = schema_name(kind.struct)
     root = _Inliner(components).schema(components[name], (name,), native=False)
     root["properties"]["metadata"] = {"type": "object"}
     return root

@@ -69,10 +69,18 @@ def ref_to(name: str) -> JsonSchema:
 def components(kinds: Iterable[Kind], structs: Iterable[type[msgspec.Struct]] = ()) -> Components:
     """All schemas that `kinds`, their lists and `structs` need, by name (``components.schemas`` of OpenAPI)."""
     found = Components()
-    pending: list[type[msgspec.Struct]] = [ListMeta, *structs]
+    add(found, kinds, (ListMeta, *structs))
+    return found
+
+
+def add(found: Components, kinds: Iterable[Kind], structs: Iterable[type[msgspec.Struct]] = ()) -> None:
+    """Put what is missing of `kinds`, their lists and `structs` into `found`."""
+    pending: list[type[msgspec.Struct]] = list(structs)
     for kind in kinds:
-        name = schema_name(kind.body)
-        schema, needed = _struct_schema(kind.body)
+        name = schema_name(kind.struct)
+        if name + "List" in found:
+            continue
+        schema, needed = _struct_schema(kind.struct)
         found[name] = _top_level(kind, schema)
         found[name + "List"] = _list_schema(kind, name)
         _visit(needed, found, pending)
@@ -84,7 +92,6 @@ def components(kinds: Iterable[Kind], structs: Iterable[type[msgspec.Struct]] = 
         schema, needed = _struct_schema(struct)
         found[name] = schema
         _visit(needed, found, pending)
-    return found
 
 
 def _visit(needed: _Found, found: Components, pending: list[type[msgspec.Struct]]) -> None:

@@ -41,3 +41,51 @@ class StorageV1(Model, frozen=True):
 
 class ApiextensionsV1(Model, frozen=True):
     __schema_prefix__: ClassVar[str] = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1"
+
+
+class AdmissionregistrationV1(Model, frozen=True):
+    __schema_prefix__: ClassVar[str] = "io.k8s.api.admissionregistration.v1"
+
+
+class ApiregistrationV1(Model, frozen=True):
+    __schema_prefix__: ClassVar[str] = "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1"
+
+
+class AppsV1(Model, frozen=True):
+    __schema_prefix__: ClassVar[str] = "io.k8s.api.apps.v1"
+
+
+class AutoscalingV1(Model, frozen=True):
+    __schema_prefix__: ClassVar[str] = "io.k8s.api.autoscaling.v1"
+
+
+class AutoscalingV2(Model, frozen=True):
+    __schema_prefix__: ClassVar[str] = "io.k8s.api.autoscaling.v2"
+
+
+class BatchV1(Model, frozen=True):
+    __schema_prefix__: ClassVar[str] = "io.k8s.api.batch.v1"
+
+
+class CertificatesV1(Model, frozen=True):
+    __schema_prefix__: ClassVar[str] = "io.k8s.api.certificates.v1"
+
+
+class FlowcontrolV1(Model, frozen=True):
+    __schema_prefix__: ClassVar[str] = "io.k8s.api.flowcontrol.v1"
+
+
+class NetworkingV1(Model, frozen=True):
+    __schema_prefix__: ClassVar[str] = "io.k8s.api.networking.v1"
+
+
+class NodeV1(Model, frozen=True):
+    __schema_prefix__: ClassVar[str] = "io.k8s.api.node.v1"
+
+
+class PolicyV1(Model, frozen=True):
+    __schema_prefix__: ClassVar[str] = "io.k8s.api.policy.v1"
+
+
+class ResourceV1(Model, frozen=True):
+    __schema_prefix__: ClassVar[str] = "io.k8s.api.resource.v1"
