@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from homeport.kube import field, names
 from homeport.kube.core import rules
@@ -15,6 +15,8 @@ REVIEW_VERSIONS = ("v1", "v1beta1")
 """Versions of AdmissionReview of which a webhook has to understand one."""
 _NO_SIDE_EFFECTS = ("None", "NoneOnDryRun")
 _MAX_CONDITIONS = 64
+_URL = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?[^?#]*(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
+"""Scheme, authority, query and fragment (RFC 3986, appendix B)."""
 _URL_FORM = "; desired format: https://host[/path]"
 
 
@@ -138,22 +140,22 @@ def client_config(path: str, config: Object) -> Iterator[FieldError]:
 
 
 def webhook_url(path: str, url: str) -> Iterator[FieldError]:
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        yield field.required(path, f"url must be a valid URL: {error}{_URL_FORM}")
+    parts = _URL.fullmatch(url)
+    if parts is None:
+        yield field.required(path, f"url must be a valid URL{_URL_FORM}")
         return
-    if parts.scheme != "https":
-        yield field.invalid(path, parts.scheme, "'https' is the only allowed URL scheme" + _URL_FORM)
-    user, _, host = parts.netloc.rpartition("@")
+    scheme, authority, query, fragment = (part or "" for part in parts.groups())
+    if scheme.lower() != "https":
+        yield field.invalid(path, scheme, "'https' is the only allowed URL scheme" + _URL_FORM)
+    user, _, host = authority.rpartition("@")
     if not host:
         yield field.invalid(path, host, "host must be specified" + _URL_FORM)
     if user:
         yield field.invalid(path, user.partition(":")[0], "user information is not permitted in the URL")
-    if parts.fragment:
-        yield field.invalid(path, parts.fragment, "fragments are not permitted in the URL")
-    if parts.query:
-        yield field.invalid(path, parts.query, "query parameters are not permitted in the URL")
+    if fragment:
+        yield field.invalid(path, fragment, "fragments are not permitted in the URL")
+    if query:
+        yield field.invalid(path, query, "query parameters are not permitted in the URL")
 
 
 def webhook_service(path: str, service: Any) -> Iterator[FieldError]:
