@@ -17,8 +17,9 @@ OPERATOR = """
 import kopf
 
 @kopf.on.create("{group}", "v1", "boats")
-def created(spec, patch, **_):
+def created(body, spec, patch, **_):
     patch.status["built"] = spec["sails"]
+    kopf.info(body, reason="Built", message="All sails are set.")
     return {{"done": True}}
 
 @kopf.on.update("{group}", "v1", "boats", field="spec.sails")
@@ -65,8 +66,8 @@ def test_an_operator_follows_its_objects(tmp_path: Path) -> None:
         assert "kopf.zalando.org" in finalizers
         kubectl("patch", f"boats.{group}", "b", "--type=merge", "-p", '{"spec":{"sails":3}}')
         eventually(lambda: kubectl("get", f"boats.{group}", "b", "-o", path) == "3")
-        events = "jsonpath={.items[*].reason}"
-        eventually(lambda: kubectl("get", "events", "--field-selector=involvedObject.name=b", "-o", events))
+        of_boat = "--field-selector=involvedObject.name=b,involvedObject.kind=Boat"
+        eventually(lambda: "All sails are set" in kubectl("get", "events", of_boat))
         kubectl("delete", f"boats.{group}", "b", "--timeout=20s")
         log.seek(0)
         assert "b is taken apart" in log.read()
@@ -77,7 +78,7 @@ def test_an_operator_follows_its_objects(tmp_path: Path) -> None:
     finally:
         running.terminate()
         running.wait(20)
-        kubectl("delete", f"crd/boats.{group}", check=False)
+        kubectl("delete", f"crd/boats.{group}", "--wait=false", check=False)
 
 
 def definition(group: str) -> dict[str, Any]:
