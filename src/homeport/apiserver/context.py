@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from homeport.apiserver.identity.accounts import ServiceAccounts
     from homeport.apiserver.node import NodeProxy
     from homeport.apiserver.streams import Frames
+    from homeport.apiserver.webhooks.client import WebhookClient
+
+
+class Follower(Protocol):
+    def __call__(self, record: Record, *, deleted: bool) -> None:
+        """An object was written or removed, and this is on disk; the client has no answer yet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,8 +47,12 @@ class Api:
     admission: Chain
     frames: Frames
     """What watches of the same form share."""
+    webhooks: WebhookClient
+    """Calls webhooks, of admission and others."""
     accounts: ServiceAccounts | None = None
     """Issues the tokens of service accounts."""
+    followers: dict[str, Follower] = field(default_factory=dict)
+    """Who hears at once of every write to a resource, by the resource's key."""
 
     def terminating(self, namespace: Record) -> bool:
         """Whether a namespace is being deleted, so that nothing new may be created in it."""

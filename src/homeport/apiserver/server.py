@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from homeport import metrics
-from homeport.apiserver import crd, health, reviews
+from homeport.apiserver import crd, definitions, health, reviews, warnings
 from homeport.apiserver.admission import Chain, plugins
 from homeport.apiserver.answers import error_response
 from homeport.apiserver.audit import trail as trails
@@ -33,6 +34,7 @@ from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo, request_info
 from homeport.apiserver.streams import Frames
 from homeport.apiserver.verbs import create, delete, get, list, patch, pods, scale, status, update, watch
+from homeport.apiserver.webhooks.client import Streams, WebhookClient
 from homeport.kube import core
 from homeport.kube.errors import ApiError, FieldError, InternalError, MethodNotAllowed
 from homeport.kube.kind import Kind
@@ -114,19 +116,29 @@ class ApiServer:
             Fields(),
             Chain(),
             Frames(now),
+            WebhookClient(self._open_service),
             accounts,
         )
         self.health = health.standard(store)
-        self._api.admission = plugins.chain(self._api)
         self._discovery = Discovery(registry, (*reviews.VIRTUAL, *identity_reviews.VIRTUAL))
         self._openapi = OpenApi(registry)
         _serve_definitions(registry, now)
         self._definitions.load()
+        self._api.followers[definitions.KEY] = self._definitions.committed
+        self._api.admission = plugins.chain(self._api)
 
     async def close(self) -> None:
         """Stop what runs in the background. The store is its owner's to close."""
         await self._definitions.close()
         self._api.authorizer.close()
+        await self._api.webhooks.close()
+
+    async def _open_service(
+        self, namespace: str, name: str, port: int, tls: ssl.SSLContext, server_hostname: str
+    ) -> Streams:
+        from homeport.apiserver.streaming.dial import open_service  # only a server with such webhooks needs it
+
+        return await open_service(self._api, namespace, name, port, tls=tls, server_hostname=server_hostname)
 
     async def handle(self, request: Request) -> Response:
         """The answer to `request`. Raises nothing: every error is an answer with a ``Status``."""
@@ -203,7 +215,7 @@ class ApiServer:
         if call.annotations and (trail := trails.current.get()) is not None:
             trail.annotations.update(call.annotations)
         if call.warnings:
-            response.headers["warning"] = ", ".join(_warning(text) for text in dict.fromkeys(call.warnings))
+            response.headers["warning"] = warnings.header(call.warnings)
         return response
 
     async def _open(self, request: Request, path: str) -> Response:
@@ -251,12 +263,6 @@ def _verb(info: RequestInfo, served: Served) -> _Verb:
     if verb is None or (info.verb == "create" and resource.namespaced and not info.namespace):
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
     return verb
-
-
-def _warning(text: str) -> str:
-    """One value of a ``Warning`` header (RFC 7234, code 299)."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'299 - "{escaped}"'
 
 
 def _serve_definitions(registry: Registry, now: Callable[[], datetime]) -> None:

@@ -76,6 +76,23 @@ def object_of(served: Served, record: Record) -> Object:
     return result
 
 
+# -- between versions
+
+
+async def converted(obj: Object, served: Served, wanted: Served) -> Object:
+    """`obj`, of the version `served`, in another version of the same resource. Raises ApiError where a webhook can't
+    convert it."""
+    if wanted is served:
+        return obj
+    if served.converter is not None:
+        (result,) = await served.converter.convert([obj], wanted.resource.api_version)
+        return result
+    kept = to_storage(served, obj)
+    if wanted.conversion is not None:
+        kept = wanted.conversion.show(kept)
+    return _headed(kept, wanted.resource.api_version, wanted.kind)
+
+
 # -- to the store
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from homeport.apiserver import definitions
-from homeport.apiserver.context import Api, Call
+from homeport.apiserver.context import Api, Call, Follower
 from homeport.kube.errors import BadRequest, Conflict, ServiceUnavailable, StorageFull
 from homeport.kube.meta import Object
 from homeport.store.protocol import Delete, Full, Key, Put, Record, Unavailable
@@ -14,10 +13,12 @@ from homeport.store.protocol import Delete, Full, Key, Put, Record, Unavailable
 async def commit(api: Api, operation: Put | Delete) -> Record:
     """Write and wait until it is durable. Raises Conflicting at once, StorageFull or ServiceUnavailable later.
 
-    A CRD changes what is served before its write is answered, even if the client does not wait for the answer.
+    Some kinds change what the server does: a CRD, a webhook. Those that follow them have heard of a write before it is
+    answered, even if the client does not wait for the answer.
     """
-    if operation.key.resource == definitions.KEY:
-        return await asyncio.shield(asyncio.ensure_future(_commit_definition(api, operation)))
+    follower = api.followers.get(operation.key.resource)
+    if follower is not None:
+        return await asyncio.shield(asyncio.ensure_future(_commit_followed(api, operation, follower)))
     return await _commit(api, operation)
 
 
@@ -31,9 +32,9 @@ async def _commit(api: Api, operation: Put | Delete) -> Record:
     return record
 
 
-async def _commit_definition(api: Api, operation: Put | Delete) -> Record:
+async def _commit_followed(api: Api, operation: Put | Delete, follower: Follower) -> Record:
     record = await _commit(api, operation)
-    api.definitions.committed(record, deleted=isinstance(operation, Delete))
+    follower(record, deleted=isinstance(operation, Delete))
     return record
 
 

@@ -46,6 +46,15 @@ class Attributes:
     annotations: dict[str, str] = field(default_factory=dict)
     """Audit annotations of the request; plug-ins add."""
     delete_options: Object | None = None
+    deadline: float = 0.0
+    """When webhooks have to be done, by the event loop's clock; 0 before the first was asked."""
+
+    @property
+    def has_own_kind(self) -> bool:
+        """Whether the subresource has a kind of its own, so that `object` is none of the resource's kind."""
+        obj = self.object if self.object is not None else self.old
+        resource = self.served.resource
+        return obj is not None and (obj.get("kind"), obj.get("apiVersion")) != (resource.kind, resource.api_version)
 
     @property
     def kind(self) -> tuple[str, str, str]:

@@ -79,9 +79,11 @@ def finish_create(api: Api, call: Call, draft: Draft, admitted: Object, *, appli
     if admitted is not before:
         metadata = _with_server_fields(admitted.get("metadata"), before["metadata"])
         _set_namespace(call, metadata)
-        admitted = _redone(served, _without_status(served, {**admitted, "metadata": metadata}), None)
+        admitted = redone(served, _without_status(served, {**admitted, "metadata": metadata}), None)
     metadata = dict(admitted["metadata"])
     sent = draft.sent
+    if call.info.name and metadata.get("name") != call.info.name:
+        raise BadRequest("the name of the object does not match the name on the URL")
     if not metadata.get("name") and isinstance(metadata.get("generateName"), str) and metadata["generateName"]:
         metadata["name"] = generated_name(metadata["generateName"])
     obj = _valid(served, {**admitted, "metadata": metadata}, None)
@@ -147,7 +149,7 @@ def finish_update(
     if admitted is not draft.object:
         metadata = _with_server_fields(admitted.get("metadata"), draft.object["metadata"])
         admitted = {**admitted, "metadata": metadata}
-        admitted = _redone(served, _merged(served, admitted, old, subresource, applied), old)
+        admitted = redone(served, _merged(served, admitted, old, subresource, applied), old)
     obj = _valid(served, admitted, old)
     if served.has_generation and not subresource and _counts(obj, old, served):
         obj["metadata"]["generation"] = before.get("generation", 0) + 1
@@ -218,7 +220,7 @@ def _draft(served: Served, obj: Object, old: Object | None) -> Draft:
     return Draft(obj if obj is sent else schema.normalise(obj), sent)
 
 
-def _redone(served: Served, obj: Object, old: Object | None) -> Object:
+def redone(served: Served, obj: Object, old: Object | None) -> Object:
     """What admission changed, brought into form as a client's object is."""
     pruned, _ = served.schema.prune(obj)
     return _draft(served, pruned, old).object
