@@ -31,7 +31,7 @@ from homeport.apiserver.authz import MASTERS
 from homeport.apiserver.health import Check, Unhealthy
 from homeport.apiserver.identity.accounts import ServiceAccounts
 from homeport.apiserver.identity.keys import SigningKey
-from homeport.apiserver.node import LogOptions
+from homeport.apiserver.node import LogOptions, Session, Wanted
 from homeport.apiserver.rbac.bootstrap import bootstrap
 from homeport.apiserver.server import ApiServer
 from homeport.client import kubeconfig
@@ -46,6 +46,7 @@ from homeport.kube import core, meta
 from homeport.kube.errors import ApiError, Permanent, ServiceUnavailable
 from homeport.kube.meta import Object
 from homeport.kube.wire import User
+from homeport.node import runtime
 from homeport.node.agent import Agent
 from homeport.node.images import ImageStore
 from homeport.node.process import ProcessRuntime
@@ -196,6 +197,22 @@ class _Node:
 
     async def dial(self, address: str, port: int) -> socket.socket:
         return await self._ready().dial(address, port)
+
+    async def connect(self, pod: Object, port: int) -> socket.socket:
+        return await self._ready().connect(pod, port)
+
+    def check_running(self, pod: Object, container: str) -> None:
+        self._ready().check_running(pod, container)
+
+    async def execute(self, pod: Object, container: str, command: Sequence[str], wanted: Wanted) -> Session:
+        return await self._ready().execute(pod, container, command, _streams(wanted))
+
+    async def attach(self, pod: Object, container: str, wanted: Wanted) -> Session:
+        return await self._ready().attach(pod, container, _streams(wanted))
+
+
+def _streams(wanted: Wanted) -> runtime.Wanted:
+    return runtime.Wanted(wanted.stdin, wanted.stdout, wanted.stderr, wanted.tty)
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -32,6 +32,53 @@ class LogOptions:
     """The API server cuts the stream off itself; here for a node that can save the work."""
 
 
+class Wanted(Protocol):
+    """Which streams of a process a client wants to have."""
+
+    @property
+    def stdin(self) -> bool: ...
+    @property
+    def stdout(self) -> bool: ...
+    @property
+    def stderr(self) -> bool: ...
+    @property
+    def tty(self) -> bool:
+        """All of them as one terminal."""
+
+
+class Reader(Protocol):
+    async def read(self, limit: int = 65536) -> bytes:
+        """What is there; empty at the end."""
+
+
+class Writer(Protocol):
+    async def write(self, data: bytes) -> None:
+        """Raises BrokenPipeError once the process can't read it any more."""
+
+    def close(self) -> None: ...
+
+
+class Session(Protocol):
+    """A client at a process in a container. Streams that were not asked for, or that there are none of, are None."""
+
+    @property
+    def stdin(self) -> Writer | None: ...
+    @property
+    def stdout(self) -> Reader | None: ...
+    @property
+    def stderr(self) -> Reader | None: ...
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Of the terminal, if there is one."""
+
+    async def wait(self) -> int:
+        """The process's exit code. What it wrote can still be read then, to the end. Raises ConnectionError if nobody
+        knows it."""
+
+    def close(self) -> None:
+        """Let go. The process goes on, without its streams."""
+
+
 class NodeProxy(Protocol):
     """Delivers what a node has."""
 
@@ -43,6 +90,19 @@ class NodeProxy(Protocol):
 
     async def dial(self, address: str, port: int) -> socket.socket:
         """A TCP connection to an address that pods can reach, non-blocking. Raises OSError as ``connect`` does."""
+
+    async def connect(self, pod: Object, port: int) -> socket.socket:
+        """A TCP connection to the pod's own loopback, non-blocking. Raises OSError as ``connect`` does, and an ApiError
+        if the pod does not run."""
+
+    def check_running(self, pod: Object, container: str) -> None:
+        """Raises an ApiError in the kubelet's words if no command can be run in the container now."""
+
+    async def execute(self, pod: Object, container: str, command: Sequence[str], wanted: Wanted) -> Session:
+        """Run a further command in a container. Raises an ApiError in the kubelet's words if that can't be."""
+
+    async def attach(self, pod: Object, container: str, wanted: Wanted) -> Session:
+        """Get at the streams of a container's own process. Raises an ApiError as `execute` does."""
 
 
 def log_options(query: dict[str, str]) -> LogOptions:

@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -21,14 +21,14 @@ from homeport.control.clock import utc_now
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube import core, meta
-from homeport.kube.errors import HomeportError, NotFound
+from homeport.kube.errors import HomeportError, InternalError, NotFound
 from homeport.kube.meta import Object
 from homeport.node import dns, logs, machinefacts, volumes
 from homeport.node.host import Host, ImageSource
 from homeport.node.inotify import Inotify
 from homeport.node.pod import TERMINAL
 from homeport.node.registration import register
-from homeport.node.runtime import Runtime, Sandbox, SandboxError
+from homeport.node.runtime import Runtime, Sandbox, SandboxError, Session, StartError, Wanted
 from homeport.node.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -233,10 +233,7 @@ class Agent:
 
         A followed log ends with the container, also when its pod is deleted meanwhile.
         """
-        worker = self._workers.get(meta.uid(pod))
-        if worker is None:
-            raise NotFound.of("", "pods", meta.name(pod))
-        source = worker.log_source(container, previous=bool(options.previous))
+        source = self._worker(pod).log_source(container, previous=bool(options.previous))
         if self._inotify is None:
             self._inotify = Inotify()
         return logs.read(source, options, self._inotify, self._host.now())
@@ -249,3 +246,34 @@ class Agent:
             return await self._runtime.dial(address, port)
         except SandboxError as error:
             raise OSError(errno.ENETDOWN, str(error)) from None
+
+    async def connect(self, pod: Object, port: int) -> socket.socket:
+        """A TCP connection to a pod's own loopback, non-blocking. Raises OSError as ``connect`` does, NotFound for one
+        that does not run here, InternalError for one without a sandbox."""
+        return await self._worker(pod).sandbox_in_use().connect(port)
+
+    # Processes.
+
+    def _worker(self, pod: Object) -> Worker:
+        worker = self._workers.get(meta.uid(pod))
+        if worker is None:
+            raise NotFound.of("", "pods", meta.name(pod))
+        return worker
+
+    def check_running(self, pod: Object, container: str) -> None:
+        """Raises NotFound or InternalError, in the kubelet's words, if the container does not run."""
+        self._worker(pod).sandbox_of(container)
+
+    async def execute(self, pod: Object, container: str, command: Sequence[str], wanted: Wanted) -> Session:
+        """Run a further command in a container. Raises NotFound or InternalError if that can't be."""
+        try:
+            return await self._worker(pod).sandbox_of(container).execute(container, command, wanted)
+        except (SandboxError, StartError) as error:
+            raise InternalError(f"error executing command in container: failed to exec in container: {error}") from None
+
+    async def attach(self, pod: Object, container: str, wanted: Wanted) -> Session:
+        """Get at a container's own streams. Raises NotFound or InternalError if it does not run."""
+        try:
+            return await self._worker(pod).sandbox_of(container).attach(container, wanted)
+        except SandboxError as error:
+            raise InternalError(f"error attaching to container: failed to attach container: {error}") from None

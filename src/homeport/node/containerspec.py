@@ -76,6 +76,9 @@ def container_spec(
         groups=tuple(groups),
         read_only_root=bool(of_container.get("readOnlyRootFilesystem")),
         termination_message_path=member.spec.get("terminationMessagePath") or "/dev/termination-log",
+        stdin=bool(member.spec.get("stdin")),
+        stdin_once=bool(member.spec.get("stdinOnce")),
+        tty=bool(member.spec.get("tty")),
     )
 
 

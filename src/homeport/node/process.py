@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from homeport.node import doctor
+from homeport.node.control import Connection, readable
 from homeport.node.runtime import Sandbox, SandboxError, SandboxSpec
 from homeport.node.sandbox import __main__ as program
 from homeport.node.sandbox import linux, netd, network, registry, spec, wire, zygote
-from homeport.node.supervised import Connection, Supervised, connect, dead, readable
+from homeport.node.supervised import Supervised, connect, dead
 
 _LOG = logging.getLogger(__name__)
 _START_SECONDS = 30.0
@@ -166,7 +167,7 @@ class ProcessRuntime:
         # The fork server hands the connection over to the new supervisor, which answers.
         connection, answer = await self._request_of_zygote({"op": "create", "pod": pod})
         sandbox = Supervised(answer["state"], self._destroyed)
-        sandbox.attach(connection)
+        sandbox.talk_over(connection)
         self._sandboxes[wanted.uid] = sandbox
         return sandbox
 
@@ -184,7 +185,7 @@ class ProcessRuntime:
             with contextlib.suppress(OSError):
                 connection, state = await connect(entry.directory)
                 sandbox = Supervised(state, self._destroyed)
-                sandbox.attach(connection)
+                sandbox.talk_over(connection)
                 return sandbox
         return dead(entry, self._destroyed)
 
@@ -355,7 +356,8 @@ async def _exchange(connection: socket.socket, message: wire.Message) -> tuple[w
         connection.setblocking(False)
         await asyncio.get_running_loop().sock_sendall(connection, wire.encode({"id": 0, **message}))
         await readable(connection.fileno())
-        return wire.receive_descriptor(connection)
+        answer, descriptors = wire.receive_descriptors(connection)
+        return answer, descriptors[0] if descriptors else None
 
 
 def _left_in(directory: str) -> list[str]:

@@ -8,7 +8,7 @@ platform.
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -76,6 +76,12 @@ class ContainerSpec:
     read_only_root: bool = False
     termination_message_path: str = "/dev/termination-log"
     """A file of this path inside the container is kept by the sandbox; its content comes back with the exit."""
+    stdin: bool = False
+    """Keep standard input open for whoever attaches; else it is empty."""
+    stdin_once: bool = False
+    """Close standard input for good when the first who attached to it goes."""
+    tty: bool = False
+    """Give it a terminal, which is its input, output and errors in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,60 @@ class ContainerState:
     ``ContainerStatusUnknown``."""
     message: str = ""
     """The termination message, or why the command could not be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which streams of a process a client wants to have."""
+
+    stdin: bool = False
+    stdout: bool = False
+    stderr: bool = False
+    tty: bool = False
+    """All of them as one terminal."""
+
+
+class Reader(Protocol):
+    async def read(self, limit: int = 65536) -> bytes:
+        """What is there; empty at the end. One reader at a time."""
+
+
+class Writer(Protocol):
+    async def write(self, data: bytes) -> None:
+        """Waits while the process does not read. Raises BrokenPipeError once it can't any more."""
+
+    def close(self) -> None:
+        """The process sees the end of its input; of a terminal it does not."""
+
+
+class Session(Protocol):
+    """A client at a process in a container. Streams that were not asked for, or that there are none of, are None."""
+
+    @property
+    def stdin(self) -> Writer | None: ...
+    @property
+    def stdout(self) -> Reader | None: ...
+    @property
+    def stderr(self) -> Reader | None: ...
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Of the terminal, if there is one."""
+
+    async def wait(self) -> int:
+        """The process's exit code, 128 and more if a signal ended it. What it wrote can still be read then, to the end.
+        Raises ConnectionError if nobody knows it: the supervisor has gone."""
+
+    def close(self) -> None:
+        """Let go. The process goes on, without its streams."""
+
+
+class StartError(Exception):
+    """A command can't be started in a container; the text says why. ``code`` is the shell's for that: 127 if it is not
+    there, else 128."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class SandboxError(Exception):
@@ -120,6 +180,17 @@ class Sandbox(Protocol):
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
         """Start one container and return once it runs, or once it is known that it can't (phase ``exited``)."""
+
+    async def execute(self, container: str, argv: Sequence[str], wanted: Wanted) -> Session:
+        """Run a further command in a running container, as the container's user in its working directory. Raises
+        StartError, or SandboxError if the container does not run."""
+
+    async def attach(self, container: str, wanted: Wanted) -> Session:
+        """Get at the streams of a running container's first process: from now on what it writes, and its input if it
+        keeps one open. Raises SandboxError if it does not run."""
+
+    async def connect(self, port: int) -> socket.socket:
+        """A TCP connection to the pod's own loopback, non-blocking. Raises OSError as ``connect`` does."""
 
     async def signal(self, container: str, signal: int) -> None:
         """Send a signal to the container's first process. No error if it has gone."""

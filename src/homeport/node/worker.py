@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from homeport.kube import core, meta
-from homeport.kube.errors import Conflict, HomeportError, NotFound
+from homeport.kube.errors import Conflict, HomeportError, InternalError, NotFound
 from homeport.kube.meta import Object
 from homeport.node import journal, logs, notes, volumes
 from homeport.node.containerspec import container_spec, sandbox_spec
@@ -384,6 +384,21 @@ class Worker:
         if self._places.memory.exists():
             await self._host.runtime.remove(str(self._places.memory))
         await self._host.runtime.remove(str(self.directory))
+
+    # Processes.
+
+    def sandbox_in_use(self) -> Sandbox:
+        """Raises InternalError if the pod has none, or no more."""
+        if self._sandbox is None or self._sandbox_phase != "up":
+            raise InternalError(f"pod sandbox of pod {self._title} is not running")
+        return self._sandbox
+
+    def sandbox_of(self, container: str) -> Sandbox:
+        """The sandbox that the container runs in. Raises InternalError, in the kubelet's words, if it does not run."""
+        state = None if self._sandbox is None else self._sandbox.containers().get(container)
+        if state is None or state.phase != "running":
+            raise InternalError(f'container not found ("{container}")')
+        return self.sandbox_in_use()
 
     # Logs.
 

@@ -215,8 +215,8 @@ def test_messages_survive_being_cut(messages: list[wire.Message], data: st.DataO
 def test_descriptors_travel(tmp_path: Path) -> None:
     left, right = socket.socketpair()
     with left, right, (tmp_path / "x").open("w") as file:
-        wire.send_descriptor(left, {"id": 1}, file.fileno())
-        message, descriptor = wire.receive_descriptor(right)
+        wire.send_descriptors(left, {"id": 1}, [file.fileno()])
+        message, (descriptor,) = wire.receive_descriptors(right)
         assert message == {"id": 1}
         assert descriptor is not None
         assert os.fstat(descriptor).st_ino == os.fstat(file.fileno()).st_ino

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from homeport.node.process import ProcessRuntime
-from homeport.node.runtime import ContainerSpec, ContainerState, ImageRoot, Mount, Sandbox, SandboxSpec
+from homeport.node.runtime import ContainerSpec, ContainerState, ImageRoot, Mount, Sandbox, SandboxSpec, Wanted
 from homeport.node.sandbox import linux
 
 SERVER = """
@@ -71,6 +71,18 @@ async def main(directory: Path) -> None:
         await node.runtime.stop(end_pods=True)
 
 
+async def look_inside(sandbox: Sandbox, uid: str) -> None:
+    """A command, and one on a terminal, in a running container."""
+    for wanted in (Wanted(stdout=True), Wanted(stdout=True, tty=True)):
+        session = await sandbox.execute("main", ["sh", "-c", "id -u; echo $PPID; exit 6"], wanted)
+        assert session.stdout is not None
+        text = b""
+        while part := await session.stdout.read():
+            text += part
+        assert (await session.wait(), text.decode().split()) == (6, [uid, "0"]), text
+        session.close()
+
+
 def kill(comm: str, directory: Path) -> None:
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -111,6 +123,12 @@ async def check(node: Node) -> None:
     code, text = await node.run("client", "/usr/bin/python3", "-c", CLIENT, "server.default")
     assert (code, text) == (0, "hello"), (code, text)
     (await node.runtime.dial(server.address, 2222)).close()
+    (await server.connect(2222)).close()
+    await look_inside(server, "0")
+    other = await node.create("someone")
+    await node.start(other, "sleep", "1000", uid=1000, gid=2000)
+    await look_inside(other, "1000")
+    await other.destroy()
     (await node.runtime.listen(443)).close()
 
     # The next one joins the namespaces that are in use.

@@ -16,10 +16,12 @@ import resource
 import select
 import signal
 import stat
+from collections.abc import Callable
 from typing import NoReturn
 
-from homeport.node.sandbox import idmap, linux, spec
+from homeport.node.sandbox import idmap, linux, spec, terminal
 from homeport.node.sandbox.rootfs import Root, SetupError
+from homeport.node.sandbox.stdio import Streams
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_STARTED = 127, 128
@@ -60,13 +62,12 @@ class StartFailure(Exception):
 class Launch:
     """A container between fork and exec, as the supervisor sees it."""
 
-    __slots__ = ("outcome", "pid", "pidfd", "stderr", "stdout", "termination_log")
+    __slots__ = ("outcome", "pid", "pidfd", "streams", "termination_log")
 
-    def __init__(self, pid: int, pidfd: int, stdout: int, stderr: int, outcome: int, log: str) -> None:
+    def __init__(self, pid: int, pidfd: int, streams: Streams, outcome: int, log: str) -> None:
         self.pid = pid
         self.pidfd = pidfd
-        self.stdout = stdout
-        self.stderr = stderr
+        self.streams = streams
         self.outcome = outcome
         """Reads nothing but the end once the command runs; else JSON ``[code, message]``."""
         self.termination_log = log
@@ -75,36 +76,40 @@ class Launch:
 def launch(root: Root, container: spec.Container) -> Launch:
     """Fork the container's first process. Raises OSError if the machine has no room for it."""
     root.make_room()
-    opened: list[int] = []
-
-    def pipe() -> tuple[int, int]:
-        ends = os.pipe2(os.O_CLOEXEC)
-        opened.extend(ends)
-        return ends
-
+    streams = Streams(stdin=container.stdin, tty=container.tty)
     try:
-        out_read, out_write = pipe()
-        error_read, error_write = pipe()
-        outcome_read, outcome_write = pipe()
-        pid, pidfd = linux.fork_into(linux.CLONE_NEWPID | linux.CLONE_NEWNS)
+        outcome_read, outcome_write = os.pipe2(os.O_CLOEXEC)
+        try:
+            pid, pidfd = linux.fork_into(linux.CLONE_NEWPID | linux.CLONE_NEWNS)
+        except BaseException:
+            os.close(outcome_read)
+            os.close(outcome_write)
+            raise
     except BaseException:
-        for end in opened:
-            os.close(end)
+        streams.close()
         raise
     if pid == 0:
-        _begin(root, container, (out_write, error_write), outcome_write)
-    for end in (out_write, error_write, outcome_write):
-        os.close(end)
-    for end in (out_read, error_read, outcome_read):
-        os.set_blocking(end, False)
-    return Launch(pid, pidfd, out_read, error_read, outcome_read, root.termination_log)
+        _begin(root, container, streams, outcome_write)
+    streams.close_far_ends()
+    os.close(outcome_write)
+    os.set_blocking(outcome_read, False)
+    return Launch(pid, pidfd, streams, outcome_read, root.termination_log)
 
 
-def _begin(root: Root, container: spec.Container, streams: tuple[int, int], outcome: int) -> NoReturn:
+def _begin(root: Root, container: spec.Container, streams: Streams, outcome: int) -> NoReturn:
     """Be the container's process 1."""
-    try:
+
+    def begin() -> None:
         _prepare(root, container, streams, outcome)
-        _execute(container)
+        execute(container.argv, environment(container, tty=container.tty))
+
+    run(outcome, begin)
+
+
+def run(outcome: int, begin: Callable[[], None]) -> NoReturn:
+    """Be a process that only `begin` turns into its command: why it could not goes to `outcome`."""
+    try:
+        begin()
     except StartFailure as failure:
         _report(outcome, failure.code, str(failure))
     except SetupError as error:
@@ -123,20 +128,29 @@ def _report(outcome: int, code: int, message: str) -> None:
     os.write(outcome, json.dumps([code, message[:4096]]).encode())
 
 
-def _prepare(root: Root, container: spec.Container, streams: tuple[int, int], outcome: int) -> None:
+def _prepare(root: Root, container: spec.Container, streams: Streams, outcome: int) -> None:
     os.setsid()
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write(str(_OOM_SCORE_ADJUSTMENT))
-    os.dup2(streams[0], 1)
-    os.dup2(streams[1], 2)
+    give_way()
     root.assemble()
-    # The container's own, not the machine's.
-    os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
+    streams.take(container.uid)
     # What follows takes paths from the pod: none of them, such as /proc/self/fd/7, may lead out of the new root.
     linux.close_descriptors({0, 1, 2, outcome})
+    settle(container, outcome)
+
+
+def give_way() -> None:
+    """If memory runs out, end before the platform does. While the machine's own /proc is seen."""
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(str(_OOM_SCORE_ADJUSTMENT))
+
+
+def settle(container: spec.Container, outcome: int, user_namespace: int | None = None) -> None:
+    """The rest of what makes a process one of the container's, in its root, with no descriptors left but its own.
+    `user_namespace` is the one that the container's ids exist in, if it has one of its own and this process is to join
+    it. Raises StartFailure."""
     _change_directory(container)
     _raise_limits()
-    _become(container)
+    _become(container, user_namespace)
     _reset_signals()
     # Last, as a change of ids clears it. A supervisor that ends takes its containers along: nobody else could tell
     # how they ended.
@@ -187,10 +201,14 @@ def confine() -> None:
     linux.set_no_new_privileges()
 
 
-def _become(container: spec.Container) -> None:
+def _become(container: spec.Container, user_namespace: int | None) -> None:
     """The container's ids and capabilities, and no way back."""
     uid, gid = container.uid, container.gid
-    if idmap.is_mapped("uid", uid) and idmap.is_mapped("gid", gid):
+    if user_namespace is not None:
+        linux.setns(user_namespace, linux.CLONE_NEWUSER)
+        os.close(user_namespace)
+        confine()
+    elif idmap.is_mapped("uid", uid) and idmap.is_mapped("gid", gid):
         if idmap.may_set_groups():
             os.setgroups([group for group in container.groups if idmap.is_mapped("gid", group)])
         os.setresgid(gid, gid, gid)
@@ -209,14 +227,19 @@ def _reset_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _execute(container: spec.Container) -> None:
+def environment(container: spec.Container, *, tty: bool) -> dict[str, str]:
+    """What a command in the container finds in its environment."""
+    return {"TERM": terminal.TYPE, **container.env} if tty else container.env
+
+
+def execute(argv: list[str], env: dict[str, str]) -> None:
     """Only returns by raising StartFailure."""
-    if not container.argv:
+    if not argv:
         raise StartFailure(NOT_STARTED, "no command is given: neither the container nor its image has one")
-    program = container.argv[0]
-    path = find(program, container.env.get("PATH", DEFAULT_PATH))
+    program = argv[0]
+    path = find(program, env.get("PATH", DEFAULT_PATH))
     try:
-        os.execve(path, container.argv, container.env)
+        os.execve(path, argv, env)
     except FileNotFoundError:
         # The file is there, as find has shown: it is the interpreter in its first line that is not.
         raise StartFailure(

@@ -18,6 +18,7 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+CLONE_PARENT = 0x00008000
 
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
@@ -69,14 +70,17 @@ def unshare(flags: int) -> None:
 
 
 def fork_into(flags: int) -> tuple[int, int]:
-    """Fork into new namespaces of these kinds: pid and pidfd in the parent, 0 and -1 in the child.
+    """Fork into new namespaces of these kinds: pid and pidfd in the parent, 0 and -1 in the child. With CLONE_PARENT
+    the child is a sibling: the caller's parent is told of its end.
 
     ``unshare`` and ``fork`` can't do this twice for pid namespaces: an ordinary user has no way back. The child is not
     told to the interpreter (as ``os.fork`` does), which matters only where threads exist: there must be none.
     """
     pidfd = ctypes.c_int(-1)
     # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls.
-    arguments = struct.pack("=8Q", flags | _CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, signal.SIGCHLD, 0, 0, 0)
+    # A sibling's end is signalled as the caller's own, and no other signal may be named then.
+    ended = 0 if flags & CLONE_PARENT else int(signal.SIGCHLD)
+    arguments = struct.pack("=8Q", flags | _CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, ended, 0, 0, 0)
     pid = _held.syscall(_CLONE3, arguments, len(arguments))
     _check(pid)
     return (pid, pidfd.value) if pid else (0, -1)

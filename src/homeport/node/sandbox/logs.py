@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
+from typing import Protocol
 
 CHUNK = 16 << 10
 _READ = 256 << 10
@@ -63,25 +65,44 @@ class LogFile:
         os.close(self._descriptor)
 
 
-class Stream:
-    """One pipe from a container."""
+class Listener(Protocol):
+    """Somebody who gets a copy of what a container writes."""
 
-    __slots__ = ("_line", "_log", "_name", "_stamps", "descriptor")
+    @property
+    def is_full(self) -> bool:
+        """Whether the container has to wait."""
+
+    def write(self, data: bytes) -> None: ...
+
+
+class Stream:
+    """One pipe from a container, or its terminal."""
+
+    __slots__ = ("_line", "_log", "_stamps", "descriptor", "listeners", "name")
 
     def __init__(self, descriptor: int, name: str, log: LogFile, stamps: Stamps) -> None:
         self.descriptor = descriptor
-        self._name = name
+        self.name = name
+        self.listeners: list[Listener] = []
         self._log = log
         self._stamps = stamps
         self._line = b""
 
     def pump(self) -> bool:
         """Move one portion of what has arrived. False at the end of the stream; BlockingIOError if nothing has."""
-        data = os.read(self.descriptor, _READ)
+        try:
+            data = os.read(self.descriptor, _READ)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            # A terminal that no process has open any more.
+            return False
         if not data:
             return False
-        entries, self._line = format_entries(self._line + data, self._stamps.now(), self._name)
+        entries, self._line = format_entries(self._line + data, self._stamps.now(), self.name)
         self._log.write(entries)
+        for listener in tuple(self.listeners):
+            listener.write(data)
         return True
 
     def drain(self) -> None:
@@ -93,8 +114,13 @@ class Stream:
             # Somebody outside the container holds the other end too; what the container wrote is here.
             pass
         if self._line:
-            self._log.write(f"{self._stamps.now()} {self._name} P ".encode() + self._line + b"\n")
+            self._log.write(f"{self._stamps.now()} {self.name} P ".encode() + self._line + b"\n")
             self._line = b""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody who listens has to catch up first."""
+        return any(listener.is_full for listener in self.listeners)
 
     def close(self) -> None:
         os.close(self.descriptor)

@@ -101,7 +101,7 @@ class Netd:
     def _hand_over(self, peer: Peer, message: dict[str, Any], made: socket.socket) -> None:
         with made:
             try:
-                wire.send_descriptor(peer.connection, {"id": message["id"]}, made.fileno())
+                wire.send_descriptors(peer.connection, {"id": message["id"]}, [made.fileno()])
             except OSError:
                 self._peers.drop(peer)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-VERSION = 1
+VERSION = 2
 """Of what travels between the platform and its helpers; another one after an update means that the fork server, which
 outlives the platform, is to be replaced."""
 SOCKET_FILE = "sandbox.sock"
@@ -62,6 +62,9 @@ class Container(NamedTuple):
     groups: list[int]
     read_only_root: bool
     termination_message_path: str
+    stdin: bool
+    stdin_once: bool
+    tty: bool
 
     @property
     def layer_name(self) -> str:
@@ -79,3 +82,18 @@ def container_from(message: dict[str, Any]) -> Container:
     for field in ("files", "mounts"):
         values[field] = [Mounted(*entry) for entry in values[field]]
     return Container(**values)
+
+
+class Command(NamedTuple):
+    """A further command in a running container."""
+
+    argv: list[str]
+    stdin: bool
+    stdout: bool
+    stderr: bool
+    tty: bool
+
+
+def command_from(message: dict[str, Any]) -> Command:
+    """Raises KeyError or TypeError for a message of another version."""
+    return Command(**{field: message[field] for field in Command._fields})

@@ -8,6 +8,7 @@ it is told to destroy the sandbox.
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import json
 import os
@@ -17,10 +18,11 @@ import time
 from typing import Any
 
 from homeport.node.sandbox import container as containers
-from homeport.node.sandbox import linux, logs, network, record, registry, rootfs, spec, trees, wire
+from homeport.node.sandbox import linux, logs, network, record, registry, rootfs, sessions, spec, trees, wire
 from homeport.node.sandbox.layout import Layout
 from homeport.node.sandbox.loop import Loop
 from homeport.node.sandbox.peers import Peers
+from homeport.node.sandbox.running import Running
 from homeport.node.sandbox.wire import Message, Peer
 
 _RETRY_SECONDS = 1.0
@@ -51,22 +53,6 @@ class Node:
         self.user_namespace = user_namespace
 
 
-class _Running:
-    """A container between its start and the report of its end."""
-
-    __slots__ = ("deadline", "launch", "log", "spec", "status", "streams", "waiting")
-
-    def __init__(self, specification: spec.Container, launch: containers.Launch, log: logs.LogFile) -> None:
-        self.spec = specification
-        self.launch = launch
-        self.log = log
-        self.streams: list[logs.Stream] = []
-        self.waiting: tuple[Peer, object] | None = None
-        """Who is to hear that the command runs, and the id of the request; None once it does."""
-        self.status: int | None = None
-        self.deadline = 0.0
-
-
 class Supervisor:
     def __init__(self, node: Node, pod: spec.Pod, address: ipaddress.IPv4Address | None) -> None:
         """Make the pod's namespaces around the calling process. Raises OSError; then the process is of no use."""
@@ -91,7 +77,7 @@ class Supervisor:
             os.mkdir(pod.layers, 0o711)
         self._stamps = logs.Stamps()
         self._states: dict[str, Message] = {}
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
         self._ending: list[tuple[Peer, object]] | None = None
         self._is_stale = False
         self._is_retrying = False
@@ -154,6 +140,12 @@ class Supervisor:
             self._peers.send(peer, {"id": message["id"]})
         elif operation == "state":
             self._peers.send(peer, {"id": message["id"], "state": self._state()})
+        elif operation == "exec":
+            self._exec(peer, message)
+        elif operation == "attach":
+            self._attach(peer, message)
+        elif operation == "socket":
+            self._socket(peer, message)
         elif operation == "destroy":
             self._destroy(peer, message["id"])
         else:
@@ -181,7 +173,7 @@ class Supervisor:
             self._peers.send(peer, {"id": message["id"], "state": self._states[wanted.name]})
             self._write_state()
             return
-        running = _Running(wanted, launch, log)
+        running = Running(wanted, launch, log)
         running.waiting = (peer, message["id"])
         self._running[wanted.name] = running
         self._loop.watch(launch.outcome, lambda _events: self._outcome(running))
@@ -206,7 +198,7 @@ class Supervisor:
 
         self._loop.watch(handle, ended)
 
-    def _outcome(self, running: _Running) -> None:
+    def _outcome(self, running: Running) -> None:
         """The command runs, or it is known why it doesn't."""
         launch, wanted = running.launch, running.spec
         data = os.read(launch.outcome, 65536)
@@ -215,8 +207,8 @@ class Supervisor:
         if data:
             code, text = json.loads(data)
             os.waitpid(launch.pid, 0)
-            for descriptor in (launch.pidfd, launch.stdout, launch.stderr):
-                os.close(descriptor)
+            os.close(launch.pidfd)
+            launch.streams.close()
             running.log.close()
             del self._running[wanted.name]
             self._not_started(wanted, code, text)
@@ -228,10 +220,15 @@ class Supervisor:
                 "pid": launch.pid,
                 "started_at": self._stamps.now(),
             }
-            for descriptor, name in ((launch.stdout, "stdout"), (launch.stderr, "stderr")):
-                stream = logs.Stream(descriptor, name, running.log, self._stamps)
-                running.streams.append(stream)
-                self._watch_stream(running, stream)
+            # The child has sent it before it became its command.
+            launch.streams.receive_terminal()
+            for descriptor, name in ((launch.streams.stdout, "stdout"), (launch.streams.stderr, "stderr")):
+                if descriptor is not None:
+                    stream = logs.Stream(descriptor, name, running.log, self._stamps)
+                    running.streams.append(stream)
+                    self._watch_stream(running, stream)
+            # They are the streams' to close.
+            launch.streams.stdout = launch.streams.stderr = None
             self._loop.watch(launch.pidfd, lambda _events: self._exited(running))
         if running.waiting is not None:
             peer, number = running.waiting
@@ -257,10 +254,10 @@ class Supervisor:
 
     # Logs.
 
-    def _watch_stream(self, running: _Running, stream: logs.Stream) -> None:
+    def _watch_stream(self, running: Running, stream: logs.Stream) -> None:
         self._loop.watch(stream.descriptor, lambda _events: self._pump(running, stream))
 
-    def _pump(self, running: _Running, stream: logs.Stream) -> None:
+    def _pump(self, running: Running, stream: logs.Stream) -> None:
         try:
             goes_on = stream.pump()
         except BlockingIOError:
@@ -275,6 +272,13 @@ class Supervisor:
             for other in running.streams:
                 self._loop.forget(other.descriptor)
             self._retry_later()
+        elif goes_on and stream.is_held:
+            self._loop.forget(stream.descriptor)
+
+    def _resume(self, running: Running, stream: logs.Stream) -> None:
+        """Somebody who listens has caught up, or gone."""
+        if running.status is None and stream in running.streams and not stream.is_held and not running.log.is_stuck:
+            self._watch_stream(running, stream)
 
     def _retry_later(self) -> None:
         if not self._is_retrying:
@@ -301,11 +305,12 @@ class Supervisor:
 
     # The end.
 
-    def _exited(self, running: _Running) -> None:
+    def _exited(self, running: Running) -> None:
         """Process 1 has ended, and with it every process of its namespace: what they wrote is in the pipes."""
         self._loop.forget(running.launch.pidfd)
         os.close(running.launch.pidfd)
         _, running.status = os.waitpid(running.launch.pid, 0)
+        running.release_stdin()
         running.deadline = time.monotonic() + _LOG_GRACE_SECONDS
         for stream in running.streams:
             self._loop.forget(stream.descriptor)
@@ -313,13 +318,13 @@ class Supervisor:
             self._drain(running)
         self._finish(running)
 
-    def _drain(self, running: _Running) -> None:
+    def _drain(self, running: Running) -> None:
         for stream in running.streams:
             stream.drain()
             stream.close()
         running.streams.clear()
 
-    def _finish(self, running: _Running) -> None:
+    def _finish(self, running: Running) -> None:
         if running.log.is_stuck and time.monotonic() < running.deadline and self._ending is None:
             self._retry_later()
             return
@@ -340,16 +345,45 @@ class Supervisor:
             message=self._termination_message(running)
             or ("the end of the log is lost: there was no room on the disk" if lost else ""),
         )
+        running.tell_attached(code if code >= 0 else 128 - code)
         self._peers.broadcast({"event": "exit", "state": state})
         self._write_state()
         self._finish_if_ended()
 
-    def _termination_message(self, running: _Running) -> str:
+    def _termination_message(self, running: Running) -> str:
         try:
             with open(running.launch.termination_log, "rb") as file:
                 return file.read(_TERMINATION_MESSAGE_BYTES).decode(errors="replace")
         except OSError:
             return ""
+
+    # Clients inside.
+
+    def _inside(self, name: str) -> Running:
+        """The container, if a process of it runs. Raises ValueError."""
+        running = self._running.get(name)
+        if running is None or running.waiting is not None or running.status is not None:
+            raise ValueError(f"container {name} does not run")
+        return running
+
+    def _exec(self, peer: Peer, message: dict[str, Any]) -> None:
+        running, command = self._inside(message["container"]), spec.command_from(message["command"])
+        connection = self._peers.release(peer)
+        sessions.start_command(self._loop, connection, message["id"], running.launch.pid, running.spec, command)
+
+    def _attach(self, peer: Peer, message: dict[str, Any]) -> None:
+        running, wanted = self._inside(message["container"]), dict(message["streams"])
+        resume = functools.partial(self._resume, running)
+        running.attach(self._loop, self._peers.release(peer), message["id"], wanted, resume)
+
+    def _socket(self, peer: Peer, message: dict[str, Any]) -> None:
+        """A socket of the pod's own network, for the platform to connect: the pod's loopback is reached by it."""
+        family = socket.AF_INET6 if message.get("family") == "ipv6" else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as made:
+            try:
+                wire.send_descriptors(peer.connection, {"id": message["id"]}, [made.fileno()])
+            except OSError:
+                self._peers.drop(peer)
 
     def _signal(self, name: str, number: int) -> None:
         running = self._running.get(name)

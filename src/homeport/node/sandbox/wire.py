@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 Message = dict[str, object]
 
+_MOST_DESCRIPTORS = 4
 MAX_LINE = 16 << 20
 """Longest message in bytes; a container's environment is limited by the kernel to far less."""
 
@@ -91,19 +92,19 @@ class Lines:
             yield message
 
 
-def send_descriptor(connection: socket.socket, message: Message, descriptor: int) -> None:
-    """One message with one descriptor; both arrive by :func:`receive_descriptor`."""
-    rights = array.array("i", [descriptor]).tobytes()
-    connection.sendmsg([encode(message)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+def send_descriptors(connection: socket.socket, message: Message, descriptors: list[int]) -> None:
+    """One short message with descriptors; all arrive by :func:`receive_descriptors`."""
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors).tobytes())] if descriptors else []
+    connection.sendmsg([encode(message)], rights)
 
 
-def receive_descriptor(connection: socket.socket) -> tuple[Message, int | None]:
-    """The counterpart of :func:`send_descriptor`, for short messages. Raises ConnectionError at the stream's end."""
-    data, descriptors, _flags, _address = socket.recv_fds(connection, 65536, 1)
+def receive_descriptors(connection: socket.socket) -> tuple[Message, list[int]]:
+    """The counterpart of :func:`send_descriptors`: the kernel joins nothing to a message that carries descriptors.
+    Raises ConnectionError at the stream's end."""
+    data, descriptors, _flags, _address = socket.recv_fds(connection, 65536, _MOST_DESCRIPTORS)
     if not data:
         raise ConnectionResetError("the other side closed the connection")
-    message = json.loads(data)
-    return message, descriptors[0] if descriptors else None
+    return json.loads(data), descriptors
 
 
 class Peer:

@@ -1,0 +1,51 @@
+"""A container's terminals: made inside, of its own devpts, and handed out to whoever reads and writes them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import struct
+import termios
+
+from homeport.node.sandbox import wire
+
+TYPE = "xterm"
+"""``$TERM`` of a command that has a terminal and no opinion, as container runtimes set it."""
+_MULTIPLEXER = "/dev/pts/ptmx"
+"""Below a mount point: the one path to it that a container can't change."""
+_TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
+
+
+def take(console: int, uid: int) -> None:
+    """Give the calling process, a leader of its session, a new terminal for its input, output and errors, and send the
+    other end through the socket `console`. Raises OSError."""
+    master = os.open(_MULTIPLEXER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+    slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    # Not for one whose id does not exist here: the terminal stays with root, and is open for the process anyway.
+    with contextlib.suppress(OSError):
+        os.fchown(slave, uid, -1)
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    for descriptor in (0, 1, 2):
+        os.dup2(slave, descriptor)
+    with socket.socket(fileno=os.dup(console)) as connection:
+        wire.send_descriptors(connection, {}, [master])
+    os.close(slave)
+    os.close(master)
+
+
+def receive(console: socket.socket) -> int:
+    """The terminal that :func:`take` sent. Raises OSError if it did not."""
+    _, descriptors = wire.receive_descriptors(console)
+    if not descriptors:
+        raise ConnectionResetError("no terminal was sent")
+    os.set_blocking(descriptors[0], False)
+    return descriptors[0]
+
+
+def resize(master: int, rows: int, columns: int) -> None:
+    """Tell a terminal its size; its foreground processes get SIGWINCH. No error if its last process has gone."""
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
