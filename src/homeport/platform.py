@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
@@ -47,7 +47,7 @@ from homeport.kube.errors import ApiError, Permanent, ServiceUnavailable
 from homeport.kube.meta import Object
 from homeport.kube.wire import User
 from homeport.node import runtime
-from homeport.node.agent import Agent
+from homeport.node.agent import API_PORT, Agent
 from homeport.node.images import ImageStore
 from homeport.node.process import ProcessRuntime
 from homeport.scheduler.binder import Scheduler
@@ -121,9 +121,13 @@ class Platform:
 
     # What the parts make, in the order of PARTS.
     lock: IO[str]
+    runtime: ProcessRuntime
     store: SqliteStore
     api: ApiServer
     url: str
+    port_served: int
+    serve: Callable[[socket.socket], Awaitable[None]]
+    """Serve the API on one more listening socket."""
     client: Client
     informers: Informers
     node: _Node
@@ -220,6 +224,7 @@ async def _directory(platform: Platform) -> AsyncIterator[str]:
     directory = platform.directory
     directory.create()
     platform.lock = directory.lock()
+    platform.runtime = ProcessRuntime(directory.node, hidden=(directory.path,))
     try:
         yield str(directory.path)
     finally:
@@ -242,7 +247,8 @@ async def _store(platform: Platform) -> AsyncIterator[str]:
 @asynccontextmanager
 async def _api_server(platform: Platform) -> AsyncIterator[str]:
     directory = platform.directory
-    authority = pki.ensure(directory.pki)
+    # Pods reach the server at the gateway of their network.
+    authority = pki.ensure(directory.pki, addresses=(platform.runtime.gateway,))
     token = tokens.ensure(directory.pki / "admin.token")
     static = tokens.StaticTokens({token: tokens.ADMIN})
     accounts = ServiceAccounts(platform.store, SigningKey(directory.pki / "service-account.key"))
@@ -258,9 +264,11 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
     former = directory.endpoint()
     listener = bind(platform.port, former.port if former else None)
     port = listener.getsockname()[1]
-    server = await http.serve(platform.api, listener, pki.server_context(authority))
+    context = pki.server_context(authority)
+    server = await http.serve(platform.api, listener, context)
+    platform.serve = lambda another: server.listen(another, context)
     endpoint = Endpoint(os.getpid(), HOST, port, meta.timestamp(datetime.now(UTC)), __version__)
-    platform.url = endpoint.url
+    platform.url, platform.port_served = endpoint.url, port
     document = kubeconfig.document(
         CONTEXT,
         server=endpoint.url,
@@ -293,8 +301,11 @@ async def _controllers(platform: Platform) -> AsyncIterator[str]:
     manager = Manager(platform.client, controllers, informers=platform.informers)
     basics = asyncio.Event()
     authority = pki.paths(platform.directory.pki).ca.read_text()
+    api = (platform.runtime.gateway, API_PORT)
     async with (
-        platform.background("system", system.run(platform.client, platform.informers, ca_pem=authority, ready=basics)),
+        platform.background(
+            "system", system.run(platform.client, platform.informers, ca_pem=authority, api=api, ready=basics)
+        ),
         platform.background("controllers", manager.run()),
         platform.background("definitions", _install_definitions(platform.client), endless=False),
     ):
@@ -326,11 +337,13 @@ async def _node(platform: Platform) -> AsyncIterator[str]:
     name = machine.node().lower()
     agent = Agent(
         platform.client,
-        ProcessRuntime(directory.node, hidden=(directory.path,)),
+        platform.runtime,
         images,
         node_name=name,
         data_dir=directory.node,
         informers=platform.informers,
+        own_api=(HOST, platform.port_served),
+        serve_api=platform.serve,
     )
     try:
         async with platform.background("node", agent.run()):

@@ -25,19 +25,21 @@ class HttpServer:
         self.handler = handler
         self.limits = limits
         self.connections: set[Connection] = set()
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._empty = asyncio.Event()
         self._date = (0, b"")
 
     async def listen(self, sock: socket, context: ssl.SSLContext | None) -> None:
+        """Serve on one more socket, of whatever network."""
         sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)  # inherited by connections: a vanished peer is noticed
-        self._listener = await asyncio.get_running_loop().create_server(
+        listener = await asyncio.get_running_loop().create_server(
             lambda: Connection(self),
             sock=sock,
             ssl=context,
             backlog=1024,
             ssl_handshake_timeout=self.limits.handshake_seconds if context else None,
         )
+        self._listeners.append(listener)
 
     def forget(self, connection: Connection) -> None:
         self.connections.discard(connection)
@@ -53,8 +55,8 @@ class HttpServer:
 
     async def close(self, grace: float = 5.0) -> None:
         """Take no more connections, answer what was received, end streams; cut the rest off after `grace` seconds."""
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self._empty.clear()
         for connection in list(self.connections):
             connection.shut_down()

@@ -23,7 +23,7 @@ from homeport.apiserver.discovery import Discovery, not_served
 from homeport.apiserver.encoding import encode, object_response
 from homeport.apiserver.fairness import Gate, Shares
 from homeport.apiserver.fields import Fields
-from homeport.apiserver.identity import impersonation, openid, token_request
+from homeport.apiserver.identity import default_account, impersonation, openid, token_request
 from homeport.apiserver.identity import reviews as identity_reviews
 from homeport.apiserver.identity.accounts import ServiceAccounts
 from homeport.apiserver.measure import Measure
@@ -208,6 +208,8 @@ class ApiServer:
         if served.warning:
             call.warnings.append(served.warning)
         verb = _verb(info, served)
+        if served.key == "/pods" and info.verb in ("create", "patch") and self._api.accounts is not None:
+            await default_account.wait_for(self._api.store, call.namespace)
         try:
             response = await verb(self._api, call)
         except ApiError as error:

@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -33,12 +33,17 @@ from homeport.node.worker import Worker
 
 _log = logging.getLogger(__name__)
 
+API_PORT = 443
+"""Where pods find the API server, at the node's gateway: what ``https://kubernetes.default.svc`` means."""
+
 
 class Agent:
     """Runs the pods of one node.
 
     `data_dir` is the node's own directory. `informers` may be shared with others in the process; without them the agent
-    has its own. `api` is where pods reach the API server (address, port), None if they can't.
+    has its own. `api` is where pods reach the API server (address, port), None if they can't; `own_api` is where those
+    on the machine's own network do. `serve_api` serves the API on a listening socket: with it, pods reach the server at
+    the node's gateway, port 443.
     """
 
     def __init__(
@@ -51,6 +56,8 @@ class Agent:
         data_dir: Path,
         informers: Informers | None = None,
         api: tuple[str, int] | None = None,
+        own_api: tuple[str, int] | None = None,
+        serve_api: Callable[[socket.socket], Awaitable[None]] | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.ready = asyncio.Event()
@@ -69,7 +76,9 @@ class Agent:
             node_name=node_name,
             now=now,
             api=api,
+            own_api=own_api,
         )
+        self._serve_api = serve_api
         self._workers: dict[str, Worker] = {}
         self._adopted: dict[str, Sandbox] = {}
         self._records = dns.Records()
@@ -106,6 +115,14 @@ class Agent:
         except (SandboxError, OSError) as error:
             self.problem = str(error)
             _log.error("this machine can't run pods: %s", error)
+            return
+        if self._serve_api is not None:
+            try:
+                await self._runtime.publish(API_PORT, self._serve_api)
+            except OSError as error:
+                _log.error("pods can't reach the API server: port %d of their network: %s", API_PORT, error)
+            else:
+                self._host.api = (self._runtime.gateway, API_PORT)
 
     async def _register(self) -> None:
         facts = machinefacts.read_facts(self._host.pods)

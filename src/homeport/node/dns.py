@@ -34,6 +34,8 @@ class ServiceFacts:
     name: str
     selector: tuple[tuple[str, str], ...]
     publish_not_ready: bool
+    address: str = ""
+    """Of a service that has no selector and an address of its own, as the API server's has."""
 
 
 def pod_facts(pod: Object, address: str, ready: bool) -> PodFacts:
@@ -52,13 +54,15 @@ def service_facts(service: Object) -> ServiceFacts | None:
     """None for a service whose addresses do not follow from its pods."""
     spec = meta.spec(service)
     selector = spec.get("selector") or {}
-    if not selector or spec.get("type") == "ExternalName":
+    address = str(spec.get("clusterIP") or "")
+    if spec.get("type") == "ExternalName" or (not selector and address in ("", "None")):
         return None
     return ServiceFacts(
         namespace=meta.namespace(service),
         name=meta.name(service),
         selector=tuple(sorted(selector.items())),
         publish_not_ready=bool(spec.get("publishNotReadyAddresses")),
+        address="" if selector else address,
     )
 
 
@@ -85,6 +89,8 @@ class Records:
         self._watching: dict[_Label, set[tuple[str, str]]] = {}
         """Services by the one label of their selectors under which they are filed."""
         self._records: dict[str, tuple[str, ...]] = {}
+        self._fixed: set[tuple[str, str]] = set()
+        """Services that are answered with an address of their own."""
         self._revision = 0
 
     def snapshot(self) -> Mapping[str, tuple[str, ...]]:
@@ -135,12 +141,26 @@ class Records:
 
     def set_service(self, namespace: str, name: str, facts: ServiceFacts | None) -> bool:
         """Note what is known of a service; None: it is gone. Says whether any answer changed."""
-        key = (namespace, name)
+        key, first = (namespace, name), self._revision
+        fixed = facts.address if facts is not None else ""
+        if fixed:
+            self._set_selecting(key, None)
+            self._fixed.add(key)
+            self._put(_service_name(namespace, name), (fixed,))
+        else:
+            if key in self._fixed:
+                self._fixed.discard(key)
+                self._drop(_service_name(namespace, name))
+            self._set_selecting(key, facts)
+        return self._revision != first
+
+    def _set_selecting(self, key: tuple[str, str], facts: ServiceFacts | None) -> None:
+        """Note a service that is answered with its pods' addresses."""
+        namespace = key[0]
         old = self._services.pop(key, None)
         if old is not None and old.facts == facts:
             self._services[key] = old
-            return False
-        before = self._revision
+            return
         if old is not None:
             self._watching[old.indexed].discard(key)
             if not self._watching[old.indexed]:
@@ -160,11 +180,10 @@ class Records:
             wanted = set(facts.selector)
             service.pods = {uid for uid in candidates if wanted <= set(self._pods[uid].labels)}
             self._answer(service)
-        return self._revision != before
 
     def _answer(self, service: _Service) -> None:
         facts = service.facts
-        base = f"{facts.name}.{facts.namespace}.svc.{DOMAIN}"
+        base = _service_name(facts.namespace, facts.name)
         answers: dict[str, list[str]] = {}
         for uid in service.pods:
             pod = self._pods[uid]
@@ -182,6 +201,10 @@ class Records:
 
 def _labels(facts: PodFacts) -> list[_Label]:
     return [(facts.namespace, key, value) for key, value in facts.labels]
+
+
+def _service_name(namespace: str, name: str) -> str:
+    return f"{name}.{namespace}.svc.{DOMAIN}"
 
 
 def _pod_name(facts: PodFacts) -> str:

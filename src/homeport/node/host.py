@@ -58,6 +58,8 @@ class Host:
     allocatable: Mapping[str, str] = field(default_factory=dict)
     api: tuple[str, int] | None = None
     """Address and port of the API server as pods reach it; None if they can't."""
+    own_api: tuple[str, int] | None = None
+    """The same for pods on the machine's own network."""
     status_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(32))
     """How many status writes are on their way at a time."""
     create_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(16))

@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class ProcessRuntime:
         self._dns: Connection | None = None
         self._dns_task: asyncio.Task[None] | None = None
         self._is_stopped = False
+        self._published: dict[int, Callable[[socket.socket], Awaitable[None]]] = {}
 
     @property
     def gateway(self) -> str:
@@ -238,6 +239,8 @@ class ProcessRuntime:
                 raise
         self._dns, self._pushed = connection, wanted
         connection.listen(_ignore, self._dns_closed)
+        for port in self._published:
+            await self._offer(port)
 
     def _dns_closed(self) -> None:
         """The network helper has gone: have another, which is to know the names too."""
@@ -297,6 +300,19 @@ class ProcessRuntime:
 
     async def listen(self, port: int) -> socket.socket:
         return await self._node_socket(op="listen", port=port)
+
+    async def publish(self, port: int, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
+        self._published[port] = serve
+        await self._offer(port)
+
+    async def _offer(self, port: int) -> None:
+        try:
+            listener = await self.listen(port)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return  # the network is the one that it was, and so is its listener
+            raise
+        await self._published[port](listener)
 
     # The end.
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 from homeport.kube import meta, quantity
 from homeport.kube.errors import HomeportError
 from homeport.kube.meta import Object
+from homeport.node.tokens import Wish
 
 
 class Ref(NamedTuple):
@@ -40,6 +41,8 @@ class Sources:
     """The config maps and secrets that :func:`container_refs` and :func:`volume_refs` named; None: there is none."""
     allocatable: Mapping[str, str] = field(default_factory=dict)
     """The node's resources: what a limit that is not set amounts to."""
+    tokens: Mapping[Wish, str] = field(default_factory=dict)
+    """The tokens that the pod's volumes ask for (:func:`homeport.node.tokens.wishes`)."""
     node_name: str = ""
     host_ip: str = ""
     pod_ip: str = ""

@@ -8,7 +8,7 @@ platform.
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -227,6 +227,10 @@ class Runtime(Protocol):
     async def listen(self, port: int) -> socket.socket:
         """A listening TCP socket on ``gateway`` that pods can reach, non-blocking; port 0 lets the system choose.
         Raises OSError as ``bind`` does."""
+
+    async def publish(self, port: int, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
+        """Give `serve` a listening socket as ``listen`` makes it, and another one whenever the pods' network had to be
+        made anew. Raises OSError."""
 
     async def remove(self, path: str) -> None:
         """Delete a directory tree that containers wrote to, whichever user ids own its files. No error if it is not

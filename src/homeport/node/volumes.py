@@ -22,6 +22,7 @@ from homeport.node.expansion import expand
 from homeport.node.payload import File
 from homeport.node.references import Ref, Sources, Unresolved, contents, missing, pod_field, resource_field, volume_refs
 from homeport.node.runtime import Mount
+from homeport.node.tokens import wish_of
 
 _SHARED_MEMORY = Path("/dev/shm")  # the file system pods' memory volumes lie on
 
@@ -82,7 +83,10 @@ def _set_up(volume: Mapping[str, Any], places: VolumePlaces, sources: Sources) -
         case "hostPath":
             check_host_path(source.get("path") or "", source.get("type") or "")
         case "configMap" | "secret" | "downwardAPI" | "projected":
-            payload.write(directory, files(volume, sources))
+            content = files(volume, sources)
+            if _is_secret(kind, source):
+                _put_in_memory(directory, places, 0o755)
+            payload.write(directory, content)
         case _:
             raise HomeportError(
                 f"volumes of type {kind or 'none'} are not supported by this node; "
@@ -98,18 +102,35 @@ def _source(volume: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 def _set_up_empty(directory: Path, source: Mapping[str, Any], places: VolumePlaces) -> None:
     if directory.is_dir():
         return
-    directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    if source.get("medium") == "Memory" and os.access(_SHARED_MEMORY, os.W_OK):
-        behind = places.memory / directory.name
-        _make_private(places.memory.parent)
-        behind.mkdir(mode=0o777, parents=True, exist_ok=True)
-        behind.chmod(0o777)
-        if directory.is_symlink():  # the machine was restarted, and the memory with it
-            directory.unlink()
-        directory.symlink_to(behind)
+    if source.get("medium") == "Memory" and _put_in_memory(directory, places, 0o777):
         return
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     directory.chmod(0o777)
+
+
+def _is_secret(kind: str, source: Mapping[str, Any]) -> bool:
+    """Whether what the volume shows is nothing for a disk: secrets and tokens, as with the kubelet."""
+    return kind == "secret" or any(
+        part.get("secret") is not None or part.get("serviceAccountToken") is not None
+        for part in source.get("sources") or ()
+    )
+
+
+def _put_in_memory(directory: Path, places: VolumePlaces, mode: int) -> bool:
+    """Have the volume's directory lie in memory, unless it is on the disk already. False: the machine has no place."""
+    if directory.is_dir():
+        return True
+    if not os.access(_SHARED_MEMORY, os.W_OK):
+        return False
+    directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    behind = places.memory / directory.name
+    _make_private(places.memory.parent)
+    behind.mkdir(mode=mode, parents=True, exist_ok=True)
+    behind.chmod(mode)
+    if directory.is_symlink():  # the machine was restarted, and the memory with it
+        directory.unlink()
+    directory.symlink_to(behind)
+    return True
 
 
 def _make_private(directory: Path) -> None:
@@ -178,7 +199,12 @@ def _part(kind: str, source: Mapping[str, Any], mode: int, sources: Sources) -> 
             return _keys(Ref("Secret", source.get("secretName") or source.get("name") or ""), source, mode, sources)
         case "downwardAPI":
             return dict(_downward(source, mode, sources))
-    raise Unresolved(f"projected source {kind} is not supported by this node; it has configMap, secret and downwardAPI")
+        case "serviceAccountToken":
+            return {source["path"]: File(sources.tokens[wish_of(source)].encode(), mode)}
+    raise Unresolved(
+        f"projected source {kind} is not supported by this node; it has configMap, secret, downwardAPI and "
+        "serviceAccountToken"
+    )
 
 
 def _keys(ref: Ref, source: Mapping[str, Any], mode: int, sources: Sources) -> dict[str, File]:

@@ -17,13 +17,14 @@ from homeport.node.containerspec import container_spec, sandbox_spec
 from homeport.node.host import Host
 from homeport.node.machine import decide
 from homeport.node.memory import Memory, recall, resume
-from homeport.node.pod import Member, members
+from homeport.node.pod import TERMINAL, Member, members
 from homeport.node.pulls import Pulls
 from homeport.node.reading import fetch, wait_for
 from homeport.node.references import Ref, Sources, Unresolved, container_refs
 from homeport.node.retries import Retries
 from homeport.node.runtime import ContainerState, Sandbox, SandboxError
 from homeport.node.saver import StatusSaver
+from homeport.node.tokens import Tokens
 from homeport.node.view import (
     CreateSandbox,
     DeletePod,
@@ -40,6 +41,9 @@ from homeport.node.view import (
 
 _log = logging.getLogger(__name__)
 _EXPECTED = (HomeportError, SandboxError, OSError)
+_RENEWAL_RETRY = 10.0
+"""Seconds between two attempts to renew a pod's tokens."""
+_RENEWAL_WAIT = 24 * 3600.0
 
 
 class Worker:
@@ -72,6 +76,8 @@ class Worker:
         )
         self._deleting = False
         self._places = volumes.VolumePlaces(self.directory, self.uid)
+        self._tokens = Tokens(host.client)
+        self._token_timer: asyncio.TimerHandle | None = None
         self._saver = StatusSaver(host, pod, self.wake)
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
@@ -122,6 +128,8 @@ class Worker:
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._token_timer is not None:
+            self._token_timer.cancel()
         for task in self._tasks:
             task.cancel()
         self._pulls.cancel()
@@ -264,9 +272,8 @@ class Worker:
 
     async def _mount(self) -> None:
         try:
-            sources = await self._sources(volumes.references(self.pod))
             if meta.spec(self.pod).get("volumes"):
-                await asyncio.to_thread(volumes.set_up, self._places, sources)
+                await self._set_up_volumes()
         except Exception as error:
             self._volumes = "none"
             text = self._explain(error)
@@ -276,6 +283,35 @@ class Worker:
         else:
             self._volumes = "ready"
             self._retries.succeed("/volumes")
+
+    async def _set_up_volumes(self) -> None:
+        """Make the volumes ready or bring them up to date; their tokens have successors in time."""
+        sources = await self._sources(volumes.references(self.pod))
+        sources = replace(sources, tokens=await self._tokens.get(self.pod, self._host.now()))
+        await asyncio.to_thread(volumes.set_up, self._places, sources)
+        if self._tokens.due is not None:
+            self._renew_tokens_in((self._tokens.due - self._host.now()).total_seconds())
+
+    def _renew_tokens_in(self, seconds: float) -> None:
+        if self._token_timer is not None:
+            self._token_timer.cancel()
+        # A clock that was put back must not keep a token from being replaced.
+        wait = min(max(seconds, _RENEWAL_RETRY), _RENEWAL_WAIT)
+        self._token_timer = asyncio.get_running_loop().call_later(wait, self._begin_renewal)
+
+    def _begin_renewal(self) -> None:
+        if not self._gone and self.status.get("phase") not in TERMINAL:
+            self._launch(self._renew_tokens())
+
+    async def _renew_tokens(self) -> None:
+        try:
+            await self._set_up_volumes()
+        except Exception as error:
+            # The old token still holds for a fifth of its life.
+            _log.warning(
+                "pod %s: the service account's token could not be renewed: %s", self._title, self._explain(error)
+            )
+            self._renew_tokens_in(_RENEWAL_RETRY)
 
     async def _create(self) -> None:
         try:
@@ -349,7 +385,7 @@ class Worker:
         image = self._pulls.image(member.image)
         sources = await self._sources(set(container_refs(member.spec)))
         log_path = logs.prepare(self.directory, member.name, attempt)
-        spec = container_spec(member, attempt, image, sources, self._places, str(log_path), self._host.api)
+        spec = container_spec(member, attempt, image, sources, self._places, str(log_path), self._api)
         self._note(Notice("Normal", "Created", f"Created container: {member.name}", member.name))
         state = await sandbox.start(spec)
         if state.reason == "StartError":
@@ -359,6 +395,11 @@ class Worker:
             if attempt == 0:
                 for notice in notes.not_carried_out(member):
                     self._note(notice)
+
+    @property
+    def _api(self) -> tuple[str, int] | None:
+        """Where the pod reaches the API server: on the machine's own network, as everybody there does."""
+        return self._host.own_api if meta.spec(self.pod).get("hostNetwork") else self._host.api
 
     async def _signal(self, name: str, number: int) -> None:
         if self._sandbox is not None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from homeport.apiserver.admission.chain import Chain
 from homeport.apiserver.admission.dispatch import Webhooks
 from homeport.apiserver.admission.lifecycle import NamespaceLifecycle
+from homeport.apiserver.admission.plugin import Plugin
+from homeport.apiserver.admission.service_account import ServiceAccount
 from homeport.apiserver.context import Api
 from homeport.apiserver.rbac.escalation import Escalation
 
 
 def chain(api: Api) -> Chain:
     """The admission of the server whose parts are `api`, at the latest state in its store."""
-    return Chain((NamespaceLifecycle(api), Escalation(api.authorizer)), (Webhooks(api, api.webhooks),))
+    # A server that issues no tokens asks for no accounts either.
+    accounts: tuple[Plugin, ...] = (ServiceAccount(api),) if api.accounts is not None else ()
+    return Chain((NamespaceLifecycle(api), *accounts, Escalation(api.authorizer)), (Webhooks(api, api.webhooks),))

@@ -1,5 +1,6 @@
 """What a bare cluster already has: the life cycle of namespaces, garbage collection by owner reference, the default
-service accounts, the end of pods whose node has gone, and the expiry of events.
+service accounts, the service by which pods find the API server, the end of pods whose node has gone, and the expiry of
+events.
 
 These work on objects of every kind at once, so they are no `Controller`: `runnables` makes them, and the platform runs
 each one next to the informers. A real cluster has its own.
@@ -14,6 +15,7 @@ from typing import Protocol
 
 from homeport.client.client import Client
 from homeport.components.system.accounts import NamespaceAccounts
+from homeport.components.system.api import KubernetesService
 from homeport.components.system.events import EventExpiry
 from homeport.components.system.garbage import GarbageCollector
 from homeport.components.system.monitor import Monitor
@@ -48,12 +50,13 @@ async def run(
     recorder: EventRecorder | None = None,
     now: Callable[[], datetime] = utc_now,
     ca_pem: str = "",
+    api: tuple[str, int] | None = None,
     ready: asyncio.Event | None = None,
 ) -> None:
     """Run everything of this component until cancelled. `ready` is set once all of it works. The rest as `runnables`;
     without a `recorder`, an own one."""
     events = recorder if recorder is not None else EventRecorder(client, "system", now=now)
-    parts = runnables(client, informers, events, now=now, ca_pem=ca_pem)
+    parts = runnables(client, informers, events, now=now, ca_pem=ca_pem, api=api)
     async with asyncio.TaskGroup() as group:
         if recorder is None:
             group.create_task(events.run(), name="system events")
@@ -72,13 +75,16 @@ def runnables(
     *,
     now: Callable[[], datetime],
     ca_pem: str = "",
+    api: tuple[str, int] | None = None,
 ) -> tuple[Runnable, ...]:
     """Everything of this component. Call it last of all that share `informers`: whole objects that others follow are
-    not followed a second time. `ca_pem`: what pods shall trust, in PEM."""
+    not followed a second time. `ca_pem`: what pods shall trust, in PEM. `api`: where they reach the API server, None if
+    they can't."""
     monitor = Monitor(client, informers)
     return (
         NamespaceLifecycle(client, informers, monitor, now=now),
         NamespaceAccounts(client, informers, ca_pem=ca_pem),
+        *(() if api is None else (KubernetesService(client, informers, address=api[0], port=api[1]),)),
         GarbageCollector(client, monitor, recorder),
         PodCleanup(client, informers, now=now),
         EventExpiry(client, informers, now=now),
