@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import socket
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 from homeport.node import volumes
 from homeport.node.references import Ref, Sources, Unresolved
+from homeport.node.tokens import Wish
 from homeport.node.volumes import MountError, VolumePlaces
 
 CONFIG = Ref("ConfigMap", "cfg")
@@ -34,8 +38,10 @@ def pod_with(*entries: dict[str, Any], mounts: list[dict[str, Any]] | None = Non
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> VolumePlaces:
-    return VolumePlaces(tmp_path / "pod", "u-9")
+def places(tmp_path: Path) -> Iterator[VolumePlaces]:
+    places = VolumePlaces(tmp_path / "pod", f"test-{uuid.uuid4()}")
+    yield places
+    shutil.rmtree(places.memory, ignore_errors=True)
 
 
 def set_up(places: VolumePlaces, pod: dict[str, Any], objects: dict[Ref, Any] | None = None) -> None:
@@ -93,12 +99,23 @@ def test_a_path_that_no_system_call_takes_names_the_volume(places: VolumePlaces)
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs shared memory")
 def test_empty_dir_in_memory(places: VolumePlaces) -> None:
     set_up(places, pod_with({"name": "m", "emptyDir": {"medium": "Memory"}}))
-    try:
-        assert places.of("m").resolve().is_relative_to("/dev/shm")
-        assert places.of("m").is_dir()
-    finally:
-        (places.memory / "m").rmdir()
-        places.memory.rmdir()
+    assert places.of("m").resolve().is_relative_to("/dev/shm")
+    assert places.of("m").is_dir()
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs shared memory")
+def test_secrets_and_tokens_lie_in_memory(places: VolumePlaces) -> None:
+    token = {"serviceAccountToken": {"path": "token", "expirationSeconds": 700, "audience": "vault"}}
+    pod = pod_with(
+        {"name": "s", "secret": {"secretName": "sec"}},
+        {"name": "t", "projected": {"sources": [token, {"configMap": {"name": "cfg"}}]}},
+        {"name": "c", "configMap": {"name": "cfg"}},
+    )
+    for text in ("one", "another"):
+        volumes.set_up(places, Sources(pod=pod, objects=OBJECTS, tokens={Wish("vault", 700): text}))
+        assert seen(places.of("t"))["token"] == text.encode()
+    for name, expected in (("s", True), ("t", True), ("c", False)):
+        assert places.of(name).resolve().is_relative_to("/dev/shm") is expected
 
 
 def test_config_map_with_modes_and_binary_data(places: VolumePlaces) -> None:
