@@ -1,6 +1,6 @@
 """What a bare cluster already has: the life cycle of namespaces, garbage collection by owner reference, the default
-service accounts, the service by which pods find the API server, the end of pods whose node has gone, and the expiry of
-events.
+service accounts, the service by which pods find the API server, the rules of aggregated roles, the end of pods whose
+node has gone, and the expiry of events.
 
 These work on objects of every kind at once, so they are no `Controller`: `runnables` makes them, and the platform runs
 each one next to the informers. A real cluster has its own.
@@ -16,6 +16,7 @@ from typing import Protocol
 from homeport.client.client import Client
 from homeport.components.system.accounts import NamespaceAccounts
 from homeport.components.system.api import KubernetesService
+from homeport.components.system.clusterroles import ClusterRoleAggregation
 from homeport.components.system.events import EventExpiry
 from homeport.components.system.garbage import GarbageCollector
 from homeport.components.system.monitor import Monitor
@@ -85,6 +86,7 @@ def runnables(
         NamespaceLifecycle(client, informers, monitor, now=now),
         NamespaceAccounts(client, informers, ca_pem=ca_pem),
         *(() if api is None else (KubernetesService(client, informers, address=api[0], port=api[1]),)),
+        ClusterRoleAggregation(client, informers),
         GarbageCollector(client, monitor, recorder),
         PodCleanup(client, informers, now=now),
         EventExpiry(client, informers, now=now),

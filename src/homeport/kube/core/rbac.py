@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from homeport.kube import field, names
+from homeport.kube.core import rules
 from homeport.kube.core.columns import CREATED_AT
 from homeport.kube.core.declare import grouped
 from homeport.kube.core.pod_defaults import mapped
@@ -56,11 +57,20 @@ def validate_role(new: Object, old: Object | None) -> Iterator[FieldError]:
 
 
 def validate_cluster_role(new: Object, old: Object | None) -> Iterator[FieldError]:
-    return _validate_rules(new, namespaced=False)
+    yield from _validate_rules(new, namespaced=False)
+    aggregation = new.get("aggregationRule")
+    if aggregation is None:
+        return
+    path, selectors = "aggregationRule.clusterRoleSelectors", aggregation.get("clusterRoleSelectors") or ()
+    if not selectors:
+        yield field.required(path, "at least one clusterRoleSelector required if aggregationRule is non-nil")
+    for index, selector in enumerate(selectors):
+        yield from rules.label_selector(f"{path}[{index}]", selector)
 
 
 def _validate_binding(new: Object, old: Object | None, role_kinds: tuple[str, ...]) -> Iterator[FieldError]:
     role = new.get("roleRef") or {}
+    namespaced = "Role" in role_kinds  # an account without a namespace is then one of the binding's own
     if role.get("apiGroup") != GROUP:
         yield field.not_supported("roleRef.apiGroup", role.get("apiGroup"), (GROUP,))
     if role.get("kind") not in role_kinds:
@@ -78,11 +88,14 @@ def _validate_binding(new: Object, old: Object | None, role_kinds: tuple[str, ..
             if subject.get("name"):
                 for message in names.dns1123_subdomain(subject["name"]):
                     yield field.invalid(f"{path}.name", subject["name"], message)
-            if not subject.get("namespace"):
+            if not subject.get("namespace") and not namespaced:
                 yield field.required(f"{path}.namespace")
             if subject.get("apiGroup"):
                 yield field.not_supported(f"{path}.apiGroup", subject["apiGroup"], ("",))
         elif subject.get("kind") in ("User", "Group"):
+            if not subject.get("name"):
+                words = f"{subject['kind'].lower()} name cannot be empty"
+                yield field.invalid(f"{path}.name", subject.get("name") or "", words)
             if subject.get("apiGroup") != GROUP:
                 yield field.not_supported(f"{path}.apiGroup", subject.get("apiGroup"), (GROUP,))
         else:
