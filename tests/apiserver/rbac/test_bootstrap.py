@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,13 +20,6 @@ from homeport.store.memory import MemoryStore
 from homeport.store.protocol import Delete, Key, Put
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-async def store() -> AsyncIterator[MemoryStore]:
-    store = MemoryStore()
-    yield store
-    await store.close()
 
 
 def stored(store: MemoryStore, resource: str, name: str, namespace: str = "") -> Object:
