@@ -26,16 +26,17 @@ _JSON_HEADERS = {"content-type": JSON}
 class Form:
     """The form of an answer that a client asked for."""
 
-    media: Literal["json", "yaml"] = "json"
+    media: Literal["json", "yaml", "protobuf"] = "json"
     convert: Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"] = ""
     version: str = "v1"
     """Of ``meta.k8s.io``: ``v1`` or ``v1beta1``."""
 
     @property
     def content_type(self) -> str:
-        return JSON if self.media == "json" else YAML
+        return _CONTENT_TYPES[self.media]
 
 
+_CONTENT_TYPES = {"json": JSON, "yaml": YAML, "protobuf": PROTOBUF}
 PLAIN = Form()
 
 
@@ -43,19 +44,25 @@ PLAIN = Form()
 def negotiate(accept: str | None) -> Form:
     """The first form of an ``Accept`` header that this server has. Raises NotAcceptable.
 
-    Clients list what they like best first; quality factors are not used by any Kubernetes client. A client that lists
-    protobuf lists JSON or ``*/*`` behind it.
+    Clients list what they like best first; quality factors are not used by any Kubernetes client. Objects are kept as
+    JSON, so protobuf is the answer only where a client takes nothing else.
     """
     if not accept:
         return PLAIN
+    last = None
     for part in accept.split(","):
         form = _form(part)
-        if form is not None:
+        if form is not None and form.media != "protobuf":
             return form
-    raise NotAcceptable(
-        "only the following media types are accepted: application/json, application/json;as=Table, "
-        "application/json;as=PartialObjectMetadata, application/yaml"
-    )
+        last = last or form
+    if last is not None:
+        return last
+    raise not_acceptable(JSON, YAML, PROTOBUF)
+
+
+def not_acceptable(*accepted: str) -> NotAcceptable:
+    """The error for a client that takes none of the forms that there are."""
+    return NotAcceptable(f"only the following media types are accepted: {', '.join(accepted)}")
 
 
 def _form(part: str) -> Form | None:
@@ -71,6 +78,12 @@ def _form(part: str) -> Form | None:
         return Form("json", convert, values.get("v", "v1"))  # type: ignore[arg-type]
     if kind in (YAML, "text/yaml", "application/x-yaml"):
         return None if "as" in values else Form("yaml")
+    if kind == PROTOBUF:
+        convert = values.get("as", "")
+        if convert == "Table":  # its cells are any JSON at all
+            return None
+        form = _form(";".join([JSON, *parameters]))
+        return None if form is None else Form("protobuf", form.convert, form.version)
     return None
 
 
@@ -86,9 +99,29 @@ def object_response(body: bytes, form: Form = PLAIN, status: int = 200) -> Respo
     """An answer with one object whose JSON is `body`."""
     if form.media == "json":
         return Response(status, dict(_JSON_HEADERS), body)
+    if form.media == "protobuf":
+        return Response(status, {"content-type": PROTOBUF}, to_protobuf(msgspec.json.decode(body)))
     from homeport.kube import yamltext  # PyYAML takes 0.1 s to load; few clients ask for it
 
     return Response(status, {"content-type": YAML}, yamltext.dump(msgspec.json.decode(body)))
+
+
+def acceptable(form: Form, api_version: str, kind: str) -> None:
+    """Raises NotAcceptable where objects of a kind can't be written in `form`: better before a write than after."""
+    if form.media == "protobuf":
+        from homeport.kube.protobuf.encode import knows
+
+        if not knows(f"meta.k8s.io/{form.version}" if form.convert else api_version, form.convert or kind):
+            raise not_acceptable(JSON, YAML)
+
+
+def to_protobuf(obj: Object) -> bytes:
+    """`obj` in protobuf. Raises NotAcceptable for kinds that have no such form."""
+    from homeport.kube.protobuf.encode import encode, knows
+
+    if not knows(obj["apiVersion"], obj["kind"]):
+        raise not_acceptable(JSON, YAML)
+    return encode(obj)
 
 
 class Body(NamedTuple):
@@ -114,14 +147,13 @@ def decode_body(content_type: str | None, body: bytes, *, find_duplicates: bool 
     elif media in (JSON, "*/*", "text/plain", "application/x-www-form-urlencoded"):
         value, duplicates = decode_json(body, find_duplicates=find_duplicates)
     elif media == PROTOBUF:
-        raise UnsupportedMediaType(
-            "this server does not read protobuf bodies yet: send application/json (with kubectl: write the manifest to "
-            "a file, for example with --dry-run=client -o yaml, and use kubectl apply -f)"
-        )
+        from homeport.kube.protobuf.decode import decode
+
+        value, duplicates = decode(body), []
     else:
         raise UnsupportedMediaType(
-            f"the body of the request was in an unknown format ({media}) - accepted media types include: "
-            "application/json, application/yaml"
+            "the body of the request was in an unknown format - accepted media types include: "
+            f"{JSON}, {YAML}, {PROTOBUF}"
         )
     if not isinstance(value, dict):
         raise BadRequest(f"the request body has to be an object, not {_json_type(value)}")

@@ -20,7 +20,7 @@ from homeport.apiserver.compression import compress
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.definitions import Definitions
 from homeport.apiserver.discovery import Discovery, not_served
-from homeport.apiserver.encoding import encode, object_response
+from homeport.apiserver.encoding import acceptable, encode, object_response
 from homeport.apiserver.fairness import Gate, Shares
 from homeport.apiserver.fields import Fields
 from homeport.apiserver.identity import default_account, impersonation, openid, token_request
@@ -68,6 +68,8 @@ _SUBRESOURCES: Mapping[str, _Verb] = {
     "log": pods.log,
     "token": token_request.token_request,
 }
+_NO_OBJECTS = frozenset({"log", "exec", "attach", "portforward", "proxy"})
+"""Subresources that answer with something else than an object, whatever the client accepts."""
 _OPEN = frozenset({*health.PATHS, "/version"})
 """What everybody may ask, credentials or not."""
 
@@ -211,6 +213,8 @@ class ApiServer:
         if served.key == "/pods" and info.verb in ("create", "patch") and self._api.accounts is not None:
             await default_account.wait_for(self._api.store, call.namespace)
         try:
+            if info.subresource not in _NO_OBJECTS:
+                acceptable(call.form, served.resource.api_version, served.kind)
             response = await verb(self._api, call)
         except ApiError as error:
             response = error_response(error)

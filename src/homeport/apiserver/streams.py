@@ -11,13 +11,17 @@ from itertools import islice
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from homeport.apiserver import tables
-from homeport.apiserver.encoding import Form, encode
+from homeport.apiserver.answers import JSON
+from homeport.apiserver.encoding import PROTOBUF, Form, encode, not_acceptable, to_protobuf
 from homeport.apiserver.listing import ListOptions
 from homeport.apiserver.rendering import renderer
 from homeport.apiserver.resources import Served
 from homeport.apiserver.versions import object_of, shown
-from homeport.kube.errors import ApiError, NotAcceptable
+from homeport.kube.errors import ApiError
+from homeport.kube.meta import Object
 from homeport.kube.table import Include
 from homeport.store.encode import restamp
 from homeport.store.protocol import Event, Lagging, Record, Store, Watch
@@ -49,8 +53,8 @@ class Frames:
 
     def framer(self, served: Served, form: Form, include: Include) -> Frame:
         """For one watch. Raises NotAcceptable."""
-        if form.media != "json":
-            raise NotAcceptable("a watch is written in application/json only")
+        if form.media == "yaml":
+            raise not_acceptable(JSON, PROTOBUF)
         key = (id(served), form, include)  # _Shared holds `served`, so the number stays its own.
         shared = self._shared.get(key)
         if shared is None:
@@ -86,6 +90,8 @@ class _Shared:
 
 def _writer(served: Served, form: Form) -> Frame:
     render = renderer(served, form)
+    if form.media == "protobuf":
+        return lambda type, record: event(form, type, msgspec.json.decode(render(record)))
 
     def write(type: str, record: Record) -> bytes:
         return b'{"type":"%b","object":%b}\n' % (type.encode(), render(record))
@@ -105,6 +111,15 @@ def _table_writer(served: Served, form: Form, include: Include, now: Callable[[]
         return encode({"type": type, "object": table}) + b"\n"
 
     return write
+
+
+def event(form: Form, type: str, obj: Object) -> bytes:
+    """The frame of an event with an object that is no record's."""
+    if form.media == "protobuf":
+        from homeport.kube.protobuf.encode import watch_frame
+
+        return watch_frame(type, to_protobuf(obj))
+    return encode({"type": type, "object": obj}) + b"\n"
 
 
 class _TableFrames:
@@ -134,7 +149,7 @@ def bookmark(served: Served, form: Form, revision: int, *, initial_end: bool = F
     obj: dict[str, Any] = {"kind": kind, "apiVersion": version, "metadata": metadata}
     if form.convert == "Table":
         obj |= {"columnDefinitions": None, "rows": []}
-    return encode({"type": "BOOKMARK", "object": obj}) + b"\n"
+    return event(form, "BOOKMARK", obj)
 
 
 def _blueprint(served: Served, form: Form) -> str:
@@ -144,14 +159,14 @@ def _blueprint(served: Served, form: Form) -> str:
     return base64.b64encode(encode({"kind": kind, "apiVersion": version, "metadata": {}, "items": []})).decode()
 
 
-def failure(error: ApiError) -> bytes:
+def failure(error: ApiError, form: Form) -> bytes:
     """The frame that ends a watch which cannot go on."""
-    return encode({"type": "ERROR", "object": error.to_status()}) + b"\n"
+    return event(form, "ERROR", error.to_status())
 
 
-async def failed(error: ApiError) -> AsyncIterator[bytes]:
+async def failed(error: ApiError, form: Form) -> AsyncIterator[bytes]:
     """The whole of a watch that cannot begin: as upstream, an event and no HTTP error."""
-    yield failure(error)
+    yield failure(error, form)
 
 
 class WatchStream:
@@ -215,7 +230,7 @@ class WatchStream:
             except ApiError as error:
                 self._closed = True
                 self._watch.close()
-                return failure(error)
+                return failure(error, self._form)
             chunk = self._ready()
             if chunk:
                 return chunk

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 
 from homeport.apiserver.answers import JSON
 from homeport.apiserver.context import Api, Call
-from homeport.apiserver.encoding import negotiate
+from homeport.apiserver.encoding import Form, negotiate
 from homeport.apiserver.listing import fresh, list_options, too_old, watch_deadline
 from homeport.apiserver.streams import WatchStream, failed
 from homeport.apiserver.tables import include_object
 from homeport.kube.errors import Expired, NotAcceptable, Timeout
 from homeport.kube.wire import Response
 from homeport.store.protocol import Compacted, Record
-
-_HEADERS = {"content-type": JSON, "cache-control": "no-cache, private"}
 
 
 async def watch(api: Api, call: Call) -> Response:
@@ -45,9 +43,9 @@ async def watch(api: Api, call: Call) -> Response:
             start = wanted or store.revision
         changes = store.watch(key, namespace, after=start)
     except Compacted as error:
-        return Response(200, dict(_HEADERS), failed(too_old(error.asked, error.oldest)))
+        return Response(200, _headers(form), failed(too_old(error.asked, error.oldest), form))
     except (Expired, Timeout) as error:
-        return Response(200, dict(_HEADERS), failed(error))
+        return Response(200, _headers(form), failed(error, form))
     stream = WatchStream(
         store,
         changes,
@@ -60,7 +58,12 @@ async def watch(api: Api, call: Call) -> Response:
         initial=initial,
         initial_end=initial_end,
     )
-    return Response(200, dict(_HEADERS), stream)
+    return Response(200, _headers(form), stream)
+
+
+def _headers(form: Form) -> dict[str, str]:
+    content_type = JSON if form.media == "json" else f"{form.content_type};stream=watch"
+    return {"content-type": content_type, "cache-control": "no-cache, private"}
 
 
 def _without_tables(accept: str) -> str:

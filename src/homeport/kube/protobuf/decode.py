@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from homeport.kube.errors import BadRequest
+from homeport.kube.errors import BadRequest, UnsupportedMediaType
 from homeport.kube.meta import Object
 from homeport.kube.protobuf import table
 from homeport.kube.protobuf.table import Field, Message
@@ -34,7 +34,10 @@ _WIRE = {"string": LENGTH, "bytes": LENGTH, "raw": LENGTH, "message": LENGTH, "d
 
 
 def decode(body: bytes) -> Object:
-    """The object in `body`, with its ``apiVersion`` and ``kind``. Raises BadRequest."""
+    """The object in `body`, with its ``apiVersion`` and ``kind``.
+
+    Raises BadRequest, and UnsupportedMediaType for kinds that have no form in protobuf.
+    """
     return _Decoder(body).envelope(0, len(body), 0)
 
 
@@ -73,8 +76,13 @@ class _Decoder:
         if not api_version:
             raise BadRequest("Object 'apiVersion' is missing in the protobuf body")
         message = table.find(api_version, kind)
+        if message is None and api_version.replace("/", ".") in table.tables():
+            raise BadRequest(f'no kind "{kind}" is registered for version "{api_version}"')
         if message is None:
-            raise BadRequest(f'no kind "{kind}" of version "{api_version}" can be read from protobuf: send it as JSON')
+            raise UnsupportedMediaType(
+                "the body of the request was in an unknown format - accepted media types include: application/json, "
+                f"application/yaml ({kind} of {api_version} has no form in protobuf)"
+            )
         result: Object = {"apiVersion": api_version, "kind": kind}
         self._fill(result, message, *content, depth)
         return result
