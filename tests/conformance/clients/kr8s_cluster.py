@@ -1,0 +1,25 @@
+"""A pytest plug-in for kr8s' own test suite: the cluster that it would otherwise start in containers."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+class Cluster:
+    """What kr8s' fixtures use of pytest-kind's cluster."""
+
+    def __init__(self) -> None:
+        self.kubeconfig_path = Path(os.environ["KUBECONFIG"])
+        self.kubectl_path = Path(os.environ["KUBECTL"])
+
+    def kubectl(self, *arguments: str) -> str:
+        done = subprocess.run([self.kubectl_path, *arguments], capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def k8s_cluster() -> Cluster:
+    return Cluster()
