@@ -107,15 +107,22 @@ class Platform:
     """One platform on one data directory.
 
     ``async with Platform(directory) as platform`` starts every part and stops it again; pods go on. `client` speaks to
-    the API server in process, `directory.kubeconfig` is how everybody else reaches it.
+    the API server in process, `directory.kubeconfig` is how everybody else reaches it. `parts` is the beginning of
+    :data:`PARTS` that is started: all of it, or :data:`API_PARTS` for an API server alone.
     """
 
     def __init__(
-        self, directory: DataDir, *, port: int | None = None, report: Callable[[str], None] = lambda line: None
+        self,
+        directory: DataDir,
+        *,
+        port: int | None = None,
+        report: Callable[[str], None] = lambda line: None,
+        parts: Sequence[tuple[str, Part]] | None = None,
     ) -> None:
         self.directory = directory
         self.port = port
         self._report = report
+        self._parts = PARTS if parts is None else parts
         self._stack = AsyncExitStack()
         self._failed: asyncio.Future[None] | None = None
 
@@ -135,7 +142,7 @@ class Platform:
     async def __aenter__(self) -> Platform:
         self._failed = asyncio.get_running_loop().create_future()
         async with AsyncExitStack() as stack:
-            for name, part in PARTS:
+            for name, part in self._parts:
                 begin = time.monotonic()
                 detail = await stack.enter_async_context(part(self))
                 self._report(f"  {name:<12} {detail:<56} {1000 * (time.monotonic() - begin):5.0f} ms")
@@ -364,6 +371,8 @@ PARTS: tuple[tuple[str, Part], ...] = (
     ("scheduler", _scheduler),
     ("node", _node),
 )
+API_PARTS = PARTS[: 1 + [name for name, _ in PARTS].index("api server")]
+"""The API server alone: objects are stored and served, and nothing acts on them."""
 
 
 # Running it.

@@ -1,0 +1,292 @@
+"""How fast the API server is: TLS, a service account's token, RBAC, validation and admission on, everything durable.
+
+The server runs in a process of its own, the load generator in this one, on the same machine. The limits are the targets
+that we set; in the same run the bare HTTP layer (the same TLS and parser, an answer that is always the same) and the
+disk's own fdatasync say what could be had at most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import re
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import harness
+import load
+import uvloop
+from harness import Figure
+
+from homeport.apiserver import http, pki
+from homeport.datadir import DataDir
+from homeport.kube.wire import Request, Response
+from homeport.platform import API_PARTS, Platform
+
+NAMESPACE = "bench"
+OBJECT_BYTES = 2048
+TARGETS = {"get": 15_000, "list": 200, "create": 2_500, "update": 2_000, "create pod": 1_500}
+_STAMP = re.compile(rb'"stamp":"(\d+)"')
+
+
+# -- the server
+
+
+async def _serve(directory: Path) -> None:
+    """The API server alone: data directory, store, server; then one line with its port."""
+    async with Platform(DataDir.at(directory), parts=API_PARTS):
+        print(DataDir.at(directory).endpoint().port, flush=True)  # type: ignore[union-attr]
+        await asyncio.Event().wait()
+
+
+async def _bare(directory: Path) -> None:
+    """The HTTP layer with a handler that always answers the same 2 KB."""
+    body = json.dumps({"kind": "ConfigMap", "data": {"text": "x" * (OBJECT_BYTES - 60)}}).encode()
+
+    async def handler(request: Request) -> Response:
+        return Response(200, {"content-type": "application/json"}, body)
+
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    await http.serve(handler, listener, pki.server_context(pki.ensure(directory)))
+    print(listener.getsockname()[1], flush=True)
+    await asyncio.Event().wait()
+
+
+@contextlib.contextmanager
+def server(kind: str, directory: Path) -> Iterator[tuple[int, int, float]]:
+    """A server process: its port, its process id, and the seconds until it answered."""
+    begin = time.perf_counter()
+    command = [sys.executable, __file__, f"--{kind}", str(directory)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=harness.ENVIRONMENT)
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline()), process.pid, time.perf_counter() - begin
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+# -- what is sent
+
+
+def config_map(name: str, filler: str = "x") -> bytes:
+    metadata = {"name": name, "namespace": NAMESPACE, "labels": {"app": "bench", "part": name[-1]}}
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"text": ""}}
+    body["data"] = {"text": filler * (OBJECT_BYTES - len(json.dumps(body)) - 400)}  # room for what the server adds
+    return json.dumps(body).encode()
+
+
+def pod(name: str) -> bytes:
+    container = {
+        "name": "main",
+        "image": "registry.example.com/team/trainer:1.0",
+        "command": ["python", "-m", "trainer", "--epochs", "3"],
+        "env": [{"name": f"VARIABLE_{number}", "value": f"value {number}"} for number in range(8)],
+        "ports": [{"containerPort": 2222, "name": "port"}],
+        "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }
+    spec = {"restartPolicy": "Never", "containers": [container], "volumes": [{"name": "data", "emptyDir": {}}]}
+    metadata = {"name": name, "namespace": NAMESPACE, "labels": {"app": "bench", "job": "one"}}
+    return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}).encode()
+
+
+def fsync_milliseconds(directory: Path) -> float:
+    """The median time of a 4 KiB write with fdatasync, the least that a durable write can take."""
+    times = []
+    with (directory / "fsync").open("wb", buffering=0) as file:
+        for _ in range(200):
+            begin = time.perf_counter()
+            file.write(b"x" * 4096)
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - begin)
+    return 1000 * statistics.median(times)
+
+
+# -- measuring
+
+
+def target_of(directory: DataDir, port: int) -> load.Target:
+    tls = ssl.create_default_context(cafile=str(pki.paths(directory.pki).ca))
+    return load.Target(port, tls, (directory.pki / "admin.token").read_text().strip())
+
+
+async def prepared(admin: load.Target) -> load.Target:
+    """A namespace, a service account that may edit in it, and the target with that account's token."""
+    objects = [
+        ("/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": NAMESPACE}}),
+        (
+            f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts",
+            {"kind": "ServiceAccount", "metadata": {"name": "default"}},
+        ),
+        (f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts", {"kind": "ServiceAccount", "metadata": {"name": "load"}}),
+        (
+            f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/rolebindings",
+            {
+                "kind": "RoleBinding",
+                "metadata": {"name": "load"},
+                "subjects": [{"kind": "ServiceAccount", "name": "load", "namespace": NAMESPACE}],
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+            },
+        ),
+    ]
+    for path, body in objects:
+        await load.run(admin, [admin.request("POST", path, json.dumps(body).encode())], 1, 201)
+    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/load/token"
+    answer = await _ask(admin, admin.request("POST", path, b'{"spec":{"expirationSeconds":7200}}'))
+    return load.Target(admin.port, admin.tls, json.loads(answer)["status"]["token"])
+
+
+async def _ask(target: load.Target, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", target.port, ssl=target.tls, server_hostname="localhost"
+    )
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    found = re.search(rb"content-length: (\d+)", head)
+    assert found is not None, head
+    body = await reader.readexactly(int(found[1]))
+    writer.close()
+    return body
+
+
+async def measure(directory: Path, pid: int, target: load.Target, bare: load.Target, scale: float) -> list[Figure]:
+    maps = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+    pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
+    figures: list[Figure] = []
+
+    def count(number: int) -> int:
+        return max(20, int(number * scale))
+
+    async def rate(name: str, requests: list[bytes], status: int = 200, connections: int = 8) -> None:
+        cpu = harness.cpu_seconds([pid])
+        outcome = await load.run(target, requests, connections, status)
+        each = 1e6 * (harness.cpu_seconds([pid]) - cpu) / len(requests)
+        p99 = 1000 * harness.percentile(outcome.times, 99)
+        about = f"{name}, {connections} connections ({each:.0f} us CPU, p99 {p99:.1f} ms)"
+        figures.append(Figure(about, outcome.rate, "/s", "target", TARGETS[name]))
+
+    names = [f"map-{number}" for number in range(count(5000))]
+    await rate("create", [target.request("POST", maps, config_map(name)) for name in names], 201)
+    await rate("create pod", [target.request("POST", pods, pod(f"pod-{number}")) for number in range(count(3000))], 201)
+    await rate("update", [target.request("PUT", f"{maps}/{name}", config_map(name, "y")) for name in names])
+    await rate("get", [target.request("GET", f"{maps}/{names[i % len(names)]}") for i in range(count(30_000))])
+    await rate("list", [target.request("GET", f"{maps}?limit=1000") for _ in range(count(400))])
+    ceiling = await load.run(bare, [bare.request("GET", "/bare")] * count(30_000), 8)
+    got = next(figure for figure in figures if figure.name.startswith("get"))
+    figures.append(Figure("get, against the bare HTTP layer", got.value, "/s", "bare layer", ceiling.rate))
+    figures.append(Figure("resident memory after that", harness.memory([pid]) / 1e6, "MB", "limit", 400))
+    figures.append(Figure("fdatasync of 4 KiB", fsync_milliseconds(directory), "ms", "a fast disk", 0.1))
+    return figures
+
+
+async def watchers(target: load.Target, count: int, per_second: float, seconds: float, limit: float) -> list[Figure]:
+    """`count` watchers of one collection while `per_second` writes are made, evenly spread."""
+    maps = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+    late: list[float] = []
+
+    def seen(data: bytes) -> None:
+        now = time.perf_counter_ns()
+        late.extend((now - int(stamp)) / 1e6 for stamp in _STAMP.findall(data))
+
+    name = f"watched-{count}"
+    await load.run(target, [target.request("POST", maps, config_map(name))], 1, 201)
+    path = f"{maps}?watch=true&fieldSelector=metadata.name%3D{name}"
+    open_watches = await load.watch(target, path, count, seen)
+    for _ in range(int(per_second * seconds)):
+        patch = json.dumps({"data": {"stamp": str(time.perf_counter_ns())}}).encode()
+        request = target.request("PATCH", f"{maps}/{name}", patch, "application/merge-patch+json")
+        begin = time.perf_counter()
+        await load.run(target, [request], 1)
+        await asyncio.sleep(max(0, 1 / per_second - (time.perf_counter() - begin)))
+    for transport in open_watches:
+        transport.close()
+    title = f"{count} watchers, {per_second:g} writes/s: p99 from write to event"
+    return [Figure(title, harness.percentile(late, 99), "ms", "limit", limit)]
+
+
+async def storm(target: load.Target, count: int, writes: int) -> Figure:
+    """Events per second that reach `count` watchers while writes come as fast as they can."""
+    maps = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+    events = 0
+    complete = asyncio.Event()
+
+    def seen(data: bytes) -> None:
+        nonlocal events
+        events += data.count(b'{"type":"')
+        if events >= count * writes:
+            complete.set()
+
+    path = f"{maps}?watch=true&labelSelector=storm&resourceVersion=0"
+    open_watches = await load.watch(
+        target, path + "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true", count, seen
+    )
+    events = 0
+    bodies = []
+    for number in range(writes):
+        body = json.loads(config_map(f"storm-{number}"))
+        body["metadata"]["labels"] = {"storm": "1"}
+        bodies.append(target.request("POST", maps, json.dumps(body).encode()))
+    begin = time.perf_counter()
+    await load.run(target, bodies, 8, 201)
+    await asyncio.wait_for(complete.wait(), 120)
+    seconds = time.perf_counter() - begin
+    for transport in open_watches:
+        transport.close()
+    return Figure(f"events to {count} watchers", count * writes / seconds, "/s", "target", 25_000)
+
+
+async def _main(options: argparse.Namespace) -> list[Figure]:
+    with tempfile.TemporaryDirectory(prefix="homeport-bench-") as name:
+        directory = DataDir.at(Path(name) / "data")
+        with server("serve", directory.path) as (_, _, first):
+            pass
+        with (
+            server("serve", directory.path) as (port, pid, again),
+            server("bare", Path(name) / "bare") as (bare_port, _, _),
+        ):
+            admin = target_of(directory, port)
+            figures = [
+                Figure("API server alone ready, new directory", first, "s", "limit", 0.7),
+                Figure("API server alone ready, again", again, "s", "limit", 0.7),
+                Figure("API server alone, idle memory", harness.memory([pid]) / 1e6, "MB", "limit", 80),
+            ]
+            target = await prepared(admin)
+            tls = ssl.create_default_context(cafile=str(pki.paths(Path(name) / "bare").ca))
+            bare = load.Target(bare_port, tls, "none")
+            figures += await measure(Path(name), pid, target, bare, options.scale)
+            figures.append(await storm(target, 100, max(10, int(400 * options.scale))))
+            figures += await watchers(target, 100, 20, 5 * options.scale, 15)
+            figures += await watchers(target, 1000, 4, 5 * options.scale, 50)
+            return figures
+
+
+def main() -> int:
+    parser = harness.parser(__doc__)
+    parser.add_argument("--scale", type=float, default=1.0, help="how many requests, as a multiple of the usual number")
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        uvloop.run(_serve(options.serve))
+    elif options.bare:
+        options.bare.mkdir(parents=True, exist_ok=True)
+        uvloop.run(_bare(options.bare))
+    else:
+        harness.report("API server", uvloop.run(_main(options)), options)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
