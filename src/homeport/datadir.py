@@ -78,6 +78,16 @@ class DataDir:
         return self.path / "store"
 
     @property
+    def database(self) -> Path:
+        """Every API object."""
+        return self.store / "objects.db"
+
+    @property
+    def staged(self) -> Path:
+        """A checked backup on its way into a platform that runs."""
+        return self.store / "restore.db"
+
+    @property
     def node(self) -> Path:
         return self.path / "node"
 

@@ -241,7 +241,7 @@ async def _directory(platform: Platform) -> AsyncIterator[str]:
 @asynccontextmanager
 async def _store(platform: Platform) -> AsyncIterator[str]:
     try:
-        store = SqliteStore.open(platform.directory.store / "objects.db")
+        store = SqliteStore.open(platform.directory.database)
     except StoreError as error:
         raise Permanent(str(error)) from error
     platform.store = store
@@ -268,6 +268,7 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
         accounts=accounts,
         node=platform.node,
     )
+    platform.api.restorable = directory.staged
     former = directory.endpoint()
     listener = bind(platform.port, former.port if former else None)
     port = listener.getsockname()[1]

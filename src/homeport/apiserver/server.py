@@ -8,9 +8,10 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from homeport import metrics
-from homeport.apiserver import crd, definitions, health, reviews, warnings
+from homeport.apiserver import crd, definitions, health, restore, reviews, warnings
 from homeport.apiserver.admission import Chain, plugins
 from homeport.apiserver.answers import error_response
 from homeport.apiserver.audit import trail as trails
@@ -122,6 +123,8 @@ class ApiServer:
             accounts,
         )
         self.health = health.standard(store)
+        self.restorable: Path | None = None
+        """Where ``POST /restore`` finds a backup (:mod:`homeport.apiserver.restore`); None: there is no such path."""
         self._discovery = Discovery(registry, (*reviews.VIRTUAL, *identity_reviews.VIRTUAL))
         self._openapi = OpenApi(registry)
         _serve_definitions(registry, now)
@@ -229,6 +232,8 @@ class ApiServer:
 
     async def _non_resource(self, request: Request, info: RequestInfo) -> Response:
         path = info.path
+        if path == restore.PATH and self.restorable is not None:
+            return await restore.answer(self._api, request, self.restorable)
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         if path.startswith("/openapi"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from homeport.apiserver.context import Api, Call, Follower
 from homeport.kube.errors import BadRequest, Conflict, ServiceUnavailable, StorageFull
@@ -23,13 +25,20 @@ async def commit(api: Api, operation: Put | Delete) -> Record:
 
 
 async def _commit(api: Api, operation: Put | Delete) -> Record:
-    try:
+    with stored():
         (record,) = await api.store.write(operation)
+    return record
+
+
+@contextmanager
+def stored() -> Iterator[None]:
+    """Puts what the store says of a disk that refuses writes into the API's words: StorageFull, ServiceUnavailable."""
+    try:
+        yield
     except Full as error:
         raise StorageFull(f"nothing was stored: {error}") from error
     except Unavailable as error:
         raise ServiceUnavailable(f"nothing was stored: {error}", retry_after=1) from error
-    return record
 
 
 async def _commit_followed(api: Api, operation: Put | Delete, follower: Follower) -> Record:

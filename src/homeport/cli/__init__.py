@@ -23,6 +23,8 @@ VERBS: dict[str, str] = {
     "run": "apply manifests, follow the logs, exit with the job's result",
     "demo": "train TensorFlow on four replicas, from nothing",
     "images": "list the known images, or build one ahead",
+    "backup": "save all objects in one file",
+    "restore": "put the objects of a backup back",
     "doctor": "say what this machine can and can't do, and why",
 }
 

@@ -229,7 +229,7 @@ def _load(connection: sqlite3.Connection, path: Path) -> Loaded:
     current: dict[Key, Record] = {}
     events: list[Event] = []
     for number, resource, namespace, name, labels, value, deleted, checksum in connection.execute(query):
-        if checksum is not None and checksum != _checksum(number, labels, value):
+        if checksum is not None and checksum != checksum_of(number, labels, value):
             raise Damaged(path, f"the object {resource} {namespace}/{name} of revision {number} is not what was stored")
         parsed = known.get(labels)
         if parsed is None:
@@ -371,14 +371,15 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     upgrade(connection, version)
 
 
-def _checksum(revision: int, labels: bytes | None, value: bytes) -> int:
+def checksum_of(revision: int, labels: bytes | None, value: bytes) -> int:
+    """What is stored beside a row, to find out that the row is not what was written."""
     return zlib.crc32(value, zlib.crc32(labels or b"", revision & 0xFFFFFFFF))
 
 
 def _statements(batch: Batch) -> Iterator[tuple[str, Sequence[object]]]:
     for chunk in _chunks(batch.rows):
         places = ",".join(["(?,?,?,?,?,?,?,?)"] * len(chunk))
-        values = [value for row in chunk for value in (*row, _checksum(row.revision, row.labels, row.value))]
+        values = [value for row in chunk for value in (*row, checksum_of(row.revision, row.labels, row.value))]
         yield f"INSERT INTO record VALUES {places}", values
     for removed in _chunks(batch.removed):
         yield f"DELETE FROM record WHERE revision IN ({','.join('?' * len(removed))})", removed

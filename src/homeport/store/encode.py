@@ -25,6 +25,18 @@ def encode(obj: Mapping[str, Any], revision: int) -> bytes:
     return bytes(memoryview(_ENCODER.encode({**obj, "metadata": metadata})))
 
 
+def shallow(value: bytes) -> dict[str, Any]:
+    """The stored JSON `value` as an object that `encode` takes, in which only what the store looks at is decoded."""
+    fields: dict[str, Any] = dict(_SHALLOW.decode(value))
+    metadata: dict[str, Any] = dict(_SHALLOW.decode(fields["metadata"]))
+    if "labels" in metadata:
+        metadata["labels"] = msgspec.json.decode(metadata["labels"])
+    if "uid" in metadata:
+        metadata["uid"] = msgspec.json.decode(metadata["uid"])
+    fields["metadata"] = metadata
+    return fields
+
+
 def restamp(value: bytes, revision: int) -> bytes:
     """The stored JSON `value` with another resourceVersion; everything else byte for byte."""
     fields: dict[str, Any] = dict(_SHALLOW.decode(value))

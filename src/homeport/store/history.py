@@ -109,6 +109,13 @@ class History:
         self._forgotten = [*forgotten.revisions, *self._forgotten]
         self._dropped += max(1, len(forgotten.revisions))
 
+    def skip_to(self, revision: int) -> None:
+        """Let go of everything up to `revision`: nobody can resume from before."""
+        while self._order and self._events[self._order[0][0]][0].record.revision <= revision:
+            self._drop()
+        self._oldest = self._last_dropped = revision
+        self._dropped += 1
+
     def after(self, resource: str, revision: int) -> list[Event]:
         """The resource's events newer than `revision`, oldest first. Raises Compacted if some are gone."""
         oldest = max(self._oldest, self._compacted.get(resource, 0))

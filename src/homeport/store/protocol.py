@@ -7,7 +7,7 @@ committed to disk together with the writes that arrived meanwhile (group commit)
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -157,6 +157,13 @@ class Store(Protocol):
         """Apply all operations, in order, or none. Checks `expect` before it returns (raises Conflicting); await the
         result for durability (raises Full or Unavailable). It has one record per operation, stamped with the
         operation's own revision; for a Delete the final state. Cancelling the awaitable does not take a write back."""
+
+    async def restore(self, records: Iterable[Record], revision: int) -> list[tuple[Put | Delete, Record]]:
+        """Make `records`, of a backup taken at `revision`, the state: one write of what differs, which it gives.
+
+        A backup of a later revision than this store's is of another life of it. Revisions then go on far above both,
+        and the history begins anew, so that whoever remembers a revision of that life has to list again.
+        """
 
     def watch(self, resource: str, namespace: str | None = None, *, after: int | None = None) -> Watch:
         """Events with a revision greater than `after` (default: from now). Raises Compacted or TooNew at once."""

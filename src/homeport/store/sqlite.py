@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +60,14 @@ class SqliteStore(State):
         else:
             done.set_result([])
         return done
+
+    async def restore(self, records: Iterable[Record], revision: int) -> list[tuple[Put | Delete, Record]]:
+        changes = await super().restore(records, revision)
+        # Where the history begins is part of it.
+        done: asyncio.Future[list[Record]] = asyncio.get_running_loop().create_future()
+        self._writer.submit(Write((), done, self._epoch, self._history.forgotten(0)))
+        await done
+        return changes
 
     async def probe(self) -> None:
         if self._closing is not None:

@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from homeport.store.encode import encode, labels_of, restamp
+from homeport.store.encode import encode, labels_of, restamp, shallow
 from homeport.store.history import History, Limits
 from homeport.store.index import Index
 from homeport.store.protocol import Conflicting, Delete, Event, Key, Put, Record, TooNew
@@ -21,6 +21,9 @@ from homeport.store.watching import Hub, Subscription
 
 EMPTY_REVISION = 1
 """The revision of a store that was never written to."""
+LIFE = 1_000_000_000
+"""How far revisions jump where a store begins another life: more writes than anybody makes between a backup and its
+restoration (the figure that etcd's documentation gives)."""
 
 
 class _Pending(NamedTuple):
@@ -122,6 +125,44 @@ class State:
         self._assigned = revision
         self._pending |= staged
         return events
+
+    def write(self, *operations: Put | Delete) -> asyncio.Future[list[Record]]:
+        """As `homeport.store.protocol.Store.write`; what a store adds to a state."""
+        raise NotImplementedError
+
+    async def restore(self, records: Iterable[Record], revision: int) -> list[tuple[Put | Delete, Record]]:
+        life: int | None = None
+        if revision > self._assigned:
+            life = self._assigned = revision + LIFE
+        operations = self._towards(records)
+        written = await self.write(*operations)
+        if life is not None:
+            self._history.skip_to(life)
+        return list(zip(operations, written, strict=True))
+
+    def _towards(self, records: Iterable[Record]) -> list[Put | Delete]:
+        """The write that makes `records` the newest state. It says no more than what differs."""
+        present = {record.key: record for index in self._indexes.values() for record in index.scan(None)}
+        for key, pending in self._pending.items():
+            if pending.record is None:
+                present.pop(key, None)
+            else:
+                present[key] = pending.record
+        operations: list[Put | Delete] = []
+        for record in records:
+            current = present.pop(record.key, None)
+            if current is None:
+                operations.append(Put(record.key, shallow(record.value), 0))
+            elif current.value != record.value:
+                obj = shallow(record.value)
+                expect = current.revision
+                if obj["metadata"].get("uid") != shallow(current.value)["metadata"].get("uid"):
+                    # Another object of that name: watchers must not take the two for one.
+                    operations.append(Delete(record.key, expect))
+                    expect = 0
+                operations.append(Put(record.key, obj, expect))
+        operations += [Delete(key, record.revision) for key, record in present.items()]
+        return operations
 
     def commit(self, events: Iterable[Event]) -> None:
         """Show staged events to readers and watchers."""
