@@ -260,7 +260,7 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
     static = tokens.StaticTokens({token: tokens.ADMIN})
     accounts = ServiceAccounts(platform.store, SigningKey(directory.pki / "service-account.key"))
     platform.node = _Node()
-    await bootstrap(platform.store, datetime.now(UTC))
+    await bootstrap(platform.store, datetime.now(UTC), KINDS)
     platform.api = ApiServer(
         platform.store,
         KINDS,

@@ -7,14 +7,20 @@ from typing import Any
 
 import msgspec
 import pytest
+from rbac_testing import asks, binding, put
 
 from homeport.apiserver.rbac import bootstrap as written
+from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.rbac.bootstrap import bootstrap
 from homeport.apiserver.rbac.index import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES
 from homeport.apiserver.rbac.reconcile import reconciled_binding, reconciled_role
+from homeport.apiserver.rbac.rules import allows, rule_of
+from homeport.apiserver.routes import RequestInfo
 from homeport.apiserver.server import ApiServer
+from homeport.components.training import KINDS as TRAINING
 from homeport.kube import core
-from homeport.kube.meta import Object
+from homeport.kube.kind import Kind
+from homeport.kube.meta import Object, name
 from homeport.kube.wire import Request, User
 from homeport.store.memory import MemoryStore
 from homeport.store.protocol import Delete, Key, Put
@@ -45,10 +51,49 @@ async def test_the_second_start_writes_nothing(store: MemoryStore) -> None:
 async def test_aggregated_roles_are_complete_at_once(store: MemoryStore) -> None:
     await bootstrap(store, NOW)
     view, edit, admin = (stored(store, CLUSTER_ROLES, name)["rules"] for name in ("view", "edit", "admin"))
-    assert stored(store, CLUSTER_ROLES, "system:aggregate-to-view")["rules"] == view
+    parts = ("system:aggregate-to-view", "system:aggregated-metrics-reader")
+    assert [rule for part in parts for rule in stored(store, CLUSTER_ROLES, part)["rules"]] == view
     assert [rule for rule in view if rule not in edit] == []
     assert [rule for rule in edit if rule not in admin] == []
     assert len(view) < len(edit) < len(admin)
+
+
+async def test_kinds_that_kubernetes_does_not_have_belong_to_editors_and_viewers(store: MemoryStore) -> None:
+    await bootstrap(store, NOW, (*core.KINDS, *TRAINING))
+    assert await bootstrap(store, NOW, (*core.KINDS, *TRAINING)) == 0
+    rbac = Rbac(store)
+    await put(
+        store, *(binding(name, f"ClusterRole/{name}", f"User:{name}", namespace="ns") for name in ("view", "edit"))
+    )
+    allowed = {
+        (name, verb)
+        for name in ("view", "edit")
+        for verb in ("list", "create", "deletecollection")
+        if rbac.authorize(User(name), asks(f"{verb} tfjobs in ns of kubeflow.org")).allowed
+    }
+    assert allowed == {("view", "list"), ("edit", "list"), ("edit", "create"), ("edit", "deletecollection")}
+    assert rbac.authorize(User("view"), asks("get tfjobs/status in ns of kubeflow.org")).allowed
+    assert not rbac.authorize(User("edit"), asks("update tfjobs/status in ns of kubeflow.org")).allowed
+
+
+HIDDEN = {
+    "csistoragecapacities.storage.k8s.io", "events.events.k8s.io", "leasecandidates.coordination.k8s.io",
+    "leases.coordination.k8s.io", "podtemplates", "rolebindings.rbac.authorization.k8s.io",
+    "roles.rbac.authorization.k8s.io", "secrets",
+}  # fmt: skip
+"""Namespaced kinds that upstream's ``view`` does not show either."""
+
+
+@pytest.mark.parametrize("kind", [kind for kind in core.KINDS if kind.resource.namespaced], ids=lambda kind: kind.kind)
+async def test_view_shows_what_upstreams_shows(kind: Kind) -> None:
+    rules = [
+        rule_of(one)
+        for one in written.cluster_roles()
+        if name(one) == "system:aggregate-to-view"
+        for one in one["rules"]
+    ]
+    info = RequestInfo("list", "", True, kind.resource.group, "v1", kind.resource.plural, "ns")
+    assert any(allows(rule, info) for rule in rules) is (kind.resource.qualified not in HIDDEN)
 
 
 async def test_what_is_missing_is_restored_and_what_was_added_stays(store: MemoryStore) -> None:
@@ -145,7 +190,7 @@ def test_reconciling_roles(expected: Object, existing: Object, result: Object | 
     assert reconciled_role(existing, expected) == result
 
 
-def binding(subjects: str, role: str = "role", labels: Any = None) -> Object:
+def bound(subjects: str, role: str = "role", labels: Any = None) -> Object:
     metadata = {"name": "binding"} | ({"labels": labels} if labels else {})
     listed = [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name} for name in subjects.split()]
     ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
@@ -155,11 +200,11 @@ def binding(subjects: str, role: str = "role", labels: Any = None) -> Object:
 @pytest.mark.parametrize(
     ("expected", "existing", "result"),
     [
-        (binding("a"), binding("a"), None),
-        (binding("a"), binding("a b"), None),
-        (binding("a b"), binding("c a"), binding("c a b")),
-        (binding("a", labels={"x": "1"}), binding("a"), binding("a", labels={"x": "1"})),
-        (binding("a"), binding("b", "other"), binding("a")),
+        (bound("a"), bound("a"), None),
+        (bound("a"), bound("a b"), None),
+        (bound("a b"), bound("c a"), bound("c a b")),
+        (bound("a", labels={"x": "1"}), bound("a"), bound("a", labels={"x": "1"})),
+        (bound("a"), bound("b", "other"), bound("a")),
     ],
 )
 def test_reconciling_bindings(expected: Object, existing: Object, result: Object | None) -> None:

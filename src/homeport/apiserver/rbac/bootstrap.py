@@ -34,20 +34,21 @@ _AGGREGATOR = "clusterrole-aggregation-controller"
 """Field manager of the rules of aggregated roles."""
 
 
-async def bootstrap(store: Store, now: datetime) -> int:
-    """Make `store` hold the default policy. How many objects were written. Raises `homeport.store.protocol.Full` or
+async def bootstrap(store: Store, now: datetime, kinds: Iterable[Kind] = ()) -> int:
+    """Make `store` hold the default policy, which opens to editors and viewers of a namespace also those of `kinds`
+    that Kubernetes does not have. How many objects were written. Raises `homeport.store.protocol.Full` or
     `Unavailable`."""
-    operations = list(plan(store, now))
+    operations = list(plan(store, now, kinds))
     if operations:
         await store.write(*operations)
         log.info("wrote %d default roles, bindings and namespaces", len(operations))
     return len(operations)
 
 
-def plan(store: Store, now: datetime) -> Iterator[Put | Delete]:
+def plan(store: Store, now: datetime, kinds: Iterable[Kind] = ()) -> Iterator[Put | Delete]:
     """What has to be written."""
     stamp = timestamp(now)
-    roles = list(cluster_roles())
+    roles = [*cluster_roles(), *roles_of_kinds(kinds)]
     for place in sorted({place for place, _ in policy.ROLES}):
         if store.head(Key(_store_name(NAMESPACE), "", place)) is None:
             yield _creation(NAMESPACE, NAMESPACE.prepare(NAMESPACE.new(place), None), stamp)
@@ -105,6 +106,31 @@ def cluster_roles() -> Iterator[Object]:
         yield _object(CLUSTER_ROLE, own, labels=labels, rules=_rules(rules))
     for own, rules in CONTROLLER_ROLES.items():
         yield _object(CLUSTER_ROLE, PREFIX + own, rules=_rules(rules))
+
+    labels = {f"{_AGGREGATE_TO}{own}": "true" for own in policy.AGGREGATED}
+    yield _object(CLUSTER_ROLE, policy.METRICS_READER, labels=labels, rules=_rules(policy.METRICS))
+
+
+def roles_of_kinds(kinds: Iterable[Kind]) -> Iterator[Object]:
+    """What add-ons of a cluster bring along: who edits or views a namespace edits or views their kinds too."""
+    groups: dict[str, list[Kind]] = {}
+    for kind in kinds:
+        if not kind.builtin and kind.resource.namespaced:
+            groups.setdefault(kind.resource.group, []).append(kind)
+    for part, verbs, wanted in (("edit", policy.WRITE, ("scale",)), ("view", policy.READ, ("scale", "status"))):
+        rules = []
+        for group, members in sorted(groups.items()):
+            resources = {kind.resource.plural for kind in members}
+            resources |= {
+                f"{kind.resource.plural}/{subresource}"
+                for kind in members
+                for subresource in wanted
+                if subresource in kind.subresources
+            }
+            rules.append(policy.rule(verbs, " ".join(sorted(resources)), group))
+        if rules:
+            labels = {f"{_AGGREGATE_TO}{part}": "true"}
+            yield _object(CLUSTER_ROLE, f"homeport:aggregate-to-{part}", labels=labels, rules=_rules(rules))
 
 
 def cluster_role_bindings() -> Iterator[Object]:

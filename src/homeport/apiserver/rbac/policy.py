@@ -217,6 +217,10 @@ CLUSTER_ROLES: Mapping[str, tuple[Rule, ...]] = {
     ),
 }
 
+METRICS_READER = "system:aggregated-metrics-reader"
+METRICS = (rule(READ, "nodes pods", "metrics.k8s.io"),)
+"""A part of ``view``, ``edit`` and ``admin`` (upstream: the manifests of metrics-server)."""
+
 
 def group(name: str) -> Subject:
     return Subject("Group", name)
