@@ -91,6 +91,8 @@ class Served:
     """What the server itself adds to an object that has been found valid."""
     name_rule: names.Rule = names.dns1123_subdomain
     """What an object's name has to look like."""
+    has_generation: bool = True
+    """Whether ``metadata.generation`` counts changes of anything but metadata and status."""
     selectable: Mapping[str, str] = field(default_factory=dict)
     """Field selectors that a CRD allows: the selector's path to the JSONPath."""
     conversion: Conversion | None = None
@@ -132,12 +134,6 @@ class Served:
     def has_status(self) -> bool:
         return "status" in self.subresources
 
-    @property
-    def has_generation(self) -> bool:
-        """Whether ``metadata.generation`` counts changes of the spec: as upstream, not for the core group's kinds but
-        pods."""
-        return not self.builtin or (self.has_status and (self.group != "" or self.resource.plural == "pods"))
-
 
 def make_served(resource: Resource, **fields: Any) -> Served:
     """A Served with the parts filled in that follow from the address."""
@@ -172,7 +168,10 @@ class Registry:
     @cached_property
     def components(self) -> Components:
         """The schemas of what every API speaks of, and of the declared kinds that :meth:`require` was told of."""
-        return components((), (DeleteOptions, Status, ObjectMeta))
+        found = components((), (DeleteOptions, Status, ObjectMeta))
+        # Objects of these kinds may be parts of others, as claims are of stateful sets.
+        found.whole |= {schema_name(kind.body): kind for kind in self.kinds if not isinstance(kind.body, str)}
+        return found
 
     def require(self, kind: Kind) -> Components:
         """The components with the schemas that `kind` needs: a run that touches few kinds pays for those only."""
@@ -224,5 +223,6 @@ def _of_kind(kind: Kind, storage_version: str, registry: Registry) -> Served:
         validate=kind.validate,
         list_kind=resource.kind + "List",
         name_rule=kind.name_rule,
+        has_generation=kind.has_generation,
         conversion=kind.conversion,
     )

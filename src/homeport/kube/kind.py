@@ -132,6 +132,8 @@ class Kind:
     validate: Callable[[Object, Object | None], Iterable[FieldError]] = _no_errors
     name_rule: names.Rule = names.dns1123_subdomain
     """What an object's name has to look like."""
+    has_generation: bool = True
+    """Whether ``metadata.generation`` counts changes of anything but metadata and status."""
     conversion: Conversion | None = None
     """For a version that is not the stored one and differs from it in more than its name."""
     builtin: bool = False

@@ -85,6 +85,18 @@ def dns1123_subdomain(value: str) -> list[str]:
     return errors
 
 
+def wildcard_subdomain(value: str) -> list[str]:
+    """A subdomain whose first label is ``*``: hosts of ingresses."""
+    errors = [too_many_characters(SUBDOMAIN_LIMIT)] if len(value) > SUBDOMAIN_LIMIT else []
+    if not value.startswith("*.") or _SUBDOMAIN_RE.fullmatch(value[2:]) is None:
+        words = (
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist "
+            "of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
+        )
+        errors.append(_mismatch(words, r"\*\." + _SUBDOMAIN, "*.example.com"))
+    return errors
+
+
 def dns1035_label(value: str) -> list[str]:
     """A DNS label that starts with a letter: names of services."""
     errors = [too_many_characters(LABEL_LIMIT)] if len(value) > LABEL_LIMIT else []

@@ -20,7 +20,7 @@ from homeport.kube.table import Printer
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
 COMPONENTS = components(core.KINDS)
 SCHEMAS = {kind: Schema({"$ref": REF_PREFIX + schema_name(kind.struct)}, COMPONENTS) for kind in core.KINDS}
-IDS = [kind.resource.qualified for kind in core.KINDS]
+IDS = [f"{kind.resource.qualified}/{kind.resource.version}" for kind in core.KINDS]
 
 
 def near_miss(schema: Any, depth: int = 0) -> st.SearchStrategy[Any]:
@@ -129,7 +129,7 @@ def test_every_field_is_described():
 
 def test_names_do_not_collide():
     for attribute in ("plural", "kind"):
-        seen = [(k.resource.group, getattr(k.resource, attribute)) for k in core.KINDS]
+        seen = [(k.resource.group, k.resource.version, getattr(k.resource, attribute)) for k in core.KINDS]
         assert len(set(seen)) == len(seen)
 
 

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from homeport.kube.core import config, definition, event, node, quota, rbac, registration, service, storage
+from homeport.kube.core import (
+    config,
+    definition,
+    event,
+    jobs,
+    network,
+    node,
+    quota,
+    rbac,
+    registration,
+    scaling,
+    service,
+    storage,
+    workloads,
+)
 from homeport.kube.core.config import CONFIG_MAP, NAMESPACE, SECRET, SERVICE_ACCOUNT
 from homeport.kube.core.definition import CRD
 from homeport.kube.core.event import EVENT, EVENTS_V1
+from homeport.kube.core.jobs import CRON_JOB, JOB
+from homeport.kube.core.network import INGRESS, INGRESS_CLASS, IP_ADDRESS, NETWORK_POLICY, SERVICE_CIDR
 from homeport.kube.core.node import NODE
 from homeport.kube.core.pod import POD, POD_TEMPLATE
 from homeport.kube.core.pod_defaults import default_template
@@ -21,10 +37,23 @@ from homeport.kube.core.registration import (
     VALIDATING_ADMISSION_POLICY_BINDING,
     VALIDATING_WEBHOOK_CONFIGURATION,
 )
+from homeport.kube.core.scaling import (
+    HORIZONTAL_POD_AUTOSCALER,
+    HORIZONTAL_POD_AUTOSCALER_V1,
+    POD_DISRUPTION_BUDGET,
+)
 from homeport.kube.core.service import ENDPOINT_SLICE, ENDPOINTS, SERVICE
 from homeport.kube.core.storage import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS
 from homeport.kube.core.types.meta import Condition, DeleteOptions, LabelSelector, ListMeta, ObjectMeta, Status
 from homeport.kube.core.types.pod import Binding, Pod, PodSpec, PodTemplateSpec
+from homeport.kube.core.workloads import (
+    CONTROLLER_REVISION,
+    DAEMON_SET,
+    DEPLOYMENT,
+    REPLICA_SET,
+    REPLICATION_CONTROLLER,
+    STATEFUL_SET,
+)
 from homeport.kube.kind import Kind
 
 KINDS: tuple[Kind, ...] = (
@@ -39,6 +68,10 @@ KINDS: tuple[Kind, ...] = (
     *storage.KINDS,
     *definition.KINDS,
     *registration.KINDS,
+    *workloads.KINDS,
+    *jobs.KINDS,
+    *network.KINDS,
+    *scaling.KINDS,
 )
 """Every built-in kind."""
 
@@ -46,11 +79,21 @@ __all__ = [
     "CLUSTER_ROLE",
     "CLUSTER_ROLE_BINDING",
     "CONFIG_MAP",
+    "CONTROLLER_REVISION",
     "CRD",
+    "CRON_JOB",
+    "DAEMON_SET",
+    "DEPLOYMENT",
     "ENDPOINTS",
     "ENDPOINT_SLICE",
     "EVENT",
     "EVENTS_V1",
+    "HORIZONTAL_POD_AUTOSCALER",
+    "HORIZONTAL_POD_AUTOSCALER_V1",
+    "INGRESS",
+    "INGRESS_CLASS",
+    "IP_ADDRESS",
+    "JOB",
     "KINDS",
     "LEASE",
     "LIMIT_RANGE",
@@ -58,18 +101,24 @@ __all__ = [
     "MUTATING_ADMISSION_POLICY_BINDING",
     "MUTATING_WEBHOOK_CONFIGURATION",
     "NAMESPACE",
+    "NETWORK_POLICY",
     "NODE",
     "PERSISTENT_VOLUME",
     "PERSISTENT_VOLUME_CLAIM",
     "POD",
+    "POD_DISRUPTION_BUDGET",
     "POD_TEMPLATE",
     "PRIORITY_CLASS",
+    "REPLICATION_CONTROLLER",
+    "REPLICA_SET",
     "RESOURCE_QUOTA",
     "ROLE",
     "ROLE_BINDING",
     "SECRET",
     "SERVICE",
     "SERVICE_ACCOUNT",
+    "SERVICE_CIDR",
+    "STATEFUL_SET",
     "STORAGE_CLASS",
     "VALIDATING_ADMISSION_POLICY",
     "VALIDATING_ADMISSION_POLICY_BINDING",

@@ -18,6 +18,18 @@ def labels_text(labels: Mapping[str, str] | None) -> str:
     return ",".join(f"{key}={labels[key]}" for key in sorted(labels)) if labels else NONE
 
 
+def selector_text(selector: Mapping[str, Any] | None) -> str:
+    """A label selector as ``kubectl`` shows it."""
+    found = selector or {}
+    texts = [f"{key}={value}" for key, value in sorted((found.get("matchLabels") or {}).items())]
+    for item in found.get("matchExpressions") or ():
+        key, operator = item.get("key", ""), item.get("operator")
+        values = f"({','.join(sorted(item.get('values') or ()))})"
+        shown = {"In": f"{key} in {values}", "NotIn": f"{key} notin {values}", "DoesNotExist": f"!{key}"}
+        texts.append(shown.get(str(operator), key))
+    return joined(texts)
+
+
 def joined(texts: Iterable[str]) -> str:
     return ",".join(texts) or NONE
 

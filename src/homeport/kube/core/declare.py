@@ -33,9 +33,14 @@ def grouped(
     namespaced: bool = True,
     status: bool = False,
     scale: tuple[str, str, str] | None = None,
+    generation: bool | None = None,
     **rest: Any,
 ) -> Kind:
-    """A kind of `group`; its name is the struct's."""
+    """A kind of `group`; its name is the struct's.
+
+    Whether it counts generations goes, if not said, by what is usual upstream: kinds with a status do, but not those of
+    the core group.
+    """
     name = body.rpartition(":")[2] if isinstance(body, str) else body.__name__
     subresources = {"status"} if status else set()
     return Kind(
@@ -44,6 +49,7 @@ def grouped(
         singular=name.lower(),
         subresources=frozenset(subresources | {"scale"} if scale else subresources),
         scale_paths=scale,
+        has_generation=bool(status and group) if generation is None else generation,
         builtin=True,
         **rest,
     )

@@ -28,6 +28,7 @@ def _containers(obj: Object) -> list[Object]:
 POD = core(
     "pods",
     Pod,
+    generation=True,
     short_names=("po",),
     categories=("all",),
     columns=pod_columns.COLUMNS,
@@ -39,6 +40,7 @@ POD_TEMPLATE = core(
     "podtemplates",
     PodTemplate,
     status=False,
+    generation=True,
     columns=(
         Column("Containers", "string", compute=lambda obj: joined(c["name"] for c in _containers(obj))),
         Column("Images", "string", compute=lambda obj: joined(c.get("image", "") for c in _containers(obj))),

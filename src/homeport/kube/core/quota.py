@@ -100,6 +100,7 @@ PRIORITY_CLASS = grouped(
     "priorityclasses",
     PriorityClass,
     namespaced=False,
+    generation=True,
     short_names=("pc",),
     columns=(
         Column("Value", "integer", compute=lambda obj: obj.get("value", 0)),

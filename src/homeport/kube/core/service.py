@@ -135,6 +135,7 @@ ENDPOINT_SLICE = grouped(
     "discovery.k8s.io",
     "endpointslices",
     EndpointSlice,
+    generation=True,
     columns=(
         Column("AddressType", "string", ".addressType"),
         Column("Ports", "string", compute=_slice_ports),

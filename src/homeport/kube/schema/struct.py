@@ -40,12 +40,14 @@ class Components(dict[str, JsonSchema]):
     It remembers what compiled schemas made of the shared ones (a pod template, say), so that the next one need not.
     """
 
-    __slots__ = ("nodes",)
+    __slots__ = ("nodes", "whole")
 
     def __init__(self) -> None:
         super().__init__()
         self.nodes: dict[Any, Any] = {}
         """Belongs to :mod:`homeport.kube.schema.node`."""
+        self.whole: dict[str, Kind] = {}
+        """Kinds whose objects may be parts of objects of other kinds, by the schema's name."""
 
 
 def schema_name(struct: type[msgspec.Struct]) -> str:
@@ -81,7 +83,8 @@ def add(found: Components, kinds: Iterable[Kind], structs: Iterable[type[msgspec
         if name + "List" in found:
             continue
         schema, needed = _struct_schema(kind.struct)
-        found[name] = _top_level(kind, schema)
+        if name not in found:
+            found[name] = _top_level(kind, schema)
         found[name + "List"] = _list_schema(kind, name)
         _visit(needed, found, pending)
     while pending:
@@ -90,7 +93,8 @@ def add(found: Components, kinds: Iterable[Kind], structs: Iterable[type[msgspec
         if name in found:
             continue
         schema, needed = _struct_schema(struct)
-        found[name] = schema
+        whole = found.whole.get(name)
+        found[name] = schema if whole is None else _top_level(whole, schema)
         _visit(needed, found, pending)
 
 

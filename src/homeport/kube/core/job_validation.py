@@ -1,0 +1,210 @@
+"""Rules of jobs and cron jobs (upstream: ``pkg/apis/batch/validation``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from homeport.kube import cron, field, meta
+from homeport.kube.core import rules
+from homeport.kube.core.job_defaults import NAME_LABELS, UID_LABELS
+from homeport.kube.core.pod_validation import validate_template
+from homeport.kube.core.workload_validation import immutable, only_status_changed
+from homeport.kube.errors import FieldError
+from homeport.kube.meta import Object
+from homeport.kube.selector import from_label_selector
+
+_MAX_PARALLELISM = 100_000
+_MAX_CRON_NAME = 52
+"""A cron job's jobs add 11 characters to its name, and a job's name may have 63."""
+_COUNTS = (
+    "parallelism",
+    "completions",
+    "activeDeadlineSeconds",
+    "backoffLimit",
+    "ttlSecondsAfterFinished",
+    "backoffLimitPerIndex",
+    "maxFailedIndexes",
+)
+_FIXED = ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy", "managedBy", "manualSelector")
+_MAX_RULES = 20
+_ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}")
+"""The form of a zone's name. Which zones there are only the machine knows, and the kinds ask no machine."""
+_WAITING_CHANGEABLE = ("nodeSelector", "affinity", "tolerations", "schedulingGates")
+"""Of the pod spec of a suspended job that never ran."""
+
+
+def validate_job(new: Object, old: Object | None) -> Iterator[FieldError]:
+    if only_status_changed(new, old):
+        yield from _status(meta.status(new))
+        return
+    spec = meta.spec(new)
+    yield from _job_spec(spec, "spec")
+    selector = spec.get("selector")
+    labels = meta.labels(spec.get("template") or {})
+    if selector is None:
+        yield field.required("spec.selector")
+    else:
+        wrong = list(rules.label_selector("spec.selector", selector))
+        yield from wrong
+        if not wrong and not from_label_selector(selector).matches(labels):
+            words = "`selector` does not match template `labels`"
+            yield field.invalid("spec.template.metadata.labels", labels, words)
+    if old is None:
+        if not spec.get("manualSelector"):
+            yield from _generated(new, labels)
+    else:
+        yield from _update(new, old)
+
+
+def _generated(job: Object, labels: Object) -> Iterator[FieldError]:
+    """The labels that tell the pods of one job from all others are the server's to set."""
+    for keys, value in ((UID_LABELS, meta.uid(job)), (NAME_LABELS, meta.name(job))):
+        for key in keys:
+            if labels.get(key) != value:
+                yield field.invalid("spec.template.metadata.labels", labels, f"must have the label {key}={value}")
+    selector = from_label_selector(meta.spec(job).get("selector") or {})
+    if not selector.matches({UID_LABELS[0]: meta.uid(job), UID_LABELS[1]: meta.uid(job)}):
+        yield field.invalid("spec.selector", meta.spec(job).get("selector"), "`selector` not auto-generated")
+
+
+def _job_spec(spec: Object, path: str) -> Iterator[FieldError]:
+    for name in _COUNTS:
+        yield from rules.not_negative(f"{path}.{name}", spec.get(name))
+    indexed = spec.get("completionMode") == "Indexed"
+    if indexed:
+        if spec.get("completions") is None:
+            yield field.required(f"{path}.completions", "when completion mode is Indexed")
+        if (spec.get("parallelism") or 0) > _MAX_PARALLELISM:
+            words = f"must be less than or equal to {_MAX_PARALLELISM} when completion mode is Indexed"
+            yield field.invalid(f"{path}.parallelism", spec["parallelism"], words)
+    else:
+        if spec.get("backoffLimitPerIndex") is not None:
+            words = "requires indexed completion mode"
+            yield field.invalid(f"{path}.backoffLimitPerIndex", spec["backoffLimitPerIndex"], words)
+        if spec.get("successPolicy") is not None:
+            yield field.invalid(f"{path}.successPolicy", spec["successPolicy"], "requires indexed completion mode")
+    if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
+        words = "when maxFailedIndexes is specified"
+        yield field.required(f"{path}.backoffLimitPerIndex", words)
+    template = spec.get("template") or {}
+    yield from validate_template(template, f"{path}.template")
+    policy = (template.get("spec") or {}).get("restartPolicy", "Always")
+    if policy not in ("OnFailure", "Never"):
+        yield field.required(f"{path}.template.spec.restartPolicy", 'valid values: "OnFailure", "Never"')
+    failure = spec.get("podFailurePolicy")
+    if failure is not None:
+        if policy == "OnFailure":
+            words = 'only "Never" is supported when podFailurePolicy is specified'
+            yield field.invalid(f"{path}.template.spec.restartPolicy", policy, words)
+        yield from _failure_policy(f"{path}.podFailurePolicy", failure, template)
+        if spec.get("podReplacementPolicy", "Failed") != "Failed":
+            wrong = spec["podReplacementPolicy"]
+            yield field.not_supported(f"{path}.podReplacementPolicy", wrong, ("Failed",))
+    managed = spec.get("managedBy")
+    if managed is not None and "/" not in managed:
+        yield field.invalid(f"{path}.managedBy", managed, 'must be a domain-prefixed path (such as "acme.io/foo")')
+
+
+def _failure_policy(path: str, policy: Object, template: Object) -> Iterator[FieldError]:
+    found = policy.get("rules") or ()
+    if len(found) > _MAX_RULES:
+        yield field.too_many(f"{path}.rules", len(found), _MAX_RULES)
+    pod = template.get("spec") or {}
+    known = {c.get("name") for name in ("containers", "initContainers") for c in pod.get(name) or ()}
+    for index, rule in enumerate(found):
+        at = f"{path}.rules[{index}]"
+        codes, conditions = rule.get("onExitCodes"), rule.get("onPodConditions")
+        if (codes is None) == (not conditions):
+            words = "specifying both OnExitCodes and OnPodConditions is not supported"
+            if codes is not None:
+                yield field.invalid(at, rule, words)
+            else:
+                yield field.invalid(at, rule, "specifying one of OnExitCodes and OnPodConditions is required")
+        if codes is None:
+            continue
+        container, values = codes.get("containerName"), codes.get("values") or []
+        if container is not None and container not in known:
+            words = "must be one of the container or initContainer names in the pod template"
+            yield field.invalid(f"{at}.onExitCodes.containerName", container, words)
+        if not values:
+            yield field.invalid(f"{at}.onExitCodes.values", values, "at least one value is required")
+        if sorted(values) != values:
+            yield field.invalid(f"{at}.onExitCodes.values", values, "must be ordered")
+        if len(set(values)) != len(values):
+            yield field.duplicate(f"{at}.onExitCodes.values", values)
+        if codes.get("operator") == "In" and 0 in values:
+            yield field.invalid(f"{at}.onExitCodes.values", 0, "must not be 0 for the In operator")
+
+
+def _update(new: Object, old: Object) -> Iterator[FieldError]:
+    spec, before = meta.spec(new), meta.spec(old)
+    yield from immutable(new, old, "selector", *_FIXED)
+    if spec.get("completions") != before.get("completions") and not (
+        spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism")
+    ):
+        yield field.invalid("spec.completions", spec.get("completions"), "field is immutable")
+    template, former = spec.get("template"), before.get("template")
+    waiting = before.get("suspend") and not meta.status(old).get("startTime")
+    if template != former and not (waiting and _placed_only(template or {}, former or {})):
+        yield field.invalid("spec.template", template, "field is immutable")
+
+
+def _placed_only(template: Object, former: Object) -> bool:
+    """Whether two templates differ in nothing but where their pods go."""
+
+    def rest(found: Object) -> Object:
+        pod = {key: value for key, value in (found.get("spec") or {}).items() if key not in _WAITING_CHANGEABLE}
+        kept = {k: v for k, v in (found.get("metadata") or {}).items() if k not in ("labels", "annotations")}
+        return {**found, "metadata": kept, "spec": pod}
+
+    return rest(template) == rest(former)
+
+
+def _status(status: Object) -> Iterator[FieldError]:
+    for name in ("active", "succeeded", "failed", "ready", "terminating"):
+        yield from rules.not_negative(f"status.{name}", status.get(name))
+
+
+def validate_cron_job(new: Object, old: Object | None) -> Iterator[FieldError]:
+    if only_status_changed(new, old):
+        return
+    spec = meta.spec(new)
+    name = meta.name(new)
+    if old is None and len(name) > _MAX_CRON_NAME:
+        yield field.invalid("metadata.name", name, f"must be no more than {_MAX_CRON_NAME} characters")
+    yield from _schedule(spec)
+    for counted in ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
+        yield from rules.not_negative(f"spec.{counted}", spec.get(counted))
+    inner = meta.spec(spec.get("jobTemplate") or {})
+    yield from _job_spec(inner, "spec.jobTemplate.spec")
+    if inner.get("selector") is not None:
+        yield field.invalid("spec.jobTemplate.spec.selector", inner["selector"], "`selector` will be auto-generated")
+    if inner.get("manualSelector"):
+        yield field.not_supported("spec.jobTemplate.spec.manualSelector", True, ("nil", "false"))
+
+
+def _schedule(spec: Object) -> Iterator[FieldError]:
+    text, zone = spec.get("schedule") or "", spec.get("timeZone")
+    if not text:
+        yield field.required("spec.schedule")
+    elif "TZ" in text:
+        words = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
+        yield field.invalid("spec.schedule", text, words)
+    else:
+        try:
+            cron.parse(text)
+        except ValueError as error:
+            yield field.invalid("spec.schedule", text, str(error))
+    if zone is None:
+        return
+    if not zone:
+        yield field.invalid("spec.timeZone", zone, "timeZone must be nil or non-empty string")
+    elif zone.lower() == "local":
+        yield field.invalid(
+            "spec.timeZone",
+            zone,
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+        )
+    elif not _ZONE.fullmatch(zone):
+        yield field.invalid("spec.timeZone", zone, f"unknown time zone {zone}")

@@ -1,0 +1,14 @@
+"""Names that are network addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+
+
+def address_name(value: str) -> list[str]:
+    """The name of an IPAddress: the address itself, in the one form that is canonical."""
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+    return [] if str(address) == value else [f'must be in canonical form ("{address}")']

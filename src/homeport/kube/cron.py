@@ -1,0 +1,115 @@
+"""Schedules as cron writes them: five fields, or a word such as ``@hourly``.
+
+Upstream reads them with robfig/cron's standard parser; so do we, down to names of months and days, ``?`` and
+``@every``. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_WORDS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_MONTHS = {
+    name: index + 1
+    for index, name in enumerate(("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"))
+}
+_DAYS = {name: index for index, name in enumerate(("sun", "mon", "tue", "wed", "thu", "fri", "sat"))}
+_NO_NAMES: dict[str, int] = {}
+_FIELDS = ((0, 59, _NO_NAMES), (0, 23, _NO_NAMES), (1, 31, _NO_NAMES), (1, 12, _MONTHS), (0, 6, _DAYS))
+_EVERY = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The moments that a schedule names."""
+
+    minutes: frozenset[int] = frozenset()
+    hours: frozenset[int] = frozenset()
+    days: frozenset[int] = frozenset()
+    months: frozenset[int] = frozenset()
+    weekdays: frozenset[int] = frozenset()
+    """0 is Sunday."""
+    any_day: bool = False
+    """Whether the field of the days is ``*``: then only the weekdays count, and the other way round."""
+    any_weekday: bool = False
+    every: float = 0.0
+    """Seconds from one moment to the next, for ``@every``; then nothing else counts."""
+
+
+def parse(text: str) -> Schedule:
+    """Raises ValueError with what is wrong."""
+    if text.startswith("@"):
+        if text.startswith("@every "):
+            return Schedule(every=_span(text.removeprefix("@every ")))
+        if text not in _WORDS:
+            raise ValueError(f"unrecognized descriptor: {text}")
+        text = _WORDS[text]
+    parts = text.split()
+    if len(parts) != len(_FIELDS):
+        raise ValueError(f"expected exactly {len(_FIELDS)} fields, found {len(parts)}: [{' '.join(parts)}]")
+    minutes, hours, days, months, weekdays = (
+        _field(part, low, high, words) for part, (low, high, words) in zip(parts, _FIELDS, strict=True)
+    )
+    return Schedule(minutes, hours, days, months, weekdays, parts[2][0] in "*?", parts[4][0] in "*?")
+
+
+def _span(text: str) -> float:
+    found = _EVERY.findall(text)
+    if not found or "".join(number + unit for number, unit in found) != text:
+        raise ValueError(f"failed to parse duration @every {text}")
+    return max(1.0, float(int(sum(float(number) * _SECONDS[unit] for number, unit in found))))
+
+
+def _field(text: str, low: int, high: int, words: dict[str, int]) -> frozenset[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        if part:
+            found |= _range(part, low, high, words)
+    if not found:
+        raise ValueError(f"failed to parse int from {text}")
+    return frozenset(found)
+
+
+def _range(text: str, low: int, high: int, words: dict[str, int]) -> set[int]:
+    span, slash, step_text = text.partition("/")
+    first, dash, last = span.partition("-")
+    if text.count("/") > 1:
+        raise ValueError(f"too many slashes: {text}")
+    if span.count("-") > 1:
+        raise ValueError(f"too many hyphens: {text}")
+    if first in ("*", "?"):
+        if dash:
+            raise ValueError(f"failed to parse int from {span}")
+        start, end = low, high
+    else:
+        start = _number(first, words)
+        # A step without an end goes on to the last value.
+        end = _number(last, words) if dash else (high if slash else start)
+    step = _number(step_text, _NO_NAMES) if slash else 1
+    if step == 0:
+        raise ValueError(f"step of range should be a positive number: {text}")
+    if start < low:
+        raise ValueError(f"beginning of range ({start}) below minimum ({low}): {text}")
+    if end > high:
+        raise ValueError(f"end of range ({end}) above maximum ({high}): {text}")
+    if start > end:
+        raise ValueError(f"beginning of range ({start}) beyond end of range ({end}): {text}")
+    return set(range(start, end + 1, step))
+
+
+def _number(text: str, words: dict[str, int]) -> int:
+    if text.lower() in words:
+        return words[text.lower()]
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ValueError(f"failed to parse int from {text}")
+    return int(text)
