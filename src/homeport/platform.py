@@ -20,13 +20,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import uvloop
 
 from homeport import __version__, examples
 from homeport.apiserver import http, pki, tokens
-from homeport.apiserver.authn import AUTHENTICATED_GROUP, BearerTokens, ClientCertificates
+from homeport.apiserver.authn import AUTHENTICATED_GROUP, BearerTokens, ClientCertificates, TokenAuthenticator
 from homeport.apiserver.authz import MASTERS
 from homeport.apiserver.health import Check, Unhealthy
 from homeport.apiserver.identity.accounts import ServiceAccounts
@@ -51,8 +51,12 @@ from homeport.node.agent import API_PORT, Agent
 from homeport.node.images import ImageStore
 from homeport.node.process import ProcessRuntime
 from homeport.scheduler.binder import Scheduler
+from homeport.settings import DEFAULTS, ApiSettings
 from homeport.store.protocol import StoreError
 from homeport.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from homeport.apiserver.audit.auditor import Auditor
 
 log = logging.getLogger("homeport.platform")
 
@@ -116,11 +120,13 @@ class Platform:
         directory: DataDir,
         *,
         port: int | None = None,
+        settings: ApiSettings = DEFAULTS,
         report: Callable[[str], None] = lambda line: None,
         parts: Sequence[tuple[str, Part]] | None = None,
     ) -> None:
         self.directory = directory
         self.port = port
+        self.settings = settings
         self._report = report
         self._parts = PARTS if parts is None else parts
         self._stack = AsyncExitStack()
@@ -264,8 +270,12 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
     platform.api = ApiServer(
         platform.store,
         KINDS,
-        authenticators=(BearerTokens((static, accounts), accounts.audiences), ClientCertificates()),
+        authenticators=(
+            BearerTokens((static, accounts, *_oidc(platform.settings)), accounts.audiences),
+            ClientCertificates(),
+        ),
         accounts=accounts,
+        auditor=_auditor(platform.settings),
         node=platform.node,
     )
     platform.api.restorable = directory.staged
@@ -301,6 +311,22 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
 async def _informers_synced(informers: Informers) -> None:
     if waiting := informers.waiting:
         raise Unhealthy(f"{len(waiting)} informers not started yet: {waiting}")
+
+
+def _oidc(settings: ApiSettings) -> Sequence[TokenAuthenticator]:
+    if settings.oidc is None:
+        return ()
+    from homeport.apiserver.identity.oidc import OidcTokens  # few platforms have a provider
+
+    return (OidcTokens(settings.oidc),)
+
+
+def _auditor(settings: ApiSettings) -> Auditor | None:
+    if settings.audit is None:
+        return None
+    from homeport.apiserver.audit.opening import open_auditor  # few platforms keep an audit log
+
+    return open_auditor(settings.audit)
 
 
 @asynccontextmanager
@@ -399,6 +425,7 @@ def run(
     directory: DataDir,
     *,
     port: int | None,
+    settings: ApiSettings = DEFAULTS,
     report: Callable[[Literal["line", "ready", "error"], str], None],
     begin: float,
 ) -> int:
@@ -406,18 +433,23 @@ def run(
 
     `begin` is the monotonic time at which the user's command started.
     """
-    return uvloop.run(_run(directory, port, report, begin))
+    return uvloop.run(_run(directory, port, settings, report, begin))
 
 
 async def _run(
-    directory: DataDir, port: int | None, report: Callable[[Literal["line", "ready", "error"], str], None], begin: float
+    directory: DataDir,
+    port: int | None,
+    settings: ApiSettings,
+    report: Callable[[Literal["line", "ready", "error"], str], None],
+    begin: float,
 ) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     report("line", f"Homeport {__version__}")
-    async with Platform(directory, port=port, report=lambda line: report("line", line)) as platform:
+    platform = Platform(directory, port=port, settings=settings, report=lambda line: report("line", line))
+    async with platform:
         # What start-up made lives as long as the process: no need to look through it at each collection.
         gc.collect()
         gc.freeze()

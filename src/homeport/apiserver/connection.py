@@ -93,6 +93,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self._parser: Any = httptools.HttpRequestParser(self)
         self._certificate: bytes | None = None
+        self._source = ""
         # The message being read.
         self._in_message = False
         self._in_body = False
@@ -126,6 +127,9 @@ class Connection(asyncio.Protocol):
         secured = transport.get_extra_info("ssl_object")
         if secured is not None:
             self._certificate = secured.getpeercert(True)
+        peer = transport.get_extra_info("peername")
+        # A unix socket's peer has no address.
+        self._source = str(peer[0]) if isinstance(peer, tuple) and peer else ""
         self._server.connections.add(self)
         # A peer that connects and says nothing counts as one that is slow with its headers.
         self._arm(self._limits.header_seconds)
@@ -276,7 +280,7 @@ class Connection(asyncio.Protocol):
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         method = self._parser.get_method().decode("ascii")
-        request = Request(method, path, query, self._headers, body, None, self._certificate)
+        request = Request(method, path, query, self._headers, body, None, self._certificate, self._source)
         self._enqueue(_Message(request, None, bool(self._parser.should_keep_alive())), len(body))
         self._body = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import ssl
@@ -9,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from homeport import metrics
 from homeport.apiserver import crd, definitions, health, restore, reviews, warnings
@@ -42,6 +44,9 @@ from homeport.kube.kind import Kind
 from homeport.kube.meta import Object
 from homeport.kube.wire import Request, Response, User
 from homeport.store.protocol import Store
+
+if TYPE_CHECKING:
+    from homeport.apiserver.audit.auditor import Auditor
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +91,7 @@ class ApiServer:
     inside the process and needs no credentials. `node` delivers logs. Without an `authorizer` the roles in `store`
     decide (:mod:`homeport.apiserver.rbac`; its ``bootstrap`` writes the default ones). ``/metrics`` shows the families
     of `shown`, to which the server adds its own; `shares` is what clients get of the server. `accounts` issues the
-    tokens of service accounts; without it, pods need no account.
+    tokens of service accounts; without it, pods need no account. `auditor` records requests.
     """
 
     def __init__(
@@ -101,7 +106,9 @@ class ApiServer:
         shown: metrics.Registry | None = None,
         shares: Shares | None = None,
         accounts: ServiceAccounts | None = None,
+        auditor: Auditor | None = None,
     ) -> None:
+        self._auditor = auditor
         registry = Registry(kinds)
         self._metrics = metrics.Registry() if shown is None else shown
         self._measure = Measure(store, registry, self._metrics)
@@ -137,6 +144,9 @@ class ApiServer:
         await self._definitions.close()
         self._api.authorizer.close()
         await self._api.webhooks.close()
+        if self._auditor is not None:
+            # It writes what is still to be written.
+            await asyncio.to_thread(self._auditor.close)
 
     async def _open_service(
         self, namespace: str, name: str, port: int, tls: ssl.SSLContext, server_hostname: str
@@ -151,20 +161,28 @@ class ApiServer:
         info = request_info(request)
         self._measure.begin(info)
         try:
-            response = await self._answer(request, info)
-        except ApiError as error:
-            response = error_response(error)
-        except Exception:
-            # Headers and bodies hold secrets: the log names the method and the path only.
-            log.exception("%s %s failed", request.method, request.path)
-            response = error_response(
-                InternalError("an error in the server: its log has the details (please report it)", details={})
-            )
+            if self._auditor is None:
+                response = await self._answered(request, info)
+            else:
+                response = await self._auditor.around(request, info, self._api.now, self._answered)
         except BaseException:
             self._measure.abandon(info)
             raise
         response = self._measure.end(request, info, response, time.perf_counter() - begin)
         return compress(request, response) if request.user is None else response
+
+    async def _answered(self, request: Request, info: RequestInfo) -> Response:
+        """The answer, in which every error has become one."""
+        try:
+            return await self._answer(request, info)
+        except ApiError as error:
+            return error_response(error)
+        except Exception:
+            # Headers and bodies hold secrets: the log names the method and the path only.
+            log.exception("%s %s failed", request.method, request.path)
+            return error_response(
+                InternalError("an error in the server: its log has the details (please report it)", details={})
+            )
 
     async def _answer(self, request: Request, info: RequestInfo) -> Response:
         if request.user is not None:
@@ -182,6 +200,7 @@ class ApiServer:
         if trail is not None:
             trail.user = user
             trail.annotations.update(who.annotations)
+            trail.identified()
         if info.path in _OPEN and request.method in ("GET", "HEAD"):
             return await self._open(request, info.path)
         asked = impersonation.wanted(request.headers)
@@ -189,6 +208,8 @@ class ApiServer:
             user = impersonation.impersonate(self._api.authorizer, user, asked)
             if trail is not None:
                 trail.impersonated = user
+        if trail is not None:
+            trail.annotations["authorization.k8s.io/decision"] = "forbid"
         check(self._api.authorizer, user, info)
         if trail is not None:
             trail.annotations["authorization.k8s.io/decision"] = "allow"

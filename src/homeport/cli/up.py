@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
-from homeport.cli import options
+from homeport.cli import options, serving
 from homeport.datadir import DataDir, Taken
 from homeport.kube.errors import HomeportError, Permanent
+from homeport.settings import DEFAULTS, ApiSettings
 
 Report: TypeAlias = Callable[[Literal["line", "ready", "error"], str], None]
 
@@ -31,6 +32,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--port", type=_port, metavar="N", help="serve the API on this port (default: 6443 or a free one)"
     )
+    serving.add_arguments(parser)
     parser.add_argument("--report-fd", type=int, help=argparse.SUPPRESS)
 
 
@@ -42,10 +44,11 @@ def _port(text: str) -> int:
 
 def main(args: argparse.Namespace) -> int:
     directory = options.data_dir(args)
+    settings = serving.settings_of(args)
     if args.detach:
-        return start_detached(directory, port=args.port, show=print)
+        return start_detached(directory, port=args.port, settings=settings, show=print)
     if args.report_fd is None:
-        return _serve(directory, args.port, _to_terminal)
+        return _serve(directory, args.port, settings, _to_terminal)
     with os.fdopen(args.report_fd, "w", buffering=1) as pipe:
 
         def to_parent(kind: Literal["line", "ready", "error"], text: str) -> None:
@@ -55,10 +58,12 @@ def main(args: argparse.Namespace) -> int:
                 if kind != "line":
                     pipe.close()
 
-        return _serve(directory, args.port, to_parent)
+        return _serve(directory, args.port, settings, to_parent)
 
 
-def start_detached(directory: DataDir, *, show: Callable[[str], None], port: int | None = None) -> int:
+def start_detached(
+    directory: DataDir, *, show: Callable[[str], None], port: int | None = None, settings: ApiSettings = DEFAULTS
+) -> int:
     """Start a platform in the background. 0 once it is ready; 1, with the reason on stderr, if it can't start."""
     directory.create()
     if directory.is_running():
@@ -67,6 +72,7 @@ def start_detached(directory: DataDir, *, show: Callable[[str], None], port: int
     command = [sys.executable, "-m", "homeport", "up", "--data-dir", str(directory.path), "--report-fd", str(writer)]
     if port is not None:
         command += ["--port", str(port)]
+    command += serving.arguments(settings)
     try:
         with directory.log.open("ab") as log:
             process = subprocess.Popen(
@@ -99,14 +105,14 @@ def _to_terminal(kind: Literal["line", "ready", "error"], text: str) -> None:
     )
 
 
-def _serve(directory: DataDir, port: int | None, report: Report) -> int:
+def _serve(directory: DataDir, port: int | None, settings: ApiSettings, report: Report) -> int:
     begin = time.monotonic()
     try:
         # The platform is most of what there is to import: only this verb pays for it.
         from homeport import platform
 
         platform.log_to(directory)
-        return platform.run(directory, port=port, report=report, begin=begin)
+        return platform.run(directory, port=port, settings=settings, report=report, begin=begin)
     except HomeportError as error:
         report("error", str(error))
         return 1

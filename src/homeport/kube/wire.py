@@ -30,6 +30,8 @@ class Request:
     """Set by an in-process caller, which needs no credentials; None for a request from the network."""
     certificate: bytes | None = None
     """The client's TLS certificate (DER), already verified against the platform's CA; None without one."""
+    source: str = ""
+    """The client's IP address; empty for a caller inside the process."""
 
 
 class Duplex(Protocol):

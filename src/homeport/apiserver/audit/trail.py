@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime
 
@@ -11,7 +12,7 @@ from homeport.kube.wire import User
 class Trail:
     """The facts about one request that its audit event will have."""
 
-    __slots__ = ("annotations", "impersonated", "received", "user")
+    __slots__ = ("annotations", "identified", "impersonated", "received", "user")
 
     def __init__(self, received: datetime) -> None:
         self.received = received
@@ -19,6 +20,12 @@ class Trail:
         """Who sent it; None until that is known."""
         self.impersonated: User | None = None
         self.annotations: dict[str, str] = {}
+        self.identified: Callable[[], None] = _nothing
+        """To be called once `user` is known."""
+
+
+def _nothing() -> None:
+    return
 
 
 current: ContextVar[Trail | None] = ContextVar("audit trail", default=None)

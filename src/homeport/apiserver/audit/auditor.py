@@ -1,0 +1,155 @@
+"""Recording a request's stages, as the policy wants it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
+
+from homeport.apiserver.answers import JSON
+from homeport.apiserver.audit.event import Facts
+from homeport.apiserver.audit.log import LogFile
+from homeport.apiserver.audit.policy import COMPLETE, RECEIVED, STARTED, Decision, Level, Policy
+from homeport.apiserver.audit.trail import Trail, current
+from homeport.apiserver.routes import RequestInfo
+from homeport.kube.wire import Duplex, Request, Response
+
+_MAX_ID = 64
+
+
+class Auditor:
+    """Records what `policy` asks for in `log`, which is closed with it."""
+
+    def __init__(self, policy: Policy, log: LogFile) -> None:
+        self._policy = policy
+        self._log = log
+
+    def close(self) -> None:
+        self._log.close()
+
+    async def around(
+        self,
+        request: Request,
+        info: RequestInfo,
+        now: Callable[[], datetime],
+        answer: Callable[[Request, RequestInfo], Awaitable[Response]],
+    ) -> Response:
+        """What `answer` answers, on record."""
+        trail = Trail(now())
+        before = current.set(trail)
+        record = _Record(self._policy, self._log, request, info, trail, now)
+        trail.identified = record.identified
+        try:
+            response = await answer(request, info)
+        except BaseException:
+            # The client has gone: errors are answers.
+            record.note(COMPLETE)
+            raise
+        finally:
+            current.reset(before)
+        response.headers["audit-id"] = record.id
+        return record.answered(response)
+
+
+class _Record:
+    """One request on record."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        log: LogFile,
+        request: Request,
+        info: RequestInfo,
+        trail: Trail,
+        now: Callable[[], datetime],
+    ) -> None:
+        given = request.headers.get("audit-id", "")
+        self.id = given if 0 < len(given) <= _MAX_ID else str(uuid.uuid4())
+        self._policy, self._log, self._now = policy, log, now
+        self._request, self._info, self._trail = request, info, trail
+        self._decision: Decision | None = None
+
+    def decide(self) -> Decision:
+        """By the sender, as soon as it is known who that is; nobody if it never was."""
+        if self._decision is None:
+            self._decision = self._policy.decide(self._trail.user, self._info)
+        return self._decision
+
+    def identified(self) -> None:
+        self.decide()
+        self.note(RECEIVED)
+
+    def note(self, stage: str, code: int = 0, body: bytes = b"") -> None:
+        decision = self.decide()
+        if decision.level == Level.NONE or stage in decision.omitted:
+            return
+        trail = self._trail
+        self._log.put(
+            Facts(
+                self.id,
+                stage,
+                decision,
+                self._request,
+                self._info,
+                trail.user,
+                trail.impersonated,
+                trail.received,
+                self._now(),
+                dict(trail.annotations),
+                code,
+                body,
+            )
+        )
+
+    def answered(self, response: Response) -> Response:
+        if self.decide().level == Level.NONE:
+            return response
+        if response.upgrade is not None:
+            upgrade, code = response.upgrade, response.status
+            self.note(STARTED, code)
+
+            async def recorded(duplex: Duplex) -> None:
+                try:
+                    await upgrade(duplex)
+                finally:
+                    self.note(COMPLETE, code)
+
+            response.upgrade = recorded
+        elif isinstance(response.body, bytes):
+            is_json = response.headers.get("content-type", "").startswith(JSON)
+            self.note(COMPLETE, response.status, response.body if is_json else b"")
+        else:
+            self.note(STARTED, response.status)
+            response.body = _Streamed(response.body, lambda: self.note(COMPLETE, response.status))
+        return response
+
+
+class _Streamed:
+    """A body whose end is told, however it comes."""
+
+    def __init__(self, body: AsyncIterator[bytes], ended: Callable[[], None]) -> None:
+        self._body = body
+        self._ended: Callable[[], None] | None = ended
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._body)
+        except BaseException:
+            self._end()
+            raise
+
+    async def aclose(self) -> None:
+        close = getattr(self._body, "aclose", None)
+        try:
+            if close is not None:
+                await close()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if self._ended is not None:
+            ended, self._ended = self._ended, None
+            ended()

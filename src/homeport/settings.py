@@ -1,0 +1,49 @@
+"""What a user may choose for the API server beside its data directory and port. Flags have kube-apiserver's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """The audit log (``--audit-*``)."""
+
+    log_path: str
+    """``-`` is the standard output."""
+    policy_file: Path | None = None
+    """Without one, every request is recorded once, without bodies."""
+    max_age: int = 0
+    """Days that old files are kept; 0: for ever."""
+    max_backup: int = 0
+    """How many old files are kept; 0: all."""
+    max_size: int = 100
+    """Megabytes of a file before it makes room for a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class OidcSettings:
+    """An OpenID Connect provider whose ID tokens are believed (``--oidc-*``)."""
+
+    issuer_url: str
+    client_id: str
+    username_claim: str = "sub"
+    username_prefix: str | None = None
+    """``-``: none. Not given: the issuer and ``#``, unless the claim is ``email``."""
+    groups_claim: str = ""
+    groups_prefix: str = ""
+    required_claims: Mapping[str, str] = field(default_factory=dict)
+    ca_file: Path | None = None
+    """Without one, the machine's authorities are trusted."""
+    signing_algs: tuple[str, ...] = ("RS256",)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    audit: AuditSettings | None = None
+    oidc: OidcSettings | None = None
+
+
+DEFAULTS = ApiSettings()
