@@ -48,6 +48,17 @@ class Authorizer(Protocol):
         """The server ends."""
 
 
+_SESSIONS = frozenset({"attach", "exec", "portforward"})
+
+
+def check_session(authorizer: Authorizer, user: User, info: RequestInfo) -> None:
+    """A session in a pod is asked for with GET over a WebSocket and with POST over SPDY. Either way it takes the verb
+    ``create``, so that who may read everything can run nothing (upstream:
+    ``AuthorizePodWebsocketUpgradeCreatePermission``). Raises Forbidden."""
+    if info.subresource in _SESSIONS and info.resource == "pods" and info.verb == "get":
+        check(authorizer, user, info._replace(verb="create"))
+
+
 def check(authorizer: Authorizer, user: User, info: RequestInfo) -> None:
     """Raises Forbidden in Kubernetes' words."""
     decision = authorizer.authorize(user, info)

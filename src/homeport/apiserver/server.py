@@ -18,7 +18,7 @@ from homeport.apiserver.admission import Chain, plugins
 from homeport.apiserver.answers import error_response
 from homeport.apiserver.audit import trail as trails
 from homeport.apiserver.authn import Authenticator, BearerTokens, Identified, authenticate
-from homeport.apiserver.authz import Authorizer, check
+from homeport.apiserver.authz import Authorizer, check_session, refusal
 from homeport.apiserver.compression import compress
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.definitions import Definitions
@@ -208,11 +208,13 @@ class ApiServer:
             user = impersonation.impersonate(self._api.authorizer, user, asked)
             if trail is not None:
                 trail.impersonated = user
+        decision = self._api.authorizer.authorize(user, info)
         if trail is not None:
-            trail.annotations["authorization.k8s.io/decision"] = "forbid"
-        check(self._api.authorizer, user, info)
-        if trail is not None:
-            trail.annotations["authorization.k8s.io/decision"] = "allow"
+            trail.annotations["authorization.k8s.io/decision"] = "allow" if decision.allowed else "forbid"
+            trail.annotations["authorization.k8s.io/reason"] = decision.reason
+        if not decision.allowed:
+            raise refusal(user, info, decision.reason)
+        check_session(self._api.authorizer, user, info)
         if not info.is_resource:
             return await self._non_resource(request, info)
         served = self._api.registry.find(info.group, info.version, info.resource)

@@ -199,3 +199,12 @@ async def test_the_default_roles_in_a_namespace(api: Caller, jane: Caller) -> No
     (await jane.call("POST", f"{pods}/p/exec", None)).error(403, "Forbidden", 'cannot create resource "pods/exec"')
     (await jane.call("GET", f"{pods}/p/exec", None)).error(403, "Forbidden", 'cannot get resource "pods/exec"')
     (await jane.patch(f"{pods}/p/status", {})).error(403, "Forbidden", 'cannot patch resource "pods/status"')
+
+
+async def test_a_session_in_a_pod_takes_the_verb_create(api: Caller, jane: Caller) -> None:
+    path = "/api/v1/namespaces/default/pods/p"
+    await put(api.store, role("reader", rule("get", "*", "*")), binding("r", "ClusterRole/reader", "User:jane"))
+    for session in ("exec", "attach", "portforward"):
+        (await jane.get(f"{path}/{session}")).error(403, "Forbidden", f'cannot create resource "pods/{session}"')
+    await put(api.store, role("reader", rule("get create", "*", "*")))
+    assert (await jane.get(f"{path}/exec")).status != 403
