@@ -26,6 +26,7 @@ import uvloop
 
 from homeport import __version__, examples
 from homeport.apiserver import http, pki, tokens
+from homeport.apiserver.admission import priority
 from homeport.apiserver.authn import AUTHENTICATED_GROUP, BearerTokens, ClientCertificates, TokenAuthenticator
 from homeport.apiserver.authz import MASTERS
 from homeport.apiserver.health import Check, Unhealthy
@@ -267,6 +268,7 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
     accounts = ServiceAccounts(platform.store, SigningKey(directory.pki / "service-account.key"))
     platform.node = _Node()
     await bootstrap(platform.store, datetime.now(UTC), KINDS)
+    await priority.bootstrap(platform.store, datetime.now(UTC))
     platform.api = ApiServer(
         platform.store,
         KINDS,

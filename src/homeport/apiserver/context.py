@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from homeport.apiserver.definitions import Definitions
     from homeport.apiserver.identity.accounts import ServiceAccounts
     from homeport.apiserver.node import NodeProxy
+    from homeport.apiserver.quota.ledger import Ledger
     from homeport.apiserver.streams import Frames
     from homeport.apiserver.webhooks.client import WebhookClient
 
@@ -47,6 +48,8 @@ class Api:
     admission: Chain
     frames: Frames
     """What watches of the same form share."""
+    quotas: Ledger
+    """Keeps the books of resource quotas."""
     webhooks: WebhookClient
     """Calls webhooks, of admission and others."""
     accounts: ServiceAccounts | None = None

@@ -11,6 +11,7 @@ import msgspec
 
 from homeport.apiserver import crd
 from homeport.apiserver.deletion import DeleteOptions, mark
+from homeport.apiserver.quota.ledger import Ledger
 from homeport.apiserver.resources import Registry, Served
 from homeport.kube import core
 from homeport.kube.meta import Object, is_deleting, name, spec
@@ -25,8 +26,9 @@ KEY = f"{core.CRD.resource.group}/{core.CRD.resource.plural}"
 class Definitions:
     """The CRDs of one server."""
 
-    def __init__(self, store: Store, registry: Registry, now: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, registry: Registry, now: Callable[[], datetime], quotas: Ledger) -> None:
         self._store = store
+        self._quotas = quotas
         self._registry = registry
         self._now = now
         self._terminating: set[tuple[str, str]] = set()
@@ -102,12 +104,15 @@ class Definitions:
             outcome = mark(served, msgspec.json.decode(current.value), DeleteOptions(policy="Background"), self._now())
             try:
                 if outcome.remove:
-                    await self._store.write(Delete(current.key, current.revision, outcome.object))
+                    await self._write(Delete(current.key, current.revision, outcome.object))
                 elif outcome.changed:
-                    await self._store.write(Put(current.key, outcome.object, current.revision))
+                    await self._write(Put(current.key, outcome.object, current.revision))
                 return
             except Conflicting:
                 current = self._store.head(record.key)
+
+    async def _write(self, operation: Put | Delete) -> None:
+        await self._store.write(*self._quotas.booked(operation))
 
     async def _remove_finalizer(self, crd_name: str) -> None:
         key = Key(KEY, "", crd_name)

@@ -32,6 +32,7 @@ from homeport.apiserver.identity.accounts import ServiceAccounts
 from homeport.apiserver.measure import Measure
 from homeport.apiserver.node import NodeProxy
 from homeport.apiserver.openapi import OpenApi
+from homeport.apiserver.quota.ledger import Ledger
 from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo, request_info
@@ -115,7 +116,8 @@ class ApiServer:
         self._gate = Gate(shares or Shares(), self._metrics)
         self._authenticators = tuple(authenticators)
         self._tokens = next((each for each in self._authenticators if isinstance(each, BearerTokens)), None)
-        self._definitions = Definitions(store, registry, now)
+        quotas = Ledger(store)
+        self._definitions = Definitions(store, registry, now, quotas)
         self._api = Api(
             store,
             registry,
@@ -126,6 +128,7 @@ class ApiServer:
             Fields(),
             Chain(),
             Frames(now),
+            quotas,
             WebhookClient(self._open_service),
             accounts,
         )
@@ -147,6 +150,7 @@ class ApiServer:
         if self._auditor is not None:
             # It writes what is still to be written.
             await asyncio.to_thread(self._auditor.close)
+        await self._api.quotas.close()
 
     async def _open_service(
         self, namespace: str, name: str, port: int, tls: ssl.SSLContext, server_hostname: str

@@ -15,6 +15,8 @@ from homeport.store.protocol import Delete, Full, Key, Put, Record, Unavailable
 async def commit(api: Api, operation: Put | Delete) -> Record:
     """Write and wait until it is durable. Raises Conflicting at once, StorageFull or ServiceUnavailable later.
 
+    Quotas are kept in the same write; raises Forbidden if one does not have enough left.
+
     Some kinds change what the server does: a CRD, a webhook. Those that follow them have heard of a write before it is
     answered, even if the client does not wait for the answer.
     """
@@ -26,7 +28,8 @@ async def commit(api: Api, operation: Put | Delete) -> Record:
 
 async def _commit(api: Api, operation: Put | Delete) -> Record:
     with stored():
-        (record,) = await api.store.write(operation)
+        # Nothing waits between looking at the quotas and writing.
+        record, *_ = await api.store.write(*api.quotas.booked(operation))
     return record
 
 
@@ -45,6 +48,11 @@ async def _commit_followed(api: Api, operation: Put | Delete, follower: Follower
     record = await _commit(api, operation)
     follower(record, deleted=isinstance(operation, Delete))
     return record
+
+
+def rehearse(api: Api, operation: Put | Delete) -> None:
+    """What `commit` may refuse, without writing: for dry runs. Raises Forbidden."""
+    api.quotas.booked(operation)
 
 
 def key_of(call: Call, obj: Object) -> Key:

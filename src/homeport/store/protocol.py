@@ -139,6 +139,9 @@ class Store(Protocol):
         """The newest state, perhaps not yet on disk: what a read-modify-write starts from. Never answer a
         reader with it."""
 
+    def heads(self, resource: str, namespace: str) -> Sequence[Record]:
+        """The newest states of a namespace's records, as `head`: what a decision over all of them starts from."""
+
     def scan(
         self, resource: str, namespace: str | None = None, *, revision: int | None = None
     ) -> tuple[Sequence[Record], int]:

@@ -73,6 +73,15 @@ class State:
         pending = self._pending.get(key)
         return pending.record if pending else self.get(key)
 
+    def heads(self, resource: str, namespace: str) -> Sequence[Record]:
+        records, _ = self.scan(resource, namespace)
+        pending = {
+            (key.namespace, key.name): newest.record
+            for key, newest in self._pending.items()
+            if key.resource == resource and key.namespace == namespace
+        }
+        return _with(records, pending) if pending else records
+
     def scan(
         self, resource: str, namespace: str | None = None, *, revision: int | None = None
     ) -> tuple[Sequence[Record], int]:

@@ -55,8 +55,6 @@ def test_a_small_pod_is_stored_as_on_a_cluster():
             "enableServiceLinks": True,
             "serviceAccountName": "default",
             "serviceAccount": "default",
-            "priority": 0,
-            "preemptionPolicy": "PreemptLowerPriority",
         },
         "status": {"phase": "Pending", "qosClass": "BestEffort"},
     }

@@ -24,6 +24,15 @@ class Stage(Protocol):
         """Raises ApiError to refuse."""
 
 
+def run(plugins: Iterable[Plugin], attributes: Attributes) -> None:
+    """Give mutating plug-ins their turn."""
+    for plugin in plugins:
+        before = attributes.object
+        attributes.object = plugin.mutate(attributes)
+        if attributes.object is not before and not plugin.complete:
+            attributes.rough = True
+
+
 class Chain:
     """All of a server's admission but the rules of the kinds themselves."""
 
@@ -44,8 +53,7 @@ class Chain:
     async def mutate(self, attributes: Attributes) -> None:
         """Give every mutating plug-in and webhook its turn; the result is ``attributes.object``."""
         plugins = self._of(attributes)
-        for plugin in plugins:
-            attributes.object = plugin.mutate(attributes)
+        run(plugins, attributes)
         for stage in self._stages:
             await stage.mutate(attributes, plugins)
 

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterable
 
 from homeport.apiserver.admission.attributes import Attributes
+from homeport.apiserver.admission.chain import run
 from homeport.apiserver.admission.hooks import Asked, Configurations, Hook, hooks
 from homeport.apiserver.admission.matching import GROUP, is_exempt
 from homeport.apiserver.admission.objects import redone
@@ -64,8 +65,7 @@ class Webhooks:
         if not changed:
             return
         before = attributes.object
-        for plugin in plugins:
-            attributes.object = plugin.mutate(attributes)
+        run(plugins, attributes)
         if attributes.object != before:
             again = called
         if again:
@@ -114,7 +114,7 @@ class Webhooks:
             return False
         after = await self._accepted(hook, attributes, before, patched, served)
         changed = after != attributes.object
-        attributes.object = after
+        attributes.object, attributes.rough = after, True
         return changed
 
     async def _accepted(

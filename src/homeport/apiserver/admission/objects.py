@@ -11,6 +11,7 @@ import random
 import uuid
 from typing import Any, NamedTuple
 
+from homeport.apiserver.admission.attributes import Attributes
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.object_meta import validate_metadata, validate_metadata_update
 from homeport.apiserver.resources import Served
@@ -69,17 +70,19 @@ def draft_create(api: Api, call: Call, obj: Object) -> Draft:
     return _draft(served, _without_status(served, {**obj, "metadata": metadata}), None)
 
 
-def finish_create(api: Api, call: Call, draft: Draft, admitted: Object, *, applied: bool = False) -> Object:
+def finish_create(api: Api, call: Call, draft: Draft, attributes: Attributes, *, applied: bool = False) -> Object:
     """The whole new object, ready to be written. Raises Invalid.
 
-    `admitted` is what admission made of the draft's object. With `applied` the object comes from server-side apply,
+    `attributes` have what admission made of the draft's object. With `applied` the object comes from server-side apply,
     which has noted the field managers.
     """
-    served, before = call.served, draft.object
+    served, before, admitted = call.served, draft.object, admitted_object(attributes)
     if admitted is not before:
         metadata = _with_server_fields(admitted.get("metadata"), before["metadata"])
         _set_namespace(call, metadata)
-        admitted = redone(served, _without_status(served, {**admitted, "metadata": metadata}), None)
+        admitted = {**admitted, "metadata": metadata}
+        if attributes.rough:
+            admitted = redone(served, _without_status(served, admitted), None)
     metadata = dict(admitted["metadata"])
     sent = draft.sent
     if call.info.name and metadata.get("name") != call.info.name:
@@ -88,6 +91,12 @@ def finish_create(api: Api, call: Call, draft: Draft, admitted: Object, *, appli
         metadata["name"] = generated_name(metadata["generateName"])
     obj = _valid(served, {**admitted, "metadata": metadata}, None)
     return obj if applied else _tracked(api, call, obj, sent, None)
+
+
+def admitted_object(attributes: Attributes) -> Object:
+    """The object that a creation or an update has after admission."""
+    assert attributes.object is not None, "admission refuses by raising"
+    return attributes.object
 
 
 def _without_status(served: Served, obj: Object) -> Object:
@@ -142,14 +151,24 @@ def draft_update(call: Call, new: Object, old: Object, *, subresource: str = "",
 
 
 def finish_update(
-    api: Api, call: Call, draft: Draft, admitted: Object, old: Object, *, subresource: str = "", applied: bool = False
+    api: Api,
+    call: Call,
+    draft: Draft,
+    attributes: Attributes | None,
+    old: Object,
+    *,
+    subresource: str = "",
+    applied: bool = False,
 ) -> Object | None:
-    """The whole changed object, or None when nothing changes. Raises Invalid. Parameters as above."""
+    """The whole changed object, or None when nothing changes. Raises Invalid. Parameters as above; without `attributes`
+    admission has seen something else (a Scale, a Binding), and the draft stays as it is."""
     served, before = call.served, old["metadata"]
-    if admitted is not draft.object:
+    admitted = draft.object if attributes is None else admitted_object(attributes)
+    if attributes is not None and admitted is not draft.object:
         metadata = _with_server_fields(admitted.get("metadata"), draft.object["metadata"])
-        admitted = {**admitted, "metadata": metadata}
-        admitted = redone(served, _merged(served, admitted, old, subresource, applied), old)
+        admitted = _merged(served, {**admitted, "metadata": metadata}, old, subresource, applied)
+        if attributes.rough:
+            admitted = redone(served, admitted, old)
     obj = _valid(served, admitted, old)
     if served.has_generation and not subresource and _counts(obj, old, served):
         obj["metadata"]["generation"] = before.get("generation", 0) + 1

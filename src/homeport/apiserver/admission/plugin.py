@@ -17,6 +17,9 @@ class Plugin:
 
     name: ClassVar[str]
     """Upstream's name of the plug-in (``LimitRanger``), for messages and metrics."""
+    complete: ClassVar[bool] = False
+    """Whether objects that it changes still have all defaults and canonical values, so that nothing has to be filled in
+    once more."""
 
     def handles(self, operation: Operation, key: str, subresource: str) -> bool:
         """Whether the plug-in has a say in `operation` on the resource `key` (``group/plural``) or a subresource of it.
@@ -27,6 +30,8 @@ class Plugin:
 
     def mutate(self, attributes: Attributes) -> Object | None:
         """The object to go on with: ``attributes.object`` itself where nothing changes. Raises ApiError to refuse.
+
+        Asked again when a webhook has changed the object: what is done already has to be left alone.
 
         The object has defaults, but has not been validated: whatever has not the right form is left alone.
         """

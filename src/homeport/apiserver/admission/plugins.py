@@ -5,8 +5,12 @@ from __future__ import annotations
 from homeport.apiserver.admission.chain import Chain
 from homeport.apiserver.admission.dispatch import Webhooks
 from homeport.apiserver.admission.lifecycle import NamespaceLifecycle
+from homeport.apiserver.admission.limits import LimitRanger
 from homeport.apiserver.admission.plugin import Plugin
+from homeport.apiserver.admission.pods import DefaultTolerationSeconds, RuntimeClass
+from homeport.apiserver.admission.priority import Priority
 from homeport.apiserver.admission.service_account import ServiceAccount
+from homeport.apiserver.admission.storage import DefaultStorageClass, PersistentVolumeClaimResize
 from homeport.apiserver.context import Api
 from homeport.apiserver.rbac.escalation import Escalation
 
@@ -15,4 +19,16 @@ def chain(api: Api) -> Chain:
     """The admission of the server whose parts are `api`, at the latest state in its store."""
     # A server that issues no tokens asks for no accounts either.
     accounts: tuple[Plugin, ...] = (ServiceAccount(api),) if api.accounts is not None else ()
-    return Chain((NamespaceLifecycle(api), *accounts, Escalation(api.authorizer)), (Webhooks(api, api.webhooks),))
+    plugins = (
+        NamespaceLifecycle(api),
+        LimitRanger(api),
+        *accounts,
+        Priority(api),
+        DefaultTolerationSeconds(),
+        DefaultStorageClass(api),
+        RuntimeClass(api),
+        PersistentVolumeClaimResize(api),
+        Escalation(api.authorizer),
+    )
+    # Quotas come last of all, with the write itself (see `homeport.apiserver.quota`).
+    return Chain(plugins, (Webhooks(api, api.webhooks),))

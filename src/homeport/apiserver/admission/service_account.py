@@ -32,6 +32,7 @@ _ENFORCE = "kubernetes.io/enforce-mountable-secrets"
 
 class ServiceAccount(Plugin):
     name = "ServiceAccount"
+    complete = True
 
     def __init__(self, api: Api) -> None:
         self._api = api

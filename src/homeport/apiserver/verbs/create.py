@@ -13,7 +13,7 @@ from homeport.apiserver.admission import (
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.rendering import render_transient, render_written
 from homeport.apiserver.versions import stored
-from homeport.apiserver.writing import commit, key_of, wants_dry_run
+from homeport.apiserver.writing import commit, key_of, rehearse, wants_dry_run
 from homeport.kube.errors import AlreadyExists
 from homeport.kube.meta import Object
 from homeport.kube.wire import Response
@@ -37,8 +37,7 @@ async def create_object(api: Api, call: Call, new: Object, *, applied: bool = Fa
     name = draft.object["metadata"].get("name") or ""
     attributes = attributes_of(call, CREATE, draft.object, name=name)
     await api.admission.mutate(attributes)
-    assert attributes.object is not None, "admission refuses by raising"
-    obj = finish_create(api, call, draft, attributes.object, applied=applied)
+    obj = finish_create(api, call, draft, attributes, applied=applied)
     attributes.object, attributes.name = obj, obj["metadata"]["name"]
     await api.admission.validate(attributes)
     generates = not name
@@ -49,6 +48,7 @@ async def create_object(api: Api, call: Call, new: Object, *, applied: bool = Fa
         key = key_of(call, obj)
         if wants_dry_run(call):
             if api.store.head(key) is None:
+                rehearse(api, Put(key, obj, 0))
                 return render_transient(api, call, obj, 201)
             continue
         try:

@@ -42,7 +42,7 @@ async def binding(api: Api, call: Call) -> Response:
     draft = draft_update(call, bound, pod, subresource="binding")
     try:
         # Nothing waits between reading the pod and writing it.
-        await write(api, call, record, finish_update(api, call, draft, draft.object, pod, subresource="binding"))
+        await write(api, call, record, finish_update(api, call, draft, None, pod, subresource="binding"))
     except Conflicting as error:
         raise modified(call, name) from error
     return object_response(encode(_SUCCESS), status=201)

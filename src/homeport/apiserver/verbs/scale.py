@@ -78,7 +78,7 @@ async def _write(api: Api, call: Call, change: Callable[[Object], Object]) -> Re
         before = object_of(call.served, shown)
         draft = draft_update(call, _with(before, steps, replicas), before)
         try:
-            await write(api, call, record, finish_update(api, call, draft, draft.object, before))
+            await write(api, call, record, finish_update(api, call, draft, None, before))
         except Conflicting:
             continue
         newest = await shown_one(call.served, api.store.get(record.key) or record)

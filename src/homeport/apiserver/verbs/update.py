@@ -10,7 +10,7 @@ from homeport.apiserver.deletion import is_finished
 from homeport.apiserver.rendering import render_transient, render_written
 from homeport.apiserver.verbs.get import not_found
 from homeport.apiserver.versions import object_of, shown_one, stored
-from homeport.apiserver.writing import commit, modified, wants_dry_run
+from homeport.apiserver.writing import commit, modified, rehearse, wants_dry_run
 from homeport.kube import field
 from homeport.kube.errors import BadRequest, Invalid
 from homeport.kube.meta import Object
@@ -75,9 +75,7 @@ async def change(api: Api, call: Call, make: Make, *, subresource: str = "", app
         draft = draft_update(call, make(record, old), old, subresource=subresource, applied=applied)
         attributes = attributes_of(call, UPDATE, draft.object, old)
         await api.admission.mutate(attributes)
-        assert attributes.object is not None, "admission refuses by raising"
-        admitted = attributes.object
-        changed = finish_update(api, call, draft, admitted, old, subresource=subresource, applied=applied)
+        changed = finish_update(api, call, draft, attributes, old, subresource=subresource, applied=applied)
         attributes.object = old if changed is None else changed
         await api.admission.validate(attributes)
         try:
@@ -95,6 +93,7 @@ async def write(api: Api, call: Call, record: Record, changed: Object | None) ->
         # The state that the client asks for is not yet on disk; writing it once more says when it is.
         changed = object_of(call.served, await shown_one(call.served, record))
     if wants_dry_run(call):
+        rehearse(api, Put(record.key, changed, record.revision))
         return render_transient(api, call, changed)
     kept = await stored(call.served, changed)
     removing = is_finished(call.served, changed)

@@ -154,15 +154,10 @@ def prepare_pod(new: Object, old: Object | None) -> Object:
 
 
 def _create_defaults(spec: Object) -> Object:
-    """What admission sets on a cluster: service account and priority."""
+    """What admission sets on a cluster: the service account."""
     changes: Object = {}
     if not spec.get("serviceAccountName"):
         changes |= {"serviceAccountName": _DEFAULT_ACCOUNT, "serviceAccount": _DEFAULT_ACCOUNT}
-    if not spec.get("priorityClassName"):
-        if spec.get("priority") is None:
-            changes["priority"] = 0
-        if spec.get("preemptionPolicy") is None:
-            changes["preemptionPolicy"] = "PreemptLowerPriority"
     return changes
 
 

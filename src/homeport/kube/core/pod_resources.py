@@ -1,0 +1,79 @@
+"""What a pod asks for in total (upstream: ``component-helpers/resource``). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Literal
+
+from homeport.kube import quantity
+from homeport.kube.core.pod_defaults import dicts
+from homeport.kube.meta import Object
+
+Amounts = dict[str, Decimal]
+Which = Literal["requests", "limits"]
+
+_POD_LEVEL = ("cpu", "memory")
+"""Resources that a pod may state for all its containers together; huge pages besides."""
+
+
+def amounts(quantities: Any) -> Amounts:
+    """Quantities as numbers; what is none is left out (validation says so)."""
+    found: Amounts = {}
+    if isinstance(quantities, Mapping):
+        for name, value in quantities.items():
+            if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+                try:
+                    found[str(name)] = quantity.parse(value)
+                except ValueError:
+                    continue
+    return found
+
+
+def of_container(container: Object, which: Which) -> Amounts:
+    """Requests or limits of one container."""
+    resources = container.get("resources")
+    return amounts(resources.get(which)) if isinstance(resources, dict) else {}
+
+
+def of_pod(spec: Object, which: Which) -> Amounts:
+    """Requests or limits of a whole pod: all containers and restarting init containers together, or the largest of the
+    other init containers beside the restarting ones before it; with the overhead of its runtime class."""
+    total: Amounts = {}
+    for container in dicts(spec.get("containers")):
+        add(total, of_container(container, which))
+    restarting: Amounts = {}
+    largest: Amounts = {}
+    for container in dicts(spec.get("initContainers")):
+        own = of_container(container, which)
+        if container.get("restartPolicy") == "Always":
+            add(total, own)
+            add(restarting, own)
+            own = dict(restarting)
+        else:
+            add(own, restarting)
+        for name, amount in own.items():
+            largest[name] = max(amount, largest.get(name, Decimal(0)))
+    for name, amount in largest.items():
+        total[name] = max(amount, total.get(name, Decimal(0)))
+    for name, amount in _stated(spec, which):
+        total[name] = amount
+    for name, amount in amounts(spec.get("overhead")).items():
+        if which == "requests" or name in total:
+            total[name] = total.get(name, Decimal(0)) + amount
+    return total
+
+
+def _stated(spec: Object, which: Which) -> Iterator[tuple[str, Decimal]]:
+    """What the pod states for all its containers."""
+    resources = spec.get("resources")
+    if isinstance(resources, dict):
+        for name, amount in amounts(resources.get(which)).items():
+            if name in _POD_LEVEL or name.startswith("hugepages-"):
+                yield name, amount
+
+
+def add(total: Amounts, more: Mapping[str, Decimal]) -> None:
+    """Add `more` to `total`, in place."""
+    for name, amount in more.items():
+        total[name] = total.get(name, Decimal(0)) + amount

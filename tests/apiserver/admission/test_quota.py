@@ -1,0 +1,201 @@
+"""Resource quotas: what is counted, what is refused, and that no race gets past one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from api_testing import Caller, config_map, crd, make_server, pod
+
+from homeport.apiserver.quota import ledger
+from homeport.store.protocol import Key, Put
+
+PODS = "/api/v1/namespaces/default/pods"
+MAPS = "/api/v1/namespaces/default/configmaps"
+QUOTAS = "/api/v1/namespaces/default/resourcequotas"
+
+
+def quota(name: str, hard: dict[str, str], **spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": {"hard": hard, **spec}}
+
+
+def worker(name: str, requests: dict[str, str] | None = None, limits: dict[str, str] | None = None, **spec: Any) -> Any:
+    container = {"name": "main", "image": "python", "resources": {"requests": requests or {}, "limits": limits or {}}}
+    return pod(name, containers=[container], **spec)
+
+
+async def used(api: Caller, name: str = "q") -> Any:
+    return (await api.get(f"{QUOTAS}/{name}")).ok()["status"]["used"]
+
+
+async def test_pods_are_counted_refused_and_given_back(api: Caller) -> None:
+    (await api.post(PODS, pod("before"))).ok(201)
+    made = (await api.post(QUOTAS, quota("q", {"pods": "3", "count/pods": "4"}))).ok(201)
+    assert made["status"] == {"hard": {"pods": "3", "count/pods": "4"}, "used": {"pods": "1", "count/pods": "1"}}
+    for name in ("a", "b"):
+        (await api.post(PODS, pod(name))).ok(201)
+    words = 'pods "c" is forbidden: exceeded quota: q, requested: pods=1, used: pods=3, limited: pods=3'
+    assert (await api.post(PODS, pod("c"))).error(403, "Forbidden")["message"] == words
+    # One that has ended is counted as an object only.
+    (await api.patch(f"{PODS}/a/status", {"status": {"phase": "Succeeded"}})).ok()
+    assert await used(api) == {"pods": "2", "count/pods": "3"}
+    (await api.post(PODS, pod("c"))).ok(201)
+    (await api.delete(f"{PODS}/b")).ok()
+    assert await used(api) == {"pods": "2", "count/pods": "3"}
+    (await api.delete(PODS)).ok()
+    assert await used(api) == {"pods": "0", "count/pods": "0"}
+
+
+async def test_creations_at_once_cannot_get_more_than_there_is(api: Caller) -> None:
+    (await api.post(QUOTAS, quota("q", {"count/configmaps": "5"}))).ok(201)
+    answers = await asyncio.gather(*(api.post(MAPS, config_map(f"m{n}")) for n in range(20)))
+    assert sorted(answer.status for answer in answers) == [201] * 5 + [403] * 15
+    assert await used(api) == {"count/configmaps": "5"}
+    assert len((await api.get(MAPS)).ok()["items"]) == 5
+    await asyncio.gather(*(api.delete(f"{MAPS}/m{n}") for n in range(20)))
+    assert await used(api) == {"count/configmaps": "0"}
+
+
+async def test_compute_resources(api: Caller) -> None:
+    hard = {"requests.cpu": "1", "requests.memory": "1Gi", "limits.cpu": "2", "requests.nvidia.com/gpu": "1"}
+    (await api.post(QUOTAS, quota("q", hard))).ok(201)
+    (await api.post(PODS, pod("p"))).error(
+        403,
+        "Forbidden",
+        "failed quota: q: must specify limits.cpu for: main; requests.cpu for: main; requests.memory for: main",
+    )
+    amounts = {"cpu": "600m", "memory": "512Mi"}
+    gpu = {"nvidia.com/gpu": "1"}
+    (await api.post(PODS, worker("p", amounts | gpu, {"cpu": "1"} | gpu))).ok(201)
+    assert await used(api) == {
+        "requests.cpu": "600m",
+        "requests.memory": "512Mi",
+        "limits.cpu": "1",
+        "requests.nvidia.com/gpu": "1",
+    }
+    (await api.post(PODS, worker("r", amounts | gpu, {"cpu": "1"} | gpu))).error(
+        403,
+        "Forbidden",
+        "exceeded quota: q, requested: requests.cpu=600m,requests.nvidia.com/gpu=1, used: requests.cpu=600m,"
+        "requests.nvidia.com/gpu=1, limited: requests.cpu=1,requests.nvidia.com/gpu=1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "matching", "other"),
+    [
+        ({"scopes": ["Terminating"]}, worker("m", activeDeadlineSeconds=60), worker("o")),
+        ({"scopes": ["NotTerminating"]}, worker("m"), worker("o", activeDeadlineSeconds=60)),
+        ({"scopes": ["BestEffort"]}, worker("m"), worker("o", {"cpu": "1"})),
+        ({"scopes": ["NotBestEffort"]}, worker("m", {"cpu": "1"}), worker("o")),
+        (
+            {
+                "scopeSelector": {
+                    "matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]
+                }
+            },
+            worker("m", priorityClassName="high"),
+            worker("o"),
+        ),
+    ],
+)
+async def test_scopes(api: Caller, spec: Any, matching: Any, other: Any) -> None:
+    high = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}, "value": 7}
+    (await api.post("/apis/scheduling.k8s.io/v1/priorityclasses", high)).ok(201)
+    (await api.post(QUOTAS, quota("q", {"pods": "1"}, **spec))).ok(201)
+    (await api.post(PODS, other)).ok(201)
+    assert await used(api) == {"pods": "0"}
+    (await api.post(PODS, matching)).ok(201)
+    assert await used(api) == {"pods": "1"}
+    matching["metadata"]["name"] = "another"
+    (await api.post(PODS, matching)).error(403, "Forbidden", "exceeded quota: q")
+
+
+async def test_services_claims_secrets_and_custom_objects(api: Caller) -> None:
+    (await api.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd())).ok(201)
+    hard = {
+        "services.nodeports": "1",
+        "services.loadbalancers": "1",
+        "persistentvolumeclaims": "5",
+        "requests.storage": "10Gi",
+        "gold.storageclass.storage.k8s.io/requests.storage": "4Gi",
+        "secrets": "1",
+        "count/widgets.example.com": "1",
+        "resourcequotas": "1",
+    }
+    (await api.post(QUOTAS, quota("q", hard))).ok(201)
+    assert (await used(api))["resourcequotas"] == "1"
+    (await api.post(QUOTAS, quota("r", {"pods": "1"}))).error(403, "Forbidden", "requested: resourcequotas=1")
+
+    def service(name: str, **spec: Any) -> Any:
+        ports = [{"port": 80, "protocol": "TCP"}]
+        return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": ports, **spec}}
+
+    services = "/api/v1/namespaces/default/services"
+    (await api.post(services, service("s"))).ok(201)
+    (await api.patch(f"{services}/s", {"spec": {"type": "NodePort"}})).ok()
+    assert (await used(api))["services.nodeports"] == "1"
+    (await api.post(services, service("t"))).ok(201)
+    (await api.patch(f"{services}/t", {"spec": {"type": "NodePort"}})).error(403, "Forbidden", "services.nodeports=1")
+
+    def claim(name: str, size: str, **spec: Any) -> Any:
+        body = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}, **spec}
+        return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": body}
+
+    claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+    (await api.post(claims, claim("a", "3Gi", storageClassName="gold"))).ok(201)
+    (await api.post(claims, claim("b", "3Gi", storageClassName="gold"))).error(403, "Forbidden", "limited: gold.")
+    (await api.post(claims, claim("b", "8Gi", storageClassName=""))).error(403, "Forbidden", "requests.storage=3Gi")
+    widgets = "/apis/example.com/v1/namespaces/default/widgets"
+    widget = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}}
+    (await api.post(widgets, widget)).ok(201)
+    widget["metadata"] = {"name": "x"}
+    (await api.post(widgets, widget)).error(403, "Forbidden", 'widgets.example.com "x" is forbidden')
+    (await api.delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com")).ok()
+    async with asyncio.timeout(5):
+        while (await used(api))["count/widgets.example.com"] != "0":
+            await asyncio.sleep(0)
+
+
+async def test_a_dry_run_is_refused_but_costs_nothing(api: Caller) -> None:
+    (await api.post(QUOTAS, quota("q", {"count/configmaps": "1"}))).ok(201)
+    (await api.post(f"{MAPS}?dryRun=All", config_map("m"))).ok(201)
+    assert await used(api) == {"count/configmaps": "0"}
+    (await api.post(MAPS, config_map("m"))).ok(201)
+    (await api.post(f"{MAPS}?dryRun=All", config_map("n"))).error(403, "Forbidden", "exceeded quota")
+
+
+async def test_a_new_spec_is_measured_at_once(api: Caller) -> None:
+    (await api.post(QUOTAS, quota("q", {"count/configmaps": "1"}))).ok(201)
+    (await api.post(MAPS, config_map("m"))).ok(201)
+    changed = (await api.patch(f"{QUOTAS}/q", {"spec": {"hard": {"count/configmaps": "2", "pods": "1"}}})).ok()
+    assert changed["status"] == {
+        "hard": {"count/configmaps": "2", "pods": "1"},
+        "used": {"count/configmaps": "1", "pods": "0"},
+    }
+    (await api.delete(f"{QUOTAS}/q")).ok()
+    (await api.post(MAPS, config_map("n"))).ok(201)
+    (await api.post(MAPS, config_map("o"))).ok(201)
+
+
+async def test_a_status_that_somebody_wrote_is_put_right(api: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "RESYNC_SECONDS", 0.05)
+    (await api.post(QUOTAS, quota("q", {"pods": "3"}))).ok(201)
+    status = {"hard": {"pods": "9"}, "used": {"pods": "8"}}
+    async with api.watch(f"{QUOTAS}?watch=true&resourceVersion={api.store.revision}") as watcher:
+        assert (await api.patch(f"{QUOTAS}/q/status", {"status": status})).ok()["status"] == status
+        assert (await watcher.next())["object"]["status"] == status
+        async with asyncio.timeout(5):
+            assert (await watcher.next())["object"]["status"] == {"hard": {"pods": "3"}, "used": {"pods": "0"}}
+
+
+async def test_a_quota_of_an_older_release_is_kept_after_a_restart(api: Caller) -> None:
+    stored = quota("old", {"count/configmaps": "1"})
+    stored["metadata"]["namespace"] = "default"
+    await api.store.write(Put(Key("/resourcequotas", "default", "old"), stored, 0))
+    again = Caller(make_server(api.store, api.clock), api.store, api.clock)
+    (await again.post(MAPS, config_map("m"))).ok(201)
+    assert await used(again, "old") == {"count/configmaps": "1"}
+    (await again.post(MAPS, config_map("n"))).error(403, "Forbidden", "exceeded quota: old")
+    await again.server.close()
