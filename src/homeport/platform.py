@@ -138,6 +138,7 @@ class Platform:
     runtime: ProcessRuntime
     store: SqliteStore
     api: ApiServer
+    accounts: ServiceAccounts
     url: str
     port_served: int
     serve: Callable[[socket.socket], Awaitable[None]]
@@ -265,7 +266,7 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
     authority = pki.ensure(directory.pki, addresses=(platform.runtime.gateway,))
     token = tokens.ensure(directory.pki / "admin.token")
     static = tokens.StaticTokens({token: tokens.ADMIN})
-    accounts = ServiceAccounts(platform.store, SigningKey(directory.pki / "service-account.key"))
+    accounts = platform.accounts = ServiceAccounts(platform.store, SigningKey(directory.pki / "service-account.key"))
     platform.node = _Node()
     await bootstrap(platform.store, datetime.now(UTC), KINDS)
     await priority.bootstrap(platform.store, datetime.now(UTC))
@@ -340,7 +341,15 @@ async def _controllers(platform: Platform) -> AsyncIterator[str]:
     api = (platform.runtime.gateway, API_PORT)
     async with (
         platform.background(
-            "system", system.run(platform.client, platform.informers, ca_pem=authority, api=api, ready=basics)
+            "system",
+            system.run(
+                platform.client,
+                platform.informers,
+                ca_pem=authority,
+                api=api,
+                sign=platform.accounts.issue_legacy,
+                ready=basics,
+            ),
         ),
         platform.background("controllers", manager.run()),
         platform.background("definitions", _install_definitions(platform.client), endless=False),

@@ -302,3 +302,18 @@ async def test_a_web_socket_carries_its_token_as_a_protocol(api: Caller) -> None
     assert (await api.server.handle(Request("GET", "/api", (), headers))).status == 200
     headers = {"sec-websocket-protocol": "base64url.bearer.authorization.k8s.io.%%%"}
     assert (await api.server.handle(Request("GET", "/api", (), headers))).status == 401
+
+
+async def test_a_secret_holds_a_token_without_an_end(api: Caller, clock: Clock, key_path: Path) -> None:
+    accounts = ServiceAccounts(api.store, SigningKey(key_path), now=clock)
+    uid = (await api.get(BUILDER)).ok()["metadata"]["uid"]
+    token = await accounts.issue_legacy("default", "builder", uid, "s")
+    (await as_token(api, token)).error(401, "Unauthorized")  # before its secret is there
+    annotations = {"kubernetes.io/service-account.name": "builder"}
+    secret = {"metadata": {"name": "s", "annotations": annotations}, "type": "kubernetes.io/service-account-token"}
+    (await api.post(f"{DEFAULT}/secrets", {**secret, "stringData": {"token": token}})).ok(201)
+    clock.advance(10 * 365 * 24 * 3600)
+    info = (await as_token(api, token)).ok(201)["status"]["userInfo"]
+    assert info["username"] == "system:serviceaccount:default:builder"
+    (await api.patch(f"{DEFAULT}/secrets/s", {"stringData": {"token": "another"}})).ok()
+    (await as_token(api, token)).error(401, "Unauthorized")

@@ -98,3 +98,15 @@ def test_piecewise_is_the_same_as_from_scratch(steps: list[Any]) -> None:
     for uid, facts in pods.items():
         fresh.set_pod(uid, facts)
     assert records.snapshot() == fresh.snapshot()
+
+
+def test_a_service_without_selector_has_its_own_address() -> None:
+    records = dns.Records()
+    service = {"metadata": {"name": "kubernetes", "namespace": "default"}, "spec": {"clusterIP": "10.42.0.1"}}
+    facts = dns.service_facts(service)
+    assert records.set_service("default", "kubernetes", facts)
+    assert records.snapshot() == {"kubernetes.default.svc.cluster.local": ("10.42.0.1",)}
+    assert not records.set_service("default", "kubernetes", facts)
+    headless = {"metadata": service["metadata"], "spec": {"clusterIP": "None"}}
+    assert records.set_service("default", "kubernetes", dns.service_facts(headless))
+    assert records.snapshot() == {}

@@ -22,6 +22,7 @@ from homeport.components.system.garbage import GarbageCollector
 from homeport.components.system.monitor import Monitor
 from homeport.components.system.namespaces import NamespaceLifecycle
 from homeport.components.system.pods import PodCleanup
+from homeport.components.system.token_secrets import Sign, TokenSecrets
 from homeport.control.clock import utc_now
 from homeport.control.controller import Controller
 from homeport.control.events import EventRecorder
@@ -52,12 +53,13 @@ async def run(
     now: Callable[[], datetime] = utc_now,
     ca_pem: str = "",
     api: tuple[str, int] | None = None,
+    sign: Sign | None = None,
     ready: asyncio.Event | None = None,
 ) -> None:
     """Run everything of this component until cancelled. `ready` is set once all of it works. The rest as `runnables`;
     without a `recorder`, an own one."""
     events = recorder if recorder is not None else EventRecorder(client, "system", now=now)
-    parts = runnables(client, informers, events, now=now, ca_pem=ca_pem, api=api)
+    parts = runnables(client, informers, events, now=now, ca_pem=ca_pem, api=api, sign=sign)
     async with asyncio.TaskGroup() as group:
         if recorder is None:
             group.create_task(events.run(), name="system events")
@@ -77,15 +79,17 @@ def runnables(
     now: Callable[[], datetime],
     ca_pem: str = "",
     api: tuple[str, int] | None = None,
+    sign: Sign | None = None,
 ) -> tuple[Runnable, ...]:
     """Everything of this component. Call it last of all that share `informers`: whole objects that others follow are
     not followed a second time. `ca_pem`: what pods shall trust, in PEM. `api`: where they reach the API server, None if
-    they can't."""
+    they can't. `sign`: makes the tokens of secrets that hold one; None: there are none."""
     monitor = Monitor(client, informers)
     return (
         NamespaceLifecycle(client, informers, monitor, now=now),
         NamespaceAccounts(client, informers, ca_pem=ca_pem),
         *(() if api is None else (KubernetesService(client, informers, address=api[0], port=api[1]),)),
+        *(() if sign is None else (TokenSecrets(client, informers, sign=sign, ca_pem=ca_pem),)),
         ClusterRoleAggregation(client, informers),
         GarbageCollector(client, monitor, recorder),
         PodCleanup(client, informers, now=now),
