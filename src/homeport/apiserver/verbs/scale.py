@@ -46,7 +46,7 @@ def scale_of(call: Call, record: Record) -> Object:
     if isinstance(selector, str):
         status["selector"] = selector
     elif isinstance(selector, dict):
-        status["selector"] = str(from_label_selector(selector))
+        status["selector"] = _selector_text(selector)
     return {
         "kind": _KIND,
         "apiVersion": _API_VERSION,
@@ -54,6 +54,12 @@ def scale_of(call: Call, record: Record) -> Object:
         "spec": {"replicas": _number(jsonpath.first(paths[0], obj))},
         "status": status,
     }
+
+
+def _selector_text(selector: Object) -> str:
+    """A label selector, or the plain labels of a replication controller, as a query writes it."""
+    plain = all(isinstance(value, str) for value in selector.values())
+    return str(from_label_selector({"matchLabels": selector} if plain else selector))
 
 
 def _number(value: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from homeport.kube.core import (
     config,
     definition,
+    drivers,
     event,
     jobs,
     network,
@@ -13,12 +14,21 @@ from homeport.kube.core import (
     rbac,
     registration,
     scaling,
+    server_kinds,
     service,
     storage,
     workloads,
 )
 from homeport.kube.core.config import CONFIG_MAP, NAMESPACE, SECRET, SERVICE_ACCOUNT
 from homeport.kube.core.definition import CRD
+from homeport.kube.core.drivers import (
+    CSI_DRIVER,
+    CSI_NODE,
+    CSI_STORAGE_CAPACITY,
+    RUNTIME_CLASS,
+    VOLUME_ATTACHMENT,
+    VOLUME_ATTRIBUTES_CLASS,
+)
 from homeport.kube.core.event import EVENT, EVENTS_V1
 from homeport.kube.core.jobs import CRON_JOB, JOB
 from homeport.kube.core.network import INGRESS, INGRESS_CLASS, IP_ADDRESS, NETWORK_POLICY, SERVICE_CIDR
@@ -42,6 +52,7 @@ from homeport.kube.core.scaling import (
     HORIZONTAL_POD_AUTOSCALER_V1,
     POD_DISRUPTION_BUDGET,
 )
+from homeport.kube.core.server_kinds import API_SERVICE, CERTIFICATE_SIGNING_REQUEST, FLOW_SCHEMA, PRIORITY_LEVEL
 from homeport.kube.core.service import ENDPOINT_SLICE, ENDPOINTS, SERVICE
 from homeport.kube.core.storage import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE_CLASS
 from homeport.kube.core.types.meta import Condition, DeleteOptions, LabelSelector, ListMeta, ObjectMeta, Status
@@ -72,22 +83,30 @@ KINDS: tuple[Kind, ...] = (
     *jobs.KINDS,
     *network.KINDS,
     *scaling.KINDS,
+    *drivers.KINDS,
+    *server_kinds.KINDS,
 )
 """Every built-in kind."""
 
 __all__ = [
+    "API_SERVICE",
+    "CERTIFICATE_SIGNING_REQUEST",
     "CLUSTER_ROLE",
     "CLUSTER_ROLE_BINDING",
     "CONFIG_MAP",
     "CONTROLLER_REVISION",
     "CRD",
     "CRON_JOB",
+    "CSI_DRIVER",
+    "CSI_NODE",
+    "CSI_STORAGE_CAPACITY",
     "DAEMON_SET",
     "DEPLOYMENT",
     "ENDPOINTS",
     "ENDPOINT_SLICE",
     "EVENT",
     "EVENTS_V1",
+    "FLOW_SCHEMA",
     "HORIZONTAL_POD_AUTOSCALER",
     "HORIZONTAL_POD_AUTOSCALER_V1",
     "INGRESS",
@@ -109,11 +128,13 @@ __all__ = [
     "POD_DISRUPTION_BUDGET",
     "POD_TEMPLATE",
     "PRIORITY_CLASS",
+    "PRIORITY_LEVEL",
     "REPLICATION_CONTROLLER",
     "REPLICA_SET",
     "RESOURCE_QUOTA",
     "ROLE",
     "ROLE_BINDING",
+    "RUNTIME_CLASS",
     "SECRET",
     "SERVICE",
     "SERVICE_ACCOUNT",
@@ -123,6 +144,8 @@ __all__ = [
     "VALIDATING_ADMISSION_POLICY",
     "VALIDATING_ADMISSION_POLICY_BINDING",
     "VALIDATING_WEBHOOK_CONFIGURATION",
+    "VOLUME_ATTACHMENT",
+    "VOLUME_ATTRIBUTES_CLASS",
     "Binding",
     "Condition",
     "DeleteOptions",

@@ -15,7 +15,7 @@ _WEIGHT = "must be in the range 1-100"
 
 
 def validate_placement(spec: Object, path: str) -> Iterator[FieldError]:
-    yield from _tolerations(spec.get("tolerations") or [], f"{path}.tolerations")
+    yield from validate_tolerations(spec.get("tolerations") or [], f"{path}.tolerations")
     yield from _spreading(spec.get("topologySpreadConstraints") or [], f"{path}.topologySpreadConstraints")
     affinity = spec.get("affinity") or {}
     if affinity.get("nodeAffinity"):
@@ -25,7 +25,7 @@ def validate_placement(spec: Object, path: str) -> Iterator[FieldError]:
             yield from _pod_affinity(affinity[kind], f"{path}.affinity.{kind}")
 
 
-def _tolerations(tolerations: list[Object], path: str) -> Iterator[FieldError]:
+def validate_tolerations(tolerations: list[Object], path: str) -> Iterator[FieldError]:
     for index, toleration in enumerate(tolerations):
         at = f"{path}[{index}]"
         key, operator, effect = toleration.get("key"), toleration.get("operator"), toleration.get("effect")

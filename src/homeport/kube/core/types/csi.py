@@ -25,10 +25,10 @@ class CSIDriverSpec(StorageV1, frozen=True):
     attach_required: Annotated[bool, doc("Whether volumes have to be attached to a node.")] = True
     pod_info_on_mount: Annotated[bool, doc("Whether the driver is told about the pod.")] = False
     volume_lifecycle_modes: Annotated[
-        Literal["Ephemeral", "Persistent"] | None,
+        list[Literal["Ephemeral", "Persistent"]],
         doc("Sorts of volume that the driver has: Persistent, Ephemeral."),
         set_list(),
-    ] = None
+    ] = []
     storage_capacity: Annotated[bool, doc("Whether the scheduler looks at the driver's free capacity.")] = False
     fs_group_policy: Annotated[
         Literal["File", "None", "ReadWriteOnceWithFSType"],
