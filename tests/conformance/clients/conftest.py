@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from machinery import KUBECTL_VERSIONS, RunningPlatform, fetch_kubectl, make_platform
+from machinery import KUBECTL_VERSIONS, Kubectl, RunningPlatform, fetch_kubectl, make_platform
 
 HERE = Path(__file__).parent
 
@@ -16,7 +16,11 @@ HERE = Path(__file__).parent
 def clients_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     data = tmp_path_factory.mktemp("clients") / "data"
     shutil.copytree(HERE / "images", data / "images")
-    yield from make_platform(data)
+    for platform in make_platform(data):
+        # Every cluster has pods of its own in there; some clients' tests count on it.
+        kubectl = Kubectl(fetch_kubectl(KUBECTL_VERSIONS[-1]), KUBECTL_VERSIONS[-1], platform.kubeconfig, data)
+        kubectl("--namespace=kube-system", "run", "pause", "--image=registry.k8s.io/pause:3.10")
+        yield platform
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,7 @@ def test_client(client: Client, clients_platform: RunningPlatform, newest_kubect
     done = subprocess.run(
         [
             *(str(python), "-m", "pytest", "-q", "-ra", "--tb=short", "-p", "no:cacheprovider"),
-            *("-o", "asyncio_mode=auto", "--timeout=120", "--rootdir", str(tmp_path)),
+            *("-o", "asyncio_mode=auto", "--timeout=120", "--rootdir", str(tmp_path), "-c", os.devnull),
             *client.options,
             *(("-k", left_out) if left_out else ()),
             *tests,

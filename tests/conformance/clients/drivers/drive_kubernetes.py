@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import textwrap
 import threading
 import time
 import uuid
@@ -232,7 +233,7 @@ def test_the_dynamic_client(api: client.ApiClient, namespace: str) -> None:
 
 def test_manifests_of_several_kinds(api: client.ApiClient, core: client.CoreV1Api, namespace: str) -> None:
     documents = yaml.safe_load_all(
-        """
+        textwrap.dedent("""
         apiVersion: v1
         kind: Service
         metadata: {name: db}
@@ -256,7 +257,7 @@ def test_manifests_of_several_kinds(api: client.ApiClient, core: client.CoreV1Ap
           suspend: true
           jobTemplate:
             spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: pause}]}}}
-        """
+        """)
     )
     for document in documents:
         utils.create_from_dict(api, document, namespace=namespace)
