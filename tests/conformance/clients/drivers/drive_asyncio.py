@@ -38,6 +38,7 @@ async def test_objects_and_a_watch(api: client.ApiClient, namespace: str) -> Non
             async for event in watching.stream(
                 core.list_namespaced_config_map,
                 namespace,
+                label_selector="watched=yes",
                 resource_version=listed.metadata.resource_version,
                 timeout_seconds=20,
             ):
@@ -46,7 +47,7 @@ async def test_objects_and_a_watch(api: client.ApiClient, namespace: str) -> Non
                     return
 
     following = asyncio.create_task(follow())
-    await core.create_namespaced_config_map(namespace, {"metadata": {"name": "one"}, "data": {"a": "b"}})
+    await core.create_namespaced_config_map(namespace, {"metadata": {"name": "one", "labels": {"watched": "yes"}}})
     await core.patch_namespaced_config_map("one", namespace, {"data": {"c": "d"}})
     await core.delete_namespaced_config_map("one", namespace)
     await asyncio.wait_for(following, 20)

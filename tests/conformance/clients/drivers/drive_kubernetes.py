@@ -155,7 +155,7 @@ def test_a_watch_tells_what_happens_and_resumes(core: client.CoreV1Api, namespac
         time.sleep(0.2)
         for name in ("a", "b"):
             core.create_namespaced_config_map(
-                namespace, client.V1ConfigMap(metadata=client.V1ObjectMeta(name=name), data={})
+                namespace, client.V1ConfigMap(metadata=client.V1ObjectMeta(name=name, labels={"watched": "yes"}))
             )
         core.delete_namespaced_config_map("a", namespace)
 
@@ -166,6 +166,7 @@ def test_a_watch_tells_what_happens_and_resumes(core: client.CoreV1Api, namespac
     for event in watching.stream(
         core.list_namespaced_config_map,
         namespace,
+        label_selector="watched=yes",
         resource_version=listed.metadata.resource_version,
         timeout_seconds=20,
     ):
