@@ -6,7 +6,7 @@ Upstream: ``pkg/registry/authorization`` and ``pkg/apis/authorization/validation
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -85,6 +85,33 @@ def review(authorizer: Authorizer, kind: str, obj: Object, user: User, namespace
         extra = {key: tuple(values or ()) for key, values in (spec.extra or {}).items()}
         user = User(spec.user or "", tuple(spec.groups or ()), spec.uid or "", extra)
     return _status(authorizer.authorize(user, _asked(spec)), spec.resource_attributes)
+
+
+def unknown_fields(kind: str, obj: Object) -> list[str]:
+    """Paths of the fields in a review's spec that its kind does not have."""
+    return list(_unknown(_Rules if kind == "SelfSubjectRulesReview" else _Access, obj.get("spec"), "spec"))
+
+
+def _unknown(struct: Any, value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unknown(struct, item, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        known = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+        for key, inner in value.items():
+            if key not in known:
+                yield f"{path}.{key}"
+            elif (inside := _struct_in(known[key])) is not None:
+                yield from _unknown(inside, inner, f"{path}.{key}")
+
+
+def _struct_in(annotation: Any) -> Any:
+    """The struct that a field holds, alone or in a list; None if it holds something else."""
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return annotation
+    if get_origin(annotation) is dict:
+        return None
+    return next((found for part in get_args(annotation) if (found := _struct_in(part)) is not None), None)
 
 
 def _decoded(struct: type[_T], kind: str, obj: Object) -> _T:

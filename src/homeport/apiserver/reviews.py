@@ -6,8 +6,9 @@ from __future__ import annotations
 from homeport.apiserver import access
 from homeport.apiserver.authz import Authorizer
 from homeport.apiserver.discovery import Virtual, not_served
-from homeport.apiserver.encoding import decode_body, encode, object_response
+from homeport.apiserver.encoding import decode_body, encode, negotiate, object_response
 from homeport.apiserver.routes import RequestInfo
+from homeport.apiserver.warnings import header
 from homeport.kube.errors import BadRequest, MethodNotAllowed
 from homeport.kube.meta import Object
 from homeport.kube.wire import Request, Response, User
@@ -30,11 +31,12 @@ def find(info: RequestInfo) -> Virtual | None:
 
 
 def answer(authorizer: Authorizer, virtual: Virtual, request: Request, info: RequestInfo, user: User) -> Response:
-    """Raises NotFound, MethodNotAllowed, BadRequest, Invalid or UnsupportedMediaType."""
+    """Raises NotFound, MethodNotAllowed, NotAcceptable, BadRequest, Invalid or UnsupportedMediaType."""
     if bool(info.namespace) != virtual.namespaced or info.subresource:
         raise not_served()
     if info.verb != "create" or info.name:
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
+    form = negotiate(request.headers.get("accept"))
     body = decode_body(request.headers.get("content-type"), request.body).object
     if body.get("kind", virtual.kind) != virtual.kind:
         raise BadRequest(f"{body['kind']} cannot be handled as a {virtual.kind}")
@@ -42,6 +44,7 @@ def answer(authorizer: Authorizer, virtual: Virtual, request: Request, info: Req
     if not isinstance(metadata, dict):
         raise BadRequest(f"{virtual.kind}: metadata has to be an object")
     obj: Object = {**body, "metadata": metadata}
+    warnings = _check_fields(virtual, request, obj)
     status = access.review(authorizer, virtual.kind, obj, user, info.namespace)
     if virtual.namespaced:
         metadata = {**metadata, "namespace": info.namespace}
@@ -52,4 +55,21 @@ def answer(authorizer: Authorizer, virtual: Virtual, request: Request, info: Req
         "spec": body.get("spec") or {},
         "status": status,
     }
-    return object_response(encode(result), status=201)
+    response = object_response(encode(result), form, 201)
+    if warnings:
+        response.headers["warning"] = header(warnings)
+    return response
+
+
+def _check_fields(virtual: Virtual, request: Request, obj: Object) -> list[str]:
+    """Warnings of fields that the kind does not have; BadRequest where the client asks for that (``fieldValidation``).
+    Who asks for access under a misspelt name would be told about something else."""
+    mode = next((value for key, value in request.query if key == "fieldValidation"), "") or "Warn"
+    texts = [f'unknown field "{path}"' for path in access.unknown_fields(virtual.kind, obj)]
+    if texts and mode == "Strict":
+        kind = virtual.kind
+        raise BadRequest(
+            f'{kind} in version "{virtual.version}" cannot be handled as a {kind}: strict decoding error: '
+            + ", ".join(texts)
+        )
+    return [] if mode == "Ignore" else texts

@@ -208,3 +208,21 @@ async def test_a_session_in_a_pod_takes_the_verb_create(api: Caller, jane: Calle
         (await jane.get(f"{path}/{session}")).error(403, "Forbidden", f'cannot create resource "pods/{session}"')
     await put(api.store, role("reader", rule("get create", "*", "*")))
     assert (await jane.get(f"{path}/exec")).status != 403
+
+
+async def test_misspelt_questions(api: Caller) -> None:
+    body = {
+        "spec": {
+            "resourceAttributes": {**GET_PODS, "name space": "x", "fieldSelector": {"requirements": [{"kay": "a"}]}},
+            "extras": {},
+        }
+    }
+    fields = ("spec.resourceAttributes.name space", "spec.resourceAttributes.fieldSelector.requirements[0].kay")
+    words = [f'unknown field "{field}"' for field in (*fields, "spec.extras")]
+    (await api.post(f"{OWN}?fieldValidation=Strict", body)).error(400, "BadRequest", "strict decoding error", *words)
+    body["spec"]["resourceAttributes"].pop("fieldSelector")
+    answer = await api.post(OWN, body)
+    assert answer.status == 201
+    assert "spec.extras" in answer.headers["warning"]
+    assert "warning" not in (await api.post(f"{OWN}?fieldValidation=Ignore", body)).headers
+    assert "warning" not in (await api.post(REVIEWS, {"spec": {"user": "x", "resourceAttributes": GET_PODS}})).headers

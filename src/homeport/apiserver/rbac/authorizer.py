@@ -14,9 +14,8 @@ from homeport.apiserver.routes import RequestInfo
 from homeport.kube.wire import User
 from homeport.store.protocol import Store
 
-_USERS = 1024
-_REQUESTS = 4096
-"""Users, and kinds of request of one user, to remember at most. Whoever asks for more starts over."""
+_REMEMBERED = 16_384
+"""Answers to remember at most, for all users together: a few megabytes. Then it starts over."""
 
 
 class _Answer(NamedTuple):
@@ -38,6 +37,7 @@ class Rbac:
         self._index = Index(store)
         self._seen = -1
         self._answers: dict[tuple[str, tuple[str, ...]], dict[tuple[str, ...], _Answer]] = {}
+        self._remembered = 0
 
     def authorize(self, user: User, info: RequestInfo) -> Decision:
         if MASTERS in user.groups:
@@ -46,16 +46,13 @@ class Rbac:
             self._catch_up()
         who = (user.name, user.groups)
         known = self._answers.get(who)
-        if known is None:
-            if len(self._answers) >= _USERS:
-                self._answers.clear()
-            known = self._answers[who] = {}
         what = _kind_of(info)
-        answer = known.get(what)
+        answer = known.get(what) if known is not None else None
         if answer is None:
-            if len(known) >= _REQUESTS:
-                known.clear()
-            answer = known[what] = self._work_out(user, info)
+            if self._remembered >= _REMEMBERED:
+                self._forget()
+            answer = self._answers.setdefault(who, {})[what] = self._work_out(user, info)
+            self._remembered += 1
         for names, decision in answer.granted:
             if not names or info.object_name in names:
                 return decision
@@ -63,13 +60,15 @@ class Rbac:
 
     def held(self, user: User, namespace: str) -> Held:
         self._catch_up()
-        rules: list[Rule] = list(FULL_AUTHORITY) if MASTERS in user.groups else []
+        rules: list[Rule] = []
         errors: list[str] = []
         for grant in self._index.grants(user, namespace):
             if grant.rule is not None:
                 rules.append(grant.rule)
             else:
                 errors.append(grant.error)
+        if MASTERS in user.groups:  # whatever the roles say
+            rules = [*(rule for rule in FULL_AUTHORITY if rule not in rules), *rules]
         return Held(tuple(rules), joined(errors))
 
     def rules_of_role(self, role: RoleRef, namespace: str) -> tuple[Rule, ...]:
@@ -84,8 +83,12 @@ class Rbac:
     def _catch_up(self) -> None:
         revision = self._store.revision
         if self._index.catch_up():
-            self._answers.clear()
+            self._forget()
         self._seen = revision
+
+    def _forget(self) -> None:
+        self._answers.clear()
+        self._remembered = 0
 
     def _work_out(self, user: User, info: RequestInfo) -> _Answer:
         granted: list[tuple[frozenset[str], Decision]] = []
