@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 from api_testing import Caller, crd
 
@@ -91,77 +88,6 @@ def test_versions_are_preferred_as_kubernetes_does() -> None:
         "foo1",
         "foo10",
     ]
-
-
-async def documents(api: Caller) -> dict[str, Any]:
-    index = (await api.get("/openapi/v3?timeout=32s")).ok()["paths"]
-    return {name: (await api.get(entry["serverRelativeURL"])).ok() for name, entry in index.items()}
-
-
-async def test_openapi_says_that_the_server_validates(api: Caller) -> None:
-    (await api.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd())).ok(201)
-    found = set()
-    for document in (await documents(api)).values():
-        for path in document["paths"].values():
-            patch = path.get("patch")
-            if patch and "requestBody" not in patch:
-                names = {parameter["name"] for parameter in patch["parameters"]}
-                if {"fieldValidation", "dryRun"} <= names:
-                    found.add(patch["x-kubernetes-group-version-kind"]["kind"])
-    assert {"Pod", "ConfigMap", "TFJob", "Widget", "CustomResourceDefinition"} <= found
-
-
-async def test_openapi_references_resolve_and_kinds_are_found(api: Caller) -> None:
-    (await api.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd())).ok(201)
-    for name, document in (await documents(api)).items():
-        schemas = document["components"]["schemas"]
-        for reference in references(document):
-            assert reference.removeprefix("#/components/schemas/") in schemas, (name, reference)
-        kinds = {
-            (gvk["group"], gvk["version"], gvk["kind"])
-            for schema in schemas.values()
-            for gvk in schema.get("x-kubernetes-group-version-kind", ())
-        }
-        for path, item in document["paths"].items():
-            for operation in ("get", "put", "patch", "post"):
-                if operation in item:
-                    gvk = item[operation]["x-kubernetes-group-version-kind"]
-                    assert (gvk["group"], gvk["version"], gvk["kind"]) in kinds, path
-
-
-def references(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
-        return own + [r for inner in value.values() for r in references(inner)]
-    if isinstance(value, list):
-        return [r for inner in value for r in references(inner)]
-    return []
-
-
-async def test_openapi_of_a_crd_comes_and_goes_with_it(api: Caller) -> None:
-    (await api.get("/openapi/v3/apis/example.com/v1")).error(404, "NotFound")
-    (await api.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd())).ok(201)
-    before = (await api.get("/openapi/v3")).ok()["paths"]["apis/example.com/v1"]["serverRelativeURL"]
-    document = (await api.get("/openapi/v3/apis/example.com/v1")).ok()
-    widget = document["components"]["schemas"]["com.example.v1.Widget"]
-    assert set(widget["properties"]) == {"apiVersion", "kind", "metadata", "spec", "status"}
-    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com"
-    operation = {"op": "add", "path": "/spec/versions/0/schema/openAPIV3Schema/description", "value": "new"}
-    (await api.patch(path, [operation], "json")).ok()
-    assert (await api.get("/openapi/v3")).ok()["paths"]["apis/example.com/v1"]["serverRelativeURL"] != before
-
-
-async def test_openapi_v2_has_the_same_operations_in_both_forms(api: Caller) -> None:
-    text = (await api.get("/openapi/v2")).ok()
-    assert text["swagger"] == "2.0"
-    answer = await api.get("/openapi/v2", accept="application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
-    assert answer.status == 200
-    assert answer.headers["content-type"].endswith("v2.v1.0+protobuf")
-    for path, item in text["paths"].items():
-        assert path.encode() in answer.body
-        assert (
-            json.dumps(item["patch"]["x-kubernetes-group-version-kind"], separators=(",", ":")).encode() in answer.body
-        )
 
 
 async def test_the_root_lists_paths(api: Caller) -> None:

@@ -20,7 +20,7 @@ MAJOR, MINOR = "1", "35"
 GIT_VERSION = "v1.35.0+homeport"
 """The version of the API that clients shall expect: the newest that all supported clients take without a warning."""
 
-_SUBRESOURCES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
+SUBRESOURCES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
     "status": (("get", "patch", "update"), "", "", ""),
     "scale": (("get", "patch", "update"), "autoscaling", "v1", "Scale"),
     "log": (("get",), "", "", ""),
@@ -159,7 +159,7 @@ class Discovery:
                 entry["categories"] = list(served.categories)
             entries.append(entry)
             for name in sorted(served.subresources):
-                verbs, sub_group, sub_version, kind = _SUBRESOURCES[name]
+                verbs, sub_group, sub_version, kind = SUBRESOURCES[name]
                 below: dict[str, Any] = {
                     "name": f"{resource.plural}/{name}",
                     "singularName": "",
@@ -242,7 +242,7 @@ def _aggregated_resource(served: Served) -> dict[str, Any]:
         entry["categories"] = list(served.categories)
     subresources = []
     for name in sorted(served.subresources):
-        verbs, sub_group, sub_version, sub_kind = _SUBRESOURCES[name]
+        verbs, sub_group, sub_version, sub_kind = SUBRESOURCES[name]
         response = {"group": sub_group, "version": sub_version, "kind": sub_kind} if sub_kind else served.gvk
         subresources.append({"subresource": name, "responseKind": response, "verbs": list(verbs)})
     if subresources:

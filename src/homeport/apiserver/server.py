@@ -135,8 +135,9 @@ class ApiServer:
         self.health = health.standard(store)
         self.restorable: Path | None = None
         """Where ``POST /restore`` finds a backup (:mod:`homeport.apiserver.restore`); None: there is no such path."""
-        self._discovery = Discovery(registry, (*reviews.VIRTUAL, *identity_reviews.VIRTUAL))
-        self._openapi = OpenApi(registry)
+        virtual = (*reviews.VIRTUAL, *identity_reviews.VIRTUAL)
+        self._discovery = Discovery(registry, virtual)
+        self._openapi = OpenApi(registry, virtual)
         _serve_definitions(registry, now)
         self._definitions.load()
         self._api.followers[definitions.KEY] = self._definitions.committed

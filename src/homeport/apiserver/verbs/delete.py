@@ -18,7 +18,7 @@ from homeport.kube.meta import Object
 from homeport.kube.wire import Response
 from homeport.store.protocol import Conflicting, Delete, Put, Record
 
-_RETURN_OBJECT = frozenset(
+RETURN_OBJECT = frozenset(
     {
         "/persistentvolumeclaims",
         "/persistentvolumes",
@@ -85,7 +85,7 @@ async def delete_record(api: Api, call: Call, record: Record, options: DeleteOpt
     # Foreground deletion of an object that something holds back is "accepted"; others are "ok" (upstream's habit).
     status = 202 if not outcome.remove and options.policy == "Foreground" else 200
     if options.dry_run:
-        if outcome.remove and served.key not in _RETURN_OBJECT:
+        if outcome.remove and served.key not in RETURN_OBJECT:
             return _success(call, obj)
         return render_transient(api, call, outcome.object, status)
     if outcome.remove:
@@ -93,7 +93,7 @@ async def delete_record(api: Api, call: Call, record: Record, options: DeleteOpt
             removed = await commit(api, Delete(record.key, record.revision, await stored(served, outcome.object)))
         except Conflicting as error:
             raise modified(call, record.key.name) from error
-        return await render_written(api, call, removed) if served.key in _RETURN_OBJECT else _success(call, obj)
+        return await render_written(api, call, removed) if served.key in RETURN_OBJECT else _success(call, obj)
     if not outcome.changed and record.revision <= api.store.revision:
         return await render_written(api, call, record, status)
     try:

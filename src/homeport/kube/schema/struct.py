@@ -22,12 +22,13 @@ from homeport.kube.schema.fields import Component, Marker, StructRef
 NO_DEFAULTS = "x-homeport-no-defaults"
 """On a ``$ref``: set none of the defaults inside (see :func:`homeport.kube.schema.fields.ref`)."""
 
-_TYPE_META: JsonSchema = {
+TYPE_META: JsonSchema = {
     "apiVersion": {
         "type": "string",
-        "description": "Group and version of this object's schema, such as batch/v1; for the core group just v1.",
+        "description": "APIVersion defines the group and version of this object's schema, such as batch/v1; for the "
+        "core group just v1.",
     },
-    "kind": {"type": "string", "description": "Name of this object's schema, such as Pod."},
+    "kind": {"type": "string", "description": "Kind is the name of this object's schema, such as Pod."},
 }
 
 _Found = dict[str, "type[msgspec.Struct] | JsonSchema"]
@@ -114,7 +115,7 @@ def group_version_kind(kind: Kind, suffix: str = "") -> list[JsonSchema]:
 
 def _top_level(kind: Kind, schema: JsonSchema) -> JsonSchema:
     return schema | {
-        "properties": {**_TYPE_META, **schema["properties"]},
+        "properties": {**TYPE_META, **schema["properties"]},
         "x-kubernetes-group-version-kind": group_version_kind(kind),
     }
 
@@ -125,7 +126,7 @@ def _list_schema(kind: Kind, name: str) -> JsonSchema:
     return {
         "description": f"A list of {kind.kind} objects.",
         "type": "object",
-        "properties": {**_TYPE_META, "metadata": metadata, "items": items},
+        "properties": {**TYPE_META, "metadata": metadata, "items": items},
         "required": ["items"],
         "x-kubernetes-group-version-kind": group_version_kind(kind, "List"),
     }

@@ -19,7 +19,9 @@ class ObjectMeta(MetaV1, frozen=True):
     uid: Annotated[str, doc("Identifier unique in time and space, given by the server.")] = ""
     resource_version: Annotated[str, doc("Opaque version of the object. It changes with every write.")] = ""
     generation: Annotated[Int64, doc("Counts the changes of the desired state.")] = 0
-    creation_timestamp: Annotated[Time | None, doc("When the server created the object.")] = None
+    creation_timestamp: Annotated[
+        Time | None, doc("CreationTimestamp is a timestamp of when the server created the object.")
+    ] = None
     deletion_timestamp: Annotated[
         Time | None, doc("When the object shall be gone. Set by the server when deletion is asked for.")
     ] = None
