@@ -75,6 +75,17 @@ def test_the_core_group_and_many_lists_are_broken_down() -> None:
     assert uncovered([rule("get list", "- apps", "a b", "x y")], parts) == []
 
 
+def test_a_rule_of_billions_of_parts_takes_no_time() -> None:
+    words = " ".join(f"w{number}" for number in range(2000))
+    huge = rule(words, words, words, words)
+    held = [rule("get", "v1", "pods")] * 3
+    assert uncovered(held, [huge, rule("get", "v1", "pods"), rule("list", "v1", "pods")]) == [
+        huge,
+        rule("list", "v1", "pods"),
+    ]
+    assert uncovered([rule("*", "*", "*")], [huge]) == []
+
+
 @pytest.mark.parametrize(
     ("rules", "compact"),
     [

@@ -163,6 +163,9 @@ CLUSTER_ROLE_BINDING = grouped(
 )
 
 
+_RULE = ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs")
+
+
 def aggregated_rules(role: Object, cluster_roles: Iterable[Object]) -> list[Object] | None:
     """The rules that `role` has by its ``aggregationRule``: those of all other `cluster_roles` that one of its
     selectors chooses, each rule once. None if it has no such rule. Raises BadRequest for a selector that is none.
@@ -173,13 +176,14 @@ def aggregated_rules(role: Object, cluster_roles: Iterable[Object]) -> list[Obje
     if not rule:
         return None
     others = sorted((other for other in cluster_roles if name(other) != name(role)), key=name)
-    found: list[Object] = []
+    found: dict[tuple[tuple[str, ...], ...], Object] = {}
     for wanted in rule.get("clusterRoleSelectors") or ():
         selector = from_label_selector(wanted)
         for other in others:
             if selector.matches(labels(other)):
-                found += [one for one in other.get("rules") or () if one not in found]
-    return found
+                for one in other.get("rules") or ():
+                    found.setdefault(tuple(tuple(one.get(part) or ()) for part in _RULE), one)
+    return list(found.values())
 
 
 KINDS = (ROLE, CLUSTER_ROLE, ROLE_BINDING, CLUSTER_ROLE_BINDING)
