@@ -1,0 +1,90 @@
+"""Logging in as people and pods do: kubectl with tokens and as somebody else, and a client inside a pod."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import yaml
+from machinery import Kubectl, MakeKubectl, RunningPlatform
+
+INSIDE = """
+import json, os, ssl, urllib.request
+base = "/var/run/secrets/kubernetes.io/serviceaccount/"
+read = lambda name: open(base + name).read()
+context = ssl.create_default_context(cafile=base + "ca.crt")
+variable = os.environ["KUBERNETES_SERVICE_HOST"] + ":" + os.environ["KUBERNETES_SERVICE_PORT"]
+for server in (variable, "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "kubernetes.default"):
+    url = f"https://{server}/api/v1/namespaces/{read('namespace')}/pods"
+    request = urllib.request.Request(url, headers={"Authorization": "Bearer " + read("token")})
+    with urllib.request.urlopen(request, context=context) as answer:
+        print([pod["metadata"]["name"] for pod in json.load(answer)["items"]])
+for path in ("/.well-known/openid-configuration", "/openid/v1/jwks"):
+    request = urllib.request.Request(f"https://{variable}{path}", headers={"Authorization": "Bearer " + read("token")})
+    with urllib.request.urlopen(request, context=context) as answer:
+        print(sorted(json.load(answer)))
+"""
+
+
+def whoami(kubectl: Kubectl, *flags: str) -> dict[str, object]:
+    review = json.loads(kubectl("auth", "whoami", "-o", "json", *flags))
+    found: dict[str, object] = review["status"]["userInfo"]
+    return found
+
+
+def test_tokens_and_other_names(any_kubectl: Kubectl, tmp_path: Path) -> None:
+    kubectl = any_kubectl
+    assert whoami(kubectl)["username"] == "kubernetes-admin"
+    info = whoami(kubectl, "--as=jane", "--as-group=dev", "--as-group=ops, and more", "--as-uid=7")
+    assert info == {"username": "jane", "uid": "7", "groups": ["dev", "ops, and more", "system:authenticated"]}
+    kubectl("create", "serviceaccount", "builder")
+    token = kubectl(
+        "create", "token", "builder", "--duration=20m", "--audience=https://kubernetes.default.svc.cluster.local"
+    )
+    config = yaml.safe_load(kubectl.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": token.strip()}
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    as_account = dataclasses.replace(kubectl, kubeconfig=path)
+    name = f"system:serviceaccount:{kubectl.namespace}:builder"
+    assert whoami(as_account)["username"] == name
+    assert f'User "{name}" cannot list resource "pods"' in as_account("get", "pods", check=False)
+    assert f'User "{name}" cannot impersonate resource "users"' in as_account("get", "pods", "--as=jane", check=False)
+    kubectl("create", "rolebinding", "builder", "--clusterrole=view", f"--serviceaccount={kubectl.namespace}:builder")
+    assert "No resources found" in as_account("get", "pods", check=False)
+    kubectl("delete", "serviceaccount", "builder")
+    assert "You must be logged in" in as_account("get", "pods", check=False)
+    kubectl("delete", "rolebinding", "builder")
+    too_short = kubectl("create", "token", "default", "--duration=9m", check=False)
+    assert "may not specify a duration less than 10 minutes" in too_short
+
+
+def test_a_client_inside_a_pod(shared_platform: RunningPlatform, make_kubectl: MakeKubectl) -> None:
+    make_kubectl(shared_platform).create("Namespace", "inside")
+    kubectl = make_kubectl(shared_platform, "inside")
+    kubectl("create", "rolebinding", "look", "--clusterrole=view", "--serviceaccount=inside:default")
+    container = {"name": "c", "image": "homeport/python", "command": ["python", "-c", INSIDE]}
+    # At once behind its namespace: the pod waits for its account.
+    created = kubectl.create("Pod", "client", spec={"restartPolicy": "Never", "containers": [container]})
+    assert "created" in created
+    kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s", "pod/client", timeout=70)
+    configuration = ["id_token_signing_alg_values_supported", "issuer", "jwks_uri", "response_types_supported",
+                     "subject_types_supported"]  # fmt: skip
+    assert kubectl("logs", "client").splitlines() == ["['client']"] * 4 + [str(configuration), "['keys']"]
+    kubectl("delete", "namespace", "inside")
+
+
+def test_a_secret_with_a_token(shared_platform: RunningPlatform, make_kubectl: MakeKubectl) -> None:
+    kubectl = make_kubectl(shared_platform)
+    annotations = {"kubernetes.io/service-account.name": "default"}
+    manifest = {
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+        "metadata": {"name": "forever", "annotations": annotations},
+    }  # fmt: skip
+    kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+    kubectl("wait", "--for=jsonpath={.data.token}", "--timeout=20s", "secret/forever")
+    described = kubectl("describe", "secret", "forever")
+    assert "ca.crt:" in described
+    assert "namespace:  7 bytes" in described
+    kubectl("delete", "secret", "forever")
