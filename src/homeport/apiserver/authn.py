@@ -101,7 +101,7 @@ class BearerTokens:
                 refused = error
                 continue
             if found is not None:
-                return Identified(authenticated(found.user), found.audiences, found.annotations)
+                return _authenticated(found)
         raise refused or Unauthorized("the bearer token is not known to this server")
 
 
@@ -142,6 +142,11 @@ def authenticated(user: User) -> User:
     return User(user.name, (*user.groups, AUTHENTICATED_GROUP), user.uid, user.extra)
 
 
+def _authenticated(found: Identified) -> Identified:
+    user = authenticated(found.user)
+    return found if user is found.user else found._replace(user=user)
+
+
 async def authenticate(authenticators: Sequence[Authenticator], request: Request) -> Identified:
     """The request's user. Raises Unauthorized for wrong credentials, and without any; paths that are open to everybody
     have an anonymous user then."""
@@ -155,7 +160,7 @@ async def authenticate(authenticators: Sequence[Authenticator], request: Request
             refused = error
             continue
         if found is not None:
-            return Identified(authenticated(found.user), found.audiences, found.annotations)
+            return _authenticated(found)
     if refused is None and request.method in ("GET", "HEAD") and is_open(collapse(request.path)):
         return Identified(ANONYMOUS)
     # Kubernetes says no more than this either: which credential was wrong, and why, helps an attacker first of all.

@@ -217,9 +217,11 @@ class ServiceAccounts:
             while len(self._known) >= _MAX_CACHED:
                 del self._known[next(iter(self._known))]
             self._known[digest] = known
-        shared = tuple(audience for audience in known.audiences if audience in audiences)
-        if not shared:
-            raise Unauthorized("the service account token is for another audience")
+        shared = known.audiences
+        if shared != audiences:
+            shared = tuple(audience for audience in shared if audience in audiences)
+            if not shared:
+                raise Unauthorized("the service account token is for another audience")
         now = self._now().timestamp()
         try:
             annotations = self._check(known, now)
