@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from homeport import metrics
 from homeport.apiserver import crd, definitions, health, restore, reviews, warnings
-from homeport.apiserver.admission import Chain, plugins
+from homeport.apiserver.admission import Chain, checking, plugins
 from homeport.apiserver.answers import error_response
 from homeport.apiserver.audit import trail as trails
 from homeport.apiserver.authn import Authenticator, BearerTokens, Identified, authenticate
@@ -139,6 +139,7 @@ class ApiServer:
         self._discovery = Discovery(registry, virtual)
         self._openapi = OpenApi(registry, virtual)
         _serve_definitions(registry, now)
+        checking.serve(registry)
         self._definitions.load()
         self._api.followers[definitions.KEY] = self._definitions.committed
         self._api.admission = plugins.chain(self._api)

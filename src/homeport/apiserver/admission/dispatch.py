@@ -15,7 +15,7 @@ from homeport.apiserver.admission.chain import run
 from homeport.apiserver.admission.hooks import Asked, Configurations, Hook, hooks
 from homeport.apiserver.admission.matching import GROUP, is_exempt
 from homeport.apiserver.admission.objects import redone
-from homeport.apiserver.admission.plugin import Plugin
+from homeport.apiserver.admission.plugin import Plugin, refusal
 from homeport.apiserver.admission.review import MalformedAnswer, Verdict, denial, question, verdict
 from homeport.apiserver.context import Api
 from homeport.apiserver.encoding import encode
@@ -162,7 +162,21 @@ class Webhooks:
 
     async def _wants(self, hook: Hook, served: Served, attributes: Attributes) -> bool:
         """Whether selectors and conditions choose the request. Raises NotFound, Forbidden."""
-        return hook.matcher.selects(attributes, self._namespace(hook, attributes))
+        if not hook.matcher.selects(attributes, self._namespace(hook, attributes)):
+            return False
+        if not hook.conditions:
+            return True
+        from homeport.apiserver.admission import expressions  # CEL is for servers with such webhooks only
+
+        conditions = expressions.conditions(hook.conditions)
+        scene = await expressions.scene(self._api, attributes, served)
+        try:
+            return conditions.hold(scene)
+        except expressions.Undecided as error:
+            if hook.ignores_failure:
+                log.warning("match conditions of webhook %s: %s (failing open)", hook.name, error)
+                return False
+            raise refusal(attributes, str(error)) from error
 
     def _namespace(self, hook: Hook, attributes: Attributes) -> Object | None:
         if hook.matcher.namespaces.everything or not attributes.namespace:

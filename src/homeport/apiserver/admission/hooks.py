@@ -49,7 +49,8 @@ class Hook:
     reinvoked: bool
     review: str
     """The version of AdmissionReview that it gets; empty if it understands none of this server's."""
-    conditions: tuple[Mapping[str, str], ...]
+    conditions: tuple[str, ...]
+    """Expressions that have to be true."""
 
 
 def hooks(configuration: Object) -> tuple[Hook, ...]:
@@ -77,7 +78,7 @@ def _hook(configuration: str, webhook: Mapping[str, Any]) -> Hook:
         float(seconds if isinstance(seconds, int) and 1 <= seconds <= 30 else 10),
         webhook.get("reinvocationPolicy") == "IfNeeded",
         next((version for version in understood if version in VERSIONS), ""),
-        tuple(webhook.get("matchConditions") or ()),
+        tuple(str(each.get("expression")) for each in webhook.get("matchConditions") or ()),
     )
 
 
@@ -98,6 +99,7 @@ class Configurations(Generic[T]):
         self._parts: dict[str, tuple[int, tuple[T, ...]]] = {}
         self._all: tuple[T, ...] = ()
         self._found: dict[tuple[str, Served, str, bool], tuple[Asked[T], ...]] = {}
+        self._by_name = False
         self._generation = -1
 
     def load(self, store: Store, resource: str) -> None:
@@ -123,6 +125,7 @@ class Configurations(Generic[T]):
         else:
             self._parts[name] = (record.revision, parts)
         self._all = tuple(part for key in sorted(self._parts) for part in self._parts[key][1])
+        self._by_name = any(part.matcher.by_name for part in self._all)
         self._found.clear()
 
     def __bool__(self) -> bool:
@@ -133,9 +136,14 @@ class Configurations(Generic[T]):
         if self._generation != self._registry.generation:
             self._generation = self._registry.generation
             self._found.clear()
+        if self._by_name:
+            return self._look(attributes)
         key = (attributes.operation, attributes.served, attributes.subresource, bool(attributes.namespace))
         found = self._found.get(key)
         if found is None:
-            matched = ((part, part.matcher.version(attributes, self._registry)) for part in self._all)
-            found = self._found[key] = tuple(Asked(part, served) for part, served in matched if served is not None)
+            found = self._found[key] = self._look(attributes)
         return found
+
+    def _look(self, attributes: Attributes) -> tuple[Asked[T], ...]:
+        matched = ((part, part.matcher.version(attributes, self._registry)) for part in self._all)
+        return tuple(Asked(part, served) for part, served in matched if served is not None)

@@ -90,6 +90,11 @@ class Matcher:
             tuple(map(Rule.of, config.get("excludeResourceRules") or ())),
         )
 
+    @property
+    def by_name(self) -> bool:
+        """Whether it matters which name the object has."""
+        return any(rule.names for rule in (*self.rules, *self.excluded))
+
     def version(self, attributes: Attributes, registry: Registry) -> Served | None:
         """The version of the resource that the rules are about: the request's own if they are about that, else, unless
         only exact matches count, another one that the same objects are served in. None if there is none."""

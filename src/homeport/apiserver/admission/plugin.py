@@ -9,7 +9,17 @@ from __future__ import annotations
 from typing import ClassVar
 
 from homeport.apiserver.admission.attributes import Attributes, Operation
+from homeport.kube.errors import Forbidden, object_details
 from homeport.kube.meta import Object
+
+
+def refusal(attributes: Attributes, why: str) -> Forbidden:
+    """The error for a request that admission refuses (upstream: ``admission.NewForbidden``)."""
+    resource, name = attributes.served.resource, attributes.name
+    return Forbidden(
+        f'{resource.qualified} "{name}" is forbidden: {why}',
+        details=object_details(resource.group, resource.plural, name),
+    )
 
 
 class Plugin:

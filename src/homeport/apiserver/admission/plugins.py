@@ -8,6 +8,7 @@ from homeport.apiserver.admission.lifecycle import NamespaceLifecycle
 from homeport.apiserver.admission.limits import LimitRanger
 from homeport.apiserver.admission.plugin import Plugin
 from homeport.apiserver.admission.pods import DefaultTolerationSeconds, RuntimeClass
+from homeport.apiserver.admission.policing import ValidatingPolicies
 from homeport.apiserver.admission.priority import Priority
 from homeport.apiserver.admission.service_account import ServiceAccount
 from homeport.apiserver.admission.storage import DefaultStorageClass, PersistentVolumeClaimResize
@@ -31,4 +32,4 @@ def chain(api: Api) -> Chain:
         Escalation(api.authorizer),
     )
     # Quotas come last of all, with the write itself (see `homeport.apiserver.quota`).
-    return Chain(plugins, (Webhooks(api, api.webhooks),))
+    return Chain(plugins, (ValidatingPolicies(api), Webhooks(api, api.webhooks)))

@@ -46,12 +46,18 @@ def question(
 ) -> bytes:
     """The AdmissionReview with a request. `served` is the version that the webhook is asked in, in which `obj` and
     `old` are."""
+    request = {"uid": uid, **request_facts(attributes, served), "object": obj, "oldObject": old}
+    return encode({"kind": "AdmissionReview", "apiVersion": f"{_GROUP}/{version}", "request": request})
+
+
+def request_facts(attributes: Attributes, served: Served) -> Object:
+    """What an AdmissionReview, and the variable ``request`` of CEL, say about a request but for its objects. `served`
+    is the version of the resource that is asked about."""
     asked = attributes.served.resource
     group, kind_version, kind = attributes.kind
     own_kind = (group, kind_version) != (asked.group, asked.version) or kind != asked.kind
     resource = served.resource
     request: Object = {
-        "uid": uid,
         # A subresource with a kind of its own (Scale, Binding) has it in every version of the resource.
         "kind": _gvk(group, kind_version, kind) if own_kind else _gvk(resource.group, resource.version, resource.kind),
         "resource": {"group": resource.group, "version": resource.version, "resource": resource.plural},
@@ -59,8 +65,6 @@ def question(
         "requestResource": {"group": asked.group, "version": asked.version, "resource": asked.plural},
         "operation": attributes.operation,
         "userInfo": user_info(attributes.user),
-        "object": obj,
-        "oldObject": old,
         "dryRun": attributes.dry_run,
         "options": attributes.options,
     }
@@ -70,7 +74,7 @@ def question(
         request["name"] = attributes.name
     if attributes.namespace:
         request["namespace"] = attributes.namespace
-    return encode({"kind": "AdmissionReview", "apiVersion": f"{_GROUP}/{version}", "request": request})
+    return request
 
 
 def _gvk(group: str, version: str, kind: str) -> dict[str, str]:

@@ -1,0 +1,135 @@
+"""CEL in admission: which variables expressions have, and conditions on requests.
+
+Imported only where something is written in CEL. Upstream: ``apiserver/pkg/admission/plugin/cel`` and
+``webhook/matchconditions``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from homeport.apiserver.admission.attributes import Attributes
+from homeport.apiserver.admission.review import request_facts
+from homeport.apiserver.context import Api
+from homeport.apiserver.resources import Served
+from homeport.apiserver.routes import RequestInfo
+from homeport.apiserver.versions import converted
+from homeport.kube.cel import BOOL, DYN, Budget, BudgetExceeded, Environment, EvaluationError, Program, Type
+from homeport.kube.cel.library.authorization import AUTHORIZER, RESOURCE_CHECK, Authorizer, ResourceCheck, Verdict
+from homeport.kube.cel.library.authorization import Attributes as Question
+from homeport.kube.kind import Resource
+from homeport.kube.meta import Object
+from homeport.kube.wire import User
+
+VARIABLES: Mapping[str, Type] = {
+    "object": DYN,
+    "oldObject": DYN,
+    "request": DYN,
+    "authorizer": AUTHORIZER,
+    "authorizer.requestResource": RESOURCE_CHECK,
+}
+"""What every expression knows."""
+OF_POLICIES: Mapping[str, Type] = {**VARIABLES, "namespaceObject": DYN, "variables": DYN}
+CONDITIONS_LIMIT = 2_500_000
+"""What all match conditions together may cost (upstream: ``RuntimeCELCostBudgetMatchConditions``)."""
+_SERVICE_ACCOUNTS = "system:serviceaccounts"
+
+
+class Undecided(Exception):
+    """Conditions of which none is false and some can't be evaluated."""
+
+
+def environment(*, params: bool = False, policy: bool = False) -> Environment:
+    """The environment of match conditions of webhooks, or of all expressions of a policy."""
+    return _environment(params, policy)
+
+
+@lru_cache(maxsize=4)
+def _environment(params: bool, policy: bool) -> Environment:
+    variables = OF_POLICIES if policy else VARIABLES
+    return Environment({**variables, "params": DYN} if params else variables)
+
+
+@lru_cache(maxsize=1024)
+def compiled(text: str, result: Type | None = None, *, params: bool = False, policy: bool = False) -> Program:
+    """An expression, compiled once. Raises CelError."""
+    return environment(params=params, policy=policy).compile(text, result)
+
+
+async def scene(api: Api, attributes: Attributes, served: Served) -> dict[str, Any]:
+    """The values of what every expression knows, with objects of the version `served`."""
+    states: list[Object | None] = []
+    for state in (attributes.object, attributes.old):
+        convert = state is not None and not attributes.has_own_kind
+        states.append(await converted(state, attributes.served, served) if state is not None and convert else state)
+    authorizer = Authorizer(lambda question: _decide(api, attributes.user, question))
+    resource = attributes.served.resource
+    about = Question(
+        group=resource.group,
+        resource=resource.plural,
+        subresource=attributes.subresource,
+        namespace=attributes.namespace,
+        name=attributes.name,
+    )
+    return {
+        "object": states[0],
+        "oldObject": states[1],
+        "request": request_facts(attributes, served),
+        "authorizer": authorizer,
+        "authorizer.requestResource": ResourceCheck(authorizer.decide, about),
+    }
+
+
+def _decide(api: Api, user: User, question: Question) -> Verdict:
+    if question.service_account is not None:
+        namespace, name = question.service_account
+        groups = (_SERVICE_ACCOUNTS, f"{_SERVICE_ACCOUNTS}:{namespace}", "system:authenticated")
+        user = User(f"system:serviceaccount:{namespace}:{name}", groups)
+    if question.path:
+        info = RequestInfo(question.verb, question.path)
+    else:
+        resource = Resource(question.group, "*", question.resource, "", bool(question.namespace))
+        info = RequestInfo(
+            question.verb,
+            resource.path(question.namespace, question.name, question.subresource),
+            True,
+            question.group,
+            "*",
+            question.resource,
+            question.namespace,
+            question.name,
+            question.subresource,
+        )
+    decision = api.authorizer.authorize(user, info)
+    return Verdict(decision.allowed, decision.reason)
+
+
+class Conditions:
+    """The ``matchConditions`` of a webhook or a policy."""
+
+    def __init__(self, programs: tuple[Program, ...]) -> None:
+        self._programs = programs
+
+    def hold(self, bindings: Mapping[str, Any]) -> bool:
+        """Whether all are true: false as soon as one is, whatever others say. Raises Undecided."""
+        budget = Budget(CONDITIONS_LIMIT)
+        problems = []
+        for program in self._programs:
+            try:
+                if program.evaluate(bindings, budget) is not True:
+                    return False
+            except BudgetExceeded as error:
+                raise Undecided(str(error)) from error
+            except EvaluationError as error:
+                problems.append(f"expression '{program.text}' resulted in error: {error}")
+        if problems:
+            raise Undecided(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")
+        return True
+
+
+@lru_cache(maxsize=1024)
+def conditions(texts: tuple[str, ...], *, params: bool = False, policy: bool = False) -> Conditions:
+    """Conditions from their expressions. Raises CelError."""
+    return Conditions(tuple(compiled(text, BOOL, params=params, policy=policy) for text in texts))

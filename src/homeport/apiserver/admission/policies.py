@@ -1,0 +1,197 @@
+"""ValidatingAdmissionPolicies: what they say, what their bindings narrow down, and what follows for one object. Pure.
+
+Upstream: ``apiserver/pkg/admission/plugin/policy/validating``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from homeport.apiserver.admission import expressions
+from homeport.apiserver.admission.matching import Matcher
+from homeport.kube.cel import BOOL, STRING, Budget, EvaluationError, LazyMap, Program
+from homeport.kube.meta import Object, spec
+
+COST_LIMIT = 10_000_000
+"""What all expressions of a policy together may cost for one request and one parameter."""
+_MAX_MESSAGE = 5 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    program: Program
+    message: str
+    reason: str
+    message_program: Program | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParamKind:
+    api_version: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Policy:
+    """A compiled policy."""
+
+    name: str
+    matcher: Matcher
+    param_kind: ParamKind | None
+    ignores_failure: bool
+    conditions: expressions.Conditions
+    variables: tuple[tuple[str, Program], ...]
+    validations: tuple[Validation, ...]
+    annotations: tuple[tuple[str, Program], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Binding:
+    """Puts a policy to work."""
+
+    name: str
+    policy: str
+    matcher: Matcher | None
+    """None where the binding does not narrow the policy down."""
+    param_ref: Mapping[str, Any] | None
+    actions: frozenset[str]
+
+
+@dataclass(slots=True)
+class Finding:
+    """Something that a policy has against a request."""
+
+    message: str
+    reason: str = "Invalid"
+    index: int = 0
+    """Of the validation."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a policy says about one request with one parameter."""
+
+    findings: list[Finding] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)
+
+
+def policies(obj: Object) -> tuple[Policy, ...]:
+    """The policy of a ValidatingAdmissionPolicy. Raises CelError, and BadRequest for a malformed selector."""
+    body = spec(obj)
+    kind = body.get("paramKind")
+    has_params = bool(kind)
+
+    def compiled(text: str) -> Program:
+        return expressions.compiled(text, params=has_params, policy=True)
+
+    validations = []
+    for each in body.get("validations") or ():
+        words = each.get("messageExpression")
+        validations.append(
+            Validation(
+                expressions.compiled(each["expression"], BOOL, params=has_params, policy=True),
+                str(each.get("message") or "").strip(),
+                str(each.get("reason") or "Invalid"),
+                expressions.compiled(words, STRING, params=has_params, policy=True) if words else None,
+            )
+        )
+    conditions = tuple(str(each["expression"]) for each in body.get("matchConditions") or ())
+    return (
+        Policy(
+            obj["metadata"]["name"],
+            Matcher.of(body.get("matchConstraints") or {}, "resourceRules"),
+            ParamKind(str(kind.get("apiVersion")), str(kind.get("kind"))) if kind else None,
+            body.get("failurePolicy") == "Ignore",
+            expressions.conditions(conditions, params=has_params, policy=True),
+            tuple((each["name"], compiled(each["expression"])) for each in body.get("variables") or ()),
+            tuple(validations),
+            tuple((each["key"], compiled(each["valueExpression"])) for each in body.get("auditAnnotations") or ()),
+        ),
+    )
+
+
+def bindings(obj: Object) -> tuple[Binding, ...]:
+    """The binding of a ValidatingAdmissionPolicyBinding. Raises BadRequest for a malformed selector."""
+    body = spec(obj)
+    narrowed = body.get("matchResources")
+    return (
+        Binding(
+            obj["metadata"]["name"],
+            str(body.get("policyName")),
+            Matcher.of(narrowed, "resourceRules") if narrowed else None,
+            body.get("paramRef"),
+            frozenset(body.get("validationActions") or ()),
+        ),
+    )
+
+
+def judge(policy: Policy, scene: Mapping[str, Any], params: Object | None, namespace: Object | None) -> Outcome | None:
+    """What `policy` says about a request (`scene`, see `expressions.scene`); None if its conditions do not choose it.
+
+    An expression that can't be evaluated counts as false, or not at all, by the policy's failurePolicy.
+    """
+    budget = Budget(COST_LIMIT)
+    known: dict[str, Any] = {**scene, "params": params, "namespaceObject": namespace}
+
+    def maker(program: Program) -> Any:
+        return lambda: program.evaluate(known, budget)
+
+    known["variables"] = LazyMap({name: maker(program) for name, program in policy.variables})
+    outcome = Outcome()
+    try:
+        if not policy.conditions.hold(known):
+            return None
+    except expressions.Undecided as error:
+        if not policy.ignores_failure:
+            outcome.findings.append(Finding(str(error)))
+        return outcome
+    for index, validation in enumerate(policy.validations):
+        finding = _finding(policy, validation, index, known, budget)
+        if finding is not None:
+            outcome.findings.append(finding)
+    for key, program in policy.annotations:
+        try:
+            value = program.evaluate(known, budget)
+        except EvaluationError as error:
+            if not policy.ignores_failure:
+                outcome.findings.append(Finding(_error_in(program, error)))
+            continue
+        if isinstance(value, str):
+            outcome.annotations[f"{policy.name}/{key}"] = value
+        elif value is not None and not policy.ignores_failure:
+            text = f"valueExpression '{program.text}' resulted in unsupported return type: must be a string or null"
+            outcome.findings.append(Finding(text))
+    return outcome
+
+
+def _finding(
+    policy: Policy, validation: Validation, index: int, known: Mapping[str, Any], budget: Budget
+) -> Finding | None:
+    try:
+        holds = validation.program.evaluate(known, budget) is True
+    except EvaluationError as error:
+        if policy.ignores_failure:
+            return None
+        return Finding(_error_in(validation.program, error), validation.reason, index)
+    if holds:
+        return None
+    return Finding(_message(validation, known, budget), validation.reason, index)
+
+
+def _message(validation: Validation, known: Mapping[str, Any], budget: Budget) -> str:
+    """The computed message if there is a usable one, else the fixed one, else the expression itself."""
+    if validation.message_program is not None:
+        try:
+            value = validation.message_program.evaluate(known, budget)
+        except EvaluationError:
+            value = ""  # as upstream: a message that can't be made is none
+        text = value.strip() if isinstance(value, str) else ""
+        if text and len(text) <= _MAX_MESSAGE and "\n" not in text:
+            return text
+    return validation.message or f"failed expression: {validation.program.text.strip()}"
+
+
+def _error_in(program: Program, error: EvaluationError) -> str:
+    return f"expression '{program.text.strip()}' resulted in error: {error}"

@@ -1,0 +1,217 @@
+"""The stage of admission that asks ValidatingAdmissionPolicies.
+
+Nothing of CEL is loaded while there are no policies.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from homeport.apiserver.admission.attributes import Attributes
+from homeport.apiserver.admission.dispatch import NAMESPACES, namespace_object
+from homeport.apiserver.admission.hooks import Configurations
+from homeport.apiserver.admission.matching import GROUP, Matcher, is_exempt
+from homeport.apiserver.admission.plugin import Plugin, refusal
+from homeport.apiserver.context import Api
+from homeport.apiserver.encoding import encode
+from homeport.apiserver.resources import Served
+from homeport.apiserver.versions import object_of, shown
+from homeport.kube.errors import ApiError, Forbidden, NotFound
+from homeport.kube.meta import Object
+from homeport.kube.selector import from_label_selector
+from homeport.store.protocol import Key, Record
+
+if TYPE_CHECKING:
+    from homeport.apiserver.admission.policies import Binding, Finding, ParamKind, Policy
+
+log = logging.getLogger(__name__)
+
+POLICIES = f"{GROUP}/validatingadmissionpolicies"
+BINDINGS = f"{GROUP}/validatingadmissionpolicybindings"
+_ANNOTATION = "validation.policy.admission.k8s.io/validation_failure"
+_CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
+_REVIEWS = frozenset({"authentication.k8s.io", "authorization.k8s.io"})
+
+
+def _policies(obj: Object) -> tuple[Policy, ...]:
+    from homeport.apiserver.admission import policies
+    from homeport.kube.cel import CelError
+
+    try:
+        return policies.policies(obj)
+    except CelError as error:
+        # Validation keeps such policies out.
+        log.error("policy %s is left out: %s", obj["metadata"]["name"], error)
+        return ()
+
+
+def _bindings(obj: Object) -> tuple[Binding, ...]:
+    from homeport.apiserver.admission import policies
+
+    return policies.bindings(obj)
+
+
+class _ParamsError(Exception):
+    """The parameters of a binding can't be had."""
+
+
+class ValidatingPolicies:
+    """Policies and their bindings, asked once an object is valid."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._policies: Configurations[Policy] = Configurations(_policies, api.registry)
+        self._bindings: dict[str, Binding] = {}
+        self._policies.load(api.store, POLICIES)
+        for record in api.store.scan(BINDINGS)[0]:
+            self._follow_binding(record, deleted=False)
+        api.followers[POLICIES] = self._policies.follow
+        api.followers[BINDINGS] = self._follow_binding
+
+    def _follow_binding(self, record: Record, *, deleted: bool) -> None:
+        name = record.key.name
+        if deleted:
+            self._bindings.pop(name, None)
+            return
+        try:
+            (self._bindings[name],) = _bindings(msgspec.json.decode(record.value))
+        except ApiError as error:
+            log.error("binding %s is left out: %s", name, error.message)
+
+    async def mutate(self, attributes: Attributes, plugins: Iterable[Plugin]) -> None:
+        """Validating policies change nothing."""
+
+    async def validate(self, attributes: Attributes) -> None:
+        if not self._policies or not self._bindings or is_exempt(attributes) or attributes.served.group in _REVIEWS:
+            return
+        denial: Forbidden | None = None
+        audited: list[Object] = []
+        for policy, served in self._policies.about(attributes):
+            if not self._selects(policy.matcher, attributes):
+                continue
+            for binding in self._bindings_of(policy, attributes):
+                for finding in await self._findings(policy, binding, attributes, served):
+                    if "Deny" in binding.actions and denial is None:
+                        denial = _denial(attributes, policy, binding, finding)
+                    if "Warn" in binding.actions:
+                        attributes.warnings.append(
+                            f"Validation failed for ValidatingAdmissionPolicy '{policy.name}' with binding "
+                            f"'{binding.name}': {finding.message}"
+                        )
+                    if "Audit" in binding.actions:
+                        audited.append(_audited(policy, binding, finding))
+        if audited:
+            attributes.annotations.setdefault(_ANNOTATION, encode(audited).decode())
+        if denial is not None:
+            raise denial
+
+    def _bindings_of(self, policy: Policy, attributes: Attributes) -> Iterator[Binding]:
+        for name in sorted(self._bindings):
+            binding = self._bindings[name]
+            if binding.policy == policy.name and self._narrows(binding.matcher, attributes):
+                yield binding
+
+    def _narrows(self, matcher: Matcher | None, attributes: Attributes) -> bool:
+        if matcher is None:
+            return True
+        # Without rules a binding narrows nothing down but by its selectors and exclusions.
+        if matcher.rules:
+            chosen = matcher.version(attributes, self._api.registry) is not None
+        else:
+            chosen = not any(rule.matches(attributes, attributes.served) for rule in matcher.excluded)
+        return chosen and self._selects(matcher, attributes)
+
+    def _selects(self, matcher: Matcher, attributes: Attributes) -> bool:
+        namespace = None
+        if attributes.namespace and not matcher.namespaces.everything:
+            namespace = namespace_object(self._api, attributes.namespace)
+            if namespace is None and attributes.served.key != NAMESPACES:
+                raise NotFound.of("", "namespaces", attributes.namespace)
+        return matcher.selects(attributes, namespace)
+
+    async def _findings(
+        self, policy: Policy, binding: Binding, attributes: Attributes, served: Served
+    ) -> list[Finding]:
+        from homeport.apiserver.admission import expressions, policies
+
+        try:
+            parameters = await self._params(policy, binding, attributes)
+        except _ParamsError as error:
+            return [] if policy.ignores_failure else [policies.Finding(f"failed to configure binding: {error}")]
+        scene = await expressions.scene(self._api, attributes, served)
+        namespace = None
+        if attributes.namespace and attributes.served.key != NAMESPACES:
+            namespace = namespace_object(self._api, attributes.namespace)
+        findings: list[Finding] = []
+        notes: dict[str, list[str]] = {}
+        for params in parameters:
+            outcome = policies.judge(policy, scene, params, namespace)
+            if outcome is not None:
+                findings += outcome.findings
+                for key, value in outcome.annotations.items():
+                    notes.setdefault(key, []).append(value)
+        for key, values in notes.items():
+            attributes.annotations.setdefault(key, ", ".join(dict.fromkeys(values)))
+        return findings
+
+    # -- parameters
+
+    async def _params(self, policy: Policy, binding: Binding, attributes: Attributes) -> list[Object | None]:
+        """The objects that the policy is to be asked with; one None for a policy without parameters."""
+        ref = binding.param_ref
+        if policy.param_kind is None or not ref:
+            return [None]
+        served = self._served(policy.param_kind)
+        namespace = ""
+        if served.namespaced:
+            namespace = str(ref.get("namespace") or attributes.namespace)
+            if not namespace:
+                raise _ParamsError(
+                    "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"
+                )
+        elif ref.get("namespace"):
+            raise _ParamsError("paramRef.namespace must not be provided for a cluster-scoped `paramKind`")
+        records = await self._records(served, namespace, ref)
+        if not records and ref.get("parameterNotFoundAction") != "Allow":
+            raise _ParamsError("no params found for policy binding with `Deny` parameterNotFoundAction")
+        return [object_of(served, record) for record in records]
+
+    async def _records(self, served: Served, namespace: str, ref: Mapping[str, Any]) -> Sequence[Record]:
+        if ref.get("name"):
+            record = self._api.store.head(Key(served.key, namespace, str(ref["name"])))
+            found = [record] if record is not None else []
+        else:
+            selector = from_label_selector(ref.get("selector") or {})
+            everything = self._api.store.heads(served.key, namespace)
+            found = [record for record in everything if selector.matches(record.labels)]
+        return await shown(served, found)
+
+    def _served(self, kind: ParamKind) -> Served:
+        for served in self._api.registry:
+            if served.kind == kind.kind and served.resource.api_version == kind.api_version:
+                return served
+        raise _ParamsError(f"failed to find resource referenced by paramKind: '{kind.api_version}, Kind={kind.kind}'")
+
+
+def _denial(attributes: Attributes, policy: Policy, binding: Binding, finding: Finding) -> Forbidden:
+    message = (
+        f"ValidatingAdmissionPolicy '{policy.name}' with binding '{binding.name}' denied request: {finding.message}"
+    )
+    error = refusal(attributes, message)
+    error.details["causes"] = [{"message": finding.message}]
+    status = {**error.to_status(), "reason": finding.reason, "code": _CODES.get(finding.reason, 422)}
+    return Forbidden(error.message, details=error.details, status=status)
+
+
+def _audited(policy: Policy, binding: Binding, finding: Finding) -> Object:
+    return {
+        "message": finding.message,
+        "policy": policy.name,
+        "binding": binding.name,
+        "expressionIndex": finding.index,
+        "validationActions": sorted(binding.actions),
+    }
