@@ -17,6 +17,7 @@ from homeport.datadir import DataDir, Taken
 from homeport.kube import core, meta
 from homeport.kube.errors import Permanent
 from homeport.platform import PartFailed, Platform, bind
+from homeport.store.protocol import Full
 
 CONTROL_PLANE = platforms.PARTS[:-1]
 """All but the node, whose processes would outlive the test."""
@@ -97,3 +98,26 @@ def test_a_remembered_port_that_is_taken_gives_way() -> None:
         port = other.getsockname()[1]
         with bind(None, port) as chosen:
             assert chosen.getsockname()[1] != port
+
+
+async def test_a_second_start_leaves_the_default_roles_alone(tmp_path: Path) -> None:
+    directory = DataDir.at(tmp_path)
+
+    async def versions(platform: Platform) -> dict[str, str]:
+        found = await platform.client.list(core.CLUSTER_ROLE.resource)
+        return {meta.name(role): meta.resource_version(role) for role in found.items}
+
+    async with Platform(directory) as platform:
+        first = await versions(platform)
+    assert {"view", "edit", "admin", "cluster-admin", "homeport:aggregate-to-edit"} <= first.keys()
+    async with Platform(directory) as platform:
+        assert await versions(platform) == first
+
+
+async def test_no_room_for_the_default_roles_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def bootstrap(*arguments: object) -> int:
+        raise Full("no room")
+
+    monkeypatch.setattr(platforms, "bootstrap", bootstrap)
+    async with Platform(DataDir.at(tmp_path)) as platform:
+        assert await platform.client.list(core.NAMESPACE.resource)

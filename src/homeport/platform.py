@@ -268,7 +268,11 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
     static = tokens.StaticTokens({token: tokens.ADMIN})
     accounts = platform.accounts = ServiceAccounts(platform.store, SigningKey(directory.pki / "service-account.key"))
     platform.node = _Node()
-    await bootstrap(platform.store, datetime.now(UTC), KINDS)
+    try:
+        await bootstrap(platform.store, datetime.now(UTC), KINDS)
+    except StoreError as error:
+        # Nobody gets more for it, and what runs goes on; the next start tries again.
+        log.warning("the default roles could not be written: %s", error)
     await priority.bootstrap(platform.store, datetime.now(UTC))
     platform.api = ApiServer(
         platform.store,

@@ -14,6 +14,7 @@ from homeport.kube.core.rbac import GROUP
 
 PREFIX = "system:controller:"
 
+_CERTIFICATES = "certificates.k8s.io"
 _CHANGE = "get list update watch"
 _POD_CONTROL = rule("create delete list patch watch", "pods")
 _REVISIONS = rule("create delete get list patch update watch", "controllerrevisions", "apps")
@@ -21,6 +22,20 @@ _SLICES = rule("create delete get list update watch", "endpointslices", "discove
 _WORKLOADS = ("apps", "extensions")
 
 CONTROLLER_ROLES: Mapping[str, tuple[Rule, ...]] = {
+    "certificate-controller": (
+        rule("delete get list watch", "certificatesigningrequests", _CERTIFICATES),
+        rule("update", "certificatesigningrequests/approval certificatesigningrequests/status", _CERTIFICATES),
+        rule("approve", "signers", _CERTIFICATES, names="kubernetes.io/kube-apiserver-client-kubelet"),
+        rule(
+            "sign",
+            "signers",
+            _CERTIFICATES,
+            names="kubernetes.io/kube-apiserver-client kubernetes.io/kube-apiserver-client-kubelet "
+            "kubernetes.io/kubelet-serving kubernetes.io/legacy-unknown",
+        ),
+        rule("create", "subjectaccessreviews", "authorization.k8s.io"),
+        events(),
+    ),
     "clusterrole-aggregation-controller": (rule("escalate get list patch update watch", "clusterroles", GROUP),),
     "cronjob-controller": (
         rule(_CHANGE, "cronjobs", "batch"),

@@ -165,7 +165,8 @@ CLUSTER_ROLES: Mapping[str, tuple[Rule, ...]] = {
         rule("proxy", "nodes"),
         rule(
             "*",
-            "nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats",
+            "nodes/checkpoint nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/spec "
+            "nodes/stats",
         ),
     ),
     "system:monitoring": (urls("/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*"),),
