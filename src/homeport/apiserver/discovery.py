@@ -28,6 +28,9 @@ SUBRESOURCES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
     "eviction": (("create",), "policy", "v1", "Eviction"),
     "token": (("create",), "authentication.k8s.io", "v1", "TokenRequest"),
     "finalize": (("update",), "", "", ""),
+    "approval": (("get", "patch", "update"), "", "", ""),
+    "ephemeralcontainers": (("get", "patch", "update"), "", "", ""),
+    "resize": (("get", "patch", "update"), "", "", ""),
 }
 """Verbs and the kind of the bodies, where it isn't that of the resource."""
 

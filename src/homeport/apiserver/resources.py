@@ -25,9 +25,10 @@ from homeport.kube.table import Printer
 STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 _EXTRA_SUBRESOURCES: Mapping[tuple[str, str], frozenset[str]] = {
-    ("", "pods"): frozenset({"log", "binding", "eviction"}),
+    ("", "pods"): frozenset({"log", "binding", "eviction", "ephemeralcontainers", "resize"}),
     ("", "namespaces"): frozenset({"finalize"}),
     ("", "serviceaccounts"): frozenset({"token"}),
+    ("certificates.k8s.io", "certificatesigningrequests"): frozenset({"approval"}),
 }
 """Subresources that the server itself adds to built-in kinds."""
 

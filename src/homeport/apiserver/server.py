@@ -37,7 +37,7 @@ from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo, request_info
 from homeport.apiserver.streams import Frames
-from homeport.apiserver.verbs import create, delete, get, list, patch, pods, scale, status, update, watch
+from homeport.apiserver.verbs import create, delete, get, list, parts, patch, pods, scale, status, update, watch
 from homeport.apiserver.webhooks.client import Streams, WebhookClient
 from homeport.kube import core
 from homeport.kube.errors import ApiError, FieldError, InternalError, MethodNotAllowed
@@ -72,6 +72,9 @@ _SUBRESOURCES: Mapping[str, _Verb] = {
     "finalize": status.finalize,
     "binding": pods.binding,
     "eviction": pods.eviction,
+    "ephemeralcontainers": parts.ephemeral_containers,
+    "resize": parts.resize,
+    "approval": parts.approval,
     "log": pods.log,
     "token": token_request.token_request,
 }

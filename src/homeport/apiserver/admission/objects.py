@@ -185,19 +185,24 @@ def finish_update(
 def _merged(served: Served, new: Object, old: Object, subresource: str, applied: bool) -> Object:
     """`new` with what this write may not change as it is in `old`."""
     before, sent = old["metadata"], new["metadata"]
+    # The status of a built-in object is written together with labels and annotations, as upstream; that of a custom
+    # resource by itself.
+    if subresource == "status" and not served.builtin:
+        metadata: dict[str, Any] = dict(before)
+        if applied:
+            metadata["managedFields"] = sent.get("managedFields")
+    else:
+        metadata = {**sent, "name": before["name"]}
+        for key in ("namespace", *_SERVER_FIELDS):
+            metadata.pop(key, None)
+            if key in before:
+                metadata[key] = before[key]
     if subresource == "status":
-        obj = {**old, "metadata": dict(before)}
+        obj = {**old, "metadata": metadata}
         obj.pop("status", None)
         if "status" in new:
             obj["status"] = new["status"]
-        if applied:
-            obj["metadata"]["managedFields"] = sent.get("managedFields")
         return obj
-    metadata: dict[str, Any] = {**sent, "name": before["name"]}
-    for key in ("namespace", *_SERVER_FIELDS):
-        metadata.pop(key, None)
-        if key in before:
-            metadata[key] = before[key]
     obj = {**new, "metadata": metadata}
     if served.has_status and not subresource:
         obj.pop("status", None)

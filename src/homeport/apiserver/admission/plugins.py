@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from homeport.apiserver.admission.certificates import CertificateRequester
 from homeport.apiserver.admission.chain import Chain
 from homeport.apiserver.admission.dispatch import Webhooks
 from homeport.apiserver.admission.lifecycle import NamespaceLifecycle
@@ -22,6 +23,7 @@ def chain(api: Api) -> Chain:
     accounts: tuple[Plugin, ...] = (ServiceAccount(api),) if api.accounts is not None else ()
     plugins = (
         NamespaceLifecycle(api),
+        CertificateRequester(),
         LimitRanger(api),
         *accounts,
         Priority(api),

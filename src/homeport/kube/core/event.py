@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from homeport.kube.core.declare import core, grouped
+from homeport.kube.core.declare import TYPES, core, deferred, grouped
+from homeport.kube.core.event_conversion import to_core, to_events
 from homeport.kube.core.types.event import Event
-from homeport.kube.core.types.events import Event as NewEvent
-from homeport.kube.kind import Column
+from homeport.kube.kind import Column, Conversion
 from homeport.kube.meta import Object
 from homeport.kube.table import NAME, age
+
+_rule = deferred("homeport.kube.core.event_validation")
 
 
 def _first_seen(event: Object) -> str | None:
@@ -76,9 +78,17 @@ _COLUMNS = (
     Column("Name", "string", NAME.path, NAME.description, NAME.format, priority=1),
 )
 
-EVENT = core("events", Event, status=False, short_names=("ev",), columns=_COLUMNS)
+EVENT = core("events", Event, status=False, short_names=("ev",), columns=_COLUMNS, validate=_rule("validate_event"))
 
-EVENTS_V1 = grouped("events.k8s.io", "events", NewEvent, short_names=("ev",), columns=_COLUMNS)
+EVENTS_V1 = grouped(
+    "events.k8s.io",
+    "events",
+    TYPES + "events:Event",
+    short_names=("ev",),
+    columns=_COLUMNS,
+    validate=_rule("validate_new_event"),
+    conversion=Conversion(EVENT.resource, to_events, to_core),
+)
 """The same events by the newer API group; the fields have other names."""
 
 KINDS = (EVENT, EVENTS_V1)

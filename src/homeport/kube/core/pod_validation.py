@@ -266,7 +266,7 @@ def _same_toleration(one: Object, other: Object) -> bool:
     return all(one.get(name) == other.get(name) for name in names_of)
 
 
-_FREE = frozenset({"activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers"})
+_FREE = frozenset({"activeDeadlineSeconds", "tolerations", "schedulingGates"})
 
 
 def _changed(spec: Object, before: Object) -> list[str]:

@@ -14,7 +14,7 @@ from homeport.kube.schema.fields import MicroTime, Time, doc
 class Event(EventsV1, frozen=True):
     """A report of something that happened to an object."""
 
-    event_time: Annotated[MicroTime, doc("When it first happened, in microseconds.")]
+    event_time: Annotated[MicroTime | None, doc("When it first happened, in microseconds.")] = None
     metadata: Annotated[ObjectMeta | None, doc("The object's metadata.")] = None
     series: Annotated[EventSeries | None, doc("The series that the event stands for.")] = None
     reporting_controller: Annotated[str, doc("The controller that reports the event.")] = ""

@@ -1,0 +1,202 @@
+"""What single kinds do beside the cycle that all go through."""
+
+from __future__ import annotations
+
+import pytest
+from api_testing import Caller, pod
+from samples import sample
+
+from homeport.kube import core
+from homeport.kube.wire import User
+
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+EVENTS = "/api/v1/namespaces/default/events"
+NEW_EVENTS = "/apis/events.k8s.io/v1/namespaces/default/events"
+REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+
+
+class TestEvents:
+    async def test_both_groups_show_the_same_events(self, api: Caller):
+        (await api.post(EVENTS, sample(core.EVENT, "old"))).ok(201)
+        (await api.post(NEW_EVENTS, sample(core.EVENTS_V1, "new"))).ok(201)
+        old = (await api.get(f"{NEW_EVENTS}/old")).ok()
+        assert (old["apiVersion"], old["note"], old["regarding"]["name"]) == (
+            "events.k8s.io/v1",
+            "It works.",
+            "sample",
+        )
+        new = (await api.get(f"{EVENTS}/new")).ok()
+        assert (new["message"], new["reportingComponent"]) == ("It works.", "example.com/tester")
+        for path in (EVENTS, NEW_EVENTS):
+            items = (await api.get(path)).ok()["items"]
+            assert [item["metadata"]["name"] for item in items] == ["new", "old"]
+
+    @pytest.mark.parametrize(
+        ("path", "selector", "found"),
+        [
+            (EVENTS, "involvedObject.name=sample,reason=Tested", ["new", "old"]),
+            (EVENTS, "reportingComponent=example.com/tester", ["new"]),
+            (NEW_EVENTS, "regarding.name=sample", ["new", "old"]),
+            (NEW_EVENTS, "reportingController=example.com/tester", ["new"]),
+        ],
+    )
+    async def test_field_selectors(self, api: Caller, path, selector, found):
+        (await api.post(EVENTS, sample(core.EVENT, "old"))).ok(201)
+        (await api.post(NEW_EVENTS, sample(core.EVENTS_V1, "new"))).ok(201)
+        items = (await api.get(f"{path}?fieldSelector={selector}")).ok()["items"]
+        assert [item["metadata"]["name"] for item in items] == found
+
+    async def test_rules(self, api: Caller):
+        sent = sample(core.EVENTS_V1)
+        del sent["eventTime"]
+        (await api.post(NEW_EVENTS, sent)).error(422, "Invalid", "eventTime: Required value")
+        sent = sample(core.EVENTS_V1)
+        sent["deprecatedCount"] = 3
+        (await api.post(NEW_EVENTS, sent)).error(422, "Invalid", 'count: Invalid value: "": needs to be unset')
+        sent = sample(core.EVENT)
+        sent["involvedObject"]["namespace"] = "other"
+        (await api.post(EVENTS, sent)).error(422, "Invalid", "does not match event.namespace")
+
+    async def test_a_series_grows_and_nothing_else_changes(self, api: Caller):
+        (await api.post(NEW_EVENTS, sample(core.EVENTS_V1))).ok(201)
+        series = {"count": 2, "lastObservedTime": "2026-11-22T12:00:01.000000Z"}
+        at = f"{NEW_EVENTS}/sample"
+        assert (await api.patch(at, {"series": series}, "strategic")).ok()["series"] == series
+        (await api.patch(at, {"note": "other"})).error(422, "Invalid", "note: Invalid value")
+
+
+class TestAutoscalers:
+    async def test_both_versions(self, api: Caller):
+        first = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers"
+        second = first.replace("v1", "v2", 1)
+        (await api.post(first, sample(core.HORIZONTAL_POD_AUTOSCALER_V1))).ok(201)
+        shown = (await api.get(f"{second}/sample")).ok()
+        (metric,) = shown["spec"]["metrics"]
+        assert metric["resource"]["target"] == {"type": "Utilization", "averageUtilization": 60}
+        pods = {
+            "type": "Pods",
+            "pods": {"metric": {"name": "rate"}, "target": {"type": "AverageValue", "averageValue": "10"}},
+        }
+        (await api.patch(f"{second}/sample", {"spec": {"metrics": [metric, pods]}})).ok()
+        again = (await api.get(f"{first}/sample")).ok()
+        assert again["spec"]["targetCPUUtilizationPercentage"] == 60
+        (await api.put(f"{first}/sample", again)).ok()
+        assert (await api.get(f"{second}/sample")).ok()["spec"]["metrics"] == [metric, pods]
+
+
+class TestCertificateRequests:
+    async def test_who_asks_is_for_the_server_to_say(self, api: Caller):
+        jane = Caller(api.server, api.store, api.clock, User("jane", ("system:masters",), "7", {"team": ("a",)}))
+        sent = sample(core.CERTIFICATE_SIGNING_REQUEST)
+        sent["spec"] |= {"username": "root", "groups": ["system:nodes"]}
+        spec = (await jane.post(REQUESTS, sent)).ok(201)["spec"]
+        assert (spec["username"], spec["groups"], spec["uid"]) == ("jane", ["system:masters"], "7")
+        assert spec["extra"] == {"team": ["a"]}
+
+    async def test_decision(self, api: Caller):
+        (await api.post(REQUESTS, sample(core.CERTIFICATE_SIGNING_REQUEST))).ok(201)
+        at = f"{REQUESTS}/sample/approval"
+        approved = {"type": "Approved", "status": "True", "reason": "Test"}
+        patch = {"metadata": {"annotations": {"a": "b"}}, "status": {"conditions": [approved]}}
+        decided = (await api.patch(at, patch)).ok()
+        (condition,) = decided["status"]["conditions"]
+        assert condition["lastUpdateTime"] == "2026-11-22T12:00:00Z"
+        assert decided["metadata"]["annotations"] == {"a": "b"}
+        both = [*decided["status"]["conditions"], {"type": "Denied", "status": "True"}]
+        (await api.patch(at, {"status": {"conditions": both}})).error(422, "Invalid", "are mutually exclusive")
+        (await api.patch(at, {"status": {"conditions": []}})).error(422, "Invalid", "may not remove a condition")
+        (await api.patch(f"{REQUESTS}/sample", {"spec": {"usages": ["any"]}})).error(422, "Invalid", "immutable")
+
+
+class TestPods:
+    async def test_ephemeral_containers_can_be_added_and_no_more(self, api: Caller):
+        path = "/api/v1/namespaces/default/pods"
+        (await api.post(path, pod("a"))).ok(201)
+        at = f"{path}/a/ephemeralcontainers"
+        added = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "python"}]}}
+        (await api.patch(f"{path}/a", added, "strategic")).error(422, "Invalid")
+        changed = (await api.patch(at, added, "strategic")).ok()
+        assert [c["name"] for c in changed["spec"]["ephemeralContainers"]] == ["debug"]
+        changed["spec"]["ephemeralContainers"] = []
+        (await api.put(at, changed)).error(422, "Invalid", 'existing ephemeral containers "debug" may not be removed')
+
+    async def test_resize(self, api: Caller):
+        path = "/api/v1/namespaces/default/pods"
+        (await api.post(path, pod("a"))).ok(201)
+        wanted = {"spec": {"containers": [{"name": "main", "resources": {"requests": {"cpu": "2"}}}]}}
+        (await api.patch(f"{path}/a", wanted, "strategic")).error(422, "Invalid")
+        resized = (await api.patch(f"{path}/a/resize", wanted, "strategic")).ok()
+        assert resized["spec"]["containers"][0]["resources"] == {"requests": {"cpu": "2"}}
+        more = {"spec": {"containers": [{"name": "main", "resources": {"requests": {"example.com/gpu": "1"}}}]}}
+        (await api.patch(f"{path}/a/resize", more, "strategic")).error(422, "Invalid", "only cpu and memory")
+
+
+class TestDeployments:
+    async def test_status_comes_with_annotations(self, api: Caller):
+        (await api.post(DEPLOYMENTS, sample(core.DEPLOYMENT))).ok(201)
+        patch = {"metadata": {"annotations": {"a": "b"}}, "status": {"replicas": 1}, "spec": {"replicas": 7}}
+        patched = (await api.patch(f"{DEPLOYMENTS}/sample/status", patch)).ok()
+        assert (patched["metadata"]["annotations"], patched["spec"]["replicas"]) == ({"a": "b"}, 1)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"selector": {"matchLabels": {"app": "other"}}}, "`selector` does not match template `labels`"),
+            ({"selector": {}}, "empty selector is invalid for deployment"),
+            ({"replicas": -1}, "must be greater than or equal to 0"),
+            ({"strategy": {"type": "Recreate", "rollingUpdate": {}}}, "may not be specified when strategy `type` is"),
+            (
+                {"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}},
+                "may not be 0 when `maxSurge` is 0",
+            ),
+            ({"progressDeadlineSeconds": 5, "minReadySeconds": 5}, "must be greater than minReadySeconds"),
+        ],
+    )
+    async def test_rules(self, api: Caller, change, words):
+        sent = sample(core.DEPLOYMENT)
+        sent["spec"] |= change
+        (await api.post(DEPLOYMENTS, sent)).error(422, "Invalid", words)
+
+    async def test_the_selector_stays(self, api: Caller):
+        made = (await api.post(DEPLOYMENTS, sample(core.DEPLOYMENT))).ok(201)
+        assert made["spec"]["strategy"] == {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"},
+        }
+        labels = {"app": "sample", "x": "y"}
+        made["spec"]["selector"] = {"matchLabels": labels}
+        made["spec"]["template"]["metadata"]["labels"] = labels
+        (await api.put(f"{DEPLOYMENTS}/sample", made)).error(422, "Invalid", "field is immutable")
+
+
+class TestJobs:
+    PATH = "/apis/batch/v1/namespaces/default/jobs"
+
+    async def test_labels_and_selector(self, api: Caller):
+        made = (await api.post(self.PATH, sample(core.JOB))).ok(201)
+        uid = made["metadata"]["uid"]
+        assert made["spec"]["selector"] == {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+        labels = made["spec"]["template"]["metadata"]["labels"]
+        assert (labels["batch.kubernetes.io/job-name"], labels["controller-uid"]) == ("sample", uid)
+        assert (made["spec"]["completions"], made["spec"]["backoffLimit"]) == (1, 6)
+        (await api.patch(f"{self.PATH}/sample", {"spec": {"completions": 3}})).error(422, "Invalid", "immutable")
+        (await api.patch(f"{self.PATH}/sample", {"spec": {"parallelism": 3, "suspend": True}})).ok()
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"completionMode": "Indexed"}, "spec.completions: Required value: when completion mode is Indexed"),
+            ({"backoffLimit": -1}, "spec.backoffLimit: Invalid value: -1"),
+            ({"selector": {"matchLabels": {"app": "sample"}}}, "`selector` not auto-generated"),
+        ],
+    )
+    async def test_rules(self, api: Caller, change, words):
+        sent = sample(core.JOB)
+        sent["spec"] |= {"parallelism": 1, **change}
+        (await api.post(self.PATH, sent)).error(422, "Invalid", words)
+
+    async def test_pods_that_never_end_are_no_job(self, api: Caller):
+        sent = sample(core.JOB)
+        sent["spec"]["template"]["spec"]["restartPolicy"] = "Always"
+        words = 'spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"'
+        (await api.post(self.PATH, sent)).error(422, "Invalid", words)
