@@ -32,7 +32,14 @@ async def test_aggregated_discovery(api: Caller, accept: str, version: str) -> N
     assert pods["responseKind"] == {"group": "", "version": "v1", "kind": "Pod"}
     assert pods["scope"] == "Namespaced"
     assert pods["shortNames"] == ["po"]
-    assert {sub["subresource"] for sub in pods["subresources"]} == {"binding", "eviction", "log", "status"}
+    assert {sub["subresource"] for sub in pods["subresources"]} >= {
+        "binding",
+        "eviction",
+        "ephemeralcontainers",
+        "log",
+        "resize",
+        "status",
+    }
     groups = (await api.get("/apis", accept=accept)).ok()
     assert "kubeflow.org" in {item["metadata"]["name"] for item in groups["items"]}
 
