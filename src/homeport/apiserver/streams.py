@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
@@ -24,7 +23,7 @@ from homeport.kube.errors import ApiError
 from homeport.kube.meta import Object
 from homeport.kube.table import Include
 from homeport.store.encode import restamp
-from homeport.store.protocol import Event, Lagging, Record, Store, Watch
+from homeport.store.protocol import Event, Record, Store, Watch
 
 BOOKMARK_SECONDS = 60.0
 """Between two bookmarks of a quiet watch, as upstream."""
@@ -186,7 +185,6 @@ class WatchStream:
         frame: Frame,
         *,
         seconds: float,
-        seen: int,
         initial: Sequence[Record] = (),
         initial_end: int | None = None,
     ) -> None:
@@ -198,14 +196,10 @@ class WatchStream:
         self._initial: Iterator[Record] | None = iter(initial)
         self._initial_end = initial_end
         """The revision of the bookmark that ends the initial events; None for none."""
-        self._seen = seen
-        """The revision up to which every event is known to be sent."""
-        self._events: deque[Event] = deque()
-        self._raw: list[Event] = []
-        """Events that a webhook has yet to bring into the request's version."""
         self._converts = served.converter is not None
         self._bookmarks = options.bookmarks
-        now = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
         self._deadline = now + seconds
         self._next_bookmark = now + BOOKMARK_SECONDS
         self._last_bookmark = self._deadline - min(LAST_BOOKMARK_SECONDS, seconds / 2)
@@ -225,40 +219,32 @@ class WatchStream:
                     chunk = await self._begin(self._initial)
                     if chunk:
                         return chunk
-                if self._converts:
-                    await self._convert()
+                chunk = await self._converted() if self._converts else self._ready()
+                if chunk:
+                    return chunk
             except ApiError as error:
                 self._closed = True
                 self._watch.close()
                 return failure(error, self._form)
-            chunk = self._ready()
-            if chunk:
-                return chunk
-            now = asyncio.get_running_loop().time()
-            if now >= self._deadline:
+            now = self._loop.time()
+            if now >= self._deadline or self._watch.ended:
                 break
             until = self._deadline
             if self._bookmarks:
                 if now >= self._last_bookmark:
                     self._last_bookmark = self._next_bookmark = self._deadline + 1
-                    return bookmark(self._served, self._form, self._seen)
+                    return self._bookmark()
                 if now >= self._next_bookmark:
                     self._next_bookmark = now + BOOKMARK_SECONDS
-                    return bookmark(self._served, self._form, self._seen)
+                    return self._bookmark()
                 until = min(self._deadline, self._last_bookmark, self._next_bookmark)
-            arrived = self._raw if self._converts else self._events
-            try:
-                async with asyncio.timeout_at(until):
-                    arrived.append(await anext(aiter(self._watch)))
-            except TimeoutError:
-                arrived.extend(self._watch.take())
-                if not arrived:
-                    # Waiting neither brought an event nor said that some were lost: all up to here have been sent.
-                    self._seen = self._store.revision
-            except (StopAsyncIteration, Lagging):
-                break
+            await self._watch.wait(until)
         self._watch.close()
         raise StopAsyncIteration
+
+    def _bookmark(self) -> bytes:
+        # Nothing was left to take just now, and no event was lost: all up to here have been sent.
+        return bookmark(self._served, self._form, self._store.revision)
 
     async def _begin(self, initial: Iterator[Record]) -> bytes:
         """Frames of the next initial objects, then the bookmark that ends them. Raises ApiError."""
@@ -276,32 +262,28 @@ class WatchStream:
             return b""
         return bookmark(self._served, self._form, self._initial_end, initial_end=True)
 
-    async def _convert(self) -> None:
-        """Bring what is here already into the request's version. Raises ApiError."""
-        if not self._events:
-            self._raw.extend(self._watch.take())
-        batch, self._raw = self._raw[:_BATCH], self._raw[_BATCH:]
-        if not batch:
-            return
-        before = [event.previous for event in batch if event.previous is not None] if self._options else []
-        records = await shown(self._served, [event.record for event in batch])
-        previous = iter(await shown(self._served, before))
-        for event, record in zip(batch, records, strict=True):
-            last = next(previous) if self._options and event.previous is not None else event.previous
-            self._events.append(Event(event.type, record, last))
-
-    def _ready(self) -> bytes:
-        """Frames of what is here already; empty if nothing is."""
-        while True:
-            if not self._events and not self._converts:
-                self._events.extend(self._watch.take())
-            if not self._events:
-                return b""
-            batch = [self._events.popleft() for _ in range(min(_BATCH, len(self._events)))]
-            chunk = b"".join(self._frames(batch))
-            self._seen = batch[-1].record.revision
+    async def _converted(self) -> bytes:
+        """As `_ready`, for a resource whose versions a webhook converts. Raises ApiError."""
+        while batch := self._watch.take(_BATCH):
+            before = [event.previous for event in batch if event.previous is not None] if self._options else []
+            records = await shown(self._served, [event.record for event in batch])
+            previous = iter(await shown(self._served, before))
+            events = []
+            for event, record in zip(batch, records, strict=True):
+                last = next(previous) if self._options and event.previous is not None else event.previous
+                events.append(Event(event.type, record, last))
+            chunk = b"".join(self._frames(events))
             if chunk:
                 return chunk
+        return b""
+
+    def _ready(self) -> bytes:
+        """Frames of what is here already; empty if nothing is. What waits stays with the store, which bounds it."""
+        while batch := self._watch.take(_BATCH):
+            chunk = b"".join(self._frames(batch))
+            if chunk:
+                return chunk
+        return b""
 
     def _frames(self, events: Iterable[Event]) -> list[bytes]:
         frame, options = self._frame, self._options

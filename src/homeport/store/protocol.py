@@ -116,9 +116,17 @@ class Watch(Protocol):
 
     def __aiter__(self) -> AsyncIterator[Event]: ...
 
-    def take(self) -> list[Event]:
-        """The events that are here already, without waiting; perhaps none. Once it is empty the reader has seen every
-        event up to `Store.revision`, unless the watch is `lagging`."""
+    def take(self, most: int | None = None) -> list[Event]:
+        """The events that are here already, or the first `most` of them, without waiting; perhaps none. Once it is
+        empty the reader has seen every event up to `Store.revision`, unless the watch is `lagging`."""
+
+    async def wait(self, until: float) -> None:
+        """Wait until there is something to take, the watch has `ended`, or the event loop's time is about `until`:
+        whoever called looks which. Cheaper than iterating with a timeout."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is to be had any more: the watch is closed, or lagging and empty."""
 
     @property
     def lagging(self) -> bool:

@@ -13,7 +13,18 @@ from homeport.store.protocol import Event, Lagging
 class Subscription:
     """One watch. The store puts events in, one reader takes them out (`homeport.store.protocol.Watch`)."""
 
-    __slots__ = ("_backlog", "_bytes", "_closed", "_hub", "_lagging", "_queue", "_waiter", "namespace", "resource")
+    __slots__ = (
+        "_alarm",
+        "_backlog",
+        "_bytes",
+        "_closed",
+        "_hub",
+        "_lagging",
+        "_queue",
+        "_waiter",
+        "namespace",
+        "resource",
+    )
 
     def __init__(self, hub: Hub, resource: str, namespace: str | None, backlog: Iterable[Event]) -> None:
         self.resource = resource
@@ -26,6 +37,7 @@ class Subscription:
         self._lagging = False
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
 
     def offer(self, event: Event) -> None:
         """Queue an event for the reader, or cut the reader off if it is too far behind."""
@@ -52,13 +64,7 @@ class Subscription:
                 raise StopAsyncIteration
             if self._lagging:
                 raise Lagging("this watch was read too slowly; list again and watch from there")
-            if self._waiter is not None:
-                raise RuntimeError("a watch has one reader")
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._news(asyncio.get_running_loop())
         if self._closed:
             raise StopAsyncIteration
         if self._backlog:
@@ -67,14 +73,54 @@ class Subscription:
         self._bytes -= len(event.record.value)
         return event
 
-    def take(self) -> list[Event]:
+    async def wait(self, until: float) -> None:
+        if self._queue or self._backlog or self._closed or self._lagging:
+            return
+        loop = asyncio.get_running_loop()
+        alarm = self._alarm
+        if alarm is None or alarm.when() > until:
+            # One timer serves many waits: it is moved only forward in time, and one that rings early does no harm.
+            if alarm is not None:
+                alarm.cancel()
+            self._alarm = loop.call_at(until, self._ring)
+        await self._news(loop)
+
+    async def _news(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._waiter is not None:
+            raise RuntimeError("a watch has one reader")
+        self._waiter = loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._wake()
+
+    @property
+    def ended(self) -> bool:
+        return self._closed or (self._lagging and not self._queue and not self._backlog)
+
+    def take(self, most: int | None = None) -> list[Event]:
         """The events that are here already, without waiting; perhaps none."""
         if self._closed:
             return []
-        events = [*self._backlog, *self._queue]
-        self._backlog.clear()
-        self._queue.clear()
-        self._bytes = 0
+        waiting = len(self._backlog) + len(self._queue)
+        if most is None or waiting <= most:
+            events = [*self._backlog, *self._queue]
+            self._backlog.clear()
+            self._queue.clear()
+            self._bytes = 0
+            return events
+        events = []
+        while len(events) < most:
+            if self._backlog:
+                events.append(self._backlog.popleft())
+            else:
+                event = self._queue.popleft()
+                self._bytes -= len(event.record.value)
+                events.append(event)
         return events
 
     @property
@@ -87,6 +133,9 @@ class Subscription:
             self._hub.remove(self)
             self._backlog.clear()
             self._queue.clear()
+            if self._alarm is not None:
+                self._alarm.cancel()
+                self._alarm = None
             self._wake()
 
     def _wake(self) -> None:

@@ -54,7 +54,6 @@ async def watch(api: Api, call: Call) -> Response:
         options,
         frame,
         seconds=watch_deadline(options),
-        seen=start,
         initial=initial,
         initial_end=initial_end,
     )
