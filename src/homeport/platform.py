@@ -266,7 +266,15 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
     authority = pki.ensure(directory.pki, addresses=(platform.runtime.gateway,))
     token = tokens.ensure(directory.pki / "admin.token")
     static = tokens.StaticTokens({token: tokens.ADMIN})
-    accounts = platform.accounts = ServiceAccounts(platform.store, SigningKey(directory.pki / "service-account.key"))
+    chosen = platform.settings.accounts
+    accounts = platform.accounts = ServiceAccounts(
+        platform.store,
+        SigningKey(directory.pki / "service-account.key"),
+        issuer=chosen.issuer,
+        audiences=chosen.audiences,
+        longest=chosen.longest,
+        extend=chosen.extend,
+    )
     platform.node = _Node()
     try:
         await bootstrap(platform.store, datetime.now(UTC), KINDS)

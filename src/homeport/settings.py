@@ -41,7 +41,22 @@ class OidcSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountSettings:
+    """The tokens of service accounts (``--service-account-*``, ``--api-audiences``)."""
+
+    issuer: str = "https://kubernetes.default.svc.cluster.local"
+    """By default the API server's name inside the cluster, as with upstream's installer."""
+    audiences: tuple[str, ...] = ()
+    """Whom tokens have to be for that come with a request; by default the issuer."""
+    longest: int = 0
+    """Seconds that a token may hold; 0: as long as is asked for."""
+    extend: bool = True
+    """Whether the tokens in pods are good for a year, for programs that read them only once."""
+
+
+@dataclass(frozen=True, slots=True)
 class ApiSettings:
+    accounts: AccountSettings = AccountSettings()
     audit: AuditSettings | None = None
     oidc: OidcSettings | None = None
 

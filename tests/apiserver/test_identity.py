@@ -208,6 +208,34 @@ async def test_only_accounts_have_tokens(api: Caller) -> None:
     (await api.post(f"{BUILDER}/token", wrong)).error(422, "Invalid", "must match the service account name")
 
 
+async def test_a_request_may_name_the_account_that_it_means(api: Caller) -> None:
+    uid = (await api.get(BUILDER)).ok()["metadata"]["uid"]
+    answer = (await api.post(f"{BUILDER}/token", {"metadata": {"uid": uid}})).ok(201)
+    assert answer["metadata"]["uid"] == uid
+    wrong = await api.post(f"{BUILDER}/token", {"metadata": {"uid": "x"}})
+    wrong.error(409, "Conflict", f"(x) does not match the UID of the service account ({uid})")
+    other = await api.post(f"{BUILDER}/token", {"metadata": {"namespace": "x"}})
+    other.error(400, "BadRequest", "does not match the namespace sent on the request")
+
+
+async def test_the_server_may_shorten_tokens(clock: Clock, key_path: Path) -> None:
+    store = MemoryStore()
+    accounts = ServiceAccounts(store, SigningKey(key_path), now=clock, longest=7200, extend=False, audiences=["api"])
+    server = ApiServer(store, core.KINDS, now=clock, accounts=accounts)
+    api = await with_default_namespace(Caller(server, store, clock))
+    (await api.post(f"{DEFAULT}/serviceaccounts", {"metadata": {"name": "builder"}})).ok(201)
+    answer = await api.post(f"{BUILDER}/token", {"spec": {"expirationSeconds": 9000}})
+    assert answer.ok(201)["spec"]["expirationSeconds"] == 7200
+    assert answer.headers["warning"] == '299 - "requested expiration of 9000 seconds shortened to 7200 seconds"'
+    claims = claims_of(answer.json["status"]["token"])
+    assert claims["exp"] - claims["iat"] == 7200
+    assert claims["aud"] == ["api"]
+    annotations = {"kubernetes.io/enforce-mountable-secrets": "true"}
+    warned = await api.patch(BUILDER, {"metadata": {"annotations": annotations}})
+    assert "deprecated in v1.32+" in warned.headers["warning"]
+    await server.close()
+
+
 # -- reviews
 
 

@@ -1,13 +1,17 @@
-"""The flags of ``homeport up`` that are kube-apiserver's: audit log and OpenID Connect."""
+"""The flags of ``homeport up`` that are kube-apiserver's: audit log, OpenID Connect, service accounts."""
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from homeport.kube.errors import Permanent
-from homeport.settings import ApiSettings, AuditSettings, OidcSettings
+from homeport.settings import AccountSettings, ApiSettings, AuditSettings, OidcSettings
+
+_SHORTEST, _LONGEST = 3600, 1 << 32
+"""Seconds; upstream's limits for ``--service-account-max-token-expiration``."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +50,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     oidc.add_argument(
         "--oidc-signing-algs", default="RS256", metavar="LIST", help="signatures to accept (default: RS256)"
     )
+    accounts = parser.add_argument_group("service accounts")
+    accounts.add_argument(
+        "--service-account-issuer", metavar="URL", help="who issues tokens (default: the API server's name in pods)"
+    )
+    accounts.add_argument(
+        "--api-audiences", default="", metavar="LIST", help="whom tokens have to be for (default: the issuer)"
+    )
+    accounts.add_argument(
+        "--service-account-max-token-expiration", type=_duration, default=0, metavar="TIME",
+        help="how long tokens hold at most, such as 24h (default: as long as is asked for)",
+    )  # fmt: skip
+    accounts.add_argument(
+        "--service-account-extend-token-expiration", type=_switch, default=True, metavar="true|false",
+        help="let the tokens in pods hold for a year, for programs that read them once (default: true)",
+    )  # fmt: skip
 
 
 def settings_of(args: argparse.Namespace) -> ApiSettings:
@@ -71,9 +90,16 @@ def settings_of(args: argparse.Namespace) -> ApiSettings:
             args.oidc_groups_prefix,
             dict(args.oidc_required_claim),
             args.oidc_ca_file.absolute() if args.oidc_ca_file is not None else None,
-            tuple(name.strip() for name in args.oidc_signing_algs.split(",") if name.strip()),
+            _list(args.oidc_signing_algs),
         )
-    return ApiSettings(audit, oidc)
+    issuer = args.service_account_issuer or AccountSettings().issuer
+    accounts = AccountSettings(
+        issuer,
+        _list(args.api_audiences),
+        args.service_account_max_token_expiration,
+        args.service_account_extend_token_expiration,
+    )
+    return ApiSettings(accounts, audit, oidc)
 
 
 def arguments(settings: ApiSettings) -> list[str]:
@@ -82,6 +108,12 @@ def arguments(settings: ApiSettings) -> list[str]:
 
 
 def _flags(settings: ApiSettings) -> Iterator[tuple[str, object]]:
+    accounts = settings.accounts
+    if accounts != AccountSettings():
+        yield "--service-account-issuer", accounts.issuer
+        yield "--api-audiences", ",".join(accounts.audiences)
+        yield "--service-account-max-token-expiration", f"{accounts.longest}s"
+        yield "--service-account-extend-token-expiration", str(accounts.extend).lower()
     if (audit := settings.audit) is not None:
         yield "--audit-log-path", audit.log_path
         if audit.policy_file is not None:
@@ -108,6 +140,27 @@ def _whole(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _switch(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def _duration(text: str) -> int:
+    """Seconds, of a duration as Go writes it: 90m, 24h, 1h30m."""
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    seconds = (
+        sum(int(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True)) if parts else 0
+    )
+    if not text or parts is None or 0 < seconds < _SHORTEST or seconds > _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time of at least an hour, such as 24h")
+    return seconds
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from homeport.apiserver.admission.attributes import CREATE, Attributes, Operation
+from homeport.apiserver.admission.attributes import CREATE, UPDATE, Attributes, Operation
 from homeport.apiserver.admission.plugin import Plugin
 from homeport.apiserver.context import Api
 from homeport.kube import meta
@@ -28,6 +28,10 @@ TOKEN_SECONDS = 3607
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _MIRROR = "kubernetes.io/config.mirror"
 _ENFORCE = "kubernetes.io/enforce-mountable-secrets"
+_DEPRECATED = (
+    f"metadata.annotations[{_ENFORCE}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted "
+    "secrets"
+)
 
 
 class ServiceAccount(Plugin):
@@ -38,10 +42,14 @@ class ServiceAccount(Plugin):
         self._api = api
 
     def handles(self, operation: Operation, key: str, subresource: str) -> bool:
+        if key == "/serviceaccounts":
+            return operation in (CREATE, UPDATE) and not subresource
         return operation == CREATE and key == "/pods" and not subresource
 
     def mutate(self, attributes: Attributes) -> Object | None:
         pod = attributes.object
+        if attributes.served.key == "/serviceaccounts":
+            return pod
         spec = pod.get("spec") if pod is not None else None
         if pod is None or not isinstance(spec, dict):
             return pod
@@ -60,6 +68,10 @@ class ServiceAccount(Plugin):
 
     def validate(self, attributes: Attributes) -> None:
         pod = attributes.object or {}
+        if attributes.served.key == "/serviceaccounts":
+            if _ENFORCE in meta.annotations(pod) and _ENFORCE not in meta.annotations(attributes.old or {}):
+                attributes.warnings.append(_DEPRECATED)
+            return
         spec = meta.spec(pod)
         if _MIRROR in meta.annotations(pod):
             if spec.get("serviceAccountName"):

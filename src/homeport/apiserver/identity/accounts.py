@@ -22,10 +22,10 @@ from homeport.kube import meta
 from homeport.kube.errors import Unauthorized
 from homeport.kube.meta import Object
 from homeport.kube.wire import User
+from homeport.settings import AccountSettings
 from homeport.store.protocol import Key, Record, Store
 
-DEFAULT_ISSUER = "https://kubernetes.default.svc.cluster.local"
-"""What upstream's installer uses: the API server's name inside the cluster."""
+DEFAULT_ISSUER = AccountSettings().issuer
 LEGACY_ISSUER = "kubernetes/serviceaccount"
 LEEWAY = 60.0
 """Seconds that clocks may differ, and that a deleted object's tokens still hold."""
@@ -127,8 +127,8 @@ def _utc_now() -> datetime:
 class ServiceAccounts:
     """Issues the tokens of service accounts, and authenticates by them.
 
-    `audiences` are those of the API server itself, by default the issuer. `key_path` is where the signing key lies or
-    will lie.
+    `audiences` are those of the API server itself, by default the issuer. Nobody gets a token for more than
+    `longest` seconds (0: no limit). With `extend` the projected tokens of pods hold longer than they say.
     """
 
     def __init__(
@@ -139,9 +139,13 @@ class ServiceAccounts:
         now: Callable[[], datetime] = _utc_now,
         issuer: str = DEFAULT_ISSUER,
         audiences: Sequence[str] = (),
+        longest: int = 0,
+        extend: bool = True,
     ) -> None:
         self.issuer = issuer
         self.audiences = tuple(audiences) or (issuer,)
+        self.longest = longest
+        self._extend = extend
         self._store, self._key, self._now = store, key, now
         self._known: dict[bytes, _Known] = {}
 
@@ -158,7 +162,7 @@ class ServiceAccounts:
             private["node"] = _reference(binding.node)
         if binding.pod is not None:
             private["pod"] = _reference(binding.pod)
-            if seconds == WARN_SECONDS and set(audiences) <= set(self.audiences):
+            if self._extend and seconds == WARN_SECONDS and set(audiences) <= set(self.audiences):
                 private["warnafter"] = now + seconds
                 seconds = EXTENDED_SECONDS
         elif binding.secret is not None:

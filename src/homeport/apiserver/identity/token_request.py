@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from homeport.apiserver import audit
+from homeport.apiserver.admission.attributes import CREATE, attributes_of
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.identity.accounts import NODES, PODS, SECRETS, Binding, ServiceAccounts
@@ -35,33 +36,38 @@ async def token_request(api: Api, call: Call) -> Response:
     if api.accounts is None:
         raise NotFound("this server issues no service-account tokens")
     body = decode_body(call.request.headers.get("content-type"), call.request.body).object
-    spec = _checked(call, body, api.accounts)
     record = api.store.get(Key(call.served.key, call.namespace, call.info.name))
     if record is None:
         raise not_found(call)
     account: Object = msgspec.json.decode(record.value)
-    binding = _binding(api, call, spec.get("boundObjectRef"))
-    begin = int(api.now().timestamp())
-    seconds = spec["expirationSeconds"]
-    token, identifier = await api.accounts.issue(account, spec["audiences"], seconds, binding=binding)
-    audit.annotate("authentication.kubernetes.io/issued-credential-id", f"JTI={identifier}")
-    ends = timestamp(datetime.fromtimestamp(begin + seconds, UTC))
-    result = {
+    spec = _checked(call, body, account, api.accounts)
+    request = {
         "kind": KIND,
         "apiVersion": f"{GROUP}/v1",
         "metadata": {
             "name": call.info.name,
             "namespace": call.namespace,
+            "uid": meta.uid(account),
             "creationTimestamp": timestamp(api.now()),
         },
         "spec": spec,
-        "status": {"token": token, "expirationTimestamp": ends},
     }
+    await api.admission.admit(attributes_of(call, CREATE, request))
+    binding = _binding(api, call, spec.get("boundObjectRef"))
+    begin = int(api.now().timestamp())
+    seconds, longest = spec["expirationSeconds"], api.accounts.longest
+    if longest and seconds > longest:
+        call.warnings.append(f"requested expiration of {seconds} seconds shortened to {longest} seconds")
+        seconds = spec["expirationSeconds"] = longest
+    token, identifier = await api.accounts.issue(account, spec["audiences"], seconds, binding=binding)
+    audit.annotate("authentication.kubernetes.io/issued-credential-id", f"JTI={identifier}")
+    ends = timestamp(datetime.fromtimestamp(begin + seconds, UTC))
+    result = {**request, "status": {"token": token, "expirationTimestamp": ends}}
     return object_response(encode(result), call.form, 201)
 
 
-def _checked(call: Call, body: Object, accounts: ServiceAccounts) -> dict[str, Any]:
-    """The request's spec with its defaults. Raises BadRequest or Invalid."""
+def _checked(call: Call, body: Object, account: Object, accounts: ServiceAccounts) -> dict[str, Any]:
+    """The request's spec with its defaults. Raises BadRequest, Conflict or Invalid."""
     if body.get("kind", KIND) != KIND:
         raise BadRequest(f"{body['kind']} cannot be handled as a {KIND}")
     version = body.get("apiVersion", f"{GROUP}/v1")
@@ -73,10 +79,17 @@ def _checked(call: Call, body: Object, accounts: ServiceAccounts) -> dict[str, A
     if not isinstance(sent, dict) or not isinstance(spec, dict):
         raise BadRequest("metadata and spec have to be objects")
     errors: list[FieldError] = []
-    for key, own, words in (("name", call.info.name, "name"), ("namespace", call.namespace, "namespace")):
-        if sent.get(key) and sent[key] != own:
-            detail = f"must match the service account {words} if specified"
-            errors.append(field.invalid(f"metadata.{key}", sent[key], detail))
+    if sent.get("namespace") and sent["namespace"] != call.namespace:
+        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+    if sent.get("name") and sent["name"] != call.info.name:
+        detail = "must match the service account name if specified"
+        errors.append(field.invalid("metadata.name", sent["name"], detail))
+    if sent.get("uid") and sent["uid"] != meta.uid(account):
+        raise Conflict(
+            f'Operation cannot be fulfilled on {KIND}.{GROUP} "{call.info.name}": the UID in the token request '
+            f"({sent['uid']}) does not match the UID of the service account ({meta.uid(account)})",
+            details={"name": call.info.name, "group": GROUP, "kind": KIND},
+        )
     audiences = spec.get("audiences") or list(accounts.audiences)
     if not isinstance(audiences, list) or not all(isinstance(item, str) for item in audiences):
         raise BadRequest("spec.audiences has to be a list of strings")
