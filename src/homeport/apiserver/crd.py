@@ -17,7 +17,7 @@ from homeport.kube import field, jsonpath
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Column, Resource
 from homeport.kube.meta import Object, is_condition_true, spec, status, with_transition
-from homeport.kube.schema import JsonSchema
+from homeport.kube.schema import JsonSchema, has_rules
 from homeport.kube.schema.compiled import Schema
 
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
@@ -95,6 +95,10 @@ def validate(new: Object) -> Iterator[FieldError]:
     for index, version in enumerate(_versions(new)):
         path = f"spec.versions[{index}]"
         schema = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+        if has_rules(schema):
+            from homeport.kube.schema.rules import Compilation  # with the first rule
+
+            yield from Compilation(schema, f"{path}.schema.openAPIV3Schema").errors
         try:
             Schema(schema, {}, typed=False)
         except (LookupError, ValueError, TypeError, re.error) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from homeport.apiserver.versions import Converter
 from homeport.kube import names
@@ -17,10 +17,13 @@ from homeport.kube.core import DeleteOptions, ObjectMeta, Status
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Column, Conversion, Kind, Resource
 from homeport.kube.meta import Object
-from homeport.kube.schema import REF_PREFIX, JsonSchema
+from homeport.kube.schema import REF_PREFIX, JsonSchema, has_rules
 from homeport.kube.schema.compiled import Schema
 from homeport.kube.schema.struct import Components, add, components, schema_name
 from homeport.kube.table import Printer
+
+if TYPE_CHECKING:
+    from homeport.kube.schema.rules import Rules
 
 STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
@@ -56,6 +59,15 @@ class Definition:
     def schema(self) -> Schema:
         root, shared = self.parts
         return Schema(root, shared, typed=self._typed)
+
+    @cached_property
+    def rules(self) -> Rules | None:
+        """The rules of a CRD's schema; None if there are none."""
+        if self._typed or not has_rules(self.parts[0]):
+            return None
+        from homeport.kube.schema.rules import Rules  # with the first rule
+
+        return Rules.of(self.parts[0])
 
     @cached_property
     def printer(self) -> Printer:

@@ -89,7 +89,7 @@ def finish_create(api: Api, call: Call, draft: Draft, attributes: Attributes, *,
         raise BadRequest("the name of the object does not match the name on the URL")
     if not metadata.get("name") and isinstance(metadata.get("generateName"), str) and metadata["generateName"]:
         metadata["name"] = generated_name(metadata["generateName"])
-    obj = _valid(served, {**admitted, "metadata": metadata}, None)
+    obj = _valid(call, {**admitted, "metadata": metadata}, None)
     return obj if applied else _tracked(api, call, obj, sent, None)
 
 
@@ -169,7 +169,7 @@ def finish_update(
         admitted = _merged(served, {**admitted, "metadata": metadata}, old, subresource, applied)
         if attributes.rough:
             admitted = redone(served, admitted, old)
-    obj = _valid(served, admitted, old)
+    obj = _valid(call, admitted, old)
     if served.has_generation and not subresource and _counts(obj, old, served):
         obj["metadata"]["generation"] = before.get("generation", 0) + 1
     if applied:
@@ -250,13 +250,19 @@ def redone(served: Served, obj: Object, old: Object | None) -> Object:
     return _draft(served, pruned, old).object
 
 
-def _valid(served: Served, obj: Object, old: Object | None) -> Object:
+def _valid(call: Call, obj: Object, old: Object | None) -> Object:
     """`obj` as it will be stored, with metadata of its own. Raises Invalid with every error that there is."""
+    served = call.served
     schema = served.schema
     errors: list[FieldError] = list(validate_metadata(served, obj["metadata"]))
     if old is not None:
         errors += validate_metadata_update(obj["metadata"], old["metadata"])
     errors += schema.validate(obj, old)
+    rules = served.definition.rules
+    if rules is not None:
+        verdict = rules.validate(obj, old, errors)
+        errors += verdict.errors
+        call.warnings += verdict.warnings
     if not errors:
         # A kind's own rules may take for granted what the schema promises.
         errors += served.validate(obj, old)

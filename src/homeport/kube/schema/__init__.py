@@ -3,6 +3,7 @@
 * :mod:`~homeport.kube.schema.fields`: what a struct's fields are written with;
 * :mod:`~homeport.kube.schema.struct`: structs to OpenAPI v3 schemas;
 * :mod:`~homeport.kube.schema.compiled`: a schema, made ready to default, prune, validate and normalise objects;
+* :mod:`~homeport.kube.schema.rules`: a CustomResourceDefinition's rules in the Common Expression Language;
 * :mod:`~homeport.kube.schema.crd`: a kind as a CustomResourceDefinition for a real cluster.
 
 A schema is a plain dict in OpenAPI v3 (``$ref`` is ``#/components/schemas/<name>``), and so is the structural schema of
@@ -17,3 +18,15 @@ JsonSchema: TypeAlias = dict[str, Any]
 """An OpenAPI v3 schema object as plain JSON."""
 
 REF_PREFIX = "#/components/schemas/"
+
+RULES = "x-kubernetes-validations"
+"""The key of a schema's rules in the Common Expression Language (:mod:`homeport.kube.schema.rules`)."""
+
+
+def has_rules(schema: JsonSchema) -> bool:
+    """Whether a structural schema has rules anywhere in it. Most have none, and need not wait for their compiler."""
+    if schema.get(RULES):
+        return True
+    inner: list[Any] = [schema.get("items"), schema.get("additionalProperties"), *(schema.get("allOf") or ())]
+    inner += (schema.get("properties") or {}).values()
+    return any(isinstance(part, dict) and has_rules(part) for part in inner)

@@ -29,12 +29,18 @@ Check: TypeAlias = "Callable[[Any, Path, list[tuple[Path, FieldError]]], None]"
 Found: TypeAlias = "list[tuple[Path, FieldError]]"
 
 
+class MapKey(str):
+    """A step of a path that is written in brackets: the key of a map."""
+
+    __slots__ = ()
+
+
 def path_text(path: Path) -> str:
     """``spec.containers[0].name``."""
     parts: list[str] = []
     while path is not None:
         path, key = path
-        parts.append(f"[{key}]" if isinstance(key, int) else f".{key}")
+        parts.append(f"[{key}]" if isinstance(key, (int, MapKey)) else f".{key}")
     return "".join(reversed(parts)).removeprefix(".")
 
 
