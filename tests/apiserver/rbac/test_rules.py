@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from homeport.apiserver.rbac.rules import Rule, allows, compacted, uncovered
 from homeport.apiserver.routes import RequestInfo
@@ -158,3 +160,38 @@ def asked(verb: str, resource: str = "", name: str = "", group: str = "", path: 
 def test_allowing(one: Rule, allowed: list[RequestInfo], refused: list[RequestInfo]) -> None:
     assert all(allows(one, info) for info in allowed)
     assert not any(allows(one, info) for info in refused)
+
+
+_verbs = st.lists(st.sampled_from(("get", "list", "*")), min_size=1, max_size=2).map(tuple)
+_any_rule = st.one_of(
+    st.builds(
+        Rule,
+        _verbs,
+        st.lists(st.sampled_from(("", "apps", "*")), min_size=1, max_size=2).map(tuple),
+        st.lists(st.sampled_from(("pods", "pods/log", "*/log", "*")), min_size=1, max_size=2).map(tuple),
+        st.lists(st.sampled_from(("x", "y")), max_size=2).map(tuple),
+    ),
+    st.builds(
+        Rule, _verbs, urls=st.lists(st.sampled_from(("/a", "/a/*", "*", "/a/b")), min_size=1, max_size=2).map(tuple)
+    ),
+)
+_questions = [
+    *(
+        RequestInfo(verb, "", True, group, "v1", "pods", "ns", name, subresource)
+        for verb in ("get", "list", "watch")
+        for group in ("", "apps", "other")
+        for name in ("", "x", "z")
+        for subresource in ("", "log", "exec")
+    ),
+    *(RequestInfo(verb, path) for verb in ("get", "post") for path in ("/a", "/a/b", "/c")),
+]
+
+
+@settings(deadline=None)
+@given(st.lists(_any_rule, max_size=4), st.lists(_any_rule, max_size=3))
+def test_nobody_gets_more_by_what_is_covered(owned: list[Rule], wanted: list[Rule]) -> None:
+    """What is allowed by `wanted` without the parts that are missing is allowed by `owned`."""
+    missing = uncovered(owned, wanted)
+    for info in _questions:
+        if any(allows(one, info) for one in wanted) and not any(allows(one, info) for one in owned):
+            assert any(allows(one, info) for one in missing), info
