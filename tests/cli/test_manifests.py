@@ -43,7 +43,7 @@ def _json_config() -> bytes:
         (b"apiVersion: v1\nkind: Pod\nmetadata: x", "f.yaml: metadata.name is missing"),
         (b"apiVersion: v1\nkind: Pod\nmetadata: {generateName: a-}", "generateName can't be applied"),
         (b"- 1\n", "f.yaml: expected an object with apiVersion and kind, found a list"),
-        (JOB + b"---\n" + CONFIG + b"kind: Secret\n", "f.yaml, document 2: key 'kind' is there twice"),
+        (JOB + b"---\n" + CONFIG + b"kind: Secret\n", 'f.yaml, document 2: line 8: key "kind" already set in map'),
         (JOB + b"---\nkind: [\n", "f.yaml, document 2: line 6, column 1: not valid YAML: while parsing"),
     ],
 )

@@ -287,7 +287,7 @@ class Connection(asyncio.Protocol):
     # -- refusing
 
     def _refuse_body(self) -> None:
-        self._refuse(413, f"the request body is larger than {self._limits.body_bytes} bytes")
+        self._refuse(413, f"Request entity too large: limit is {self._limits.body_bytes}")
 
     def _refuse(self, code: int, message: str) -> None:
         """Answer the message being read with an error, after those before it; nothing after it is read."""

@@ -5,13 +5,16 @@ Made from the registry when first asked for, and again when it has changed.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import platform
 import re
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from homeport.apiserver.answers import JSON
-from homeport.apiserver.encoding import encode
+from homeport.apiserver.encoding import encode, negotiate, object_response
 from homeport.apiserver.resources import STANDARD_VERBS, Registry, Served
 from homeport.kube.errors import NotFound
 from homeport.kube.wire import Request, Response
@@ -94,6 +97,11 @@ class Discovery:
         headers = {"content-type": content_type, "etag": cached.etag, "cache-control": "public", "vary": "accept"}
         if request.headers.get("if-none-match") == cached.etag:
             return Response(304, headers)
+        if content_type == JSON:
+            form = negotiate(request.headers.get("accept"))
+            if form.media != "json":
+                plain = object_response(cached.body, form)
+                return Response(200, {**headers, **plain.headers}, plain.body)
         return Response(200, headers, cached.body)
 
     # -- what there is
@@ -254,8 +262,10 @@ def _aggregated_resource(served: Served) -> dict[str, Any]:
 
 
 def _storage_hash(served: Served) -> str:
+    """Changes with the version that objects are stored in. Made as upstream does (``endpoints/discovery``): its
+    conformance suite computes it too."""
     text = f"{served.group}/{served.storage_version}/{served.kind}"
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
 
 
 _VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
@@ -270,6 +280,10 @@ def version_priority(version: str) -> tuple[int, int, int, str]:
     return (stage, -int(match[1]), -int(match[3] or 0), version)
 
 
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Go's names of machines."""
+
+
 def version_info() -> dict[str, str]:
     """``/version``."""
     return {
@@ -281,7 +295,7 @@ def version_info() -> dict[str, str]:
         "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "",
         "compiler": "cpython",
-        "platform": "linux/amd64",
+        "platform": f"{sys.platform}/{_ARCHITECTURES.get(platform.machine(), platform.machine())}",
     }
 
 

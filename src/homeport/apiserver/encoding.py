@@ -119,9 +119,9 @@ def to_protobuf(obj: Object) -> bytes:
     """`obj` in protobuf. Raises NotAcceptable for kinds that have no such form."""
     from homeport.kube.protobuf.encode import encode, knows
 
-    if not knows(obj["apiVersion"], obj["kind"]):
+    if not knows(obj.get("apiVersion", "v1"), obj["kind"]):
         raise not_acceptable(JSON, YAML)
-    return encode(obj)
+    return encode({"apiVersion": "v1", **obj})
 
 
 class Body(NamedTuple):
@@ -129,7 +129,7 @@ class Body(NamedTuple):
 
     object: Object
     duplicates: list[str]
-    """Paths of keys that a mapping has twice; looked for only on request."""
+    """What there is to say of keys that a mapping has twice; looked for only on request."""
 
 
 def media_type(content_type: str | None) -> str:
@@ -162,7 +162,8 @@ def decode_body(content_type: str | None, body: bytes, *, find_duplicates: bool 
 
 
 def decode_json(body: bytes, *, find_duplicates: bool = False) -> tuple[Any, list[str]]:
-    """A JSON document and the paths of its duplicate keys (empty without `find_duplicates`). Raises BadRequest."""
+    """A JSON document, and what there is to say of duplicate keys (nothing without `find_duplicates`). Raises
+    BadRequest."""
     if not body.strip():
         raise BadRequest("the request has no body; an object was expected")
     try:
@@ -185,7 +186,7 @@ def _duplicates(body: bytes) -> list[str]:
             for key, inner in value:
                 inner_path = f"{path}.{key}" if path else key
                 if key in seen:
-                    found.append(inner_path)
+                    found.append(f'duplicate field "{inner_path}"')
                 seen.add(key)
                 walk(inner, inner_path)
         elif isinstance(value, list):

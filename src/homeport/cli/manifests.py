@@ -61,7 +61,7 @@ def parse(body: bytes, source: str) -> list[Manifest]:
         except BadRequest as error:
             raise Permanent(f"{where}: {_yaml_problem(error)}") from error
         if duplicates:
-            raise Permanent(f"{where}: key {duplicates[0]!r} is there twice")
+            raise Permanent(f"{where}: {duplicates[0]}")
         if value is not None:
             found += [Manifest(obj, where) for obj in _objects(value, where)]
     return found

@@ -37,7 +37,7 @@ def _mapping(loader: Any, node: Any) -> dict[str, Any]:
         if not isinstance(key, str):
             raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: a key has to be a string")
         if key in result:
-            loader.duplicates.append(key)
+            loader.duplicates.append(f'line {key_node.start_mark.line + 1}: key "{key}" already set in map')
         result[key] = loader.construct_object(value_node, deep=True)
     return result
 
@@ -56,7 +56,7 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _float)
 
 
 def load(body: bytes) -> tuple[Any, list[str]]:
-    """The document in `body` and the keys that a mapping of it has twice. Raises BadRequest."""
+    """The document in `body`, and what there is to say of keys that a mapping of it has twice. Raises BadRequest."""
     try:
         loader = _Loader(body)
         try:

@@ -17,7 +17,7 @@ from homeport.apiserver.admission.attributes import (
     Operation,
     attributes_of,
 )
-from homeport.apiserver.admission.body import check_fields, check_type, read_object
+from homeport.apiserver.admission.body import check_fields, check_type, finds_duplicates, read_object
 from homeport.apiserver.admission.chain import Chain, Stage
 from homeport.apiserver.admission.objects import (
     draft_create,
@@ -44,6 +44,7 @@ __all__ = [
     "check_type",
     "draft_create",
     "draft_update",
+    "finds_duplicates",
     "finish_create",
     "finish_update",
     "generated_name",

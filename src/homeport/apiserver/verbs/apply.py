@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from homeport.apiserver.admission import check_fields, check_type, without_empty_metadata
+from homeport.apiserver.admission import check_fields, check_type, finds_duplicates, without_empty_metadata
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import YAML, Body, decode_body
 from homeport.apiserver.routes import parse_bool
@@ -48,11 +48,12 @@ async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
 def _read(call: Call, subresource: str) -> Object:
     """The configuration of the body, without what this path does not apply. Raises BadRequest."""
     content_type = YAML if call.request.body.lstrip()[:1] != b"{" else None  # JSON is YAML, and faster to read
-    strict = call.query.get("fieldValidation") == "Strict"
-    body = decode_body(content_type, call.request.body, find_duplicates=strict)
+    body = decode_body(content_type, call.request.body, find_duplicates=finds_duplicates(call))
     if not body.object.get("apiVersion") or not body.object.get("kind"):
         raise BadRequest("apiVersion and kind have to be set in the body of an apply patch")
-    checked = check_fields(call, Body(check_type(call, body.object), body.duplicates))
+    checked = check_type(call, body.object)
+    _check_declared(call, checked)
+    checked = check_fields(call, Body(checked, body.duplicates))
     # As stored, so that 1 and "1" count as the same quantity.
     applied: Object = call.served.schema.normalise(checked)
     metadata = dict(applied["metadata"])
@@ -77,3 +78,17 @@ def _read(call: Call, subresource: str) -> Object:
     if call.served.has_status:
         applied.pop("status", None)
     return applied
+
+
+def _check_declared(call: Call, obj: Object) -> None:
+    """Nobody can own a field that the schema does not have, whatever ``fieldValidation`` says. Raises BadRequest."""
+    _, unknown = call.served.schema.prune(obj)
+    if not unknown:
+        return
+    errors = [f".{path}: field not declared in schema" for path in unknown]
+    why = errors[0] if len(errors) == 1 else "errors:\n  " + "\n  ".join(errors)
+    resource = call.served.resource
+    raise BadRequest(
+        f"failed to create typed patch object ({call.namespace}/{call.info.name}; {resource.api_version}, "
+        f"Kind={resource.kind}): {why}"
+    )

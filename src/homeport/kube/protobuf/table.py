@@ -22,6 +22,10 @@ from typing import Any, Literal
 _META = "meta.k8s.io.v1"
 _EVERYWHERE = frozenset(
     {
+        "APIGroup",
+        "APIGroupList",
+        "APIResourceList",
+        "APIVersions",
         "ApplyOptions",
         "CreateOptions",
         "DeleteOptions",
