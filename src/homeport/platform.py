@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import uvloop
 
 from homeport import __version__, examples
-from homeport.apiserver import http, pki, tokens
+from homeport.apiserver import flowcontrol, http, pki, tokens
 from homeport.apiserver.admission import priority
 from homeport.apiserver.authn import AUTHENTICATED_GROUP, BearerTokens, ClientCertificates, TokenAuthenticator
 from homeport.apiserver.authz import MASTERS
@@ -282,6 +282,7 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
         # Nobody gets more for it, and what runs goes on; the next start tries again.
         log.warning("the default roles could not be written: %s", error)
     await priority.bootstrap(platform.store, datetime.now(UTC))
+    await flowcontrol.bootstrap(platform.store, datetime.now(UTC))
     platform.api = ApiServer(
         platform.store,
         KINDS,

@@ -200,3 +200,45 @@ class TestJobs:
         sent["spec"]["template"]["spec"]["restartPolicy"] = "Always"
         words = 'spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"'
         (await api.post(self.PATH, sent)).error(422, "Invalid", words)
+
+
+class TestQuotas:
+    PATH = "/api/v1/namespaces/default/resourcequotas"
+
+    @pytest.mark.parametrize(
+        ("spec", "words"),
+        [
+            ({"hard": {"odd": "1"}}, "must be a standard resource for quota"),
+            ({"hard": {"pods": "-1"}}, "must be greater than or equal to 0"),
+            ({"hard": {"pods": "500m"}}, "must be an integer"),
+            ({"hard": {"services": "1"}, "scopes": ["Terminating"]}, "unsupported scope applied to resource"),
+            ({"hard": {"pods": "1"}, "scopes": ["BestEffort", "NotBestEffort"]}, "conflicting scopes"),
+        ],
+    )
+    async def test_rules(self, api: Caller, spec, words):
+        quota = {"metadata": {"name": "a"}, "spec": spec}
+        (await api.post(self.PATH, quota)).error(422, "Invalid", words)
+
+    async def test_scopes_stay(self, api: Caller):
+        quota = {"metadata": {"name": "a"}, "spec": {"hard": {"pods": "1", "count/widgets.example.com": "2"}}}
+        (await api.post(self.PATH, quota)).ok(201)
+        change = {"spec": {"scopes": ["BestEffort"]}}
+        (await api.patch(f"{self.PATH}/a", change)).error(422, "Invalid", "field is immutable")
+
+
+class TestLimitRanges:
+    @pytest.mark.parametrize(
+        ("limit", "words"),
+        [
+            ({"type": "Odd"}, "must be a standard limit type or fully qualified"),
+            ({"type": "Pod", "default": {"cpu": "1"}}, "may not be specified when `type` is 'Pod'"),
+            (
+                {"type": "Container", "min": {"cpu": "2"}, "max": {"cpu": "1"}},
+                "min value 2 is greater than max value 1",
+            ),
+            ({"type": "PersistentVolumeClaim"}, "either minimum or maximum storage value is required"),
+        ],
+    )
+    async def test_rules(self, api: Caller, limit, words):
+        limits = {"metadata": {"name": "a"}, "spec": {"limits": [limit]}}
+        (await api.post("/api/v1/namespaces/default/limitranges", limits)).error(422, "Invalid", words)

@@ -42,6 +42,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "/replicationcontrollers": ("status.replicas",),
     "apps/replicasets": ("status.replicas",),
     "batch/jobs": ("status.successful",),
+    "certificates.k8s.io/certificatesigningrequests": ("spec.signerName",),
 }
 """Beside ``metadata.name`` and ``metadata.namespace``, by the store's name of the resource (upstream: the kinds' own
 conversion functions for field labels)."""

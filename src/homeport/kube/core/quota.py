@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from homeport.kube import field, meta
 from homeport.kube.core.columns import CREATED_AT
-from homeport.kube.core.declare import core, grouped
+from homeport.kube.core.declare import core, deferred, grouped
 from homeport.kube.core.pod_defaults import mapped, replaced
 from homeport.kube.core.types.coordination import Lease
 from homeport.kube.core.types.quota import LimitRange, ResourceQuota
@@ -18,6 +18,8 @@ from homeport.kube.table import AGE
 
 _HIGHEST_USER_PRIORITY = 1_000_000_000
 _SYSTEM_PREFIX = "system-"
+
+_rule = deferred("homeport.kube.core.quota_validation")
 
 
 def _used(quota: Object, wants_limits: bool) -> str:
@@ -84,6 +86,7 @@ RESOURCE_QUOTA = core(
         Column("Limit", "string", compute=lambda obj: _used(obj, wants_limits=True)),
         AGE,
     ),
+    validate=_rule("validate_quota"),
 )
 
 LIMIT_RANGE = core(
@@ -93,6 +96,7 @@ LIMIT_RANGE = core(
     short_names=("limits",),
     columns=(CREATED_AT,),
     prepare=prepare_limit_range,
+    validate=_rule("validate_limit_range"),
 )
 
 PRIORITY_CLASS = grouped(
