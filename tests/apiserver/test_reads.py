@@ -318,6 +318,18 @@ async def test_metadata_only(api: Caller) -> None:
     assert "data" not in many["items"][0]
 
 
+async def test_a_review_is_no_table(api: Caller) -> None:
+    """Upstream: "should return a 406 for a backend which does not implement metadata"."""
+    body = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"nonResourceAttributes": {"verb": "get", "path": "/"}},
+    }
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    (await api.post(path, body, accept=TABLE.partition(",")[0])).error(406, "NotAcceptable")
+    assert (await api.post(path, body, accept=TABLE)).ok(201)["status"]["allowed"]
+
+
 @pytest.mark.parametrize(
     ("accept", "status"),
     [

@@ -60,6 +60,15 @@ def negotiate(accept: str | None) -> Form:
     raise not_acceptable(JSON, YAML, PROTOBUF)
 
 
+def negotiate_object(accept: str | None) -> Form:
+    """As :func:`negotiate`, where there is nothing but the object itself: reviews, and the initial events of a watch.
+    Upstream has no tables and no metadata of them. Raises NotAcceptable."""
+    others = [part for part in (accept or "").split(",") if "as=" not in part.replace(" ", "")]
+    if not others:
+        raise not_acceptable(JSON, YAML, PROTOBUF)
+    return negotiate(",".join(others))
+
+
 def not_acceptable(*accepted: str) -> NotAcceptable:
     """The error for a client that takes none of the forms that there are."""
     return NotAcceptable(f"only the following media types are accepted: {', '.join(accepted)}")

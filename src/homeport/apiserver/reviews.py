@@ -6,7 +6,7 @@ from __future__ import annotations
 from homeport.apiserver import access
 from homeport.apiserver.authz import Authorizer
 from homeport.apiserver.discovery import Virtual, not_served
-from homeport.apiserver.encoding import decode_body, encode, negotiate, object_response
+from homeport.apiserver.encoding import decode_body, encode, negotiate_object, object_response
 from homeport.apiserver.routes import RequestInfo
 from homeport.apiserver.warnings import header
 from homeport.kube.errors import BadRequest, MethodNotAllowed
@@ -36,7 +36,7 @@ def answer(authorizer: Authorizer, virtual: Virtual, request: Request, info: Req
         raise not_served()
     if info.verb != "create" or info.name:
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
-    form = negotiate(request.headers.get("accept"))
+    form = negotiate_object(request.headers.get("accept"))
     body = decode_body(request.headers.get("content-type"), request.body).object
     if body.get("kind", virtual.kind) != virtual.kind:
         raise BadRequest(f"{body['kind']} cannot be handled as a {virtual.kind}")

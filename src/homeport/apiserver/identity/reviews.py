@@ -8,7 +8,7 @@ from typing import Any
 
 from homeport.apiserver.authn import BearerTokens
 from homeport.apiserver.discovery import Virtual
-from homeport.apiserver.encoding import decode_body, encode, negotiate, object_response
+from homeport.apiserver.encoding import decode_body, encode, negotiate_object, object_response
 from homeport.apiserver.routes import RequestInfo
 from homeport.kube.errors import BadRequest, MethodNotAllowed, Unauthorized
 from homeport.kube.meta import Object, timestamp
@@ -64,7 +64,7 @@ async def answer(
     else:
         result["spec"] = spec
         result["status"] = await _review(spec, tokens)
-    return object_response(encode(result), negotiate(request.headers.get("accept")), 201)
+    return object_response(encode(result), negotiate_object(request.headers.get("accept")), 201)
 
 
 def user_info(user: User) -> dict[str, Any]:

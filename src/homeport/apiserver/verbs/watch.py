@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from homeport.apiserver.answers import JSON
 from homeport.apiserver.context import Api, Call
-from homeport.apiserver.encoding import Form, negotiate
+from homeport.apiserver.encoding import Form, negotiate_object
 from homeport.apiserver.listing import fresh, list_options, too_old, watch_deadline
 from homeport.apiserver.streams import WatchStream, failed
 from homeport.apiserver.tables import include_object
-from homeport.kube.errors import Expired, NotAcceptable, Timeout
+from homeport.kube.errors import Expired, Timeout
 from homeport.kube.wire import Response
 from homeport.store.protocol import Compacted, Record
 
@@ -27,7 +27,7 @@ async def watch(api: Api, call: Call) -> Response:
     options = list_options(api, call)
     form = call.form
     if options.initial_events and form.convert == "Table":
-        form = negotiate(_without_tables(call.request.headers.get("accept", "")))
+        form = negotiate_object(call.request.headers.get("accept"))
     frame = api.frames.framer(call.served, form, include_object(call.query.get("includeObject", "")))
     store, key, namespace = api.store, call.served.key, call.namespace or None
     wanted = options.revision
@@ -63,11 +63,3 @@ async def watch(api: Api, call: Call) -> Response:
 def _headers(form: Form) -> dict[str, str]:
     content_type = JSON if form.media == "json" else f"{form.content_type};stream=watch"
     return {"content-type": content_type, "cache-control": "no-cache, private"}
-
-
-def _without_tables(accept: str) -> str:
-    """What else the client takes: initial events come as objects only, as upstream. Raises NotAcceptable."""
-    others = [part for part in accept.split(",") if "as=Table" not in part.replace(" ", "")]
-    if not others:
-        raise NotAcceptable("only the following media types are accepted: application/json")
-    return ",".join(others)
