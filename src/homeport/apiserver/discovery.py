@@ -27,6 +27,10 @@ SUBRESOURCES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
     "status": (("get", "patch", "update"), "", "", ""),
     "scale": (("get", "patch", "update"), "autoscaling", "v1", "Scale"),
     "log": (("get",), "", "", ""),
+    "exec": (("create", "get"), "", "v1", "PodExecOptions"),
+    "attach": (("create", "get"), "", "v1", "PodAttachOptions"),
+    "portforward": (("create", "get"), "", "v1", "PodPortForwardOptions"),
+    "proxy": (("create", "delete", "get", "patch", "update"), "", "v1", "{}ProxyOptions"),
     "binding": (("create",), "", "v1", "Binding"),
     "eviction": (("create",), "policy", "v1", "Eviction"),
     "token": (("create",), "authentication.k8s.io", "v1", "TokenRequest"),
@@ -35,7 +39,7 @@ SUBRESOURCES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
     "ephemeralcontainers": (("get", "patch", "update"), "", "", ""),
     "resize": (("get", "patch", "update"), "", "", ""),
 }
-"""Verbs and the kind of the bodies, where it isn't that of the resource."""
+"""Verbs and the kind of the bodies or options, where it isn't that of the resource, whose own kind replaces braces."""
 
 
 class Virtual(NamedTuple):
@@ -175,7 +179,7 @@ class Discovery:
                     "name": f"{resource.plural}/{name}",
                     "singularName": "",
                     "namespaced": resource.namespaced,
-                    "kind": kind or resource.kind,
+                    "kind": kind.format(resource.kind) or resource.kind,
                     "verbs": list(verbs),
                 }
                 if sub_group:
@@ -254,7 +258,9 @@ def _aggregated_resource(served: Served) -> dict[str, Any]:
     subresources = []
     for name in sorted(served.subresources):
         verbs, sub_group, sub_version, sub_kind = SUBRESOURCES[name]
-        response = {"group": sub_group, "version": sub_version, "kind": sub_kind} if sub_kind else served.gvk
+        response = served.gvk
+        if sub_kind:
+            response = {"group": sub_group, "version": sub_version, "kind": sub_kind.format(served.kind)}
         subresources.append({"subresource": name, "responseKind": response, "verbs": list(verbs)})
     if subresources:
         entry["subresources"] = subresources

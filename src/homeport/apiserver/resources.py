@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 _EXTRA_SUBRESOURCES: Mapping[tuple[str, str], frozenset[str]] = {
-    ("", "pods"): frozenset({"log", "binding", "eviction", "ephemeralcontainers", "resize"}),
+    ("", "pods"): frozenset(
+        {"log", "binding", "eviction", "ephemeralcontainers", "resize", "exec", "attach", "portforward"}
+    ),
     ("", "namespaces"): frozenset({"finalize"}),
     ("", "serviceaccounts"): frozenset({"token"}),
     ("certificates.k8s.io", "certificatesigningrequests"): frozenset({"approval"}),

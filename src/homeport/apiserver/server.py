@@ -37,7 +37,20 @@ from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo, request_info
 from homeport.apiserver.streams import Frames
-from homeport.apiserver.verbs import create, delete, get, list, parts, patch, pods, scale, status, update, watch
+from homeport.apiserver.verbs import (
+    connect,
+    create,
+    delete,
+    get,
+    list,
+    parts,
+    patch,
+    pods,
+    scale,
+    status,
+    update,
+    watch,
+)
 from homeport.apiserver.webhooks.client import Streams, WebhookClient
 from homeport.kube import core
 from homeport.kube.errors import ApiError, FieldError, InternalError, MethodNotAllowed
@@ -76,6 +89,9 @@ _SUBRESOURCES: Mapping[str, _Verb] = {
     "resize": parts.resize,
     "approval": parts.approval,
     "log": pods.log,
+    "exec": connect.execute,
+    "attach": connect.attach,
+    "portforward": connect.port_forward,
     "token": token_request.token_request,
 }
 _NO_OBJECTS = frozenset({"log", "exec", "attach", "portforward", "proxy"})
@@ -178,7 +194,9 @@ class ApiServer:
             self._measure.abandon(info)
             raise
         response = self._measure.end(request, info, response, time.perf_counter() - begin)
-        return compress(request, response) if request.user is None else response
+        # What a pod or another server says is passed on as it is.
+        own = request.user is None and info.subresource not in _NO_OBJECTS
+        return compress(request, response) if own else response
 
     async def _answered(self, request: Request, info: RequestInfo) -> Response:
         """The answer, in which every error has become one."""

@@ -16,6 +16,7 @@ from typing import NamedTuple
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 NORMAL, GOING_AWAY, PROTOCOL_ERROR, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1001, 1002, 1008, 1011
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_TOKEN_PREFIX = "base64url.bearer.authorization.k8s.io."
 _MOST_CONTROL = 125
 _MOST_HEAD = 14
 
@@ -48,8 +49,9 @@ def _tokens(value: str) -> list[str]:
 
 
 def offered(headers: Mapping[str, str]) -> list[str]:
-    """The sub-protocols that a client offers, in its order."""
-    return [name.strip() for name in headers.get("sec-websocket-protocol", "").split(",") if name.strip()]
+    """The sub-protocols that a client offers, in its order; without the one by which browsers send a bearer token."""
+    names = [name.strip() for name in headers.get("sec-websocket-protocol", "").split(",")]
+    return [name for name in names if name and not name.startswith(_TOKEN_PREFIX)]
 
 
 def choose(headers: Mapping[str, str], supported: Sequence[str]) -> str | None:

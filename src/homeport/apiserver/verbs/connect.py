@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.node import NodeProxy, Session
-from homeport.apiserver.rendering import object_of
 from homeport.apiserver.streaming import portforward, remotecommand, websocket
 from homeport.apiserver.verbs.get import find
+from homeport.apiserver.versions import object_of
 from homeport.kube.errors import BadRequest, Forbidden, InternalError, MethodNotAllowed, ServiceUnavailable
 from homeport.kube.meta import Object, metadata, spec
 from homeport.kube.wire import Duplex, Response, Upgrade
@@ -91,7 +91,9 @@ def _pod(api: Api, call: Call, subresource: str) -> tuple[Object, NodeProxy]:
 def valid_container(pod: Object, asked: str) -> str:
     """The container that is meant. Raises BadRequest in upstream's words if that isn't clear."""
     name = metadata(pod)["name"]
-    groups = [spec(pod).get(group) or () for group in ("initContainers", "containers", "ephemeralContainers")]
+    groups: list[Sequence[Object]] = [
+        spec(pod).get(group) or () for group in ("initContainers", "containers", "ephemeralContainers")
+    ]
     everything = [str(container["name"]) for group in groups for container in group]
     if asked:
         if asked not in everything:
