@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import random
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,11 @@ from homeport.store.protocol import Key
 CONNECT_SECONDS = 10.0
 _SERVICE_NAME = "kubernetes.io/service-name"
 _SCHEMES = ("", "http", "https")
+
+
+def reason(error: OSError) -> str:
+    """Why a connection failed, in the system's words and no library's."""
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()
 
 
 class Address(NamedTuple):
@@ -226,7 +232,7 @@ async def open_address(
         except TimeoutError:
             problem = f"dial tcp {address.host}:{address.port}: i/o timeout"
         except OSError as error:
-            problem = f"dial tcp {address.host}:{address.port}: connect: {(error.strerror or str(error)).lower()}"
+            problem = f"dial tcp {address.host}:{address.port}: connect: {reason(error)}"
     raise ServiceUnavailable(f"error trying to reach service: {problem}")
 
 

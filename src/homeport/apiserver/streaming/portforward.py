@@ -13,6 +13,7 @@ import struct
 from collections.abc import Awaitable, Callable, Sequence
 
 from homeport.apiserver.streaming.channels import Channels, MessageStream, WebSocket
+from homeport.apiserver.streaming.dial import reason
 from homeport.apiserver.streaming.pipe import Pipe
 from homeport.apiserver.streaming.session import SpdySession, Stream
 from homeport.kube.errors import ApiError, BadRequest
@@ -125,8 +126,8 @@ async def forward(
     try:
         connected = await connect(port)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        return f"failed to connect to localhost:{port} inside the pod: dial tcp 127.0.0.1:{port}: connect: {reason}"
+        where = f"failed to connect to localhost:{port} inside the pod"
+        return f"{where}: dial tcp 127.0.0.1:{port}: connect: {reason(error)}"
     except ApiError as error:
         return error.message
     reader, writer = await asyncio.open_connection(sock=connected)
@@ -144,7 +145,7 @@ async def forward(
             try:
                 data = await reader.read(65536)
             except OSError as error:
-                problem = f"read tcp 127.0.0.1:{port}: {(error.strerror or str(error)).lower()}"
+                problem = f"read tcp 127.0.0.1:{port}: {reason(error)}"
                 return
             if not data:
                 break
