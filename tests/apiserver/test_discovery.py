@@ -32,14 +32,18 @@ async def test_aggregated_discovery(api: Caller, accept: str, version: str) -> N
     assert pods["responseKind"] == {"group": "", "version": "v1", "kind": "Pod"}
     assert pods["scope"] == "Namespaced"
     assert pods["shortNames"] == ["po"]
-    assert {sub["subresource"] for sub in pods["subresources"]} >= {
+    subresources = {
+        "attach",
         "binding",
         "eviction",
         "ephemeralcontainers",
+        "exec",
         "log",
+        "portforward",
         "resize",
         "status",
     }
+    assert {sub["subresource"] for sub in pods["subresources"]} >= subresources
     groups = (await api.get("/apis", accept=accept)).ok()
     assert "kubeflow.org" in {item["metadata"]["name"] for item in groups["items"]}
 

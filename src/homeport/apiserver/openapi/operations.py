@@ -18,7 +18,14 @@ from homeport.kube.schema import REF_PREFIX, JsonSchema
 
 _METHODS = {"create": "post", "get": "get", "update": "put", "patch": "patch", "delete": "delete"}
 _VERBS = {"post": "create", "get": "read", "put": "replace", "patch": "patch", "delete": "delete"}
-_CODES = {"get": (200,), "list": (200,), "post": (200, 201, 202), "put": (200, 201), "patch": (200, 201)}
+_CODES = {
+    "get": (200,),
+    "connect": (200,),
+    "list": (200,),
+    "post": (200, 201, 202),
+    "put": (200, 201),
+    "patch": (200, 201),
+}
 _TEXTS = {200: "OK", 201: "Created", 202: "Accepted", 401: "Unauthorized"}
 _STREAMS = (f"{JSON};stream=watch", f"{PROTOBUF};stream=watch")
 
@@ -107,6 +114,7 @@ class Operations:
 
     def subresource(self, name: str, schemas: Schemas, one: JsonSchema) -> dict[str, Any]:
         verbs, group, version, kind = SUBRESOURCES[name]
+        kind = kind.format(self._gvk["kind"])
         gvk = {"group": group, "version": version, "kind": kind} if kind else self._gvk
         schema = schemas.of_kind(group, version, kind) if kind else one
         if schema is None:
@@ -116,6 +124,16 @@ class Operations:
         for verb in verbs:
             method = _METHODS.get(verb)
             if method is None:
+                continue
+            if name in given.CONNECT:
+                result[method] = self.operation(
+                    "connect",
+                    f"connect*{method.title()}{suffix}",
+                    {"type": "string"},
+                    given.CONNECT[name],
+                    gvk=gvk,
+                    text=True,
+                )
                 continue
             extra: tuple[Any, ...] = () if method == "get" else given.WRITE
             if method == "patch":

@@ -61,3 +61,18 @@ LOG = (
     _query("tailLines", "integer", "The last so many lines only."),
     _query("timestamps", "boolean", "Begin each line with its time."),
 )
+
+_STREAMS = (
+    _query("container", "string", "The container; not needed if there is one only."),
+    _query("stdin", "boolean", "Send standard input."),
+    _query("stdout", "boolean", "Receive standard output."),
+    _query("stderr", "boolean", "Receive standard error."),
+    _query("tty", "boolean", "Have a terminal."),
+)
+CONNECT = {
+    "exec": (_query("command", "string", "The command, one parameter for each of its words."), *_STREAMS),
+    "attach": _STREAMS,
+    "portforward": (_query("ports", "integer", "The ports, for a WebSocket client."),),
+    "proxy": (),
+}
+"""Subresources that pass the connection on, and what they are asked with."""
