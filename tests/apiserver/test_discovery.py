@@ -32,17 +32,7 @@ async def test_aggregated_discovery(api: Caller, accept: str, version: str) -> N
     assert pods["responseKind"] == {"group": "", "version": "v1", "kind": "Pod"}
     assert pods["scope"] == "Namespaced"
     assert pods["shortNames"] == ["po"]
-    subresources = {
-        "attach",
-        "binding",
-        "eviction",
-        "ephemeralcontainers",
-        "exec",
-        "log",
-        "portforward",
-        "resize",
-        "status",
-    }
+    subresources = {"attach", "binding", "eviction", "ephemeralcontainers", "exec", "log", "portforward", "status"}
     assert {sub["subresource"] for sub in pods["subresources"]} >= subresources
     groups = (await api.get("/apis", accept=accept)).ok()
     assert "kubeflow.org" in {item["metadata"]["name"] for item in groups["items"]}
