@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import json
 import os
+import ssl
 import stat
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from api_testing import ADMIN, Answer, Caller, Clock, with_default_namespace
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from homeport.apiserver.authn import BearerTokens, ClientCertificates
+from homeport.apiserver import pki
+from homeport.apiserver.authn import BearerTokens, ClientCertificates, authenticate
+from homeport.apiserver.identity import jose
 from homeport.apiserver.identity.accounts import DEFAULT_ISSUER, EXTENDED_SECONDS, ServiceAccounts
 from homeport.apiserver.identity.keys import SigningKey
 from homeport.apiserver.rbac.bootstrap import bootstrap
 from homeport.apiserver.server import ApiServer
 from homeport.apiserver.tokens import StaticTokens
 from homeport.kube import core
+from homeport.kube.errors import Unauthorized
 from homeport.kube.wire import Request
 from homeport.store.memory import MemoryStore
 
@@ -31,6 +40,11 @@ WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 @pytest.fixture(scope="session")
 def key_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pki") / "service-account.key"
+
+
+@pytest.fixture
+def key(key_path: Path) -> SigningKey:
+    return SigningKey(key_path)
 
 
 @pytest.fixture
@@ -345,3 +359,39 @@ async def test_a_secret_holds_a_token_without_an_end(api: Caller, clock: Clock, 
     assert info["username"] == "system:serviceaccount:default:builder"
     (await api.patch(f"{DEFAULT}/secrets/s", {"stringData": {"token": "another"}})).ok()
     (await as_token(api, token)).error(401, "Unauthorized")
+
+
+# -- whatever a client sends
+
+
+@given(st.text(max_size=200) | st.binary(max_size=120).map(lambda raw: raw.decode("latin-1")))
+def test_what_is_no_token_is_refused_as_one(text: str) -> None:
+    with contextlib.suppress(jose.BadToken):
+        jose.parse(text)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(claims=st.dictionaries(st.sampled_from(["sub", "exp", "nbf", "aud", "jti", "kubernetes.io"]), _JSON))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+async def test_odd_claims_under_our_own_signature_are_refused(key: SigningKey, clock: Clock, claims: Any) -> None:
+    store = MemoryStore()
+    accounts = ServiceAccounts(store, key, now=clock)
+    token = await key.sign({"iss": DEFAULT_ISSUER, **claims})
+    with pytest.raises(Unauthorized):
+        await accounts.authenticate_token(token, accounts.audiences)
+
+
+async def test_a_certificate_ends_on_an_open_connection(tmp_path: Path) -> None:
+    paths = pki.ensure(tmp_path)
+    certificate = ssl.PEM_cert_to_DER_cert(await asyncio.to_thread(paths.admin.read_text))
+    request = Request("GET", "/api", certificate=certificate)
+    now = time.time()
+    assert (await authenticate([ClientCertificates(lambda: now)], request)).user.name == "kubernetes-admin"
+    with pytest.raises(Unauthorized):
+        await authenticate([ClientCertificates(lambda: now + 400 * 86400)], request)

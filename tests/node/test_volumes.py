@@ -116,6 +116,11 @@ def test_secrets_and_tokens_lie_in_memory(places: VolumePlaces) -> None:
         assert seen(places.of("t"))["token"] == text.encode()
     for name, expected in (("s", True), ("t", True), ("c", False)):
         assert places.of(name).resolve().is_relative_to("/dev/shm") is expected
+    volumes.forget_secrets(places.pod_directory.parent)
+    assert not places.memory.exists()
+    assert seen(places.of("c"))
+    volumes.set_up(places, Sources(pod=pod, objects=OBJECTS, tokens={Wish("vault", 700): "new"}))
+    assert seen(places.of("t"))["token"] == b"new"
 
 
 def test_config_map_with_modes_and_binary_data(places: VolumePlaces) -> None:

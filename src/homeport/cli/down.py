@@ -54,6 +54,7 @@ def stop(directory: DataDir) -> bool:
 
 def end_pods(directory: DataDir) -> int:
     """End what still runs of the node: pods (politely first) and its helpers. The number of pods ended."""
+    from homeport.node import volumes
     from homeport.node.process import ProcessRuntime
     from homeport.node.runtime import SandboxError
 
@@ -63,6 +64,7 @@ def end_pods(directory: DataDir) -> int:
         if running:
             print(f"ending {running} pod{'s' if running != 1 else ''}, within {GRACE:.0f} s", flush=True)
         await runtime.shut_down(GRACE)
+        volumes.forget_secrets(directory.node / "pods")
         return running
 
     lock = directory.lock()

@@ -34,6 +34,11 @@ def check_path(path: str) -> None:
         )
 
 
+def is_one(directory: Path) -> bool:
+    """Whether :func:`write` has been here."""
+    return (directory / _DATA).is_symlink()
+
+
 def write(directory: Path, files: Mapping[str, File]) -> bool:
     """Make `directory` show exactly `files` (path -> content). Says whether anything had to be done."""
     for path in files:

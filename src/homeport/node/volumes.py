@@ -7,7 +7,9 @@ the agent runs it in a thread.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -131,6 +133,17 @@ def _put_in_memory(directory: Path, places: VolumePlaces, mode: int) -> bool:
         directory.unlink()
     directory.symlink_to(behind)
     return True
+
+
+def forget_secrets(pods: Path) -> None:
+    """Take what lies in memory of the secrets and tokens of pods that have all ended. It is made again when a pod needs
+    it; the data directory, without which nobody would remove it, may be gone by then. `pods`: the pods' directories."""
+    for volume in pods.glob("*/volumes/*"):
+        if volume.is_symlink() and payload.is_one(volume):
+            behind = Path(os.readlink(volume))
+            shutil.rmtree(behind, ignore_errors=True)
+            with contextlib.suppress(OSError):  # other volumes of the pod lie there too
+                behind.parent.rmdir()
 
 
 def _make_private(directory: Path) -> None:
