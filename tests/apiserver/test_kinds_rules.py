@@ -107,8 +107,53 @@ class TestCertificateRequests:
         (await api.patch(at, {"status": {"conditions": []}})).error(422, "Invalid", "may not remove a condition")
         (await api.patch(f"{REQUESTS}/sample", {"spec": {"usages": ["any"]}})).error(422, "Invalid", "immutable")
 
+    async def test_who_decides_needs_the_right_to(self, api: Caller):
+        (await api.post(REQUESTS, sample(core.CERTIFICATE_SIGNING_REQUEST))).ok(201)
+        role = {
+            "metadata": {"name": "half"},
+            "rules": [
+                {
+                    "apiGroups": ["certificates.k8s.io"],
+                    "resources": ["certificatesigningrequests/approval", "certificatesigningrequests/status"],
+                    "verbs": ["*"],
+                }
+            ],
+        }
+        roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+        (await api.post(roles, role)).ok(201)
+        binding = {
+            "metadata": {"name": "half"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "half"},
+            "subjects": [{"kind": "User", "name": "joe"}],
+        }
+        (await api.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)).ok(201)
+        joe = Caller(api.server, api.store, api.clock, User("joe"))
+        approve = {"status": {"conditions": [{"type": "Approved", "status": "True"}]}}
+        words = 'user not permitted to approve requests with signerName "example.com/signer"'
+        (await joe.patch(f"{REQUESTS}/sample/approval", approve)).error(403, "Forbidden", words)
+        fail = {"status": {"conditions": [{"type": "Failed", "status": "True"}]}}
+        (await joe.patch(f"{REQUESTS}/sample/status", fail)).error(403, "Forbidden", "not permitted to sign")
+        rule = {
+            "apiGroups": ["certificates.k8s.io"],
+            "resources": ["signers"],
+            "resourceNames": ["example.com/*"],
+            "verbs": ["approve"],
+        }
+        (await api.patch(f"{roles}/half", {"rules": [*role["rules"], rule]})).ok()
+        (await joe.patch(f"{REQUESTS}/sample/approval", approve)).ok()
+
 
 class TestPods:
+    async def test_bindings(self, api: Caller):
+        (await api.post("/api/v1/namespaces/default/pods", pod("a"))).ok(201)
+        path = "/api/v1/namespaces/default/bindings"
+        target = {"apiVersion": "v1", "kind": "Node", "name": "node-0"}
+        (await api.post(path, {"metadata": {"name": "a"}, "target": target})).ok(201)
+        assert (await api.get("/api/v1/namespaces/default/pods/a")).ok()["spec"]["nodeName"] == "node-0"
+        (await api.post(path, {"target": target})).error(400, "BadRequest", "name is required")
+        (await api.post(path, {"metadata": {"name": "b"}, "target": target})).error(404, "NotFound")
+        (await api.get(path)).error(405, "MethodNotAllowed")
+
     async def test_ephemeral_containers_can_be_added_and_no_more(self, api: Caller):
         path = "/api/v1/namespaces/default/pods"
         (await api.post(path, pod("a"))).ok(201)

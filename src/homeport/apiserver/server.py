@@ -154,7 +154,7 @@ class ApiServer:
         self.health = health.standard(store)
         self.restorable: Path | None = None
         """Where ``POST /restore`` finds a backup (:mod:`homeport.apiserver.restore`); None: there is no such path."""
-        virtual = (*reviews.VIRTUAL, *identity_reviews.VIRTUAL)
+        virtual = (*reviews.VIRTUAL, *identity_reviews.VIRTUAL, pods.BINDINGS)
         self._discovery = Discovery(registry, virtual)
         self._openapi = OpenApi(registry, virtual)
         _serve_definitions(registry, now)
@@ -249,6 +249,10 @@ class ApiServer:
             identity = identity_reviews.find(info)
             if identity is not None:
                 return await identity_reviews.answer(identity, request, info, user, self._tokens, self._api.now)
+            if (info.group, info.version, info.resource) == pods.BINDINGS[:3]:
+                pod = self._api.registry.find("", "v1", "pods")
+                assert pod is not None, "a server has pods"
+                return await self._resource(request, pods.binding_info(info, request), user, pod)
             virtual = reviews.find(info)
             if virtual is None:
                 raise not_served()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -140,3 +142,11 @@ def test_list_maps_have_their_keys():
             if keys:
                 item = COMPONENTS[part["items"]["$ref"].removeprefix(REF_PREFIX)]
                 assert set(keys) <= set(item["properties"]), f"{name}.{field}"
+
+
+def test_what_nobody_touches_is_not_imported():
+    """Most kinds' structs and rules cost a start of the platform nothing."""
+    code = "import sys; import homeport.kube.core; print(*(name for name in sys.modules if 'kube.core' in name))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    for name in ("types.apps", "types.batch", "types.networking", "types.webhooks", "workload_validation"):
+        assert f"homeport.kube.core.{name}" not in loaded

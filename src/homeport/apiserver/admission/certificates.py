@@ -5,11 +5,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from homeport.apiserver.admission.attributes import CREATE, Attributes, Operation
+from homeport.apiserver.admission.attributes import CREATE, UPDATE, Attributes, Operation
 from homeport.apiserver.admission.plugin import Plugin
+from homeport.apiserver.authz import Authorizer, forbidden
+from homeport.apiserver.routes import RequestInfo
+from homeport.kube import meta
+from homeport.kube.field import quote
 from homeport.kube.meta import Object
 
-_KEY = "certificates.k8s.io/certificatesigningrequests"
+_GROUP = "certificates.k8s.io"
+_KEY = f"{_GROUP}/certificatesigningrequests"
+_VERBS = {"approval": "approve", "status": "sign"}
+"""What a write of a subresource takes, on the request's signer."""
 _IDENTITY = ("username", "uid", "groups", "extra")
 
 
@@ -36,3 +43,29 @@ class CertificateRequester(Plugin):
         if user.extra:
             spec["extra"] = {name: list(values) for name, values in user.extra.items()}
         return {**obj, "spec": spec}
+
+
+class CertificateApproval(Plugin):
+    """Who decides on a request needs the verb ``approve`` on its signer, and who signs it the verb ``sign``."""
+
+    name: ClassVar[str] = "CertificateApproval"
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+
+    def handles(self, operation: Operation, key: str, subresource: str) -> bool:
+        return key == _KEY and operation == UPDATE and subresource in _VERBS
+
+    def validate(self, attributes: Attributes) -> None:
+        """Raises Forbidden."""
+        new, old = attributes.object or {}, attributes.old or {}
+        verb = _VERBS[attributes.subresource]
+        if verb == "sign" and meta.status(new) == meta.status(old):
+            return
+        signer = str(meta.spec(old).get("signerName") or "")
+        for wanted in (signer, signer.partition("/")[0] + "/*"):
+            asked = RequestInfo(verb, "", True, _GROUP, "*", "signers", "", wanted)
+            if self._authorizer.authorize(attributes.user, asked).allowed:
+                return
+        words = f"user not permitted to {verb} requests with signerName {quote(signer)}"
+        raise forbidden(_GROUP, attributes.served.resource.plural, attributes.name, words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from homeport.apiserver.admission.certificates import CertificateRequester
+from homeport.apiserver.admission.certificates import CertificateApproval, CertificateRequester
 from homeport.apiserver.admission.chain import Chain
 from homeport.apiserver.admission.dispatch import Webhooks
 from homeport.apiserver.admission.lifecycle import NamespaceLifecycle
@@ -24,6 +24,7 @@ def chain(api: Api) -> Chain:
     plugins = (
         NamespaceLifecycle(api),
         CertificateRequester(),
+        CertificateApproval(api.authorizer),
         LimitRanger(api),
         *accounts,
         Priority(api),

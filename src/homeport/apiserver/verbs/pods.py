@@ -8,8 +8,10 @@ from typing import Any
 from homeport.apiserver.admission import CREATE, attributes_of, draft_update, finish_update
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import DeleteOptions, delete_options
+from homeport.apiserver.discovery import Virtual
 from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.node import log_options
+from homeport.apiserver.routes import RequestInfo
 from homeport.apiserver.verbs.delete import delete_record
 from homeport.apiserver.verbs.get import find
 from homeport.apiserver.verbs.update import head, write
@@ -18,10 +20,27 @@ from homeport.apiserver.writing import modified
 from homeport.kube import field
 from homeport.kube.errors import BadRequest, Conflict, Invalid, MethodNotAllowed, ServiceUnavailable
 from homeport.kube.meta import Object, find_condition, metadata, spec, status, timestamp
-from homeport.kube.wire import Response
+from homeport.kube.wire import Request, Response
 from homeport.store.protocol import Conflicting
 
 _SUCCESS: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+
+BINDINGS = Virtual("", "v1", "bindings", "binding", "Binding", True)
+"""``POST .../bindings``: as ``pods/binding``, with the pod's name in the body only."""
+
+
+def binding_info(info: RequestInfo, request: Request) -> RequestInfo:
+    """What a request to create a Binding asks of the pod that it names. Raises MethodNotAllowed, BadRequest or
+    UnsupportedMediaType."""
+    if info.verb != "create" or not info.namespace or info.name:
+        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+    body = decode_body(request.headers.get("content-type"), request.body).object
+    found = body.get("metadata")
+    name = found.get("name") if isinstance(found, dict) else None
+    if not isinstance(name, str) or not name:
+        raise BadRequest("name is required")
+    return info._replace(resource="pods", name=name, subresource="binding")
 
 
 async def binding(api: Api, call: Call) -> Response:
