@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from homeport.store import sqlite, writer
+from homeport.store import database, sqlite, writer
 from homeport.store.database import APPLICATION_ID, FORMAT, Incompatible, Locked
 from homeport.store.history import History, Limits
 from homeport.store.protocol import Compacted, Conflicting, Delete, Event, Full, Key, Put, Record, Unavailable
@@ -232,6 +232,64 @@ async def test_only_the_owner_may_read_it(path: Path) -> None:
         ("store.db", "store.db-wal", "store.db-shm", "store.db.lock"), "0o600"
     )
     await store.close()
+
+
+@pytest.mark.parametrize("step", ["create", "rename", "sync_directory"])
+def test_a_crash_while_the_database_is_made(path: Path, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is there as a whole or not at all: no start takes half of one for a damaged database."""
+
+    def crash(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    path.parent.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os if step == "rename" else database, step, crash)
+        with pytest.raises(KeyboardInterrupt):
+            SqliteStore.open(path)
+    assert not path.exists() or path.stat().st_size > 0
+
+    async def go_on() -> None:
+        store = SqliteStore.open(path)
+        await put(store, "a")
+        await store.close()
+
+    asyncio.run(go_on())
+    assert sorted(file.name for file in path.parent.iterdir()) == ["store.db", "store.db.lock"]
+
+
+READ_ONLY = """
+import os, sys
+from homeport.store.protocol import Unavailable
+from homeport.store.sqlite import SqliteStore
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    SqliteStore.open(sys.argv[1])
+except Unavailable as error:
+    print(error)
+"""
+
+
+def test_a_directory_that_may_not_be_written(path: Path) -> None:
+    async def fill() -> None:
+        store = SqliteStore.open(path)
+        await put(store, "a")
+        await store.close()
+
+    asyncio.run(fill())
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    try:
+        command = [sys.executable, "-c", READ_ONLY, str(path)]
+        output = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    finally:
+        path.parent.chmod(0o755)
+        path.chmod(0o600)
+    assert "cannot be opened" in output
+    assert "Permission denied" in output
+    assert str(path) in output
 
 
 def limit_pages(store: SqliteStore, spare: int) -> None:
