@@ -37,9 +37,10 @@ async def test_a_store_that_cannot_write(
         raise Full("no room to write /data/objects.db")
 
     api.server.health.add(Check("etcd", full))
-    text = body(await api.get("/readyz"), 500)
+    for _ in range(10):
+        text = body(await api.get("/readyz"), 500)
     assert text == "[+]ping ok\n[+]log ok\n[-]etcd failed: reason withheld\nreadyz check failed\n"
-    assert "no room to write" in caplog.text
+    assert caplog.text.count("no room to write") == 1, "whoever asks often does not fill the log"
     assert "no room to write" in body(await api.get("/readyz/etcd"), 500)
     assert body(await api.get("/readyz?exclude=etcd")) == "ok"
     verbose = body(await api.get("/readyz?exclude=etcd&exclude=other&verbose"))

@@ -48,6 +48,8 @@ class Health:
 
     def __init__(self, checks: Iterable[Check]) -> None:
         self._checks = {check.name: check for check in checks}
+        self._logged: dict[str, str] = {}
+        """What the log was told last, by path: anybody may ask, as often as they like."""
 
     def add(self, check: Check) -> None:
         self._checks[check.name] = check
@@ -95,8 +97,12 @@ class Health:
         failed = {check.name: why for check, why in failures.items() if why is not None}
         if failed:
             reasons = "; ".join(f"{name}: {why}" for name, why in failed.items())
-            log.warning("%s check failed: %s", root, reasons)
+            if self._logged.get(root) != reasons:
+                self._logged[root] = reasons
+                log.warning("%s check failed: %s", root, reasons)
             return Response(500, dict(_TEXT), "\n".join([*lines, f"{root} check failed\n"]).encode())
+        if not excluded and self._logged.pop(root, None) is not None:
+            log.info("%s check passed again", root)
         if not any(key == "verbose" for key, _ in request.query):
             return Response(200, dict(_TEXT), b"ok")
         return Response(200, dict(_TEXT), "\n".join([*lines, f"{root} check passed\n"]).encode())
