@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from api_testing import Caller, Clock, config_map, crd, make_server, namespace
 
+from homeport.store.history import Limits
 from homeport.store.memory import MemoryStore
 from homeport.store.sqlite import SqliteStore
 
@@ -238,6 +239,19 @@ async def test_deleting_a_crd_deletes_its_objects_first(api: Caller) -> None:
     definition["spec"]["scope"] = "Cluster"
     (await api.post(CRDS, definition)).ok(201)
     assert (await api.get("/apis/example.com/v1/widgets")).ok()["items"] == []
+
+
+async def test_deleting_a_crd_with_more_objects_than_a_watch_holds(clock: Clock) -> None:
+    store = MemoryStore(Limits(watch_events=5))
+    api = Caller(make_server(store, clock), store, clock)
+    (await api.post("/api/v1/namespaces", namespace("default"))).ok(201)
+    (await api.post(CRDS, crd())).ok(201)
+    for n in range(30):
+        (await api.post(WIDGETS, widget(f"w{n}"))).ok(201)
+    (await api.delete(f"{CRDS}/widgets.example.com")).ok()
+    await gone(api, f"{CRDS}/widgets.example.com")
+    assert store.count("example.com/widgets") == 0
+    await api.server.close()
 
 
 async def test_a_restart_serves_what_was_stored_and_finishes_deletions(tmp_path: Path, clock: Clock) -> None:

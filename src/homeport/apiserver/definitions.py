@@ -15,7 +15,7 @@ from homeport.apiserver.quota.ledger import Ledger
 from homeport.apiserver.resources import Registry, Served
 from homeport.kube import core
 from homeport.kube.meta import Object, is_deleting, name, spec
-from homeport.store.protocol import Conflicting, Delete, Key, Put, Record, Store
+from homeport.store.protocol import Conflicting, Delete, Key, Lagging, Put, Record, Store
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,11 @@ class Definitions:
             records, _ = self._store.scan(served.key)
             await asyncio.gather(*(self._delete(served, instance) for instance in records))
             while self._store.count(served.key):
-                await anext(aiter(changes))
+                try:
+                    await anext(aiter(changes))
+                except Lagging:  # more went at once than a watch holds; only the count matters
+                    changes.close()
+                    changes = self._store.watch(served.key)
         finally:
             changes.close()
         await self._remove_finalizer(name(obj))

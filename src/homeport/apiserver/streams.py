@@ -34,7 +34,8 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 LIST_BLUEPRINT = "kubernetes.io/initial-events-list-blueprint"
 """Annotation of that bookmark: an empty list of the kind, which the client fills with what came before."""
-_KEPT_BYTES = 1 << 20
+_KEPT_BYTES = 1 << 17
+"""Frames that are kept of a resource in one form: watches that hear of an event do so at about the same time."""
 
 
 class Frame(Protocol):
