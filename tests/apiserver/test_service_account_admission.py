@@ -97,6 +97,11 @@ async def test_a_pod_waits_for_the_account_that_every_namespace_gets(api: Caller
     (await api.post(ACCOUNTS, {"metadata": {"name": "other"}})).ok(201)
     (await api.post(ACCOUNTS, {"metadata": {"name": "default"}})).ok(201)
     (await pod).ok(201)
+    (await api.delete(f"{ACCOUNTS}/default")).ok()
+    # What is there already waits for nothing.
+    async with asyncio.timeout(1):
+        (await api.patch(f"{PODS}/p", {"metadata": {"labels": {"a": "b"}}})).ok()
+        (await api.patch(f"{PODS}/p/status", {"status": {"message": "m"}})).ok()
 
 
 async def test_an_account_may_limit_what_its_pods_use(api: Caller) -> None:

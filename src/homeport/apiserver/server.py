@@ -268,7 +268,7 @@ class ApiServer:
             call.warnings.append(served.warning)
         verb = _verb(info, served)
         if served.key == "/pods" and info.verb in ("create", "patch") and self._api.accounts is not None:
-            await default_account.wait_for(self._api.store, call.namespace)
+            await default_account.wait_for(self._api, call)
         try:
             if info.subresource not in _NO_OBJECTS:
                 acceptable(call.form, served.resource.api_version, served.kind)
