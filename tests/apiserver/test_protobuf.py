@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
-from api_testing import Caller, config_map, crd
+from api_testing import Caller, Clock, config_map, crd, make_server, pod, with_default_namespace
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from homeport.kube.protobuf.decode import decode
 from homeport.kube.protobuf.encode import encode
 from homeport.kube.protobuf.wire import delimited
+from homeport.store.memory import MemoryStore
 
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
@@ -109,3 +113,34 @@ async def test_malformed_protobuf_is_a_bad_request(api: Caller) -> None:
     good = encode(config_map("c"))
     for body in (b"", b"\0", good[:-8], b"k8s\0" + b"\xff" * 40, json.dumps(config_map("c")).encode()):
         (await api.post(CONFIG_MAPS, body, content_type=PROTOBUF)).error(400, "BadRequest")
+
+
+BODIES = [
+    ("/api/v1/namespaces/default/pods", encode(pod("p", nodeSelector={"a": "b"}, hostNetwork=True))),
+    (CONFIG_MAPS, encode(config_map("c", {"a": "1", "b": "2"}, labels={"a": "b"}, finalizers=["example.com/f"]))),
+    ("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", encode(crd())),
+    ("/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles", encode(role([{"verbs": ["get"]}]))),
+]
+
+
+@given(
+    st.integers(0, len(BODIES) - 1),
+    st.lists(st.tuples(st.integers(0, 10**4), st.integers(0, 255)), min_size=1, max_size=4),
+)
+@settings(max_examples=100, deadline=None)
+def test_mutilated_bodies_are_taken_or_refused(kind: int, changes: list[tuple[int, int]]) -> None:
+    path, good = BODIES[kind]
+    body = bytearray(good)
+    for position, value in changes:
+        body[position % len(body)] = value
+
+    async def post() -> int:
+        store, clock = MemoryStore(), Clock()
+        server = make_server(store, clock)
+        caller = await with_default_namespace(Caller(server, store, clock))
+        answer = await caller.post(f"{path}?dryRun=All", bytes(body), content_type=PROTOBUF)
+        await server.close()
+        await store.close()
+        return answer.status
+
+    assert asyncio.run(post()) in (201, 400, 415, 422)

@@ -64,7 +64,7 @@ async def binding(api: Api, call: Call) -> Response:
         await write(api, call, record, finish_update(api, call, draft, None, pod, subresource="binding"))
     except Conflicting as error:
         raise modified(call, name) from error
-    return object_response(encode(_SUCCESS), status=201)
+    return object_response(encode(_SUCCESS), call.form, 201)
 
 
 def _check_binding(name: str, body: Object) -> None:
@@ -138,7 +138,7 @@ async def eviction(api: Api, call: Call) -> Response:
     attributes.dry_run |= options.dry_run
     await api.admission.admit(attributes)
     await delete_record(api, call, head(api, call), options)
-    return object_response(encode(_SUCCESS), status=201)
+    return object_response(encode(_SUCCESS), call.form, 201)
 
 
 async def log(api: Api, call: Call) -> Response:
