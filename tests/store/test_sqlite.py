@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from homeport.store import database, sqlite, writer
-from homeport.store.database import APPLICATION_ID, FORMAT, Incompatible, Locked
+from homeport.store.database import APPLICATION_ID, FORMAT, Damaged, Incompatible, Locked
 from homeport.store.history import History, Limits
 from homeport.store.protocol import Compacted, Conflicting, Delete, Event, Full, Key, Put, Record, Unavailable
 from homeport.store.sqlite import SqliteStore
@@ -217,6 +219,72 @@ def test_files_of_others_are_left_alone(path: Path) -> None:
         connection.execute("CREATE TABLE theirs (x)")
     with pytest.raises(Incompatible, match="a database of another program"):
         SqliteStore.open(path)
+
+
+def fill(path: Path) -> bytes:
+    """The content of a database of some size."""
+
+    async def filling() -> None:
+        store = SqliteStore.open(path)
+        await asyncio.gather(*(put(store, f"n{n}", "y" * 3_000, app="x") for n in range(60)))
+        await store.close()
+
+    asyncio.run(filling())
+    return path.read_bytes()
+
+
+def test_a_damaged_database_is_refused(path: Path) -> None:
+    """Whatever has happened to it: the message names the file and what to do, and nothing is served from it."""
+    whole = fill(path)
+    labels = whole.index(b'{"app":"x"}')
+    pages = len(whole) // 4_096
+    harmed = {
+        "the header is gone": bytes(100) + whole[100:],
+        "it is empty": b"",
+        "it was cut off": whole[: 4_096 * (pages // 2)],
+        "it was cut off within a page": whole[: 4_096 * (pages // 2) + 100],
+        "a bit of a value is another": whole.replace(b"yyyy", b"yyxy", 1),
+        "a label is another": whole[: labels + 9] + b"z" + whole[labels + 10 :],
+        "a page is zero": whole[: 4_096 * 7] + bytes(4_096) + whole[4_096 * 8 :],
+        "a page is another page": whole[: 4_096 * 7] + whole[4_096 * 9 : 4_096 * 10] + whole[4_096 * 8 :],
+        "the format is nonsense": whole[:60] + bytes(4) + whole[64:],
+    }
+    for harm, content in harmed.items():
+        path.write_bytes(content)
+        try:
+            SqliteStore.open(path)
+        except (Damaged, Incompatible) as error:
+            said = str(error)
+        else:
+            pytest.fail(f"{harm}, and it was opened")
+        assert str(path) in said, harm
+        assert "homeport restore FILE" in said, harm
+        assert path.read_bytes()[100:] == content[100:], f"{harm}: it stays as it is, for whoever can save something"
+    path.rename(path.with_name(path.name + "-wal"))
+    with pytest.raises(Damaged, match=r"it is missing, and store\.db-wal, which belongs to it, is not"):
+        SqliteStore.open(path)
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_random_damage(tmp_path: Path, data: st.DataObject) -> None:
+    """Bytes anywhere in the file are others: it is refused, or everything in it is as it was (free space, say)."""
+    path = tmp_path / "store.db"
+    original = tmp_path / "original"
+    if not original.exists():
+        original.write_bytes(fill(path))
+    content = bytearray(original.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        store = SqliteStore.open(path)
+    except (Damaged, Incompatible, Unavailable):
+        return
+    texts = {json.loads(record.value)["spec"]["text"] for record in store.scan(PODS)[0]}
+    asyncio.run(store.close())
+    assert texts == {"y" * 3_000}
 
 
 def test_a_path_that_cannot_be(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from homeport.store.database import (
     Damaged,
     Incompatible,
     Loaded,
+    Row,
     check_header,
     checksum_of,
     create,
@@ -124,12 +125,12 @@ def _copy(origin: sqlite3.Connection, copy: sqlite3.Connection, path: Path) -> B
     copy.execute("BEGIN IMMEDIATE")
     while chunk := rows.fetchmany(_ROWS):
         whole = []
-        for row in chunk:
-            number, resource, namespace, name, labels, value, _, stored = row
-            computed = checksum_of(number, labels, value)
+        for *columns, stored in chunk:
+            row = Row._make(columns)
+            computed = checksum_of(row)
             if stored is not None and stored != computed:
-                raise Damaged(path, f"the object {resource} {namespace}/{name} is not what was stored")
-            whole.append((number, resource, namespace, name, labels, value, 0, computed))
+                raise Damaged(path, f"the object {row.resource} {row.namespace}/{row.name} is not what was stored")
+            whole.append((*row, computed))
         copy.executemany("INSERT INTO record VALUES (?,?,?,?,?,?,?,?)", whole)
         objects += len(chunk)
     copy.execute("UPDATE counter SET revision = ?, compacted = ?", (revision, revision))

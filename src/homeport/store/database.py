@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
+import msgspec
+
 from homeport.store.encode import NO_LABELS, decode_labels, restamp
 from homeport.store.protocol import Event, Key, Record, StoreError
 from homeport.store.state import EMPTY_REVISION
@@ -70,7 +72,17 @@ _CHUNKS: Final = (64, 8, 1)
 """Rows per statement. One statement for many rows takes Python's global lock once instead of once a row, and few
 sizes keep all statements prepared."""
 
-_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+_DAMAGE: Final = frozenset(
+    {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_FORMAT,
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_MISMATCH,
+    }
+)
+"""What SQLite says of a file that is not what it wrote. Its ERROR is for statements that do not fit the tables: ours
+do."""
 
 _T = TypeVar("_T")
 
@@ -228,12 +240,18 @@ def _load(connection: sqlite3.Connection, path: Path) -> Loaded:
     intern, make_key, make = sys.intern, Key, Record
     current: dict[Key, Record] = {}
     events: list[Event] = []
-    for number, resource, namespace, name, labels, value, deleted, checksum in connection.execute(query):
-        if checksum is not None and checksum != checksum_of(number, labels, value):
+    last = 0
+    for *columns, checksum in connection.execute(query):
+        row = Row._make(columns)
+        number, resource, namespace, name, labels, value, deleted = row
+        if checksum is not None and checksum != checksum_of(row):
             raise Damaged(path, f"the object {resource} {namespace}/{name} of revision {number} is not what was stored")
+        if number <= last:
+            raise Damaged(path, f"revision {number} comes after revision {last}")
+        last = number
         parsed = known.get(labels)
         if parsed is None:
-            parsed = known[labels] = decode_labels(labels)
+            parsed = known[labels] = decode_labels(labels or b"{}")
         key = make_key(intern(resource), intern(namespace), name)
         if number <= compacted:
             current[key] = make(key, number, value, parsed)
@@ -260,9 +278,12 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in _DAMAGE:
+        # Text that is no UTF-8 comes without a code.
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _DAMAGE:
             raise Damaged(path, str(error)) from error
         raise
+    except (ValueError, TypeError, msgspec.MsgspecError) as error:
+        raise Damaged(path, f"it holds what cannot be read: {error}") from error
 
 
 def check_header(connection: sqlite3.Connection, path: Path) -> int:
@@ -371,15 +392,16 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     upgrade(connection, version)
 
 
-def checksum_of(revision: int, labels: bytes | None, value: bytes) -> int:
+def checksum_of(row: Row) -> int:
     """What is stored beside a row, to find out that the row is not what was written."""
-    return zlib.crc32(value, zlib.crc32(labels or b"", revision & 0xFFFFFFFF))
+    head = f"{row.revision} {row.resource} {row.namespace} {row.name} {int(row.deleted)} ".encode()
+    return zlib.crc32(row.value, zlib.crc32(row.labels or b"", zlib.crc32(head)))
 
 
 def _statements(batch: Batch) -> Iterator[tuple[str, Sequence[object]]]:
     for chunk in _chunks(batch.rows):
         places = ",".join(["(?,?,?,?,?,?,?,?)"] * len(chunk))
-        values = [value for row in chunk for value in (*row, checksum_of(row.revision, row.labels, row.value))]
+        values = [value for row in chunk for value in (*row, checksum_of(row))]
         yield f"INSERT INTO record VALUES {places}", values
     for removed in _chunks(batch.removed):
         yield f"DELETE FROM record WHERE revision IN ({','.join('?' * len(removed))})", removed
