@@ -33,6 +33,7 @@ _SERVER_FIELDS = (
     "selfLink",
 )
 """Metadata that a client may send and only the server sets."""
+_REQUIRED = "FieldValueRequired"
 _COLLECTIONS = ("labels", "annotations", "ownerReferences", "finalizers")
 
 
@@ -257,7 +258,11 @@ def _valid(call: Call, obj: Object, old: Object | None) -> Object:
     errors: list[FieldError] = list(validate_metadata(served, obj["metadata"]))
     if old is not None:
         errors += validate_metadata_update(obj["metadata"], old["metadata"])
-    errors += schema.validate(obj, old)
+    found = schema.validate(obj, old)
+    if served.builtin and any(error.reason == _REQUIRED and error.path.startswith("status.") for error in found):
+        obj = schema.with_zero_status(obj)
+        found = schema.validate(obj, old)
+    errors += found
     rules = served.definition.rules
     if rules is not None:
         verdict = rules.validate(obj, old, errors)

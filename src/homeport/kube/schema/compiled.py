@@ -9,6 +9,7 @@ from homeport.kube.errors import FieldError
 from homeport.kube.schema import JsonSchema, passes, validation
 from homeport.kube.schema.checks import Found
 from homeport.kube.schema.node import Builder
+from homeport.kube.schema.zeros import with_zeros
 
 
 class Schema:
@@ -46,6 +47,14 @@ class Schema:
     def default(self, obj: Any) -> Any:
         """`obj` with defaults where a field is absent."""
         return passes.set_defaults(self._root, obj, self._typed)
+
+    def with_zero_status(self, obj: Any) -> Any:
+        """`obj` with zero values for the required fields that its ``status`` lacks, as Go's decoder would have it."""
+        node = self._root.properties.get("status")
+        if node is None or "status" not in obj:
+            return obj
+        status = with_zeros(node, obj["status"])
+        return obj if status is obj["status"] else {**obj, "status": status}
 
     def prune(self, obj: Any) -> tuple[Any, list[str]]:
         """`obj` without fields that the schema does not know, and the paths of those, sorted.
