@@ -218,3 +218,12 @@ async def test_a_policy_cannot_be_used_to_lock_itself(api: Caller) -> None:
     assert (await api.post(MAPS, config_map("m"))).status == 422
     (await api.delete(f"{BINDINGS}/b")).ok()
     (await api.post(MAPS, config_map("m"))).ok(201)
+
+
+async def test_the_status_tells_that_a_policy_has_been_checked(api: Caller) -> None:
+    made = (await api.post(POLICIES, policy("true"))).ok(201)
+    assert made["status"] == {"observedGeneration": 1, "typeChecking": {}}
+    changed = (await api.put(f"{POLICIES}/p", policy("false"))).ok()
+    assert changed["metadata"]["generation"] == changed["status"]["observedGeneration"] == 2
+    labelled = (await api.patch(f"{POLICIES}/p", {"metadata": {"labels": {"a": "b"}}})).ok()
+    assert labelled["metadata"]["generation"] == labelled["status"]["observedGeneration"] == 2

@@ -14,7 +14,9 @@ from homeport.apiserver.resources import Registry, Served
 from homeport.kube import field
 from homeport.kube.core.pod_defaults import dicts
 from homeport.kube.errors import FieldError
-from homeport.kube.meta import Object, spec
+from homeport.kube.meta import Object, metadata, spec, status
+
+_VALIDATING_POLICIES = f"{GROUP}/validatingadmissionpolicies"
 
 
 class Written(NamedTuple):
@@ -91,10 +93,22 @@ def serve(registry: Registry) -> None:
         registry.replace(GROUP, plural, [_with(served, _check(find, policy)) for served in versions])
 
 
+def checked(new: Object, old: Object | None) -> Object:
+    """A valid policy with the status that says that its types have been checked; clients wait for that."""
+    if old is not None and spec(old) == spec(new) and status(old).get("typeChecking") is not None:
+        return new
+    generation = metadata(new).get("generation", 0)
+    if old is not None and spec(old) != spec(new):
+        generation += 1  # it is counted once the object is complete
+    return {**new, "status": {**status(new), "observedGeneration": generation, "typeChecking": {}}}
+
+
 def _with(served: Served, check: Callable[[Object, Object | None], Iterable[FieldError]]) -> Served:
     own = served.validate
 
     def validate(new: Object, old: Object | None) -> Iterable[FieldError]:
         return tuple(own(new, old)) or tuple(check(new, old))
 
+    if served.key == _VALIDATING_POLICIES:
+        return dataclasses.replace(served, validate=validate, finish=checked)
     return dataclasses.replace(served, validate=validate)
