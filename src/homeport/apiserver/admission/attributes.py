@@ -46,6 +46,8 @@ class Attributes:
     annotations: dict[str, str] = field(default_factory=dict)
     """Audit annotations of the request; plug-ins add."""
     delete_options: Object | None = None
+    memo: dict[str, Any] = field(default_factory=dict)
+    """What a stage remembers about the request."""
     rough: bool = False
     """Whether `object` was changed in a way that calls for defaults."""
     deadline: float = 0.0

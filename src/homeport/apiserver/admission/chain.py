@@ -20,6 +20,9 @@ class Stage(Protocol):
         """Replace ``attributes.object`` where asked to. `plugins` are those that have seen the object already; they
         have to see it again if it changes. Raises ApiError to refuse."""
 
+    async def settle(self, attributes: Attributes) -> None:
+        """Every stage has had its turn: look once more at what later ones changed. Raises ApiError to refuse."""
+
     async def validate(self, attributes: Attributes) -> None:
         """Raises ApiError to refuse."""
 
@@ -56,6 +59,8 @@ class Chain:
         run(plugins, attributes)
         for stage in self._stages:
             await stage.mutate(attributes, plugins)
+        for stage in self._stages:
+            await stage.settle(attributes)
 
     async def validate(self, attributes: Attributes) -> None:
         """Ask everybody who may refuse."""

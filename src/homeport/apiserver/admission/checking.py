@@ -46,6 +46,10 @@ def in_policy(obj: Object) -> Iterator[Written]:
         yield Written(f"{at}.expression", str(validation.get("expression") or ""), "bool")
         if validation.get("messageExpression"):
             yield Written(f"{at}.messageExpression", str(validation["messageExpression"]), "string")
+    for index, mutation in enumerate(dicts(body.get("mutations"))):
+        for field_ in ("jsonPatch", "applyConfiguration"):
+            for change in dicts([mutation.get(field_)]):
+                yield Written(f"spec.mutations[{index}].{field_}.expression", str(change.get("expression") or ""), "")
     for index, annotation in enumerate(dicts(body.get("auditAnnotations"))):
         text = str(annotation.get("valueExpression") or "")
         yield Written(f"spec.auditAnnotations[{index}].valueExpression", text, "")
@@ -88,6 +92,7 @@ def serve(registry: Registry) -> None:
         ("mutatingwebhookconfigurations", in_webhooks, False),
         ("validatingwebhookconfigurations", in_webhooks, False),
         ("validatingadmissionpolicies", in_policy, True),
+        ("mutatingadmissionpolicies", in_policy, True),
     ):
         versions = [served for served in registry if served.key == f"{GROUP}/{plural}"]
         registry.replace(GROUP, plural, [_with(served, _check(find, policy)) for served in versions])
@@ -95,10 +100,10 @@ def serve(registry: Registry) -> None:
 
 def checked(new: Object, old: Object | None) -> Object:
     """A valid policy with the status that says that its types have been checked; clients wait for that."""
-    if old is not None and spec(old) == spec(new) and status(old).get("typeChecking") is not None:
+    if old is not None and spec(old) == spec(new):
         return new
     generation = metadata(new).get("generation", 0)
-    if old is not None and spec(old) != spec(new):
+    if old is not None:
         generation += 1  # it is counted once the object is complete
     return {**new, "status": {**status(new), "observedGeneration": generation, "typeChecking": {}}}
 

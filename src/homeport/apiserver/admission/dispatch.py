@@ -132,6 +132,9 @@ class Webhooks:
         back = await converted(patched, served, attributes.served)
         return redone(attributes.served, back, attributes.old)
 
+    async def settle(self, attributes: Attributes) -> None:
+        """Webhooks have their second round in `mutate`."""
+
     # -- validating
 
     async def validate(self, attributes: Attributes) -> None:

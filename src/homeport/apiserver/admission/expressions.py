@@ -34,6 +34,8 @@ VARIABLES: Mapping[str, Type] = {
 OF_POLICIES: Mapping[str, Type] = {**VARIABLES, "namespaceObject": DYN, "variables": DYN}
 CONDITIONS_LIMIT = 2_500_000
 """What all match conditions together may cost (upstream: ``RuntimeCELCostBudgetMatchConditions``)."""
+_MESSAGES = ("Object", "JSONPatch")
+"""What mutations are made of."""
 _SERVICE_ACCOUNTS = "system:serviceaccounts"
 
 
@@ -49,7 +51,7 @@ def environment(*, params: bool = False, policy: bool = False) -> Environment:
 @lru_cache(maxsize=4)
 def _environment(params: bool, policy: bool) -> Environment:
     variables = OF_POLICIES if policy else VARIABLES
-    return Environment({**variables, "params": DYN} if params else variables)
+    return Environment({**variables, "params": DYN} if params else variables, messages=_MESSAGES if policy else ())
 
 
 @lru_cache(maxsize=1024)

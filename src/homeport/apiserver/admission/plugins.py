@@ -7,6 +7,7 @@ from homeport.apiserver.admission.chain import Chain
 from homeport.apiserver.admission.dispatch import Webhooks
 from homeport.apiserver.admission.lifecycle import NamespaceLifecycle
 from homeport.apiserver.admission.limits import LimitRanger
+from homeport.apiserver.admission.mutating import MutatingPolicies
 from homeport.apiserver.admission.plugin import Plugin
 from homeport.apiserver.admission.pods import DefaultTolerationSeconds, RuntimeClass
 from homeport.apiserver.admission.policing import ValidatingPolicies
@@ -35,4 +36,4 @@ def chain(api: Api) -> Chain:
         Escalation(api.authorizer),
     )
     # Quotas come last of all, with the write itself (see `homeport.apiserver.quota`).
-    return Chain(plugins, (ValidatingPolicies(api), Webhooks(api, api.webhooks)))
+    return Chain(plugins, (MutatingPolicies(api), ValidatingPolicies(api), Webhooks(api, api.webhooks)))

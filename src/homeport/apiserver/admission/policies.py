@@ -35,7 +35,7 @@ class ParamKind:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Policy:
-    """A compiled policy."""
+    """What both sorts of policy have, compiled."""
 
     name: str
     matcher: Matcher
@@ -43,6 +43,10 @@ class Policy:
     ignores_failure: bool
     conditions: expressions.Conditions
     variables: tuple[tuple[str, Program], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ValidatingPolicy(Policy):
     validations: tuple[Validation, ...]
     annotations: tuple[tuple[str, Program], ...]
 
@@ -77,15 +81,34 @@ class Outcome:
     annotations: dict[str, str] = field(default_factory=dict)
 
 
-def policies(obj: Object) -> tuple[Policy, ...]:
-    """The policy of a ValidatingAdmissionPolicy. Raises CelError, and BadRequest for a malformed selector."""
+def common(obj: Object) -> dict[str, Any]:
+    """The fields of `Policy`. Raises CelError and BadRequest."""
     body = spec(obj)
     kind = body.get("paramKind")
-    has_params = bool(kind)
+    params = bool(kind)
+    conditions = tuple(str(each["expression"]) for each in body.get("matchConditions") or ())
+    variables = body.get("variables") or ()
+    return {
+        "name": obj["metadata"]["name"],
+        "matcher": Matcher.of(body.get("matchConstraints") or {}, "resourceRules"),
+        "param_kind": ParamKind(str(kind.get("apiVersion")), str(kind.get("kind"))) if kind else None,
+        "ignores_failure": body.get("failurePolicy") == "Ignore",
+        "conditions": expressions.conditions(conditions, params=params, policy=True),
+        "variables": tuple(
+            (each["name"], expressions.compiled(each["expression"], params=params, policy=True)) for each in variables
+        ),
+    }
+
+
+def policies(obj: Object) -> tuple[ValidatingPolicy, ...]:
+    """The policy of a ValidatingAdmissionPolicy. Raises CelError, and BadRequest for a malformed selector."""
+    body = spec(obj)
+    has_params = bool(body.get("paramKind"))
 
     def compiled(text: str) -> Program:
         return expressions.compiled(text, params=has_params, policy=True)
 
+    annotations = body.get("auditAnnotations") or ()
     validations = []
     for each in body.get("validations") or ():
         words = each.get("messageExpression")
@@ -97,17 +120,11 @@ def policies(obj: Object) -> tuple[Policy, ...]:
                 expressions.compiled(words, STRING, params=has_params, policy=True) if words else None,
             )
         )
-    conditions = tuple(str(each["expression"]) for each in body.get("matchConditions") or ())
     return (
-        Policy(
-            obj["metadata"]["name"],
-            Matcher.of(body.get("matchConstraints") or {}, "resourceRules"),
-            ParamKind(str(kind.get("apiVersion")), str(kind.get("kind"))) if kind else None,
-            body.get("failurePolicy") == "Ignore",
-            expressions.conditions(conditions, params=has_params, policy=True),
-            tuple((each["name"], compiled(each["expression"])) for each in body.get("variables") or ()),
-            tuple(validations),
-            tuple((each["key"], compiled(each["valueExpression"])) for each in body.get("auditAnnotations") or ()),
+        ValidatingPolicy(
+            **common(obj),
+            validations=tuple(validations),
+            annotations=tuple((each["key"], compiled(each["valueExpression"])) for each in annotations),
         ),
     )
 
@@ -127,18 +144,28 @@ def bindings(obj: Object) -> tuple[Binding, ...]:
     )
 
 
-def judge(policy: Policy, scene: Mapping[str, Any], params: Object | None, namespace: Object | None) -> Outcome | None:
-    """What `policy` says about a request (`scene`, see `expressions.scene`); None if its conditions do not choose it.
-
-    An expression that can't be evaluated counts as false, or not at all, by the policy's failurePolicy.
-    """
-    budget = Budget(COST_LIMIT)
+def known_to(
+    policy: Policy, scene: Mapping[str, Any], params: Object | None, namespace: Object | None, budget: Budget
+) -> dict[str, Any]:
+    """The values of all that a policy's expressions know; its variables are worked out when they are asked for."""
     known: dict[str, Any] = {**scene, "params": params, "namespaceObject": namespace}
 
     def maker(program: Program) -> Any:
         return lambda: program.evaluate(known, budget)
 
     known["variables"] = LazyMap({name: maker(program) for name, program in policy.variables})
+    return known
+
+
+def judge(
+    policy: ValidatingPolicy, scene: Mapping[str, Any], params: Object | None, namespace: Object | None
+) -> Outcome | None:
+    """What `policy` says about a request (`scene`, see `expressions.scene`); None if its conditions do not choose it.
+
+    An expression that can't be evaluated counts as false, or not at all, by the policy's failurePolicy.
+    """
+    budget = Budget(COST_LIMIT)
+    known = known_to(policy, scene, params, namespace, budget)
     outcome = Outcome()
     try:
         if not policy.conditions.hold(known):

@@ -1,4 +1,4 @@
-"""The stage of admission that asks ValidatingAdmissionPolicies.
+"""The stages of admission that ask policies: which, with which parameters, and what validating ones bring about.
 
 Nothing of CEL is loaded while there are no policies.
 """
@@ -6,8 +6,8 @@ Nothing of CEL is loaded while there are no policies.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
@@ -26,7 +26,11 @@ from homeport.kube.selector import from_label_selector
 from homeport.store.protocol import Key, Record
 
 if TYPE_CHECKING:
-    from homeport.apiserver.admission.policies import Binding, Finding, ParamKind, Policy
+    from homeport.apiserver.admission.policies import Binding, Finding, ParamKind, Policy, ValidatingPolicy
+
+    P = TypeVar("P", bound=Policy)
+else:
+    P = TypeVar("P")
 
 log = logging.getLogger(__name__)
 
@@ -37,77 +41,60 @@ _CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "
 _REVIEWS = frozenset({"authentication.k8s.io", "authorization.k8s.io"})
 
 
-def _policies(obj: Object) -> tuple[Policy, ...]:
-    from homeport.apiserver.admission import policies
-    from homeport.kube.cel import CelError
-
-    try:
-        return policies.policies(obj)
-    except CelError as error:
-        # Validation keeps such policies out.
-        log.error("policy %s is left out: %s", obj["metadata"]["name"], error)
-        return ()
-
-
-def _bindings(obj: Object) -> tuple[Binding, ...]:
+def _policies(obj: Object) -> tuple[ValidatingPolicy, ...]:
     from homeport.apiserver.admission import policies
 
-    return policies.bindings(obj)
+    return policies.policies(obj)
 
 
-class _ParamsError(Exception):
+class ParamsError(Exception):
     """The parameters of a binding can't be had."""
 
 
-class ValidatingPolicies:
-    """Policies and their bindings, asked once an object is valid."""
+class PolicyStage(Generic[P]):
+    """Policies of one sort and their bindings, as they are stored."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, policies: str, bindings: str, parse: Callable[[Object], tuple[P, ...]]) -> None:
         self._api = api
-        self._policies: Configurations[Policy] = Configurations(_policies, api.registry)
+        self._parse = parse
+        self._policies: Configurations[P] = Configurations(self._parsed, api.registry)
         self._bindings: dict[str, Binding] = {}
-        self._policies.load(api.store, POLICIES)
-        for record in api.store.scan(BINDINGS)[0]:
+        self._policies.load(api.store, policies)
+        for record in api.store.scan(bindings)[0]:
             self._follow_binding(record, deleted=False)
-        api.followers[POLICIES] = self._policies.follow
-        api.followers[BINDINGS] = self._follow_binding
+        api.followers[policies] = self._policies.follow
+        api.followers[bindings] = self._follow_binding
+
+    def _parsed(self, obj: Object) -> tuple[P, ...]:
+        from homeport.kube.cel import CelError
+
+        try:
+            return self._parse(obj)
+        except CelError as error:
+            # Validation keeps such policies out; one of an older release must not keep the server from starting.
+            log.error("policy %s is left out: %s", obj["metadata"]["name"], error)
+            return ()
 
     def _follow_binding(self, record: Record, *, deleted: bool) -> None:
+        from homeport.apiserver.admission import policies
+
         name = record.key.name
         if deleted:
             self._bindings.pop(name, None)
             return
         try:
-            (self._bindings[name],) = _bindings(msgspec.json.decode(record.value))
+            (self._bindings[name],) = policies.bindings(msgspec.json.decode(record.value))
         except ApiError as error:
             log.error("binding %s is left out: %s", name, error.message)
 
-    async def mutate(self, attributes: Attributes, plugins: Iterable[Plugin]) -> None:
-        """Validating policies change nothing."""
-
-    async def validate(self, attributes: Attributes) -> None:
+    def _asked(self, attributes: Attributes) -> Iterator[tuple[P, Binding, Served]]:
+        """The policies that are about the request, each with every binding that puts it to work."""
         if not self._policies or not self._bindings or is_exempt(attributes) or attributes.served.group in _REVIEWS:
             return
-        denial: Forbidden | None = None
-        audited: list[Object] = []
         for policy, served in self._policies.about(attributes):
-            if not self._selects(policy.matcher, attributes):
-                continue
-            for binding in self._bindings_of(policy, attributes):
-                for finding in await self._findings(policy, binding, attributes, served):
-                    if "Deny" in binding.actions and denial is None:
-                        denial = _denial(attributes, policy, binding, finding)
-                    if "Warn" in binding.actions:
-                        attributes.warnings.append(
-                            f"Validation failed for ValidatingAdmissionPolicy '{policy.name}' with binding "
-                            f"'{binding.name}': {finding.message}"
-                        )
-                    if "Audit" in binding.actions:
-                        audited.append(_audited(policy, binding, finding))
-        if audited:
-            attributes.annotations.setdefault(_ANNOTATION, encode(audited).decode())
-        if denial is not None:
-            raise denial
+            if self._selects(policy.matcher, attributes):
+                for binding in self._bindings_of(policy, attributes):
+                    yield policy, binding, served
 
     def _bindings_of(self, policy: Policy, attributes: Attributes) -> Iterator[Binding]:
         for name in sorted(self._bindings):
@@ -133,34 +120,15 @@ class ValidatingPolicies:
                 raise NotFound.of("", "namespaces", attributes.namespace)
         return matcher.selects(attributes, namespace)
 
-    async def _findings(
-        self, policy: Policy, binding: Binding, attributes: Attributes, served: Served
-    ) -> list[Finding]:
-        from homeport.apiserver.admission import expressions, policies
-
-        try:
-            parameters = await self._params(policy, binding, attributes)
-        except _ParamsError as error:
-            return [] if policy.ignores_failure else [policies.Finding(f"failed to configure binding: {error}")]
-        scene = await expressions.scene(self._api, attributes, served)
-        namespace = None
+    def namespace(self, attributes: Attributes) -> Object | None:
+        """The variable ``namespaceObject``."""
         if attributes.namespace and attributes.served.key != NAMESPACES:
-            namespace = namespace_object(self._api, attributes.namespace)
-        findings: list[Finding] = []
-        notes: dict[str, list[str]] = {}
-        for params in parameters:
-            outcome = policies.judge(policy, scene, params, namespace)
-            if outcome is not None:
-                findings += outcome.findings
-                for key, value in outcome.annotations.items():
-                    notes.setdefault(key, []).append(value)
-        for key, values in notes.items():
-            attributes.annotations.setdefault(key, ", ".join(dict.fromkeys(values)))
-        return findings
+            return namespace_object(self._api, attributes.namespace)
+        return None
 
     # -- parameters
 
-    async def _params(self, policy: Policy, binding: Binding, attributes: Attributes) -> list[Object | None]:
+    async def params(self, policy: Policy, binding: Binding, attributes: Attributes) -> list[Object | None]:
         """The objects that the policy is to be asked with; one None for a policy without parameters."""
         ref = binding.param_ref
         if policy.param_kind is None or not ref:
@@ -170,14 +138,14 @@ class ValidatingPolicies:
         if served.namespaced:
             namespace = str(ref.get("namespace") or attributes.namespace)
             if not namespace:
-                raise _ParamsError(
+                raise ParamsError(
                     "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"
                 )
         elif ref.get("namespace"):
-            raise _ParamsError("paramRef.namespace must not be provided for a cluster-scoped `paramKind`")
+            raise ParamsError("paramRef.namespace must not be provided for a cluster-scoped `paramKind`")
         records = await self._records(served, namespace, ref)
         if not records and ref.get("parameterNotFoundAction") != "Allow":
-            raise _ParamsError("no params found for policy binding with `Deny` parameterNotFoundAction")
+            raise ParamsError("no params found for policy binding with `Deny` parameterNotFoundAction")
         return [object_of(served, record) for record in records]
 
     async def _records(self, served: Served, namespace: str, ref: Mapping[str, Any]) -> Sequence[Record]:
@@ -194,10 +162,65 @@ class ValidatingPolicies:
         for served in self._api.registry:
             if served.kind == kind.kind and served.resource.api_version == kind.api_version:
                 return served
-        raise _ParamsError(f"failed to find resource referenced by paramKind: '{kind.api_version}, Kind={kind.kind}'")
+        raise ParamsError(f"failed to find resource referenced by paramKind: '{kind.api_version}, Kind={kind.kind}'")
 
 
-def _denial(attributes: Attributes, policy: Policy, binding: Binding, finding: Finding) -> Forbidden:
+class ValidatingPolicies(PolicyStage["ValidatingPolicy"]):
+    """Policies that are asked once an object is valid."""
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(api, POLICIES, BINDINGS, _policies)
+
+    async def mutate(self, attributes: Attributes, plugins: Iterable[Plugin]) -> None:
+        """Validating policies change nothing."""
+
+    async def settle(self, attributes: Attributes) -> None:
+        """Nor do they look at what others change before the object is complete."""
+
+    async def validate(self, attributes: Attributes) -> None:
+        denial: Forbidden | None = None
+        audited: list[Object] = []
+        for policy, binding, served in self._asked(attributes):
+            for finding in await self._findings(policy, binding, attributes, served):
+                if "Deny" in binding.actions and denial is None:
+                    denial = denied(attributes, policy, binding, finding)
+                if "Warn" in binding.actions:
+                    attributes.warnings.append(
+                        f"Validation failed for ValidatingAdmissionPolicy '{policy.name}' with binding "
+                        f"'{binding.name}': {finding.message}"
+                    )
+                if "Audit" in binding.actions:
+                    audited.append(_audited(policy, binding, finding))
+        if audited:
+            attributes.annotations.setdefault(_ANNOTATION, encode(audited).decode())
+        if denial is not None:
+            raise denial
+
+    async def _findings(
+        self, policy: ValidatingPolicy, binding: Binding, attributes: Attributes, served: Served
+    ) -> list[Finding]:
+        from homeport.apiserver.admission import expressions, policies
+
+        try:
+            parameters = await self.params(policy, binding, attributes)
+        except ParamsError as error:
+            return [] if policy.ignores_failure else [policies.Finding(f"failed to configure binding: {error}")]
+        scene = await expressions.scene(self._api, attributes, served)
+        namespace = self.namespace(attributes)
+        findings: list[Finding] = []
+        notes: dict[str, list[str]] = {}
+        for params in parameters:
+            outcome = policies.judge(policy, scene, params, namespace)
+            if outcome is not None:
+                findings += outcome.findings
+                for key, value in outcome.annotations.items():
+                    notes.setdefault(key, []).append(value)
+        for key, values in notes.items():
+            attributes.annotations.setdefault(key, ", ".join(dict.fromkeys(values)))
+        return findings
+
+
+def denied(attributes: Attributes, policy: Policy, binding: Binding, finding: Finding) -> Forbidden:
     message = (
         f"ValidatingAdmissionPolicy '{policy.name}' with binding '{binding.name}' denied request: {finding.message}"
     )

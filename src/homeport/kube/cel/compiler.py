@@ -56,15 +56,26 @@ _HASHED = _PLAIN - {"bool", "int", "uint"}
 """Those that no other type's values are equal to."""
 
 
+def _always(value: Any) -> Run:
+    return lambda frame: value
+
+
 class Compiler:
     """Compiles one expression. Collects what is wrong with it in `issues`."""
 
     def __init__(
-        self, functions: Functions, variables: Mapping[str, Type], *, container: str = "", homogeneous: bool = True
+        self,
+        functions: Functions,
+        variables: Mapping[str, Type],
+        *,
+        container: str = "",
+        homogeneous: bool = True,
+        messages: frozenset[str] = frozenset(),
     ) -> None:
         self._functions = functions
         self._container = container
         self._homogeneous = homogeneous
+        self._messages = messages
         self._globals = {name: (slot, type_) for slot, (name, type_) in enumerate(variables.items(), 1)}
         self._locals: list[tuple[str, int, Type]] = []
         self._known: Substitution = {}
@@ -95,7 +106,7 @@ class Compiler:
             case Bind():
                 return self._bind(node)
             case Message():
-                return self._undeclared(node, node.name)
+                return self._message(node)
         raise TypeError(node)
 
     def type_of(self, node: Node) -> Type:
@@ -328,6 +339,19 @@ class Compiler:
             value_type = self._joined(value, value_type, self._inside_optional(value, type_) if optional else type_)
         self.cost += 30
         node.type = map_of(resolve(key_type, self._known), resolve(value_type, self._known))
+        return access.make_map(entries)
+
+    def _message(self, node: Message) -> Run:
+        """An object of a type whose fields are not known here: its values are of any type."""
+        if node.name.partition(".")[0] not in self._messages:
+            return self._undeclared(node, node.name)
+        entries: list[tuple[Run, Run, bool]] = []
+        for name, value, optional in node.fields:
+            entries.append((_always(name), self.compile(value), optional))
+            if optional:
+                self._inside_optional(value, self.type_of(value))
+        self.cost += 30
+        node.type = DYN
         return access.make_map(entries)
 
     def _inside_optional(self, node: Node, type_: Type) -> Type:

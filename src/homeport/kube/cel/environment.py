@@ -11,6 +11,7 @@ from homeport.kube.cel.library import (
     authorization,
     conversions,
     formats,
+    jsonpatches,
     lists,
     network,
     operators,
@@ -37,7 +38,7 @@ STANDARD: tuple[Library, ...] = tuple(
     module.LIBRARY
     for module in (
         operators, conversions, temporal, strings, patterns, optionals, lists, urls, network, quantities, versions,
-        formats, authorization,
+        formats, jsonpatches, authorization,
     )
 )  # fmt: skip
 """All libraries that Kubernetes has."""
@@ -82,7 +83,8 @@ class Environment:
     have its own.
 
     `homogeneous` refuses lists and maps of mixed types, as Kubernetes does. `container` is the namespace in which names
-    are looked up; Kubernetes has none.
+    are looked up; Kubernetes has none. `messages` are the first parts of names of types that expressions may make
+    objects of: ``Object`` allows ``Object.spec{replicas: 1}``.
     """
 
     def __init__(
@@ -92,11 +94,13 @@ class Environment:
         libraries: Iterable[Library] = STANDARD,
         homogeneous: bool = True,
         container: str = "",
+        messages: Iterable[str] = (),
     ) -> None:
         self._variables = dict(variables)
         self._functions = _standard() if libraries is STANDARD else Functions(libraries)
         self._homogeneous = homogeneous
         self._container = container
+        self._messages = frozenset(messages)
 
     def compile(self, text: str, result: Type | None = None) -> Program:
         """Raises CelError, which has every issue with its position.
@@ -104,7 +108,13 @@ class Environment:
         With `result`, a value of another type is an issue, too; it may be unknown (``dyn``) at this time.
         """
         tree = parse(text)
-        compiler = Compiler(self._functions, self._variables, container=self._container, homogeneous=self._homogeneous)
+        compiler = Compiler(
+            self._functions,
+            self._variables,
+            container=self._container,
+            homogeneous=self._homogeneous,
+            messages=self._messages,
+        )
         run = compiler.compile(tree)
         issues = compiler.issues or list(check_literals(tree))
         if issues:

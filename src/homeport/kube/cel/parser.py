@@ -308,18 +308,17 @@ class _Parser:
 
     def _message(self, name: str, at: int) -> Node:
         self.expect("{")
-        fields = 0
+        fields: list[tuple[str, Node, bool]] = []
         while not self._skip("}"):
             if fields:
                 self.expect(",")
                 if self._skip("}"):
                     break
-            self._skip("?")
-            self._field()
+            optional = self._skip("?")
+            field = self._field()
             self.expect(":")
-            self.expression()
-            fields += 1
-        return Message(at, name)
+            fields.append((field, self.expression(), optional))
+        return Message(at, name, fields)
 
     # -- macros
 

@@ -100,13 +100,16 @@ class MapLiteral(Node):
 
 
 class Message(Node):
-    """``Name{field: value}``. Protocol buffers are not supported; the parser reads them so that the message says so."""
+    """``Name{field: value}``: an object. Which names there are is the environment's business; protocol buffers are not
+    supported."""
 
-    __slots__ = ("name",)
+    __slots__ = ("fields", "name")
 
-    def __init__(self, at: int, name: str) -> None:
+    def __init__(self, at: int, name: str, fields: list[tuple[str, Node, bool]]) -> None:
         super().__init__(at)
         self.name = name
+        self.fields = fields
+        """Name, value, and whether the value is an optional one: ``Name{?field: x}``."""
 
 
 class Loop(Node):
@@ -150,6 +153,8 @@ def parts(node: Node) -> list[Node]:
         return node.items
     if isinstance(node, MapLiteral):
         return [part for key, value, _ in node.entries for part in (key, value)]
+    if isinstance(node, Message):
+        return [value for _, value, _ in node.fields]
     if isinstance(node, Loop):
         return [part for part in (node.source, node.condition, node.body) if part is not None]
     if isinstance(node, Bind):
