@@ -27,6 +27,7 @@ _TARGET = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
 _PEM = "-----BEGIN CERTIFICATE REQUEST-----\nMIIBAA==\n-----END CERTIFICATE REQUEST-----\n"
 _SUBJECT = {"kind": "User", "name": "jane", "apiGroup": "rbac.authorization.k8s.io"}
 _INVOLVED = {"kind": "Pod", "namespace": "default", "name": "sample", "uid": "1"}
+_DEVICES = {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu.example.com"}}]}
 
 SAMPLES: dict[str, Object] = {
     "v1/Pod": {"spec": {"containers": _CONTAINERS}},
@@ -217,6 +218,25 @@ SAMPLES: dict[str, Object] = {
             "service": {"namespace": "default", "name": "api"},
         },
     },
+    "resource.k8s.io/v1/DeviceClass": {
+        "spec": {"selectors": [{"cel": {"expression": "device.driver == 'gpu.example.com'"}}]}
+    },
+    "resource.k8s.io/v1/ResourceClaim": {"spec": {"devices": _DEVICES}},
+    "resource.k8s.io/v1/ResourceClaimTemplate": {"spec": {"spec": {"devices": _DEVICES}}},
+    "resource.k8s.io/v1/ResourceSlice": {
+        "spec": {
+            "driver": "gpu.example.com",
+            "nodeName": "node-0",
+            "pool": {"name": "node-0", "generation": 1, "resourceSliceCount": 1},
+            "devices": [
+                {
+                    "name": "gpu-0",
+                    "attributes": {"model": {"string": "x"}, "cores": {"int": 4}, "shared": {"bool": True}},
+                    "capacity": {"memory": {"value": "16Gi"}},
+                }
+            ],
+        }
+    },
 }
 """What makes each kind's object valid, by ``apiVersion/kind``."""
 
@@ -250,6 +270,7 @@ STATUSES: dict[str, Object] = {
         "expectedPods": 2,
     },
     "storage.k8s.io/v1/VolumeAttachment": {"attached": True},
+    "resource.k8s.io/v1/ResourceClaim": {"reservedFor": [{"resource": "pods", "name": "a", "uid": "1"}]},
 }
 """A status for each kind that has one; where there is none here, conditions."""
 _CONDITION = {

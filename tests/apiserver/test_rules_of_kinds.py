@@ -96,6 +96,9 @@ RULES: list[tuple[Kind, dict[str, Any], str]] = [
     (core.PRIORITY_LEVEL, {"spec": {"type": "Exempt"}}, "must be 'Limited' if the name is not 'exempt'"),
     (core.PRIORITY_LEVEL, {"spec": {"type": "Limited"}}, "must not be empty when type is Limited"),
     (core.API_SERVICE, {"metadata.name": "v1.odd"}, 'must be `spec.version+"."+spec.group`'),
+    (core.RESOURCE_CLAIM, {"spec.devices.requests": [{"name": "a"}]}, "exactly one of `exactly` or `firstAvailable`"),
+    (core.RESOURCE_SLICE, {"spec.allNodes": True}, "but multiple fields are set"),
+    (core.DEVICE_CLASS, {"spec.selectors": [{}]}, "spec.selectors[0].cel: Required value"),
     (core.API_SERVICE, {"spec.versionPriority": 0}, "must be positive and less than 1000"),
 ]
 
@@ -127,6 +130,8 @@ FIXED: list[tuple[Kind, dict[str, Any], str]] = [
     (core.VOLUME_ATTACHMENT, {"spec.nodeName": "other"}, "field is immutable"),
     (core.VOLUME_ATTRIBUTES_CLASS, {"driverName": "other.example.com"}, "updates to driverName are forbidden"),
     (core.RUNTIME_CLASS, {"handler": "other"}, "field is immutable"),
+    (core.RESOURCE_CLAIM, {"spec.devices.requests": []}, "field is immutable"),
+    (core.RESOURCE_SLICE, {"spec.driver": "other.example.com"}, "field is immutable"),
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from homeport.kube.core import (
     config,
     definition,
+    devices,
     drivers,
     event,
     jobs,
@@ -21,6 +22,7 @@ from homeport.kube.core import (
 )
 from homeport.kube.core.config import CONFIG_MAP, NAMESPACE, SECRET, SERVICE_ACCOUNT
 from homeport.kube.core.definition import CRD
+from homeport.kube.core.devices import DEVICE_CLASS, RESOURCE_CLAIM, RESOURCE_CLAIM_TEMPLATE, RESOURCE_SLICE
 from homeport.kube.core.drivers import (
     CSI_DRIVER,
     CSI_NODE,
@@ -85,6 +87,7 @@ KINDS: tuple[Kind, ...] = (
     *scaling.KINDS,
     *drivers.KINDS,
     *server_kinds.KINDS,
+    *devices.KINDS,
 )
 """Every built-in kind."""
 
@@ -102,6 +105,7 @@ __all__ = [
     "CSI_STORAGE_CAPACITY",
     "DAEMON_SET",
     "DEPLOYMENT",
+    "DEVICE_CLASS",
     "ENDPOINTS",
     "ENDPOINT_SLICE",
     "EVENT",
@@ -131,7 +135,10 @@ __all__ = [
     "PRIORITY_LEVEL",
     "REPLICATION_CONTROLLER",
     "REPLICA_SET",
+    "RESOURCE_CLAIM",
+    "RESOURCE_CLAIM_TEMPLATE",
     "RESOURCE_QUOTA",
+    "RESOURCE_SLICE",
     "ROLE",
     "ROLE_BINDING",
     "RUNTIME_CLASS",
