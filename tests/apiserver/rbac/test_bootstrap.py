@@ -78,7 +78,8 @@ async def test_kinds_that_kubernetes_does_not_have_belong_to_editors_and_viewers
 
 HIDDEN = {
     "csistoragecapacities.storage.k8s.io", "events.events.k8s.io", "leasecandidates.coordination.k8s.io",
-    "leases.coordination.k8s.io", "podtemplates", "rolebindings.rbac.authorization.k8s.io",
+    "leases.coordination.k8s.io", "podtemplates", "resourceclaims.resource.k8s.io",
+    "resourceclaimtemplates.resource.k8s.io", "rolebindings.rbac.authorization.k8s.io",
     "roles.rbac.authorization.k8s.io", "secrets",
 }  # fmt: skip
 """Namespaced kinds that upstream's ``view`` does not show either."""
