@@ -15,6 +15,7 @@ from homeport.kube.meta import Object
 from homeport.kube.wire import Response
 
 YAML = "application/yaml"
+_YAML = frozenset({YAML, "text/yaml", "application/x-yaml"})
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 MAX_DEPTH = 200
 """Nesting that a body may have. Real objects stay below 40; recursive code has Python's stack to live with."""
@@ -85,7 +86,7 @@ def _form(part: str) -> Form | None:
         if convert and (values.get("g") != "meta.k8s.io" or values.get("v") not in ("v1", "v1beta1")):
             return None
         return Form("json", convert, values.get("v", "v1"))  # type: ignore[arg-type]
-    if kind in (YAML, "text/yaml", "application/x-yaml"):
+    if kind in _YAML:
         return None if "as" in values else Form("yaml")
     if kind == PROTOBUF:
         convert = values.get("as", "")
@@ -149,7 +150,7 @@ def media_type(content_type: str | None) -> str:
 def decode_body(content_type: str | None, body: bytes, *, find_duplicates: bool = False) -> Body:
     """The object in a request body. Raises BadRequest or UnsupportedMediaType."""
     media = media_type(content_type)
-    if media in (YAML, "text/yaml", "application/x-yaml"):
+    if media in _YAML:
         from homeport.kube import yamltext
 
         value, duplicates = yamltext.load(body)
@@ -166,7 +167,8 @@ def decode_body(content_type: str | None, body: bytes, *, find_duplicates: bool 
         )
     if not isinstance(value, dict):
         raise BadRequest(f"the request body has to be an object, not {_json_type(value)}")
-    check_depth(value)
+    if media == PROTOBUF or media in _YAML or body.count(b"{") + body.count(b"[") > MAX_DEPTH:
+        check_depth(value)  # JSON has a bracket for every level, and most bodies have fewer than there may be levels
     return Body(value, duplicates)
 
 

@@ -166,7 +166,11 @@ def contains(root: FieldSet, other: FieldSet) -> bool:
 
 def ordered(node: FieldSet) -> FieldSet:
     """The same set with its entries in upstream's order, to store."""
-    return {element: ordered(node[element]) for element in sorted(node, key=_order)}
+    elements = sorted(node)
+    # The order of the texts is upstream's order of the kinds, but for indexes, which stand between fields and keys.
+    if elements and elements[-1] >= "i:" and any(element.startswith("i:") for element in elements):
+        elements.sort(key=_order)
+    return {element: ordered(child) if (child := node[element]) else LEAF for element in elements}
 
 
 def decode(fields: Any) -> FieldSet:

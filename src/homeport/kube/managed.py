@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 from homeport.kube.fieldset import FieldSet, decode, ordered, union
@@ -190,6 +191,7 @@ def _order(entry: Entry) -> tuple[str, float, str, str, str]:
     return manager.operation, _moment(entry.time), manager.name, manager.api_version, manager.subresource
 
 
+@lru_cache(maxsize=1024)
 def _moment(time: str) -> float:
     if not time:
         return 0

@@ -77,7 +77,7 @@ def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with whole seconds, as Kubernetes writes ``metav1.Time``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat()}Z"
 
 
 def micro_timestamp(moment: datetime) -> str:

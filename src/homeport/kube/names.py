@@ -36,6 +36,9 @@ _SUBDOMAIN_RE = _compiled(_SUBDOMAIN)
 _LABEL_1035_RE = _compiled(_LABEL_1035)
 _KEY_RE = _compiled(_KEY)
 _VALUE_RE = _compiled(_VALUE)
+_SHORT_KEY_RE = _compiled("[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+"""A label key without a prefix, which most are; its limit is that of ``LABEL_LIMIT``."""
+_ENV_NAME_RE = _compiled("[ -<>-~]*")
 _CONFIG_KEY_RE = _compiled(_CONFIG_KEY)
 _HEADER_RE = _compiled(_HEADER)
 _PORT_NAME_RE = _compiled("[-a-z0-9]+")
@@ -118,6 +121,8 @@ def path_segment(value: str) -> list[str]:
 
 def qualified_name(value: str) -> list[str]:
     """A label key: a name with an optional DNS subdomain and a slash before it."""
+    if _SHORT_KEY_RE.fullmatch(value) is not None:
+        return []
     parts = value.split("/")
     words = (
         "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
@@ -172,7 +177,7 @@ def env_name(value: str) -> list[str]:
     """The name of an environment variable: any printable ASCII but the equals sign (Kubernetes 1.32 and later)."""
     if not value:
         return ["environment variable name must be non-empty"]
-    if any(not " " <= character <= "~" or character == "=" for character in value):
+    if _ENV_NAME_RE.fullmatch(value) is None:
         return ["a valid environment variable name must consist only of printable ASCII characters other than '='"]
     return []
 

@@ -129,9 +129,11 @@ def everything(value: Any, node: Node) -> FieldSet:
     if isinstance(value, dict):
         if node.atomic_map or not value:
             return LEAF
-        result: FieldSet = {SELF: {}}
+        result: FieldSet = {SELF: LEAF}
         for name, item in value.items():
-            result[f"f:{name}"] = everything(item, node.child(name))
+            kind = type(item)
+            inner = kind is dict or kind is list
+            result[f"f:{name}"] = everything(item, node.child(name)) if inner else LEAF
         return result
     if isinstance(value, list):
         if node.atomic_list or not value:
@@ -139,7 +141,7 @@ def everything(value: Any, node: Node) -> FieldSet:
         elements = _elements(value, node)
         if elements is None:
             return LEAF
-        result = {SELF: {}}
+        result = {SELF: LEAF}
         for element, items in elements.items():
             result[element] = everything(items[0], node.element) if len(items) == 1 else LEAF
         return result

@@ -16,9 +16,10 @@ from homeport.kube.meta import Object
 NOT_NEGATIVE = "must be greater than or equal to 0"
 
 
-def checked(path: str, value: str, rule: names.Rule) -> Iterator[FieldError]:
-    for message in rule(value):
-        yield field.invalid(path, value, message)
+def checked(path: str, value: str, rule: names.Rule) -> Iterable[FieldError]:
+    # No generator: this runs for every name in every object, and hardly ever has anything to say.
+    messages = rule(value)
+    return [field.invalid(path, value, message) for message in messages] if messages else ()
 
 
 def needed(path: str, value: Any, rule: names.Rule | None = None) -> Iterator[FieldError]:

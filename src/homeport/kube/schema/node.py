@@ -25,6 +25,7 @@ _NOT_OWN = frozenset(
     }
 )  # fmt: skip
 """Keys beside a reference that say nothing about the values of the schema that it names."""
+_PLAIN: dict[str, type] = {"string": str, "boolean": bool, "integer": int}
 _OPEN: JsonSchema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
@@ -44,6 +45,7 @@ class Node:
         "has_numbers",
         "int_or_string",
         "items",
+        "judged",
         "leaf",
         "list_keys",
         "list_type",
@@ -52,8 +54,10 @@ class Node:
         "nullable",
         "number_children",
         "one_of",
+        "plain",
         "preserve",
         "properties",
+        "quantity",
         "required",
         "schema",
         "takes_integers",
@@ -81,6 +85,8 @@ class Node:
         self.any_of: tuple[Node, ...] = ()
         self.one_of: tuple[Node, ...] = ()
         self.not_: Node | None = None
+        self.judged = False
+        """Whether other schemas have a say on the same value (``anyOf`` and the like)."""
         self.defaults: dict[str, Any] = {}
         """The properties' own defaults."""
         self.has_defaults = False
@@ -90,10 +96,10 @@ class Node:
         """A scalar: there is nothing below."""
         self.takes_integers = self.type == "integer" or self.int_or_string
         self.checks = checks_of(schema)
-
-    @property
-    def quantity(self) -> bool:
-        return self.format == QUANTITY_FORMAT
+        self.quantity = self.format == QUANTITY_FORMAT
+        self.plain: type | None = None
+        """The Python type of a scalar that is valid whatever its value; None where there is more to look at. Most
+        values of an object are of such a type, and a pass that walks the object need not call anything for them."""
 
     def children(self) -> Iterator[Node]:
         """The nodes that describe parts of the value (not those of ``anyOf`` and the like, which only judge it)."""
@@ -176,6 +182,7 @@ class Builder:
             node.one_of = tuple(self._node(part, ()) for part in schema.get("oneOf") or ())
         if isinstance(schema.get("not"), dict):
             node.not_ = self._node(schema["not"], ())
+        node.judged = bool(node.all_of or node.any_of or node.one_of) or node.not_ is not None
         if node.embedded:
             self._add_type_meta(node)
         return node
@@ -209,4 +216,6 @@ class Builder:
                     setattr(node, flag, True)
                     pending += parents.get(id(node), ())
         for node in self._all:
+            if not (node.checks or node.quantity or node.int_or_string or node.judged):
+                node.plain = _PLAIN.get(node.type)
             node.number_children = {name: part for name, part in node.properties.items() if part.has_numbers}

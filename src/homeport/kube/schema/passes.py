@@ -41,6 +41,8 @@ def set_defaults(node: Node, value: Any, typed: bool) -> Any:
         return _set_object_defaults(node, value, typed)
     if type(value) is list and node.items is not None and (typed or node.items.has_defaults):
         item_node = node.items
+        if item_node.leaf:
+            return value  # null is for validation to refuse: a list has no field that could be absent
         changed: list[Any] | None = None
         for index, item in enumerate(value):
             new = set_defaults(item_node, item, typed)
@@ -57,11 +59,15 @@ def _set_object_defaults(node: Node, value: dict[str, Any], typed: bool) -> dict
     properties = node.properties
     defaults = node.defaults
     additional = node.additional
+    if not properties and additional is not None and additional.leaf and None not in value.values():
+        return value  # a map of scalars: labels, data, resources
     for key, item in value.items():
         part = properties.get(key, additional)
         if part is None:
             continue
         kind = type(item)
+        if kind is str and (item or not typed or part.enum is None):
+            continue  # nearly every value goes this way
         if kind is dict or kind is list:
             if typed or part.has_defaults:
                 new = set_defaults(part, item, typed)
@@ -140,6 +146,8 @@ def normalise(node: Node, value: Any) -> Any:
     if kind is dict:
         properties = node.number_children
         additional = node.additional if node.additional is not None and node.additional.has_numbers else None
+        if not properties and additional is None:
+            return value
         changed: dict[str, Any] | None = None
         for key, item in value.items():
             part = properties.get(key)
@@ -147,6 +155,8 @@ def normalise(node: Node, value: Any) -> Any:
                 if additional is None or key in node.properties:
                     continue
                 part = additional
+            if type(item) is int and not part.quantity:
+                continue  # most numbers are as they should be
             new = normalise(part, item)
             if new is not item:
                 if changed is None:

@@ -19,11 +19,14 @@ _TYPE_NAMES: dict[type, str] = {
     type(None): "null",
 }
 
+_JSON_TYPES: dict[type, str] = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer"}
+"""The one word that a schema has for values of a type; a float may be a number or an integer."""
+
 
 def validate(node: Node, value: Any, path: Path, found: Found) -> None:
     """Appends to `found` all that is wrong with `value` at `path`."""
     kind = type(value)
-    if not _has_type(node, kind, value):
+    if _JSON_TYPES.get(kind) != node.type and not _has_type(node, kind, value):
         if kind is type(None) and node.nullable:
             return
         _wrong_type(node, kind, path, found)
@@ -33,8 +36,10 @@ def validate(node: Node, value: Any, path: Path, found: Found) -> None:
     elif kind is list:
         if node.items is not None:
             item_node = node.items
+            plain = item_node.plain
             for index, item in enumerate(value):
-                validate(item_node, item, (path, index), found)
+                if type(item) is not plain:
+                    validate(item_node, item, (path, index), found)
         if node.list_type and not node.native:
             _validate_list(node, value, path, found)
     elif node.quantity:
@@ -42,7 +47,7 @@ def validate(node: Node, value: Any, path: Path, found: Found) -> None:
         return
     for check in node.checks:
         check(value, path, found)
-    if node.all_of or node.any_of or node.one_of or node.not_ is not None:
+    if node.judged:
         _validate_junctors(node, value, path, found)
 
 
@@ -80,7 +85,7 @@ def _validate_object(node: Node, value: dict[str, Any], path: Path, found: Found
     additional = node.additional
     for key, item in value.items():
         part = properties.get(key, additional)
-        if part is not None:
+        if part is not None and type(item) is not part.plain:
             validate(part, item, (path, key), found)
     for key in node.required:
         if key not in value:
