@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from homeport.apiserver.resources import Definition, Registry, Served, make_served
+from homeport.apiserver.webhooks.client import WebhookClient
+from homeport.apiserver.webhooks.conversion import Complete, WebhookConverter
 from homeport.kube import field, jsonpath
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Column, Resource
@@ -122,16 +125,36 @@ def is_established(crd: Object) -> bool:
     return is_condition_true(crd, "Established")
 
 
-def served_versions(crd: Object, revision: int, registry: Registry, *, all_versions: bool = False) -> list[Served]:
-    """What `crd` serves; with `all_versions` also the versions that it doesn't."""
+def served_versions(
+    crd: Object, revision: int, registry: Registry, webhooks: WebhookClient | None = None, *, all_versions: bool = False
+) -> list[Served]:
+    """What `crd` serves; with `all_versions` also the versions that it doesn't. `webhooks` carries out its
+    conversion, if it has one."""
     wanted = spec(crd)
     names = status(crd).get("acceptedNames") or wanted["names"]
     storage = next(version["name"] for version in _versions(crd) if version.get("storage"))
+    versions = [_served(crd, version, names, storage, revision, registry) for version in _versions(crd)]
+    conversion = wanted.get("conversion") or {}
+    if conversion.get("strategy") == "Webhook" and webhooks is not None:
+        complete = {served.resource.api_version: _completion(served) for served in versions}
+        converter = WebhookConverter(webhooks, names["kind"], conversion, complete)
+        versions = [replace(served, converter=converter) for served in versions]
     return [
-        _served(crd, version, names, storage, revision, registry)
-        for version in _versions(crd)
+        served
+        for served, version in zip(versions, _versions(crd), strict=True)
         if version.get("served") or all_versions
     ]
+
+
+def _completion(served: Served) -> Complete:
+    """What a webhook made is read as what is stored is: pruned, with defaults."""
+
+    def complete(obj: Object) -> Object:
+        pruned, _ = served.schema.prune(obj)
+        result: Object = served.schema.default(pruned)
+        return result
+
+    return complete
 
 
 def _served(

@@ -13,6 +13,7 @@ from homeport.apiserver import crd
 from homeport.apiserver.deletion import DeleteOptions, mark
 from homeport.apiserver.quota.ledger import Ledger
 from homeport.apiserver.resources import Registry, Served
+from homeport.apiserver.webhooks.client import WebhookClient
 from homeport.kube import core
 from homeport.kube.meta import Object, is_deleting, name, spec
 from homeport.store.protocol import Conflicting, Delete, Key, Lagging, Put, Record, Store
@@ -26,9 +27,12 @@ KEY = f"{core.CRD.resource.group}/{core.CRD.resource.plural}"
 class Definitions:
     """The CRDs of one server."""
 
-    def __init__(self, store: Store, registry: Registry, now: Callable[[], datetime], quotas: Ledger) -> None:
+    def __init__(
+        self, store: Store, registry: Registry, now: Callable[[], datetime], quotas: Ledger, webhooks: WebhookClient
+    ) -> None:
         self._store = store
         self._quotas = quotas
+        self._webhooks = webhooks
         self._registry = registry
         self._now = now
         self._terminating: set[tuple[str, str]] = set()
@@ -51,7 +55,9 @@ class Definitions:
                 self._registry.replace(group, plural, ())
             return
         if not declared and crd.is_established(obj):
-            self._registry.replace(group, plural, crd.served_versions(obj, record.revision, self._registry))
+            self._registry.replace(
+                group, plural, crd.served_versions(obj, record.revision, self._registry, self._webhooks)
+            )
         if is_deleting(obj) and crd.FINALIZER in (obj["metadata"].get("finalizers") or ()):
             self._terminating.add((group, plural))
             self._clean_up(obj, record)

@@ -136,7 +136,8 @@ class ApiServer:
         self._authenticators = tuple(authenticators)
         self._tokens = next((each for each in self._authenticators if isinstance(each, BearerTokens)), None)
         quotas = Ledger(store)
-        self._definitions = Definitions(store, registry, now, quotas)
+        webhooks = WebhookClient(self._open_service)
+        self._definitions = Definitions(store, registry, now, quotas, webhooks)
         self._api = Api(
             store,
             registry,
@@ -148,7 +149,7 @@ class ApiServer:
             Chain(),
             Frames(now),
             quotas,
-            WebhookClient(self._open_service),
+            webhooks,
             accounts,
         )
         self.health = health.standard(store)

@@ -1,0 +1,187 @@
+"""CustomResourceDefinitions whose versions a webhook converts.
+
+Conditions of upstream's test/e2e/apimachinery/crd_conversion_webhook.go are among them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from api_testing import Caller
+from webhook_testing import WebhookServer
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+V1, V2 = (f"/apis/stable.example.com/{version}/namespaces/default/hosts" for version in ("v1", "v2"))
+
+
+def definition(hook: WebhookServer, storage: str = "v1") -> dict[str, Any]:
+    def version(name: str, **properties: Any) -> dict[str, Any]:
+        root = {"type": "object", "properties": {key: value for key, value in properties.items()}}
+        return {"name": name, "served": True, "storage": name == storage, "schema": {"openAPIV3Schema": root}}
+
+    string = {"type": "string"}
+    config = {"url": f"https://127.0.0.1:{hook.port}/convert", "caBundle": hook.authority.bundle}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "hosts.stable.example.com"},
+        "spec": {
+            "group": "stable.example.com",
+            "names": {"plural": "hosts", "kind": "Host"},
+            "scope": "Namespaced",
+            "versions": [
+                version("v1", hostPort=string),
+                version("v2", host=string, port=string, extra={"type": "string", "default": "d"}),
+            ],
+            "conversion": {
+                "strategy": "Webhook",
+                "webhook": {"clientConfig": config, "conversionReviewVersions": ["v1", "v1beta1"]},
+            },
+        },
+    }
+
+
+def v1(name: str, host_port: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "stable.example.com/v1",
+        "kind": "Host",
+        "metadata": {"name": name},
+        "hostPort": host_port,
+    }
+
+
+def v2(name: str, host: str, port: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "stable.example.com/v2",
+        "kind": "Host",
+        "metadata": {"name": name},
+        "host": host,
+        "port": port,
+    }
+
+
+def convert(obj: dict[str, Any], wanted: str) -> dict[str, Any]:
+    rest = {key: value for key, value in obj.items() if key not in ("hostPort", "host", "port")} | {
+        "apiVersion": wanted
+    }
+    if wanted.endswith("v2"):
+        host, _, port = obj["hostPort"].partition(":")
+        return rest | {"host": host, "port": port, "unknown": 1}
+    return rest | {"hostPort": f"{obj['host']}:{obj['port']}"}
+
+
+def review(request: dict[str, Any], objects: list[Any], **result: Any) -> bytes:
+    response = {"uid": request["uid"], "result": result or {"status": "Success"}, "convertedObjects": objects}
+    body = {"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1", "response": response}
+    text = json.dumps(body).encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(text), text)
+
+
+@pytest.fixture
+def converting(hook: WebhookServer) -> WebhookServer:
+    hook.on(
+        "/convert",
+        lambda request: review(request, [convert(o, request["desiredAPIVersion"]) for o in request["objects"]]),
+    )
+    return hook
+
+
+async def test_objects_are_converted_one_by_one(api: Caller, converting: WebhookServer) -> None:
+    (await api.post(CRDS, definition(converting))).ok(201)
+    made = (await api.post(V1, v1("a", "localhost:8080"))).ok(201)
+    assert converting.seen == []  # nothing to convert
+    shown = (await api.get(f"{V2}/a")).ok()
+    assert (shown["host"], shown["port"], shown["extra"]) == ("localhost", "8080", "d")
+    assert "unknown" not in shown
+    assert shown["metadata"] == made["metadata"]
+    again = len(converting.seen)
+    assert (await api.get(f"{V2}/a")).ok() == shown
+    assert len(converting.seen) == again  # remembered
+    written = (await api.put(f"{V2}/a", {**shown, "port": "9090"})).ok()
+    assert written["port"] == "9090"
+    assert (await api.get(f"{V1}/a")).ok()["hostPort"] == "localhost:9090"
+    patched = (await api.patch(f"{V2}/a", {"host": "other"})).ok()
+    assert patched["host"] == "other"
+    assert (await api.get(f"{V1}/a")).ok()["hostPort"] == "other:9090"
+    (await api.post(V2, v2("b", "h", "1"))).ok(201)
+    assert (await api.get(f"{V1}/b")).ok()["hostPort"] == "h:1"
+    (await api.delete(f"{V2}/b")).ok()
+
+
+async def test_a_list_of_several_versions_is_converted_at_once(api: Caller, converting: WebhookServer) -> None:
+    (await api.post(CRDS, definition(converting))).ok(201)
+    (await api.post(V1, v1("a", "localhost:1"))).ok(201)
+    changed = definition(converting, storage="v2")
+    present = (await api.get(f"{CRDS}/hosts.stable.example.com")).ok()
+    (await api.put(f"{CRDS}/hosts.stable.example.com", {**present, "spec": changed["spec"]})).ok()
+    (await api.post(V2, v2("b", "localhost", "2"))).ok(201)
+    (await api.post(V1, v1("c", "localhost:3"))).ok(201)
+    calls = len(converting.seen)
+    items = (await api.get(V2)).ok()["items"]
+    assert [(item["apiVersion"], item["port"]) for item in items] == [
+        ("stable.example.com/v2", "1"),
+        ("stable.example.com/v2", "2"),
+        ("stable.example.com/v2", "3"),
+    ]
+    (_, request) = converting.seen[calls]
+    assert len(converting.seen) == calls + 1
+    assert [obj["metadata"]["name"] for obj in request["objects"]] == ["a"]
+    items = (await api.get(V1)).ok()["items"]
+    assert [item["hostPort"] for item in items] == ["localhost:1", "localhost:2", "localhost:3"]
+    table = (await api.get(V1, accept="application/json;as=Table;g=meta.k8s.io;v=v1")).ok()
+    assert [row["cells"][0] for row in table["rows"]] == ["a", "b", "c"]
+
+
+async def test_watches_are_converted(api: Caller, converting: WebhookServer) -> None:
+    (await api.post(CRDS, definition(converting))).ok(201)
+    (await api.post(V1, v1("a", "localhost:1"))).ok(201)
+    async with api.watch(f"{V2}?watch=true") as watch, api.watch(f"{V2}?watch=true") as other:
+        assert (await watch.next())["object"]["port"] == "1"
+        (await api.post(V1, v1("b", "localhost:2"))).ok(201)
+        event = await watch.next()
+        assert (event["type"], event["object"]["port"]) == ("ADDED", "2")
+        await other.next()
+        calls = len(converting.seen)
+        assert (await other.next())["object"]["port"] == "2"
+        assert len(converting.seen) == calls
+
+
+async def test_a_watch_whose_conversion_fails_says_so(api: Caller, converting: WebhookServer) -> None:
+    (await api.post(CRDS, definition(converting))).ok(201)
+    async with api.watch(f"{V2}?watch=true") as watch:
+        converting.on("/convert", lambda request: review(request, [], status="Failure", message="no"))
+        (await api.post(V1, v1("a", "localhost:1"))).ok(201)
+        (event,) = await watch.rest()
+        assert (event["type"], event["object"]["reason"]) == ("ERROR", "InternalError")
+
+
+def _renamed(request: dict[str, Any]) -> bytes:
+    (obj,) = request["objects"]
+    made = convert(obj, request["desiredAPIVersion"])
+    return review(request, [{**made, "metadata": {**made["metadata"], "name": "x"}}])
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda request: review(request, [], status="Failure", message="out of order"), "failed: out of order"),
+        (lambda request: review(request, []), "returned 0 objects, expected 1"),
+        (lambda request: review({"uid": "other"}, request["objects"]), 'expected response.uid="'),
+        (lambda request: review(request, request["objects"]), "invalid groupVersion (expected stable.example.com/v2"),
+        (_renamed, "must have the same name: a != x"),
+        (lambda request: b"HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nno", "the server rejected our request"),
+        (lambda request: b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno", "failed: "),
+    ],
+)
+async def test_a_webhook_that_fails_is_an_error_with_its_reason(
+    api: Caller, hook: WebhookServer, answer: Any, words: str
+) -> None:
+    (await api.post(CRDS, definition(hook))).ok(201)
+    (await api.post(V1, v1("a", "localhost:1"))).ok(201)
+    hook.on("/convert", answer)
+    head = "conversion webhook for stable.example.com/v1, Kind=Host"
+    (await api.get(f"{V2}/a")).error(500, "InternalError", head, words)
+    (await api.get(V2)).error(500, "InternalError", head)
+    (await api.get(f"{V1}/a")).ok()
