@@ -18,7 +18,7 @@ V1, V2 = (f"/apis/stable.example.com/{version}/namespaces/default/hosts" for ver
 
 def definition(hook: WebhookServer, storage: str = "v1") -> dict[str, Any]:
     def version(name: str, **properties: Any) -> dict[str, Any]:
-        root = {"type": "object", "properties": {key: value for key, value in properties.items()}}
+        root = {"type": "object", "properties": properties}
         return {"name": name, "served": True, "storage": name == storage, "schema": {"openAPIV3Schema": root}}
 
     string = {"type": "string"}
