@@ -317,3 +317,36 @@ async def test_other_objects_are_not_disturbed(api: Caller) -> None:
     await gone(api, f"{CRDS}/widgets.example.com")
     (await api.get("/api/v1/namespaces/default/configmaps/m")).ok()
     assert isinstance(api.store, MemoryStore)
+
+
+async def test_kubernetes_own_groups_need_approval(api: Caller) -> None:
+    definition = crd(group="example.k8s.io")
+    answer = (await api.post(CRDS, definition)).error(422, "Invalid", "protected groups must have approval annotation")
+    assert answer["details"]["causes"][0]["field"] == "metadata.annotations[api-approved.kubernetes.io]"
+    definition["metadata"]["annotations"] = {"api-approved.kubernetes.io": "because"}
+    (await api.post(CRDS, definition)).error(422, "Invalid", 'with either a URL or a reason starting with "unapproved"')
+    definition["metadata"]["annotations"] = {"api-approved.kubernetes.io": "https://github.com/kubernetes/x/pull/1"}
+    made = (await api.post(CRDS, definition)).ok(201)
+    conditions = {c["type"]: (c["status"], c["reason"]) for c in made["status"]["conditions"]}
+    assert conditions["KubernetesAPIApprovalPolicyConformant"] == ("True", "ApprovedAnnotation")
+    changed = {**made, "metadata": {**made["metadata"], "annotations": {"api-approved.kubernetes.io": "unapproved, x"}}}
+    changed = (await api.put(f"{CRDS}/widgets.example.k8s.io", changed)).ok()
+    conditions = {c["type"]: (c["status"], c["reason"]) for c in changed["status"]["conditions"]}
+    assert conditions["KubernetesAPIApprovalPolicyConformant"] == ("False", "UnapprovedAnnotation")
+
+
+async def test_a_definition_that_waits_for_its_objects_says_so(api: Caller) -> None:
+    (await api.post(CRDS, crd())).ok(201)
+    held = widget("w", size=1)
+    held["metadata"]["finalizers"] = ["example.com/held"]
+    (await api.post(WIDGETS, held)).ok(201)
+    revision = (await api.get(CRDS)).ok()["metadata"]["resourceVersion"]
+    async with api.watch(f"{CRDS}?watch=true&resourceVersion={revision}") as w:
+        (await api.delete(f"{CRDS}/widgets.example.com")).ok()
+        while True:
+            found = (await w.next())["object"]["status"]["conditions"]
+            terminating = [c for c in found if c["type"] == "Terminating"]
+            if terminating:
+                break
+    assert terminating[0]["reason"] == "InstanceDeletionInProgress"
+    (await api.patch(f"{WIDGETS}/w", {"metadata": {"finalizers": None}})).ok()

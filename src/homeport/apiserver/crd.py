@@ -7,7 +7,6 @@ establishing controllers of ``apiextensions-apiserver``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -17,11 +16,11 @@ from homeport.apiserver.resources import Definition, Registry, Served, make_serv
 from homeport.apiserver.webhooks.client import WebhookClient
 from homeport.apiserver.webhooks.conversion import Complete, WebhookConverter
 from homeport.kube import field, jsonpath
+from homeport.kube.core import approval
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Column, Resource
 from homeport.kube.meta import Object, is_condition_true, spec, status, with_transition
 from homeport.kube.schema import JsonSchema, has_rules
-from homeport.kube.schema.compiled import Schema
 
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 
@@ -49,8 +48,10 @@ def _status(crd: Object, old: Object | None, registry: Registry, now: datetime) 
         names = _condition("NamesAccepted", True, "NoConflicts", "no conflicts found")
         established = _condition("Established", True, "InitialNamesAccepted", "the initial names have been accepted")
     former = before.get("conditions") or []
-    others = [condition for condition in former if condition.get("type") not in ("NamesAccepted", "Established")]
-    conditions = [with_transition(condition, former, now) for condition in (names, established)] + others
+    present = [names, established, *_further_conditions(crd)]
+    ours = {condition["type"] for condition in present}
+    others = [condition for condition in former if condition.get("type") not in ours]
+    conditions = [with_transition(condition, former, now) for condition in present] + others
     stored = list(before.get("storedVersions") or [])
     for version in _versions(crd):
         if version.get("storage") is True and version.get("name") not in stored:
@@ -61,6 +62,22 @@ def _status(crd: Object, old: Object | None, registry: Registry, now: datetime) 
         "conditions": conditions,
         "storedVersions": stored,
     }
+
+
+def _further_conditions(crd: Object) -> Iterator[dict[str, Any]]:
+    """Those that only some definitions have."""
+    if approval.is_protected(spec(crd).get("group") or ""):
+        state = approval.approval(crd["metadata"].get("annotations"))
+        yield _condition(approval.CONDITION, state.holds, state.reason, state.message)
+
+
+def terminating(crd: Object, now: datetime) -> Object:
+    """`crd` with the condition that says that its objects are being deleted."""
+    former = status(crd).get("conditions") or []
+    condition = _condition("Terminating", True, "InstanceDeletionInProgress", "CustomResource deletion is in progress")
+    others = [each for each in former if each.get("type") != "Terminating"]
+    conditions = [*others, with_transition(condition, former, now)]
+    return {**crd, "status": {**status(crd), "conditions": conditions}}
 
 
 def _condition(type: str, holds: bool, reason: str, message: str) -> dict[str, Any]:
@@ -94,7 +111,7 @@ def _name_conflict(crd: Object, registry: Registry) -> tuple[str, str] | None:
 
 
 def validate(new: Object) -> Iterator[FieldError]:
-    """What the rules of the kind can't say: whether schemas and paths can be compiled."""
+    """What the rules of the kind can't say of a structural schema: whether its rules and paths can be compiled."""
     for index, version in enumerate(_versions(new)):
         path = f"spec.versions[{index}]"
         schema = (version.get("schema") or {}).get("openAPIV3Schema") or {}
@@ -102,10 +119,6 @@ def validate(new: Object) -> Iterator[FieldError]:
             from homeport.kube.schema.rules import Compilation  # with the first rule
 
             yield from Compilation(schema, f"{path}.schema.openAPIV3Schema").errors
-        try:
-            Schema(schema, {}, typed=False)
-        except (LookupError, ValueError, TypeError, re.error) as error:
-            yield field.invalid(f"{path}.schema.openAPIV3Schema", field.OMITTED, str(error))
         for kind in ("additionalPrinterColumns", "selectableFields"):
             for at, entry in enumerate(version.get(kind) or ()):
                 try:

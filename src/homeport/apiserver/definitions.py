@@ -15,7 +15,7 @@ from homeport.apiserver.quota.ledger import Ledger
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.webhooks.client import WebhookClient
 from homeport.kube import core
-from homeport.kube.meta import Object, is_deleting, name, spec
+from homeport.kube.meta import Object, is_condition_true, is_deleting, name, spec
 from homeport.store.protocol import Conflicting, Delete, Key, Lagging, Put, Record, Store
 
 log = logging.getLogger(__name__)
@@ -93,6 +93,7 @@ class Definitions:
 
     async def _empty(self, obj: Object, record: Record) -> None:
         """Delete all instances, wait until the last is gone, then let go of the CRD."""
+        await self._say_terminating(name(obj))
         served = crd.served_versions(obj, record.revision, self._registry, all_versions=True)[0]
         changes = self._store.watch(served.key, after=self._store.revision)
         try:
@@ -123,6 +124,18 @@ class Definitions:
 
     async def _write(self, operation: Put | Delete) -> None:
         await self._store.write(*self._quotas.booked(operation))
+
+    async def _say_terminating(self, crd_name: str) -> None:
+        key = Key(KEY, "", crd_name)
+        while (record := self._store.head(key)) is not None:
+            obj: Object = msgspec.json.decode(record.value)
+            if is_condition_true(obj, "Terminating"):
+                return
+            try:
+                await self._write(Put(key, crd.terminating(obj, self._now()), record.revision))
+                return
+            except Conflicting:
+                continue
 
     async def _remove_finalizer(self, crd_name: str) -> None:
         key = Key(KEY, "", crd_name)

@@ -125,6 +125,8 @@ class _Fields(Mapping[str, Field]):
     def __getitem__(self, name: str) -> Field:
         made = self._made.get(name)
         if made is None:
+            if name not in self._schemas and name in _RESERVED:
+                name = f"__{name}__"  # cel-go allows reserved words behind a dot, and so does Kubernetes by now
             key, schema = self._schemas[name]
             type_ = type_of_schema(schema, root=is_embedded(schema))
             if type_ is None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from homeport.kube import field, meta, names
-from homeport.kube.core import rules
+from homeport.kube.core import approval, rules
 from homeport.kube.core.structural import validate_structural
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
@@ -26,6 +26,7 @@ def validate_definition(new: Object, old: Object | None) -> Iterator[FieldError]
     if meta.name(new) != wanted:
         yield field.invalid("metadata.name", meta.name(new), 'must be spec.names.plural+"."+spec.group')
     yield from _group(spec)
+    yield from _approval(new, old)
     yield from _names(spec.get("names") or {})
     if spec.get("scope") not in _SCOPES:
         yield field.not_supported("spec.scope", spec.get("scope"), _SCOPES)
@@ -49,6 +50,21 @@ def _group(spec: Object) -> Iterator[FieldError]:
     yield from wrong
     if not wrong and "." not in group:
         yield field.invalid("spec.group", group, "should be a domain with at least one dot")
+
+
+def _approval(new: Object, old: Object | None) -> Iterator[FieldError]:
+    """Kubernetes' own groups want to know who approved; what is stored already is left alone."""
+    if not approval.is_protected(new["spec"].get("group") or ""):
+        return
+    annotations = new["metadata"].get("annotations")
+    state = approval.approval(annotations)
+    if old is not None and approval.approval(old["metadata"].get("annotations")).reason == state.reason:
+        return
+    path = f"metadata.annotations[{approval.ANNOTATION}]"
+    if state.reason == "MissingAnnotation":
+        yield field.required(path, state.message)
+    elif state.reason == "InvalidAnnotation":
+        yield field.invalid(path, (annotations or {}).get(approval.ANNOTATION, ""), state.message)
 
 
 def _names(found: Object) -> Iterator[FieldError]:
