@@ -350,3 +350,43 @@ async def test_a_definition_that_waits_for_its_objects_says_so(api: Caller) -> N
                 break
     assert terminating[0]["reason"] == "InstanceDeletionInProgress"
     (await api.patch(f"{WIDGETS}/w", {"metadata": {"finalizers": None}})).ok()
+
+
+async def test_a_condition_may_be_nothing_but_a_message(api: Caller) -> None:
+    """As upstream's conformance test of the status subresource writes it."""
+    (await api.post(CRDS, crd())).ok(201)
+    url = f"{CRDS}/widgets.example.com/status"
+    found = (await api.get(url)).ok()
+    found["status"]["conditions"].append({"type": "", "status": "", "lastTransitionTime": None, "message": "updated"})
+    assert "updated" in [c.get("message") for c in (await api.put(url, found)).ok()["status"]["conditions"]]
+    change = [{"op": "add", "path": "/status/conditions", "value": [{"message": "patched"}]}]
+    assert "patched" in [c.get("message") for c in (await api.patch(url, change, "json")).ok()["status"]["conditions"]]
+
+
+@pytest.mark.parametrize(
+    ("property", "words"),
+    [
+        ({"type": "string", "default": 5}, "must be of type string"),
+        ({"type": "integer", "minimum": 3, "default": 1}, "should be greater than or equal to 3"),
+        ({"type": "object", "properties": {}, "default": {"y": 1}}, "must not have unknown fields"),
+        ({"type": "string", "pattern": "(a"}, "must be a valid regular expression, but isn't"),
+    ],
+)
+async def test_defaults_and_patterns_have_to_make_sense(api: Caller, property: Any, words: str) -> None:
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"p": property}}}}
+    (await api.post(CRDS, crd(schema=schema))).error(422, "Invalid", "properties[spec].properties[p]", words)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        (".spec.nope", "is an invalid path: does not refer to a valid field"),
+        (".spec", "must point to a field of type string, boolean or integer"),
+        (".spec.list[0]", "is an invalid path: array notation is not allowed"),
+        ("spec.size", "is an invalid path"),
+    ],
+)
+async def test_selectable_fields_have_to_be_scalars_of_the_schema(api: Caller, path: str, words: str) -> None:
+    (await api.post(CRDS, crd(selectableFields=[{"jsonPath": path}]))).error(
+        422, "Invalid", "spec.versions[0].selectableFields[0].jsonPath", words
+    )

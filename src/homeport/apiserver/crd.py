@@ -17,6 +17,7 @@ from homeport.apiserver.webhooks.client import WebhookClient
 from homeport.apiserver.webhooks.conversion import Complete, WebhookConverter
 from homeport.kube import field, jsonpath
 from homeport.kube.core import approval
+from homeport.kube.core.schema_values import validate_defaults, validate_selectable
 from homeport.kube.errors import FieldError
 from homeport.kube.kind import Column, Resource
 from homeport.kube.meta import Object, is_condition_true, spec, status, with_transition
@@ -119,12 +120,14 @@ def validate(new: Object) -> Iterator[FieldError]:
             from homeport.kube.schema.rules import Compilation  # with the first rule
 
             yield from Compilation(schema, f"{path}.schema.openAPIV3Schema").errors
-        for kind in ("additionalPrinterColumns", "selectableFields"):
-            for at, entry in enumerate(version.get(kind) or ()):
-                try:
-                    jsonpath.compile(entry["jsonPath"])
-                except ValueError as error:
-                    yield field.invalid(f"{path}.{kind}[{at}].jsonPath", entry["jsonPath"], str(error))
+        yield from validate_defaults(schema, f"{path}.schema.openAPIV3Schema")
+        yield from validate_selectable(version.get("selectableFields") or (), schema, f"{path}.selectableFields")
+        for at, entry in enumerate(version.get("additionalPrinterColumns") or ()):
+            try:
+                jsonpath.compile(entry["jsonPath"])
+            except ValueError as error:
+                where = f"{path}.additionalPrinterColumns[{at}].jsonPath"
+                yield field.invalid(where, entry["jsonPath"], str(error))
 
 
 # -- serving

@@ -48,8 +48,10 @@ class CustomResourceDefinitionStatus(ApiextensionsV1, frozen=True):
 class CustomResourceDefinitionCondition(ApiextensionsV1, frozen=True):
     """One aspect of a definition's current state."""
 
-    type: Annotated[str, doc("What the condition is about.")]
-    status: Annotated[str, doc("Whether the condition holds: True, False or Unknown.")]
+    # Both are required upstream, but its Go types read an absent one as the empty string, and its conformance test
+    # writes a condition that is nothing but a message.
+    type: Annotated[str, doc("What the condition is about.")] = ""
+    status: Annotated[str, doc("Whether the condition holds: True, False or Unknown.")] = ""
     last_transition_time: Annotated[Time | None, doc("When the status last changed.")] = None
     reason: Annotated[str, doc("Why, in one CamelCase word.")] = ""
     message: Annotated[str, doc("Why, in words.")] = ""
