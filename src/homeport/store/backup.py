@@ -127,7 +127,7 @@ def _copy(origin: sqlite3.Connection, copy: sqlite3.Connection, path: Path) -> B
         whole = []
         for *columns, stored in chunk:
             row = Row._make(columns)
-            computed = checksum_of(row)
+            computed = checksum_of(*row)
             if stored is not None and stored != computed:
                 raise Damaged(path, f"the object {row.resource} {row.namespace}/{row.name} is not what was stored")
             whole.append((*row, computed))

@@ -241,10 +241,8 @@ def _load(connection: sqlite3.Connection, path: Path) -> Loaded:
     current: dict[Key, Record] = {}
     events: list[Event] = []
     last = 0
-    for *columns, checksum in connection.execute(query):
-        row = Row._make(columns)
-        number, resource, namespace, name, labels, value, deleted = row
-        if checksum is not None and checksum != checksum_of(row):
+    for number, resource, namespace, name, labels, value, deleted, checksum in connection.execute(query):
+        if checksum is not None and checksum != checksum_of(number, resource, namespace, name, labels, value, deleted):
             raise Damaged(path, f"the object {resource} {namespace}/{name} of revision {number} is not what was stored")
         if number <= last:
             raise Damaged(path, f"revision {number} comes after revision {last}")
@@ -392,16 +390,18 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     upgrade(connection, version)
 
 
-def checksum_of(row: Row) -> int:
+def checksum_of(
+    revision: int, resource: str, namespace: str, name: str, labels: bytes | None, value: bytes, deleted: bool
+) -> int:
     """What is stored beside a row, to find out that the row is not what was written."""
-    head = f"{row.revision} {row.resource} {row.namespace} {row.name} {int(row.deleted)} ".encode()
-    return zlib.crc32(row.value, zlib.crc32(row.labels or b"", zlib.crc32(head)))
+    head = b"%d %b %b" % (revision, f"{resource} {namespace} {name} {deleted:d}".encode(), labels or b"")
+    return zlib.crc32(value, zlib.crc32(head))
 
 
 def _statements(batch: Batch) -> Iterator[tuple[str, Sequence[object]]]:
     for chunk in _chunks(batch.rows):
         places = ",".join(["(?,?,?,?,?,?,?,?)"] * len(chunk))
-        values = [value for row in chunk for value in (*row, checksum_of(row))]
+        values = [value for row in chunk for value in (*row, checksum_of(*row))]
         yield f"INSERT INTO record VALUES {places}", values
     for removed in _chunks(batch.removed):
         yield f"DELETE FROM record WHERE revision IN ({','.join('?' * len(removed))})", removed
