@@ -401,7 +401,7 @@ class Connection(asyncio.Protocol):
     def _head(self, response: Response) -> list[bytes]:
         """The status line and the headers that every answer has."""
         head = [status_line(response.status), b"date: ", self._server.date(), b"\r\n"]
-        for name, value in response.headers.items():
+        for name, value in (*response.headers.items(), *response.repeated):
             if "\r" in value or "\n" in value:
                 value = value.replace("\r", " ").replace("\n", " ")
             head.append(f"{name}: {value}\r\n".encode("utf-8", "replace"))

@@ -29,8 +29,10 @@ STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch"
 
 _EXTRA_SUBRESOURCES: Mapping[tuple[str, str], frozenset[str]] = {
     ("", "pods"): frozenset(
-        {"log", "binding", "eviction", "ephemeralcontainers", "resize", "exec", "attach", "portforward"}
+        {"log", "binding", "eviction", "ephemeralcontainers", "resize", "exec", "attach", "portforward", "proxy"}
     ),
+    ("", "services"): frozenset({"proxy"}),
+    ("", "nodes"): frozenset({"proxy"}),
     ("", "namespaces"): frozenset({"finalize"}),
     ("", "serviceaccounts"): frozenset({"token"}),
     ("certificates.k8s.io", "certificatesigningrequests"): frozenset({"approval"}),

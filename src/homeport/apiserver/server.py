@@ -46,6 +46,7 @@ from homeport.apiserver.verbs import (
     parts,
     patch,
     pods,
+    proxy,
     scale,
     status,
     update,
@@ -92,6 +93,7 @@ _SUBRESOURCES: Mapping[str, _Verb] = {
     "exec": connect.execute,
     "attach": connect.attach,
     "portforward": connect.port_forward,
+    "proxy": proxy.forward,
     "token": token_request.token_request,
 }
 _NO_OBJECTS = frozenset({"log", "exec", "attach", "portforward", "proxy"})
@@ -322,7 +324,7 @@ def _verb(info: RequestInfo, served: Served) -> _Verb:
     if info.name and resource.namespaced and not info.namespace:
         raise not_served()
     if info.subresource:
-        if info.subresource not in served.subresources or info.rest:
+        if info.subresource not in served.subresources or (info.rest and info.subresource != "proxy"):
             raise not_served()
         return _SUBRESOURCES[info.subresource]
     verb = (_ON_OBJECT if info.name else _ON_COLLECTION).get(info.verb)

@@ -65,6 +65,8 @@ class Response:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | AsyncIterator[bytes] = b""
+    repeated: tuple[tuple[str, str], ...] = ()
+    """Headers that may come several times and can't be joined, such as ``set-cookie``."""
     upgrade: Upgrade | None = None
     """What speaks after the head (status 101), for a request that asked to switch protocols. There is no body then."""
 

@@ -19,7 +19,7 @@ import msgspec
 from homeport.apiserver.context import Api
 from homeport.kube.errors import BadRequest, NotFound, ServiceUnavailable
 from homeport.kube.meta import Object, is_condition_true, is_deleting, metadata, spec, status
-from homeport.store.protocol import Key
+from homeport.store.protocol import Key, Record
 
 CONNECT_SECONDS = 10.0
 _SERVICE_NAME = "kubernetes.io/service-name"
@@ -62,6 +62,11 @@ def find_object(api: Api, resource: str, namespace: str, name: str) -> Object:
     record = api.store.get(Key(f"/{resource}", namespace, name))
     if record is None:
         raise NotFound.of("", resource, name)
+    return decode(record)
+
+
+def decode(record: Record) -> Object:
+    """A record's object in the version that it is stored in; core resources have only one."""
     found: Object = msgspec.json.decode(record.value)
     return found
 
