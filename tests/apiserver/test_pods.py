@@ -131,6 +131,8 @@ async def test_which_container(served: Caller, node: Node) -> None:
         ("sinceTime=yesterday", 400),
         ("sinceTime=2026-01-01T00:00:00Z&sinceSeconds=5", 422),
         ("previous=true", 400),
+        ("stream=Both", 422),
+        ("stream=Stderr&tailLines=1", 422),
     ],
 )
 async def test_bad_log_options(served: Caller, query: str, status: int) -> None:

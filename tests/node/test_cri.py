@@ -38,6 +38,8 @@ def test_streams_do_not_mix() -> None:
         entry(3, b"stdout", b"F", b"put"),
     ]
     assert text_of(*entries) == b"err\noutput\n"
+    assert text_of(*entries, stream=b"stderr") == b"err\n"
+    assert text_of(*entries, stream=b"stdout") == b"output\n"
 
 
 def test_timestamps_are_those_of_the_first_part() -> None:

@@ -31,6 +31,7 @@ class Options:
     since: datetime | None = None
     since_seconds: int | None = None
     limit_bytes: int | None = None
+    stream: str = "All"
 
 
 @pytest.fixture

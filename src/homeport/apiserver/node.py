@@ -9,8 +9,12 @@ from datetime import datetime
 from typing import Protocol
 
 from homeport.apiserver.routes import parse_bool
+from homeport.kube import field
 from homeport.kube.errors import BadRequest, FieldError, Invalid
 from homeport.kube.meta import Object, parse_time
+
+ALL_STREAMS = "All"
+_STREAMS = (ALL_STREAMS, "Stderr", "Stdout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class LogOptions:
     """Only lines of the last so many seconds."""
     limit_bytes: int | None = None
     """The API server cuts the stream off itself; here for a node that can save the work."""
+    stream: str = ALL_STREAMS
+    """``Stdout`` or ``Stderr`` for what was written to that alone."""
 
 
 class Wanted(Protocol):
@@ -133,6 +139,12 @@ def log_options(query: dict[str, str]) -> LogOptions:
         if since_seconds is not None:
             text = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
             errors.append(FieldError("", "FieldValueForbidden", text))
+    stream = query.get("stream") or ALL_STREAMS
+    if stream not in _STREAMS:
+        errors.append(field.not_supported("stream", stream, _STREAMS))
+    elif stream != ALL_STREAMS and tail_lines is not None:
+        text = "Forbidden: `tailLines` and specific `stream` are mutually exclusive for now"
+        errors.append(FieldError("", "FieldValueForbidden", text))
     if errors:
         raise Invalid.of("", "PodLogOptions", "", errors)
     return LogOptions(
@@ -143,4 +155,5 @@ def log_options(query: dict[str, str]) -> LogOptions:
         since,
         since_seconds,
         limit_bytes,
+        stream,
     )

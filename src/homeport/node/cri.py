@@ -25,12 +25,14 @@ def key_of(moment: datetime) -> tuple[bytes, bytes]:
 class Decoder:
     """Turns entries into the container's own lines; parts are joined, each stream's apart.
 
-    `since` leaves out older entries; with `timestamps` each line begins with the time of its first part.
+    `since` leaves out older entries, `stream` those of the other one (``stdout`` or ``stderr``); with `timestamps` each
+    line begins with the time of its first part.
     """
 
-    def __init__(self, *, timestamps: bool = False, since: datetime | None = None) -> None:
+    def __init__(self, *, timestamps: bool = False, since: datetime | None = None, stream: bytes | None = None) -> None:
         self._timestamps = timestamps
         self._since = key_of(since) if since is not None else None
+        self._stream = stream
         self._open: dict[bytes, bytearray] = {}
 
     def feed(self, entries: Iterable[bytes]) -> Iterator[bytes]:
@@ -46,6 +48,8 @@ class Decoder:
                 if moment_key(moment) < self._since:
                     continue
                 self._since = None  # entries are in the order of time
+            if self._stream is not None and stream != self._stream:
+                continue
             held = self._open.get(stream)
             if held is None and tag == b"F":
                 yield b"%s %s\n" % (moment, text) if self._timestamps else text + b"\n"

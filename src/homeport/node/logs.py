@@ -22,6 +22,7 @@ from homeport.node.pod import members
 _BLOCK = 1 << 18
 _KEPT_ATTEMPTS = 2
 _LAST_LINES = 80
+_STREAMS = {"Stdout": b"stdout", "Stderr": b"stderr"}
 _LAST_BYTES = 2048
 
 
@@ -42,6 +43,8 @@ class LogOptions(Protocol):
     def since(self) -> datetime | None: ...
     @property
     def limit_bytes(self) -> int | None: ...
+    @property
+    def stream(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ async def read(source: LogSource, options: LogOptions, inotify: Inotify, now: da
 async def _lines(
     source: LogSource, options: LogOptions, inotify: Inotify, now: datetime
 ) -> AsyncGenerator[bytes, None]:
-    decoder = Decoder(timestamps=options.timestamps, since=_since(options, now))
+    decoder = Decoder(timestamps=options.timestamps, since=_since(options, now), stream=_STREAMS.get(options.stream))
     with source.path.open("rb", buffering=0) as file:
         if options.tail_lines is not None:
             file.seek(_tail_start(file, options.tail_lines))
