@@ -115,13 +115,13 @@ class Kubectl:
     def __call__(self, *arguments: str, stdin: str | None = None, check: bool = True, timeout: float = 60) -> str:
         """Standard output. With `check`, a failure fails the test; without, standard error comes too."""
         done = subprocess.run(
-            self._command(arguments),
+            self.command(arguments),
             input=stdin,
             capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
-            env=self._environment,
+            env=self.environment,
         )
         if check and done.returncode:
             pytest.fail(f"kubectl {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -130,7 +130,7 @@ class Kubectl:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """A command that goes on: its output line by line."""
         return subprocess.Popen(
-            self._command(arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self._environment
+            self.command(arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment
         )
 
     def create(self, kind: str, name: str, **fields: Any) -> str:
@@ -139,10 +139,10 @@ class Kubectl:
         return self("apply", "-f", "-", stdin=json.dumps(manifest), check=False)
 
     @property
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         return {"PATH": os.environ["PATH"], "HOME": str(self.home)}
 
-    def _command(self, arguments: tuple[str, ...]) -> list[str]:
+    def command(self, arguments: tuple[str, ...]) -> list[str]:
         return [str(self.binary), f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}", *arguments]
 
 

@@ -11,6 +11,7 @@ import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from homeport.apiserver.streaming.channels import Channels, MessageStream, WebSocket
 from homeport.apiserver.streaming.dial import reason
@@ -135,9 +136,13 @@ async def forward(
 
     async def up() -> None:
         while data := await read():
-            writer.write(data)
-            await writer.drain()
-        writer.write_eof()
+            try:
+                writer.write(data)
+                await writer.drain()
+            except OSError:
+                return  # the pod's side reads no more; what it has written still goes through
+        with suppress(OSError):
+            writer.write_eof()
 
     async def down() -> None:
         nonlocal problem
@@ -155,8 +160,8 @@ async def forward(
     upward, downward = asyncio.create_task(up()), asyncio.create_task(down())
     try:
         # The pod's side decides: once it has ended, what the client still sends reaches nobody.
-        await asyncio.wait((upward, downward), return_when=asyncio.FIRST_EXCEPTION)
-        if upward.done() and not downward.done():
+        await asyncio.wait((upward, downward), return_when=asyncio.FIRST_COMPLETED)
+        if upward.done():
             upward.result()
         await downward
         return problem

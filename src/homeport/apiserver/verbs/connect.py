@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
+from homeport.apiserver.admission.attributes import CONNECT, attributes_of
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.node import NodeProxy, Session
 from homeport.apiserver.streaming import portforward, remotecommand, websocket
@@ -24,6 +25,9 @@ async def execute(api: Api, call: Call) -> Response:
     container = valid_container(pod, options.container)
     if not options.command:
         raise BadRequest("you must specify at least one command to execute")
+    await admit(
+        api, call, "PodExecOptions", {**_streams(options), "container": container, "command": [*options.command]}
+    )
 
     async def start() -> Session:
         return await node.execute(pod, container, options.command, options)
@@ -36,6 +40,7 @@ async def attach(api: Api, call: Call) -> Response:
     pod, node = _pod(api, call, "attach")
     options = remotecommand.options(call.request.query)
     container = valid_container(pod, options.container)
+    await admit(api, call, "PodAttachOptions", {**_streams(options), "container": container})
 
     async def start() -> Session:
         return await node.attach(pod, container, options)
@@ -47,6 +52,7 @@ async def port_forward(api: Api, call: Call) -> Response:
     """``portforward``: connections to the pod's ports."""
     pod, node = _pod(api, call, "portforward")
     headers = call.request.headers
+    await admit(api, call, "PodPortForwardOptions", {})
     name = f"{metadata(pod)['name']}, uid {metadata(pod)['uid']}"
 
     async def connect(port: int) -> socket.socket:
@@ -74,6 +80,17 @@ async def port_forward(api: Api, call: Call) -> Response:
     offered = headers.get("x-stream-protocol-version", portforward.SPDY_PROTOCOL)
     known = portforward.SPDY_PROTOCOL in [item.strip() for item in offered.split(",")]
     return _switch_to_spdy(call, portforward.SPDY_PROTOCOL if known else None, (portforward.SPDY_PROTOCOL,), spdy)
+
+
+async def admit(api: Api, call: Call, kind: str, options: Object) -> None:
+    """Let admission see what is asked for, before anything of it is done. Raises as plug-ins do."""
+    sent = {"kind": kind, "apiVersion": "v1", **options}
+    await api.admission.admit(attributes_of(call, CONNECT, sent))
+
+
+def _streams(options: remotecommand.Options) -> Object:
+    wanted = {"stdin": options.stdin, "stdout": options.stdout, "stderr": options.stderr, "tty": options.tty}
+    return {name: True for name, value in wanted.items() if value}
 
 
 def _pod(api: Api, call: Call, subresource: str) -> tuple[Object, NodeProxy]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import encode, object_response
 from homeport.apiserver.streaming import dial, proxy
+from homeport.apiserver.verbs.connect import admit
 from homeport.kube.errors import NotFound
 from homeport.kube.meta import Object, spec
 from homeport.kube.wire import Response
@@ -18,11 +19,12 @@ async def forward(api: Api, call: Call) -> Response:
     kind = resource.removesuffix("s")
     target = dial.parse_target(call.info.name, kind)
     found = dial.find_object(api, resource, call.namespace, target.name)
+    prefix, path = _split(call)
+    await admit(api, call, f"{call.served.kind}ProxyOptions", {"path": path.removeprefix("/")})
     if resource == "pods":
         addresses = [dial.pod_address(found, target.port, target.scheme)]
     else:
         addresses = dial.service_addresses(api, found, target.port)
-    prefix, path = _split(call)
     return await proxy.forward(api, call.request, proxy.Backend(addresses, target.scheme or "http", prefix, path))
 
 
