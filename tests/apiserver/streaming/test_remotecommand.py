@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import socket
 import struct
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -71,6 +72,7 @@ class Node:
         self.asked: list[tuple[str, tuple[str, ...]]] = []
         self.problem = ""
         self.is_running = True
+        self.port = 0
 
     def check_running(self, pod: Object, container: str) -> None:
         if not self.is_running:
@@ -81,6 +83,16 @@ class Node:
         if self.problem:
             raise InternalError(self.problem)
         return self.process
+
+    async def connect(self, pod: Object, port: int) -> socket.socket:
+        made = socket.socket()
+        made.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", self.port if port == 80 else 1))
+        except OSError:
+            made.close()
+            raise
+        return made
 
     async def attach(self, pod: Object, container: str, wanted: Any) -> Process:
         return self.process
@@ -244,6 +256,26 @@ async def test_a_client_that_goes_takes_the_session_along(api: Caller, node: Nod
     await talking
     node.process.close()
     assert node.process.closed
+
+
+async def test_a_port_by_websocket(api: Caller, node: Node) -> None:
+    async def hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.readline()).upper())
+        writer.close()
+
+    server = await asyncio.start_server(hello, "127.0.0.1", 0)
+    node.port = server.sockets[0].getsockname()[1]
+    peer = Peer(said(0, b"hello\n"))
+    # Its second port is one that nobody listens on.
+    await talk(api, "portforward?ports=80,81", asking("v5.channel.k8s.io", "v4.channel.k8s.io"), peer)
+    server.close()
+    await server.wait_closed()
+    found: dict[int, bytes] = {}
+    for message in peer.messages():
+        found[message[0]] = found.get(message[0], b"") + message[1:]
+    assert (found[0], found[1], found[2]) == (b"\x50\0HELLO\n", b"\x50\0", b"\x51\0")
+    assert b"error forwarding port 81 to pod p" in found[3]
+    assert peer.heard.endswith(websocket.close_frame(1000))
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ WEBSOCKET_PROTOCOLS = (TUNNEL_PROTOCOL, "v4.channel.k8s.io", "v4.base64.channel.
 _PAIR_SECONDS = 30.0
 """How long a stream may wait for the other one of its pair."""
 _MOST_PORTS = 100
+_GRACE_SECONDS = 1.0
+"""Between the last port's end and the connection's."""
 _FINISH_SECONDS = 2.0
 
 Connect = Callable[[int], Awaitable[socket.socket]]
@@ -210,6 +212,9 @@ async def forward_websocket(peer: Duplex, wanted: Sequence[int], pod: str, conne
         await asyncio.wait((receiving, everything), return_when=asyncio.FIRST_COMPLETED)
         if everything.done():
             everything.result()
+            # Clients stop reading at the close, and one that was given the last data in the same moment would lose it:
+            # upstream waits as long for the client's side to end by itself.
+            await asyncio.wait((receiving,), timeout=_GRACE_SECONDS)
             await websocket.close()
             await asyncio.wait((receiving,), timeout=_FINISH_SECONDS)
     except ConnectionError as error:
