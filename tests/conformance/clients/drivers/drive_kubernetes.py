@@ -312,6 +312,42 @@ def test_a_service_account_logs_in_with_a_token(api: client.ApiClient, core: cli
     assert robot.list_namespaced_pod(namespace).items == []
 
 
+INSIDE = """
+from kubernetes import client, config
+config.load_incluster_config()
+core = client.CoreV1Api()
+namespace = open("/var/run/secrets/kubernetes.io/serviceaccount/namespace").read()
+print("sees", [pod.metadata.name for pod in core.list_namespaced_pod(namespace).items])
+try:
+    core.list_node()
+except client.ApiException as error:
+    print("nodes:", error.status)
+"""
+
+
+def test_a_program_in_a_pod_is_its_service_account(
+    api: client.ApiClient, core: client.CoreV1Api, namespace: str
+) -> None:
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "default-views"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+    }
+    client.RbacAuthorizationV1Api(api).create_namespaced_role_binding(namespace, binding)
+    container = {"name": "main", "image": "example.com/official-client:1", "command": ["python", "-c", INSIDE]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "inside"}}
+    pod["spec"] = {"restartPolicy": "Never", "containers": [container]}
+    core.create_namespaced_pod(namespace, pod)
+    for event in watch.Watch().stream(
+        core.list_namespaced_pod, namespace, field_selector="metadata.name=inside", timeout_seconds=110
+    ):
+        if event["object"].status.phase in ("Succeeded", "Failed"):
+            break
+    assert core.read_namespaced_pod_log("inside", namespace) == "sees ['inside']\nnodes: 403\n"
+
+
 def test_logs_of_a_running_container(core: client.CoreV1Api, pod: client.V1Pod) -> None:
     text = core.read_namespaced_pod_log(pod.metadata.name, "default", tail_lines=10)
     assert isinstance(text, str)
