@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from api_testing import Caller, crd
 
@@ -72,6 +74,7 @@ async def test_version(api: Caller) -> None:
     assert version["gitVersion"].startswith("v1.35.")
     assert all(isinstance(value, str) for value in version.values())
     assert len(version) == 9
+    assert re.fullmatch("[0-9a-f]+", version["gitCommit"])  # as kubectl's conformance test reads it
 
 
 def test_versions_are_preferred_as_kubernetes_does() -> None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from homeport import __version__
 from homeport.apiserver.answers import JSON
 from homeport.apiserver.encoding import encode, negotiate, object_response
 from homeport.apiserver.resources import STANDARD_VERBS, Registry, Served
@@ -291,15 +292,15 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def version_info() -> dict[str, str]:
-    """``/version``."""
+    """``/version``. Clients expect a commit in hexadecimal; a package has none, so a digest of its version stands for it."""
     return {
         "major": MAJOR,
         "minor": MINOR,
         "gitVersion": GIT_VERSION,
-        "gitCommit": "",
+        "gitCommit": hashlib.sha1(__version__.encode(), usedforsecurity=False).hexdigest(),
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "",
+        "goVersion": f"python{platform.python_version()}",
         "compiler": "cpython",
         "platform": f"{sys.platform}/{_ARCHITECTURES.get(platform.machine(), platform.machine())}",
     }

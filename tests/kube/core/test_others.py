@@ -246,6 +246,8 @@ def test_roles_and_bindings():
     stored = admitted(core.ROLE_BINDING, binding)
     assert stored["roleRef"]["apiGroup"] == "rbac.authorization.k8s.io"
     assert [subject.get("apiGroup") for subject in stored["subjects"]] == ["rbac.authorization.k8s.io", None]
+    sent_empty = {**binding, "roleRef": {**binding["roleRef"], "apiGroup": ""}}  # as typed clients send it
+    assert admitted(core.ROLE_BINDING, sent_empty)["roleRef"]["apiGroup"] == "rbac.authorization.k8s.io"
     assert complaints(core.ROLE_BINDING, binding) == []
     assert row(core.ROLE_BINDING, stored)["ServiceAccounts"] == "n/s"
     other = {**stored, "roleRef": {**stored["roleRef"], "name": "other"}}

@@ -22,7 +22,7 @@ AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 
 
 def prepare_binding(new: Object, old: Object | None) -> Object:
-    """Users and groups are of this API group, service accounts of the core group."""
+    """Fill in the API group, which typed clients send empty: this one for roles, users and groups; accounts are of the core group."""
 
     def subject(item: Object) -> Object:
         if item.get("apiGroup") or item.get("kind") not in ("User", "Group"):
@@ -30,7 +30,12 @@ def prepare_binding(new: Object, old: Object | None) -> Object:
         return {**item, "apiGroup": GROUP}
 
     subjects = mapped(new.get("subjects"), subject)
-    return new if subjects is new.get("subjects") else {**new, "subjects": subjects}
+    if subjects is not new.get("subjects"):
+        new = {**new, "subjects": subjects}
+    role = new.get("roleRef")
+    if role is not None and not role.get("apiGroup"):
+        new = {**new, "roleRef": {**role, "apiGroup": GROUP}}
+    return new
 
 
 def _validate_rules(new: Object, namespaced: bool) -> Iterator[FieldError]:
