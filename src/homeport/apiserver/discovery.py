@@ -292,7 +292,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def version_info() -> dict[str, str]:
-    """``/version``. Clients expect a commit in hexadecimal; a package has none, so a digest of its version stands for it."""
+    """``/version``. Clients expect a commit in hexadecimal: a digest of the version stands for it."""
     return {
         "major": MAJOR,
         "minor": MINOR,

@@ -22,7 +22,7 @@ AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 
 
 def prepare_binding(new: Object, old: Object | None) -> Object:
-    """Fill in the API group, which typed clients send empty: this one for roles, users and groups; accounts are of the core group."""
+    """Fill in the API group where typed clients send it empty: this one for roles, users and groups."""
 
     def subject(item: Object) -> Object:
         if item.get("apiGroup") or item.get("kind") not in ("User", "Group"):
