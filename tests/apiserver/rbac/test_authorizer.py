@@ -128,6 +128,13 @@ ROLES = (
             id="a role of another namespace",
         ),
         pytest.param(
+            binding("b", "Role/reader", "User:jane"),
+            User("jane"),
+            [],
+            ["get pods"],
+            id="a Role for the whole cluster, which no ClusterRole stands in for",
+        ),
+        pytest.param(
             binding("b", "ClusterRole/reader"), User("", ("",)), [], ["get pods"], id="a binding without subjects"
         ),
     ],

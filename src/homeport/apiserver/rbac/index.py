@@ -139,7 +139,10 @@ class Index:
         """The rules of the role that a binding in `namespace` names. Raises LookupError in upstream's words."""
         if role.kind not in ("Role", "ClusterRole"):
             raise LookupError(f"unsupported role reference kind: {quote(role.kind)}")
-        rules = self._roles.get((namespace if role.kind == "Role" else "", role.name))
+        in_namespace = role.kind == "Role"
+        # A ClusterRoleBinding can't name a Role. Without the question, one that does would find the ClusterRole.
+        reachable = bool(namespace) or not in_namespace
+        rules = self._roles.get((namespace if in_namespace else "", role.name)) if reachable else None
         if rules is None:
             raise LookupError(f"{role.kind.lower()}.{GROUP} {quote(role.name)} not found")
         return rules
