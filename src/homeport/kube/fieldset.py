@@ -126,6 +126,8 @@ def _difference(left: FieldSet, right: FieldSet) -> FieldSet | None:
         return rest or None
     if left and not rest:
         return None  # Only its children were members, and all of them went.
+    if rest is not left and len(rest) == 1 and SELF in rest:
+        return LEAF  # All that was below it went: a member alone is written as nothing in it.
     return rest
 
 
