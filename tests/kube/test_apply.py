@@ -659,3 +659,18 @@ def test_any_history_keeps_the_entries_true(start: Object, steps: list[tuple[Obj
                 assert set(fieldset.paths(difference.changed)) <= set(managers(obj).get(manager, []))
         check_managers(obj)
         assert json.loads(json.dumps(obj)) == obj
+
+
+@settings(max_examples=100, deadline=None)
+@given(_configs)
+def test_fields_of_a_new_object_are_stored_in_order(obj: Object) -> None:
+    node = root(SCHEMA, COMPONENTS)
+    tracked = track_update(None, obj, "one", schema=SCHEMA, components=COMPONENTS, now=NOW)
+    # What is worked out directly is what differs from nothing.
+    changed, removed = structured.diff({}, {key: value for key, value in obj.items() if key != "metadata"}, node)
+    assert not removed
+    for entry in tracked["metadata"].get("managedFields") or ():
+        stored = entry["fieldsV1"]
+        assert json.dumps(stored) == json.dumps(fieldset.ordered(stored))
+        mine = {element: child for element, child in stored.items() if element != "f:metadata"}
+        assert mine == fieldset.difference(changed, {"f:apiVersion": {}, "f:kind": {}})

@@ -44,7 +44,7 @@ class Gate:
     def __init__(self, shares: Shares, shown: metrics.Registry) -> None:
         self._shares = shares
         self._started = 0
-        """In this turn of the loop."""
+        """Since the last turn that was counted: never fewer than in this turn of the loop."""
         self._turn_ends = False
         self._in_flight = 0
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
@@ -117,7 +117,9 @@ class Gate:
     def _start(self) -> None:
         self._started += 1
         self._in_flight += 1
-        if not self._turn_ends:
+        # To hear of the end of every turn would cost the loop a round for every request. Only when so many have started
+        # that the next one may have to wait does it matter whether they were of this turn.
+        if self._started >= self._shares.starts and not self._turn_ends:
             self._end_turn_soon()
 
     def _end_turn_soon(self) -> None:

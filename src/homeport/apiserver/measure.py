@@ -56,32 +56,53 @@ class Measure:
         shown.add(self._total, self._duration, self._size, self._long_running, self._in_flight)
         shown.add(*_of_store(store), *_of_process())
 
+        self._rows: dict[tuple[object, ...], _Row] = {}
+        """By what requests have in common. Only of resources that are served: there are no more rows than those have
+        verbs and subresources."""
+        self._rows_of = registry.generation
+
     def begin(self, info: RequestInfo) -> None:
         """A request has come in."""
-        self._in_flight.add((_kind(info),))
+        self._in_flight.add(_kind(info))
 
     def abandon(self, info: RequestInfo) -> None:
         """The client went before the answer was there."""
-        self._in_flight.add((_kind(info),), -1)
+        self._in_flight.add(_kind(info), -1)
 
     def end(self, request: Request, info: RequestInfo, response: Response, seconds: float) -> Response:
         """The request has its answer, after so many seconds. The answer, measured where it goes on as a stream."""
-        self._in_flight.add((_kind(info),), -1)
-        what = self._what(request, info)
-        dry_run = "All" if any(key == "dryRun" and value for key, value in request.query) else ""
-        self._total.add((*what, dry_run, "apiserver", str(response.status)))
-        if is_long_running(info):
+        self._in_flight.add(_kind(info), -1)
+        row = self._row(request, info)
+        self._total.add(row.total(response.status))
+        if row.long_running:
             if isinstance(response.body, bytes):
                 return response
-            self._long_running.add(what)
-            response.body = _Measured(response.body, self._long_running, what)
+            self._long_running.add(row.what)
+            response.body = _Measured(response.body, self._long_running, row.what)
             return response
-        self._duration.observe((*what, dry_run, "apiserver"), seconds)
-        if what[0] in ("GET", "LIST"):
+        self._duration.observe(row.duration, seconds)
+        if row.sized:
             body = response.body
             size = len(body) if isinstance(body, bytes) else int(response.headers.get("content-length", 0))
-            self._size.observe(what, size)
+            self._size.observe(row.what, size)
         return response
+
+    def _row(self, request: Request, info: RequestInfo) -> _Row:
+        dry_run = bool(request.query) and any(key == "dryRun" and value for key, value in request.query)
+        verb, plural, subresource = info.verb, info.resource, info.subresource
+        applies = verb == "patch" and request.headers.get("content-type", "").startswith(_APPLY)
+        served = (info.group, info.version, plural, subresource, bool(info.name), bool(info.namespace))
+        key = (verb, applies, dry_run, *served)
+        if self._rows_of != self._registry.generation:
+            self._rows.clear()
+            self._rows_of = self._registry.generation
+        row = self._rows.get(key)
+        if row is None:
+            row = _Row(self._what(request, info), "All" if dry_run else "", is_long_running(info))
+            found = self._registry.find(info.group, info.version, plural)
+            if found is not None and (not subresource or subresource in found.subresources):
+                self._rows[key] = row
+        return row
 
     def _what(self, request: Request, info: RequestInfo) -> Labels:
         if not info.is_resource:
@@ -97,6 +118,25 @@ class Measure:
         scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
         subresource = info.subresource if info.subresource.isalpha() and len(info.subresource) < 32 else ""
         return (verb, info.group, info.version, info.resource, subresource, scope)
+
+
+class _Row:
+    """The labels of requests that are alike."""
+
+    __slots__ = ("_totals", "duration", "long_running", "sized", "what")
+
+    def __init__(self, what: Labels, dry_run: str, long_running: bool) -> None:
+        self.what = what
+        self.long_running = long_running
+        self.sized = what[0] in ("GET", "LIST")
+        self.duration: Labels = (*what, dry_run, "apiserver")
+        self._totals: dict[int, Labels] = {}
+
+    def total(self, status: int) -> Labels:
+        labels = self._totals.get(status)
+        if labels is None:
+            labels = self._totals[status] = (*self.duration, str(status))
+        return labels
 
 
 def is_long_running(info: RequestInfo) -> bool:
@@ -135,8 +175,12 @@ class _Measured:
             self._gauge.add(self._labels, -1)
 
 
-def _kind(info: RequestInfo) -> str:
-    return "readOnly" if info.verb in ("get", "list", "watch", "head") else "mutating"
+_READING: Labels = ("readOnly",)
+_CHANGING: Labels = ("mutating",)
+
+
+def _kind(info: RequestInfo) -> Labels:
+    return _READING if info.verb in ("get", "list", "watch", "head") else _CHANGING
 
 
 def _path(path: str) -> str:

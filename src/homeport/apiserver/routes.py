@@ -6,6 +6,7 @@ read off the path alone, before it is known whether the resource exists.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from homeport.kube import names
@@ -63,9 +64,23 @@ def parse_bool(text: str | None, default: bool = False) -> bool:
 
 def request_info(request: Request) -> RequestInfo:
     """What `request` asks for; never fails: paths outside the API are not resources."""
-    path = collapse(request.path)
+    if request.query or len(request.path) > _REMEMBERED:
+        return _read(request.method, request.path, request.query)
+    return _remembered(request.method, request.path)
+
+
+_REMEMBERED = 256
+"""The length of paths that are remembered: clients ask for the same ones again and again."""
+
+
+@lru_cache(maxsize=4096)
+def _remembered(method: str, path: str) -> RequestInfo:
+    return _read(method, path, ())
+
+
+def _read(method: str, path: str, query: tuple[tuple[str, str], ...]) -> RequestInfo:
+    path = collapse(path)
     parts = path.split("/")[1:]
-    method = request.method
     if parts[0] == "api" and len(parts) >= 3:
         group, version, rest = "", parts[1], parts[2:]
     elif parts[0] == "apis" and len(parts) >= 4:
@@ -91,17 +106,17 @@ def request_info(request: Request) -> RequestInfo:
     if not name:
         if verb == "get":
             verb = "list"
-            selected = _selected_name(request)
+            selected = _selected_name(query)
         elif verb == "delete":
             verb = "deletecollection"
-    if not subresource and verb in ("get", "list") and (watching or _wants_watch(request)):
+    if not subresource and verb in ("get", "list") and (watching or _wants_watch(query)):
         verb = "watch"
     return RequestInfo(verb, path, True, group, version, resource, namespace, name, subresource, remainder, selected)
 
 
-def _selected_name(request: Request) -> str:
+def _selected_name(query: tuple[tuple[str, str], ...]) -> str:
     """The name that a field selector asks for, if it can only be that one."""
-    for key, value in request.query:
+    for key, value in query:
         if key == "fieldSelector":
             if "metadata.name" not in value:
                 return ""
@@ -113,8 +128,8 @@ def _selected_name(request: Request) -> str:
     return ""
 
 
-def _wants_watch(request: Request) -> bool:
-    for key, value in request.query:
+def _wants_watch(query: tuple[tuple[str, str], ...]) -> bool:
+    for key, value in query:
         if key == "watch":
             return parse_bool(value)
     return False

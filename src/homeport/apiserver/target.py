@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import unquote, unquote_plus, unquote_to_bytes
 
 import httptools
@@ -15,12 +16,25 @@ class BadTarget(ValueError):
     """The request line names no path that could exist."""
 
 
+_REMEMBERED = 256
+
+
 def parse_target(target: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Path and query of a request line's target, both decoded. Raises BadTarget.
 
     Escapes in the path have to be well formed and UTF-8 (as Go's server demands); in the query a malformed one stays
     as it is.
     """
+    # Clients ask for the same targets again and again.
+    return _remembered(target) if len(target) <= _REMEMBERED else _parse(target)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(target: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
+    return _parse(target)
+
+
+def _parse(target: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
     if not target.startswith(b"/"):  # absolute form: http://host/path
         try:
             url = httptools.parse_url(target)

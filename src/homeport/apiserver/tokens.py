@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from homeport.apiserver.authn import AUTHENTICATED_GROUP, Authenticated, Identified
+from homeport.apiserver.authn import AUTHENTICATED_GROUP, Authenticated, Identified, token_digest
 from homeport.apiserver.authz import MASTERS
 from homeport.files import write_atomically
 from homeport.kube.wire import User
@@ -22,15 +21,11 @@ class StaticTokens:
     """
 
     def __init__(self, users: Mapping[str, User]) -> None:
-        self._users = {_digest(token): user for token, user in users.items()}
+        self._users = {token_digest(token): user for token, user in users.items()}
 
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
-        user = self._users.get(_digest(token))
+        user = self._users.get(token_digest(token))
         return None if user is None else Identified(user, tuple(audiences))
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
 
 
 def ensure(path: Path) -> str:

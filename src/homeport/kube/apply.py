@@ -141,6 +141,8 @@ def _readable(managed_fields: Any, *, trusted: bool = True) -> list[Entry]:
 def _after_update(
     old: Object, new: Object, entries: list[Entry], writer: Manager, node: Node, now: datetime
 ) -> list[Entry]:
+    if not old and not entries:
+        return _of_new(new, writer, node, now)
     difference = structured.diff(_unmanaged(old), _unmanaged(new), node)
     if not difference.changed and not difference.removed:
         return entries
@@ -158,6 +160,15 @@ def _after_update(
     if mine:
         result.append(written)
     return result
+
+
+def _of_new(new: Object, writer: Manager, node: Node, now: datetime) -> list[Entry]:
+    """The entries of an object that there was not before: all of it is the writer's."""
+    fields = structured.everything(_unmanaged(new), node)
+    # Neither is part of a set by itself: the root, and the object's metadata.
+    mine = {element: child for element, child in fields.items() if element != fieldset.SELF}
+    mine = fieldset.difference(mine, STRIPPED)
+    return [Entry(writer, mine, timestamp(now), in_order=True)] if mine else []
 
 
 def _unmanaged(obj: Object) -> Object:

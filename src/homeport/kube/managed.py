@@ -68,10 +68,12 @@ class Entry:
     fields: FieldSet
     time: str = ""
     raw: Mapping[str, Any] | None = None
+    in_order: bool = False
+    """Whether `fields` have the order in which they are stored."""
 
     def having(self, fields: FieldSet) -> Entry:
         """The entry with another set of fields."""
-        return self if fields is self.fields else replace(self, fields=fields, raw=None)
+        return self if fields is self.fields else replace(self, fields=fields, raw=None, in_order=False)
 
     def at(self, time: str) -> Entry:
         """The entry with another time."""
@@ -88,7 +90,7 @@ class Entry:
         if self.time:
             encoded["time"] = self.time
         encoded["fieldsType"] = "FieldsV1"
-        encoded["fieldsV1"] = ordered(self.fields)
+        encoded["fieldsV1"] = self.fields if self.in_order else ordered(self.fields)
         if self.manager.subresource:
             encoded["subresource"] = self.manager.subresource
         return encoded

@@ -125,12 +125,13 @@ def element_of(item: Any, node: Node) -> str:
 
 
 def everything(value: Any, node: Node) -> FieldSet:
-    """All paths of a value that came or went as a whole, containers included."""
+    """All paths of a value that came or went as a whole, containers included; in the order in which sets are stored."""
     if isinstance(value, dict):
         if node.atomic_map or not value:
             return LEAF
         result: FieldSet = {SELF: LEAF}
-        for name, item in value.items():
+        for name in sorted(value):
+            item = value[name]
             kind = type(item)
             inner = kind is dict or kind is list
             result[f"f:{name}"] = everything(item, node.child(name)) if inner else LEAF
@@ -142,8 +143,10 @@ def everything(value: Any, node: Node) -> FieldSet:
         if elements is None:
             return LEAF
         result = {SELF: LEAF}
-        for element, items in elements.items():
-            result[element] = everything(items[0], node.element) if len(items) == 1 else LEAF
+        below = node.element
+        for element in sorted(elements):
+            items = elements[element]
+            result[element] = everything(items[0], below) if len(items) == 1 else LEAF
         return result
     return LEAF
 

@@ -8,13 +8,13 @@ Pure.
 from __future__ import annotations
 
 import random
-import uuid
 from typing import Any, NamedTuple
 
 from homeport.apiserver.admission.attributes import Attributes
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.object_meta import validate_metadata, validate_metadata_update
 from homeport.apiserver.resources import Served
+from homeport.apiserver.uids import new_uid
 from homeport.kube.apply import track_update
 from homeport.kube.errors import BadRequest, Conflict, FieldError, Invalid, MethodNotAllowed
 from homeport.kube.meta import Object, timestamp
@@ -64,7 +64,7 @@ def draft_create(api: Api, call: Call, obj: Object) -> Draft:
         raise BadRequest("the name of the object does not match the name on the URL")
     if api.definitions.is_terminating(served):
         raise MethodNotAllowed("create not allowed while custom resource definition is terminating")
-    metadata["uid"] = str(uuid.uuid4())
+    metadata["uid"] = new_uid()
     metadata["creationTimestamp"] = timestamp(api.now())
     if served.has_generation:
         metadata["generation"] = 1

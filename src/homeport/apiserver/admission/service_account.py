@@ -6,6 +6,7 @@ Upstream: ``plugin/pkg/admission/serviceaccount``.
 from __future__ import annotations
 
 import random
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -87,8 +88,14 @@ class ServiceAccount(Plugin):
         if record is None:
             place = f"{attributes.namespace}/{name}"
             raise _forbidden(attributes, f'error looking up service account {place}: serviceaccount "{name}" not found')
-        found: Object = msgspec.json.decode(record.value)
-        return found
+        return _decoded(record.value)
+
+
+@lru_cache(maxsize=64)
+def _decoded(value: bytes) -> Object:
+    """A stored account, to be read only. All of a namespace's pods use the same few."""
+    found: Object = msgspec.json.decode(value)
+    return found
 
 
 def _dict(value: Any) -> dict[str, Any]:

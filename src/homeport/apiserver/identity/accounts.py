@@ -7,7 +7,6 @@ verified is remembered, with the revisions of the objects that it hangs on.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from homeport.apiserver.authn import AUTHENTICATED_GROUP, Identified
+from homeport.apiserver.authn import AUTHENTICATED_GROUP, Identified, token_digest
 from homeport.apiserver.identity import jose
 from homeport.apiserver.identity.keys import ALGORITHM, SigningKey
 from homeport.kube import meta
@@ -212,7 +211,7 @@ class ServiceAccounts:
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Identified | None:
         """The account's user. None for a token of another issuer; raises Unauthorized for one that must not be
         believed (any more)."""
-        digest = hashlib.sha256(token.encode()).digest()
+        digest = token_digest(token)
         known = self._known.get(digest)
         if known is None:
             known = await self._verify(token)

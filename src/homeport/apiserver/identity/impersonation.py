@@ -34,9 +34,12 @@ class Wanted(NamedTuple):
 
 def wanted(headers: Mapping[str, str]) -> Wanted | None:
     """Whom the request's headers ask to act as; None if they don't. Raises BadRequest for half a wish."""
-    asked = {name: value for name, value in headers.items() if name.startswith(_PREFIX)}
-    if not asked:
+    for name in headers:
+        if name.startswith(_PREFIX):
+            break
+    else:
         return None
+    asked = {name: value for name, value in headers.items() if name.startswith(_PREFIX)}
     user = asked.get("impersonate-user", "")
     if not user:
         raise BadRequest(f"requested {', '.join(sorted(asked))} without impersonating a user")
