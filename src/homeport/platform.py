@@ -27,6 +27,8 @@ import uvloop
 from homeport import __version__, examples
 from homeport.apiserver import flowcontrol, http, pki, tokens
 from homeport.apiserver.admission import priority
+from homeport.apiserver.aggregation import authentication
+from homeport.apiserver.aggregation.remote import Identity
 from homeport.apiserver.authn import AUTHENTICATED_GROUP, BearerTokens, ClientCertificates, TokenAuthenticator
 from homeport.apiserver.authz import MASTERS
 from homeport.apiserver.health import Check, Unhealthy
@@ -278,9 +280,15 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
     platform.node = _Node()
     try:
         await bootstrap(platform.store, datetime.now(UTC), KINDS)
+        await authentication.bootstrap(
+            platform.store,
+            datetime.now(UTC),
+            client_ca_pem=authority.ca.read_text(),
+            front_proxy_ca_pem=authority.front_proxy_ca.read_text(),
+        )
     except StoreError as error:
         # Nobody gets more for it, and what runs goes on; the next start tries again.
-        log.warning("the default roles could not be written: %s", error)
+        log.warning("the default roles and what extra API servers read could not be written: %s", error)
     await priority.bootstrap(platform.store, datetime.now(UTC))
     await flowcontrol.bootstrap(platform.store, datetime.now(UTC))
     platform.api = ApiServer(
@@ -293,7 +301,9 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
         accounts=accounts,
         auditor=_auditor(platform.settings),
         node=platform.node,
+        front_proxy=Identity(authority.front_proxy, authority.front_proxy_key),
     )
+    await platform.api.aggregation.start()
     platform.api.restorable = directory.staged
     former = directory.endpoint()
     listener = bind(platform.port, former.port if former else None)

@@ -128,14 +128,16 @@ class ClientCertificates:
     """X.509 users: the subject's common name is the user, its organizations are the groups.
 
     The TLS layer has verified the certificate against the platform's CA before a request gets here; a connection may
-    outlive the certificate that it was opened with, so that its end is looked at each time.
+    outlive the certificate that it was opened with, so that its end is looked at each time. Where the TLS layer trusts
+    further authorities (that of a front proxy), `trusted` says which certificates are users'.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, trusted: Callable[[bytes], bool] | None = None) -> None:
         self._clock = clock
+        self._trusted = trusted
 
     async def authenticate(self, request: Request) -> Authenticated:
-        if request.certificate is None:
+        if request.certificate is None or (self._trusted is not None and not self._trusted(request.certificate)):
             return None
         user, not_after = _certificate_user(request.certificate)
         if self._clock() > not_after:

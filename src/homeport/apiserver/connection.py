@@ -225,8 +225,8 @@ class Connection(asyncio.Protocol):
         if key in headers:
             if key in ("host", "authorization", "content-length"):
                 raise httptools.HttpParserError(f"two {key} headers")
-            # Those of impersonation are lists whose items may have commas: see identity.impersonation.
-            joint = impersonation.SEPARATOR if key.startswith("impersonate-") else ", "
+            # Those about users are lists whose items may have commas: see identity.impersonation.
+            joint = impersonation.SEPARATOR if key.startswith(("impersonate-", "x-remote-")) else ", "
             text = f"{headers[key]}{joint}{text}"
         headers[key] = text
 

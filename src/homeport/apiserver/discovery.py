@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from homeport import __version__
+from homeport.apiserver.aggregation.table import ApiServices, GroupVersion
 from homeport.apiserver.answers import JSON
 from homeport.apiserver.encoding import encode, negotiate, object_response
 from homeport.apiserver.resources import STANDARD_VERBS, Registry, Served
@@ -55,7 +56,7 @@ class Virtual(NamedTuple):
 
 
 class _Cached(NamedTuple):
-    generation: int
+    generation: tuple[int, int]
     body: bytes
     etag: str
 
@@ -63,9 +64,12 @@ class _Cached(NamedTuple):
 class Discovery:
     """The answers below ``/api`` and ``/apis``, and ``/version``."""
 
-    def __init__(self, registry: Registry, virtual: Iterable[Virtual] = ()) -> None:
+    def __init__(
+        self, registry: Registry, virtual: Iterable[Virtual] = (), services: ApiServices | None = None
+    ) -> None:
         self._registry = registry
         self._virtual = tuple(virtual)
+        self._services = ApiServices() if services is None else services
         self._cache: dict[str, _Cached] = {}
 
     def answer(self, request: Request, path: str) -> Response:
@@ -95,10 +99,11 @@ class Discovery:
         self, request: Request, key: str, make: Callable[[], dict[str, Any]], content_type: str = JSON
     ) -> Response:
         cached = self._cache.get(key)
-        if cached is None or cached.generation != self._registry.generation:
+        generation = (self._registry.generation, self._services.generation)
+        if cached is None or cached.generation != generation:
             body = encode(make())
             etag = '"' + hashlib.sha256(body).hexdigest().upper()[:64] + '"'
-            cached = self._cache[key] = _Cached(self._registry.generation, body, etag)
+            cached = self._cache[key] = _Cached(generation, body, etag)
         headers = {"content-type": content_type, "etag": cached.etag, "cache-control": "public", "vary": "accept"}
         if request.headers.get("if-none-match") == cached.etag:
             return Response(304, headers)
@@ -111,18 +116,26 @@ class Discovery:
 
     # -- what there is
 
+    def group_versions(self) -> set[GroupVersion]:
+        """What this server answers for itself."""
+        own = {(served.group, served.resource.version) for served in self._registry}
+        return own | {(virtual.group, virtual.version) for virtual in self._virtual}
+
     def _versions(self) -> dict[str, list[str]]:
-        """Versions by group, the preferred one first."""
+        """Versions by group, the groups in their order and the preferred version first."""
+        services = self._services
         found: dict[str, list[str]] = {}
-        for served in self._registry:
-            versions = found.setdefault(served.group, [])
-            if served.resource.version not in versions:
-                versions.append(served.resource.version)
-        for virtual in self._virtual:
-            versions = found.setdefault(virtual.group, [])
-            if virtual.version not in versions:
-                versions.append(virtual.version)
-        return {group: sorted(found[group], key=version_priority) for group in sorted(found)}
+        everything = self.group_versions() | services.remote.keys()
+        for group, version in everything:
+            found.setdefault(group, []).append(version)
+
+        def preference(group: str, version: str) -> tuple[int, tuple[int, int, int, str]]:
+            return -services.rank((group, version)).version, version_priority(version)
+
+        return {
+            group: sorted(found[group], key=lambda version: preference(group, version))
+            for group in services.groups(everything)
+        }
 
     def _resources(self, group: str, version: str) -> list[Served]:
         served = [s for s in self._registry if s.group == group and s.resource.version == version]
@@ -218,6 +231,9 @@ class Discovery:
         }
 
     def _aggregated_version(self, group: str, version: str) -> dict[str, Any]:
+        remote = self._services.aggregated((group, version))
+        if remote is not None:
+            return remote
         resources = [_aggregated_resource(served) for served in self._resources(group, version)]
         resources += [
             {

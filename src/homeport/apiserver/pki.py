@@ -19,6 +19,8 @@ from homeport.kube.errors import Permanent
 
 CA_DAYS = 3650
 CERTIFICATE_DAYS = 365
+FRONT_PROXY = "front-proxy-client"
+"""The name in the front proxy's certificate."""
 RENEW_DAYS = 30
 """A certificate with less than this to live is made anew at the next start."""
 
@@ -42,6 +44,12 @@ class Paths:
     server_key: Path
     admin: Path
     admin_key: Path
+    front_proxy_ca: Path
+    """Of an own authority, so that no client certificate can pass for the front proxy's."""
+    front_proxy_ca_key: Path
+    front_proxy: Path
+    """What extra API servers believe this one by."""
+    front_proxy_key: Path
 
 
 def paths(directory: Path) -> Paths:
@@ -52,6 +60,10 @@ def paths(directory: Path) -> Paths:
         directory / "server.key",
         directory / "admin.crt",
         directory / "admin.key",
+        directory / "front-proxy-ca.crt",
+        directory / "front-proxy-ca.key",
+        directory / "front-proxy-client.crt",
+        directory / "front-proxy-client.key",
     )
 
 
@@ -77,10 +89,12 @@ def ensure(directory: Path, *, names: tuple[str, ...] = (), addresses: tuple[str
             ("server", where.server, where.server_key),
             ("admin", where.admin, where.admin_key),
         )
-        if not (certificate.exists() and key.exists()) or _expires_soon(certificate)
+        if not _good(certificate, key)
     ]
     if "server" not in stale and not _covers(where.server, *wanted):
         stale.append("server")
+    if not _good(where.front_proxy, where.front_proxy_key) or not _good(where.front_proxy_ca, where.front_proxy_ca_key):
+        _make_front_proxy(where)
     if have[0] and not stale:
         return where
     from homeport.apiserver import pki_make
@@ -94,6 +108,19 @@ def ensure(directory: Path, *, names: tuple[str, ...] = (), addresses: tuple[str
     if "admin" in stale:
         pki_make.client(ca, where.admin, where.admin_key, ADMIN.name, (MASTERS,), CERTIFICATE_DAYS)
     return where
+
+
+def _good(certificate: Path, key: Path) -> bool:
+    return certificate.exists() and key.exists() and not _expires_soon(certificate)
+
+
+def _make_front_proxy(where: Paths) -> None:
+    from homeport.apiserver import pki_make
+
+    if not _good(where.front_proxy_ca, where.front_proxy_ca_key):
+        pki_make.authority(where.front_proxy_ca, where.front_proxy_ca_key, CA_DAYS, name="homeport-front-proxy-ca")
+    authority = pki_make.Issuer(where.front_proxy_ca, where.front_proxy_ca_key)
+    pki_make.client(authority, where.front_proxy, where.front_proxy_key, FRONT_PROXY, (), CERTIFICATE_DAYS)
 
 
 def server_context(where: Paths) -> ssl.SSLContext:

@@ -25,16 +25,16 @@ class Issuer(NamedTuple):
     key: Path
 
 
-def authority(certificate: Path, key: Path, days: int) -> None:
+def authority(certificate: Path, key: Path, days: int, name: str = "homeport-ca") -> None:
     """A new self-signed certificate authority."""
     private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "homeport-ca")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     usage = x509.KeyUsage(
         digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
         data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
     )  # fmt: skip
     signed = (
-        _builder(name, name, private.public_key(), days)
+        _builder(subject, subject, private.public_key(), days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)

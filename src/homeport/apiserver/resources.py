@@ -169,6 +169,8 @@ class Registry:
         self._declared: set[tuple[str, str]] = set()
         self.generation = 0
         """Counts changes: what is derived from the registry (discovery, OpenAPI) is made anew when it moves."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called after each change of what CRDs define."""
         storage: dict[tuple[str, str], str] = {}
         for kind in self.kinds:
             if kind.conversion is not None:
@@ -217,6 +219,7 @@ class Registry:
             self.generation += 1
         for served in versions:
             self._add(served)
+        self.changed()
 
 
 def _of_kind(kind: Kind, storage_version: str, registry: Registry) -> Served:

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 from homeport import metrics
 from homeport.apiserver import crd, definitions, health, restore, reviews, warnings
 from homeport.apiserver.admission import Chain, checking, plugins
+from homeport.apiserver.aggregation.aggregator import Aggregator
+from homeport.apiserver.aggregation.remote import Identity
+from homeport.apiserver.aggregation.table import ApiServices
 from homeport.apiserver.answers import error_response
 from homeport.apiserver.audit import trail as trails
 from homeport.apiserver.authn import Authenticator, BearerTokens, Identified, authenticate
@@ -113,7 +116,8 @@ class ApiServer:
     inside the process and needs no credentials. `node` delivers logs. Without an `authorizer` the roles in `store`
     decide (:mod:`homeport.apiserver.rbac`; its ``bootstrap`` writes the default ones). ``/metrics`` shows the families
     of `shown`, to which the server adds its own; `shares` is what clients get of the server. `accounts` issues the
-    tokens of service accounts; without it, pods need no account. `auditor` records requests.
+    tokens of service accounts; without it, pods need no account. `auditor` records requests. `front_proxy` is what
+    extra API servers believe this one by.
     """
 
     def __init__(
@@ -129,6 +133,7 @@ class ApiServer:
         shares: Shares | None = None,
         accounts: ServiceAccounts | None = None,
         auditor: Auditor | None = None,
+        front_proxy: Identity | None = None,
     ) -> None:
         self._auditor = auditor
         registry = Registry(kinds)
@@ -158,16 +163,20 @@ class ApiServer:
         self.restorable: Path | None = None
         """Where ``POST /restore`` finds a backup (:mod:`homeport.apiserver.restore`); None: there is no such path."""
         virtual = (*reviews.VIRTUAL, *identity_reviews.VIRTUAL, pods.BINDINGS)
-        self._discovery = Discovery(registry, virtual)
-        self._openapi = OpenApi(registry, virtual)
+        services = ApiServices()
+        self._discovery = Discovery(registry, virtual, services)
+        self._openapi = OpenApi(registry, virtual, services)
+        self.aggregation = Aggregator(self._api, services, self._discovery.group_versions, front_proxy)
         _serve_definitions(registry, now)
         checking.serve(registry)
         self._definitions.load()
         self._api.followers[definitions.KEY] = self._definitions.committed
+        registry.changed = self.aggregation.changed
         self._api.admission = plugins.chain(self._api)
 
     async def close(self) -> None:
         """Stop what runs in the background. The store is its owner's to close."""
+        await self.aggregation.close()
         await self._definitions.close()
         self._api.authorizer.close()
         await self._api.webhooks.close()
@@ -245,6 +254,9 @@ class ApiServer:
         if not decision.allowed:
             raise refusal(user, info, decision.reason)
         check_session(self._api.authorizer, user, info)
+        remote = self.aggregation.find(info)
+        if remote is not None:
+            return await self.aggregation.forward(remote, request, user)
         if not info.is_resource:
             return await self._non_resource(request, info)
         served = self._api.registry.find(info.group, info.version, info.resource)

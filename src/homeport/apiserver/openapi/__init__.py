@@ -14,6 +14,9 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import msgspec
+
+from homeport.apiserver.aggregation.table import ApiServices
 from homeport.apiserver.answers import JSON
 from homeport.apiserver.discovery import GIT_VERSION, Virtual, not_served
 from homeport.apiserver.encoding import encode, not_acceptable
@@ -43,7 +46,15 @@ class _Group:
         self._registry = registry
         self.served = served
         self._virtual = virtual
+        self.document: bytes | None = None
         self._made: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, registry: Registry, document: bytes) -> _Group:
+        """What an extra server says of its group and version."""
+        group = cls(registry, (), ())
+        group.document = document
+        return group
 
     def part(self, name: str, make: Callable[[dict[str, Any]], Any]) -> Any:
         """What `make` makes of the group's document."""
@@ -52,6 +63,9 @@ class _Group:
         return self._made[name]
 
     def _document(self) -> dict[str, Any]:
+        if self.document is not None:
+            said: dict[str, Any] = msgspec.json.decode(self.document)
+            return said
         schemas = Schemas(self._registry.components)
         paths: dict[str, Any] = {}
         for one in self.served:
@@ -69,11 +83,14 @@ class _Group:
 class OpenApi:
     """The answers below ``/openapi``."""
 
-    def __init__(self, registry: Registry, virtual: tuple[Virtual, ...] = ()) -> None:
+    def __init__(
+        self, registry: Registry, virtual: tuple[Virtual, ...] = (), services: ApiServices | None = None
+    ) -> None:
         self._registry = registry
         self._virtual = virtual
+        self._services = ApiServices() if services is None else services
         self._groups: dict[str, _Group] = {}
-        self._generation = -1
+        self._generation = (-1, -1)
         self._whole: dict[str, _Body] = {}
 
     def answer(self, request: Request, path: str) -> Response:
@@ -98,7 +115,8 @@ class OpenApi:
 
     def _refresh(self) -> None:
         """Take note of groups whose resources have changed."""
-        if self._generation == self._registry.generation:
+        generation = (self._registry.generation, self._services.generation)
+        if self._generation == generation:
             return
         found: dict[str, list[Served]] = {}
         for served in self._registry:
@@ -109,10 +127,19 @@ class OpenApi:
         groups: dict[str, _Group] = {}
         for name in sorted(found.keys() | virtual.keys()):
             served_here, known = tuple(found.get(name, ())), self._groups.get(name)
-            if known is None or known.served != served_here:
+            if known is None or known.document is not None or known.served != served_here:
                 known = _Group(self._registry, served_here, tuple(virtual.get(name, ())))
             groups[name] = known
-        self._groups, self._whole, self._generation = groups, {}, self._registry.generation
+        for key in self._services.remote:
+            name, offer = _name(*key), self._services.offer(key)
+            groups.pop(name, None)
+            if offer is None or offer.document is None:
+                continue
+            known = self._groups.get(name)
+            if known is None or known.document != offer.document:
+                known = _Group.of(self._registry, offer.document)
+            groups[name] = known
+        self._groups, self._whole, self._generation = dict(sorted(groups.items())), {}, generation
 
     def _index(self) -> _Body:
         if "index" not in self._whole:
@@ -125,7 +152,9 @@ class OpenApi:
 
     def _joined(self, form: str, cut: Callable[[dict[str, Any]], Any], join: Callable[..., bytes]) -> _Body:
         if form not in self._whole:
-            pieces = [group.part(f"v2 {form}", cut) for group in self._groups.values()]
+            # What several define is as this server has it: the later piece counts.
+            ordered = sorted(self._groups.values(), key=lambda group: group.document is None)
+            pieces = [group.part(f"v2 {form}", cut) for group in ordered]
             self._whole[form] = _body(join(pieces, GIT_VERSION))
         return self._whole[form]
 

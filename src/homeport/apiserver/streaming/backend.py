@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import httptools
@@ -34,11 +34,18 @@ class Exchange:
         """Lower-case names, in order; as often as each came."""
         self.status = 0
 
-    def send(self, method: str, target: str, headers: Mapping[str, str], body: AsyncIterator[bytes] | bytes) -> None:
+    def send(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: AsyncIterator[bytes] | bytes,
+        repeated: Sequence[tuple[str, str]] = (),
+    ) -> None:
         """Begin to send the request; the answer may come before it has been read. A body without ``content-length``
-        goes in chunks."""
+        goes in chunks. `repeated` are headers that may come several times."""
         head = [f"{method} {target} HTTP/1.1\r\n"]
-        head += [f"{name}: {value}\r\n" for name, value in headers.items()]
+        head += [f"{name}: {value}\r\n" for name, value in (*headers.items(), *repeated)]
         self._writer.write("".join((*head, "\r\n")).encode("latin-1", "replace"))
         if isinstance(body, bytes):
             self._writer.write(body)

@@ -51,11 +51,11 @@ class Backend(NamedTuple):
 
 async def forward(api: Api, request: Request, backend: Backend) -> Response:
     """The backend's answer. Raises ServiceUnavailable or InternalError if there is none."""
-    upgrade = _asks_for_upgrade(request)
+    upgrade = asks_for_upgrade(request)
     if not backend.path and not upgrade and request.method in ("GET", "HEAD"):
         # Else a page's relative links would lead past it.
-        query = f"?{_query(request)}" if request.query else ""
-        return Response(301, {"location": f"{_quoted(backend.prefix)}/{query}"})
+        asked = f"?{query(request)}" if request.query else ""
+        return Response(301, {"location": f"{quoted(backend.prefix)}/{asked}"})
     tls = _any_certificate() if backend.scheme == "https" else None
     try:
         reader, writer = await dial.open_address(api, backend.addresses, tls=tls, server_hostname="")
@@ -63,12 +63,12 @@ async def forward(api: Api, request: Request, backend: Backend) -> Response:
         raise ServiceUnavailable(f"error trying to reach service: {error.reason or error}") from error
     exchange = Exchange(reader, writer)
     try:
-        headers = _request_headers(request, backend, upgrade=upgrade)
-        target = (_quoted(backend.path) or "/") + (f"?{_query(request)}" if request.query else "")
+        headers = request_headers(request, backend, upgrade=upgrade)
+        target = (quoted(backend.path) or "/") + (f"?{query(request)}" if request.query else "")
         exchange.send(request.method, target, headers, request.body)
         await exchange.receive(is_head=request.method == "HEAD")
         if upgrade:
-            return _upgraded(request, exchange, reader, writer)
+            return upgraded(request, exchange, reader, writer)
         return await _answer(request, backend, exchange)
     except BaseException:
         exchange.close()
@@ -83,20 +83,20 @@ def _any_certificate() -> ssl.SSLContext:
     return context
 
 
-def _asks_for_upgrade(request: Request) -> bool:
+def asks_for_upgrade(request: Request) -> bool:
     tokens = [token.strip().lower() for token in request.headers.get("connection", "").split(",")]
     return "upgrade" in tokens and "upgrade" in request.headers
 
 
-def _query(request: Request) -> str:
+def query(request: Request) -> str:
     return urlencode(request.query)
 
 
-def _quoted(path: str) -> str:
+def quoted(path: str) -> str:
     return quote(path, safe=_SAFE_IN_PATH)
 
 
-def _request_headers(request: Request, backend: Backend, *, upgrade: bool) -> dict[str, str]:
+def request_headers(request: Request, backend: Backend, *, upgrade: bool) -> dict[str, str]:
     named = {token.strip().lower() for token in request.headers.get("connection", "").split(",")}
     headers = {
         name: value
@@ -116,7 +116,7 @@ def _request_headers(request: Request, backend: Backend, *, upgrade: bool) -> di
         headers["connection"] = "close"
         if request.body or request.method in ("POST", "PUT", "PATCH"):
             headers["content-length"] = str(len(request.body))
-    headers["x-forwarded-uri"] = _quoted(backend.prefix + backend.path)
+    headers["x-forwarded-uri"] = quoted(backend.prefix + backend.path)
     if "host" in request.headers:
         headers["x-forwarded-host"] = request.headers["host"]
     headers["x-forwarded-proto"] = "https"
@@ -129,7 +129,7 @@ def _authority(address: dial.Address) -> str:
 
 
 async def _answer(request: Request, backend: Backend, exchange: Exchange) -> Response:
-    headers, repeated = _answer_headers(exchange)
+    headers, repeated = answer_headers(exchange)
     hosts = frozenset({_authority(backend.addresses[0]), request.headers.get("host", "")})
     if "location" in headers:
         headers["location"] = links.rewrite_url(headers["location"], backend.prefix, hosts, "", "")
@@ -140,7 +140,7 @@ async def _answer(request: Request, backend: Backend, exchange: Exchange) -> Res
     return Response(exchange.status, headers, body, repeated=repeated)
 
 
-def _answer_headers(exchange: Exchange) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+def answer_headers(exchange: Exchange) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
     named = {
         token.strip().lower() for name, value in exchange.headers if name == "connection" for token in value.split(",")
     }
@@ -184,11 +184,11 @@ async def _page(
     return rewrite(plain)
 
 
-def _upgraded(
+def upgraded(
     request: Request, exchange: Exchange, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> Response:
     """The answer to a request for another protocol. Raises InternalError if the backend ignores that."""
-    headers, repeated = _answer_headers(exchange)
+    headers, repeated = answer_headers(exchange)
     if exchange.status != 101:
         if exchange.status < 400:
             raise InternalError(f"Internal error occurred: invalid upgrade response: status code {exchange.status}")
