@@ -52,6 +52,7 @@ class TestWebhooks:
             ({"clientConfig": {"url": "http://a/b"}}, "'https' is the only allowed URL scheme"),
             ({"clientConfig": {"url": "https://u:p@a/b"}}, "user information is not permitted in the URL"),
             ({"clientConfig": {"service": {"name": "a", "namespace": "b", "path": "a"}}}, "must start with a '/'"),
+            ({"clientConfig": {"service": {"name": "a", "namespace": "b", "path": ""}}}, None),
             ({"admissionReviewVersions": ["v2"]}, "must include at least one of v1, v1beta1"),
             ({"admissionReviewVersions": []}, "Required value: must specify one of v1, v1beta1"),
             ({"rules": [{**RULE, "operations": ["*", "CREATE"]}]}, "must not specify other operations"),

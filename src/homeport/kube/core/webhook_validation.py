@@ -167,7 +167,7 @@ def webhook_service(path: str, service: Any) -> Iterator[FieldError]:
     for message in names.port_number(port):
         yield field.invalid(f"{path}.port", port, f"port is not valid: {message}")
     where = service.get("path")
-    if where is None or where == "/":
+    if where in (None, "", "/"):
         return
     if not where.startswith("/"):
         yield field.invalid(f"{path}.path", where, "must start with a '/'")
