@@ -108,6 +108,23 @@ async def test_events_are_selected_by_what_they_are_about(api: Caller) -> None:
     assert names((await api.get(base + about)).ok()) == ["e"]
     assert names((await api.get(base + "reason=Started,type=Normal,source=test")).ok()) == ["e"]
     assert names((await api.get(base + "involvedObject.name=q")).ok()) == []
+    newer = {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": "newer", "namespace": "default"},
+        "regarding": {"namespace": "default"},
+        "eventTime": "2026-11-22T12:00:00.000000Z",
+        "action": "Do",
+        "reason": "Test",
+        "type": "Normal",
+        "reportingController": "newer-controller",
+        "reportingInstance": "n",
+    }
+    (await api.post("/apis/events.k8s.io/v1/namespaces/default/events", newer)).ok(201)
+    assert names((await api.get(base + "source=newer-controller")).ok()) == ["newer"]  # an event without a source
+    assert names((await api.get(base + "reportingComponent=newer-controller")).ok()) == ["newer"]
+    grouped = "/apis/events.k8s.io/v1/namespaces/default/events?fieldSelector=reportingController=newer-controller"
+    assert names((await api.get(grouped)).ok()) == ["newer"]
 
 
 async def test_pages_are_of_one_revision(api: Caller) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -43,6 +44,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "apps/replicasets": ("status.replicas",),
     "batch/jobs": ("status.successful",),
     "certificates.k8s.io/certificatesigningrequests": ("spec.signerName",),
+    "resource.k8s.io/resourceslices": ("spec.nodeName", "spec.driver"),
 }
 """Beside ``metadata.name`` and ``metadata.namespace``, by the store's name of the resource (upstream: the kinds' own
 conversion functions for field labels)."""
@@ -53,7 +55,11 @@ _UNSET: Mapping[str, str] = {
     "status.successful": "0",
 }
 """What a field counts as when the object lacks it, where that is not the empty string."""
-_READ_FROM: Mapping[str, str] = {"source": "source.component", "status.successful": "status.succeeded"}
+_READ_FROM: Mapping[str, tuple[str, ...]] = {
+    "source": ("source.component", "reportingComponent"),
+    "status.successful": ("status.succeeded",),
+}
+"""Where a field is read, if not at its own path: the first of these that is set."""
 
 _METADATA = ("metadata.name", "metadata.namespace")
 
@@ -109,9 +115,9 @@ class Fields:
 @cache
 def _extractor(paths: tuple[str, ...]) -> Callable[[bytes], Mapping[str, str]]:
     """Reads `paths` from JSON without building the rest of the object."""
-    sources = {path: tuple(_READ_FROM.get(path, path).split(".")) for path in paths}
+    sources = {path: [tuple(at.split(".")) for at in _READ_FROM.get(path, (path,))] for path in paths}
     tree: dict[str, Any] = {}
-    for source in sources.values():
+    for source in chain.from_iterable(sources.values()):
         level = tree
         for step in source:
             level = level.setdefault(step, {})
@@ -123,8 +129,8 @@ def _extractor(paths: tuple[str, ...]) -> Callable[[bytes], Mapping[str, str]]:
         except msgspec.ValidationError:  # a null where an object is usual
             root = msgspec.json.decode(value)
         found = {}
-        for path, source in sources.items():
-            text = _text(_dig(root, source)) or _UNSET.get(path, "")
+        for path, places in sources.items():
+            text = next(filter(None, (_text(_dig(root, place)) for place in places)), _UNSET.get(path, ""))
             if text:
                 found[path] = text
         return found
