@@ -50,16 +50,14 @@ from homeport.kube.errors import ApiError, Permanent, ServiceUnavailable
 from homeport.kube.meta import Object
 from homeport.kube.wire import User
 from homeport.node import runtime
-from homeport.node.agent import API_PORT, Agent
-from homeport.node.images import ImageStore
 from homeport.node.process import ProcessRuntime
-from homeport.scheduler.binder import Scheduler
 from homeport.settings import DEFAULTS, ApiSettings
 from homeport.store.protocol import StoreError
 from homeport.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from homeport.apiserver.audit.auditor import Auditor
+    from homeport.node.agent import Agent
 
 log = logging.getLogger("homeport.platform")
 
@@ -357,6 +355,8 @@ def _auditor(settings: ApiSettings) -> Auditor | None:
 
 @asynccontextmanager
 async def _controllers(platform: Platform) -> AsyncIterator[str]:
+    from homeport.node.agent import API_PORT  # an API server alone starts without the parts that it lacks
+
     controllers = (*system.CONTROLLERS, *training.CONTROLLERS)
     manager = Manager(platform.client, controllers, informers=platform.informers)
     basics = asyncio.Event()
@@ -392,6 +392,8 @@ async def _install_definitions(client: Client) -> None:
 
 @asynccontextmanager
 async def _scheduler(platform: Platform) -> AsyncIterator[str]:
+    from homeport.scheduler.binder import Scheduler  # as above
+
     scheduler = Scheduler(platform.client, informers=platform.informers)
     async with platform.background("scheduler", scheduler.run()):
         await platform.wait_for(scheduler.ready)
@@ -400,6 +402,9 @@ async def _scheduler(platform: Platform) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _node(platform: Platform) -> AsyncIterator[str]:
+    from homeport.node.agent import Agent  # as above
+    from homeport.node.images import ImageStore
+
     directory = platform.directory
     images = ImageStore(directory.images, directories=examples.images())
     name = machine.node().lower()
