@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
@@ -46,7 +47,7 @@ class Definitions:
 
     def committed(self, record: Record, *, deleted: bool) -> None:
         """A CRD was written or removed."""
-        obj: Object = msgspec.json.decode(record.value)
+        obj: Object = crd.read(record.value)
         group, plural = spec(obj)["group"], spec(obj)["names"]["plural"]
         declared = self._registry.is_declared(group, plural)
         if deleted:
@@ -55,12 +56,22 @@ class Definitions:
                 self._registry.replace(group, plural, ())
             return
         if not declared and crd.is_established(obj):
-            self._registry.replace(
-                group, plural, crd.served_versions(obj, record.revision, self._registry, self._webhooks)
-            )
+            versions = crd.served_versions(obj, record.revision, self._registry, self._webhooks)
+            self._registry.replace(group, plural, [self._kept(served) for served in versions])
         if is_deleting(obj) and crd.FINALIZER in (obj["metadata"].get("finalizers") or ()):
             self._terminating.add((group, plural))
             self._clean_up(obj, record)
+
+    def _kept(self, served: Served) -> Served:
+        """`served` with what was worked out of its schema before, if it has still the same: most writes to a definition
+        change its labels, its status or a webhook's certificate."""
+        resource = served.resource
+        former = self._registry.find(resource.group, resource.version, resource.plural)
+        if former is None or former.resource != resource or former.definition.text != served.definition.text:
+            return served
+        return replace(
+            served, definition=former.definition.with_columns(served.definition), changed_at=former.changed_at
+        )
 
     def is_terminating(self, served: Served) -> bool:
         """Whether no more objects of the resource may be created, since its definition is being deleted."""
@@ -128,7 +139,7 @@ class Definitions:
     async def _say_terminating(self, crd_name: str) -> None:
         key = Key(KEY, "", crd_name)
         while (record := self._store.head(key)) is not None:
-            obj: Object = msgspec.json.decode(record.value)
+            obj: Object = crd.read(record.value)
             if is_condition_true(obj, "Terminating"):
                 return
             try:
@@ -140,7 +151,7 @@ class Definitions:
     async def _remove_finalizer(self, crd_name: str) -> None:
         key = Key(KEY, "", crd_name)
         while (record := self._store.head(key)) is not None:
-            obj: Object = msgspec.json.decode(record.value)
+            obj: Object = crd.read(record.value)
             finalizers = [f for f in obj["metadata"].get("finalizers") or () if f != crd.FINALIZER]
             metadata = {**obj["metadata"], "finalizers": finalizers}
             if not finalizers:

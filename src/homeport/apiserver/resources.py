@@ -6,11 +6,13 @@ few of the kinds that it has.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from homeport.apiserver.offload import off_loop
 from homeport.apiserver.versions import Converter
 from homeport.kube import names
 from homeport.kube.core import DeleteOptions, ObjectMeta, Status
@@ -49,29 +51,66 @@ class Definition:
         *,
         typed: bool,
         columns: tuple[Column, ...] = (),
+        text: bytes = b"",
     ) -> None:
+        """`text` tells the schema of a CRD from others: two definitions of the same text have the same."""
+        self.text = text
         self._make = make
         self._typed = typed
         self._columns = columns
+        self._parts: tuple[JsonSchema, Mapping[str, JsonSchema]] | None = None
+        self._schema: Schema | None = None
+        self._rules: Rules | None = None
+        self._has_rules: bool | None = None
+        self._preparing: asyncio.Future[Any] | None = None
 
-    @cached_property
+    # Not cached_property: in Python 3.11 all of a class's share one lock, so that the loop would wait for the worker
+    # thread's work on another definition.
+
+    @property
     def parts(self) -> tuple[JsonSchema, Mapping[str, JsonSchema]]:
         """The root schema and the components that it refers to."""
-        return self._make()
+        if self._parts is None:
+            self._parts = self._make()
+        return self._parts
 
-    @cached_property
+    @property
     def schema(self) -> Schema:
-        root, shared = self.parts
-        return Schema(root, shared, typed=self._typed)
+        if self._schema is None:
+            root, shared = self.parts
+            self._schema = Schema(root, shared, typed=self._typed)
+        return self._schema
 
-    @cached_property
+    @property
     def rules(self) -> Rules | None:
         """The rules of a CRD's schema; None if there are none."""
-        if self._typed or not has_rules(self.parts[0]):
-            return None
-        from homeport.kube.schema.rules import Rules  # with the first rule
+        if self._has_rules is None:
+            if not self._typed and has_rules(self.parts[0]):
+                from homeport.kube.schema.rules import Rules  # with the first rule
 
-        return Rules.of(self.parts[0])
+                self._rules = Rules.of(self.parts[0])
+            self._has_rules = self._rules is not None
+        return self._rules
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing is left to work out that takes long."""
+        return self._typed or (self._schema is not None and self._has_rules is not None)
+
+    async def prepare(self) -> None:
+        """Work out the schema and the rules of a CRD, if that is still to do, without holding up others: large ones
+        take half a second. What is here afterwards is never worked out again."""
+        if self._preparing is None:
+            self._preparing = asyncio.ensure_future(off_loop(lambda: (self.schema, self.rules)))
+        await asyncio.shield(self._preparing)
+
+    def with_columns(self, other: Definition) -> Definition:
+        """This one, of the same schema as `other`, with the columns of that."""
+        if self._columns != other._columns:
+            other._parts = self._parts
+            other._schema, other._rules, other._has_rules = self._schema, self._rules, self._has_rules
+            return other
+        return self
 
     @cached_property
     def printer(self) -> Printer:
@@ -197,6 +236,11 @@ class Registry:
         add(self.components, (kind,))
         return self.components
 
+    def share_metadata(self) -> None:
+        """Makes what the schemas of all CRDs share, before they are worked out in another thread: two threads must not
+        make it at once."""
+        Schema({"$ref": REF_PREFIX + schema_name(ObjectMeta)}, self.components)
+
     def _add(self, served: Served) -> None:
         resource = served.resource
         self._served[resource.group, resource.version, resource.plural] = served
@@ -210,7 +254,7 @@ class Registry:
         return (group, plural) in self._declared
 
     def __iter__(self) -> Iterator[Served]:
-        return iter(self._served.values())
+        return iter(tuple(self._served.values()))  # as it is now, whoever reads on in another thread
 
     def replace(self, group: str, plural: str, versions: Iterable[Served]) -> None:
         """Serve exactly `versions` of the resource from now on."""

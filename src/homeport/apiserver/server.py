@@ -287,6 +287,9 @@ class ApiServer:
         try:
             if info.subresource not in _NO_OBJECTS:
                 acceptable(call.form, served.resource.api_version, served.kind)
+            if not served.definition.is_ready and (info.verb not in _READING or self._api.store.count(served.key)):
+                self._api.registry.share_metadata()
+                await served.definition.prepare()
             response = await verb(self._api, call)
         except ApiError as error:
             response = error_response(error)
@@ -325,6 +328,10 @@ class ApiServer:
         paths = ["/api", "/api/v1", "/apis", *(f"/apis/{name}" for name in (*groups, *versions)), *self.health.paths]
         paths += openid.PATHS if self._api.accounts is not None else ()
         return {"paths": [*paths, "/metrics", "/openapi/v2", "/openapi/v3", "/version"]}
+
+
+_READING = frozenset({"get", "list", "watch"})
+"""Verbs that need no schema where there is nothing to read."""
 
 
 def _verb(info: RequestInfo, served: Served) -> _Verb:

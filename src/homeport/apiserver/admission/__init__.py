@@ -20,6 +20,7 @@ from homeport.apiserver.admission.attributes import (
 from homeport.apiserver.admission.body import check_fields, check_type, finds_duplicates, read_object
 from homeport.apiserver.admission.chain import Chain, Stage
 from homeport.apiserver.admission.objects import (
+    Draft,
     draft_create,
     draft_update,
     finish_create,
@@ -36,6 +37,7 @@ __all__ = [
     "UPDATE",
     "Attributes",
     "Chain",
+    "Draft",
     "Operation",
     "Plugin",
     "Stage",

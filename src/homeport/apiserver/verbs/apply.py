@@ -5,6 +5,7 @@ from __future__ import annotations
 from homeport.apiserver.admission import check_fields, check_type, finds_duplicates, without_empty_metadata
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import YAML, Body, decode_body
+from homeport.apiserver.offload import at, takes_long
 from homeport.apiserver.routes import parse_bool
 from homeport.apiserver.verbs.create import create_object
 from homeport.apiserver.verbs.update import change
@@ -22,7 +23,8 @@ async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
     if not manager:
         error = field.required("fieldManager", "is required for apply patch")
         raise Invalid.of("meta.k8s.io", "PatchOptions", "", [error])
-    applied = _read(call, subresource)
+    off = takes_long(call.served, len(call.request.body))
+    applied = await at(off, _read, call, subresource)
     wanted = applied["metadata"].pop("resourceVersion", "")
     root, components = call.served.definition.parts
     force = parse_bool(call.query.get("force"))
@@ -39,7 +41,7 @@ async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
     if uid:
         raise Conflict(f"uid mismatch: the provided object specified uid {uid}, and no existing object was found")
     try:
-        return await create_object(api, call, merged(None), applied=True)
+        return await create_object(api, call, await at(off, merged, None), applied=True)
     except AlreadyExists:
         # Somebody else was faster while a webhook took its time.
         return await change(api, call, lambda record, live: merged(live), applied=True)

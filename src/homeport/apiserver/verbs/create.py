@@ -11,6 +11,7 @@ from homeport.apiserver.admission import (
     read_object,
 )
 from homeport.apiserver.context import Api, Call
+from homeport.apiserver.offload import at, takes_long
 from homeport.apiserver.rendering import render_transient, render_written
 from homeport.apiserver.versions import stored
 from homeport.apiserver.writing import commit, key_of, rehearse, wants_dry_run
@@ -24,7 +25,8 @@ _ATTEMPTS = 8
 
 
 async def create(api: Api, call: Call) -> Response:
-    return await create_object(api, call, read_object(call))
+    off = takes_long(call.served, len(call.request.body))
+    return await create_object(api, call, await at(off, read_object, call))
 
 
 async def create_object(api: Api, call: Call, new: Object, *, applied: bool = False) -> Response:
@@ -33,11 +35,12 @@ async def create_object(api: Api, call: Call, new: Object, *, applied: bool = Fa
     With `applied` the object comes from server-side apply.
     """
     resource = call.served.resource
-    draft = draft_create(api, call, new)
+    off = takes_long(call.served, len(call.request.body))
+    draft = await at(off, draft_create, api, call, new)
     name = draft.object["metadata"].get("name") or ""
     attributes = attributes_of(call, CREATE, draft.object, name=name)
     await api.admission.mutate(attributes)
-    obj = finish_create(api, call, draft, attributes, applied=applied)
+    obj = await at(off, finish_create, api, call, draft, attributes, applied=applied)
     attributes.object, attributes.name = obj, obj["metadata"]["name"]
     await api.admission.validate(attributes)
     generates = not name

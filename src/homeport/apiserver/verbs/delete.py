@@ -9,6 +9,7 @@ from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import DeleteOptions, check_preconditions, delete_options, mark
 from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.listing import list_options, page
+from homeport.apiserver.offload import at, takes_long
 from homeport.apiserver.rendering import render_transient, render_written
 from homeport.apiserver.verbs.update import ATTEMPTS, head
 from homeport.apiserver.versions import object_of, shown_one, stored
@@ -64,7 +65,8 @@ async def admit_and_delete(
     for _ in range(ATTEMPTS):
         if newest is None:
             raise NotFound.of(call.served.group, call.served.resource.plural, record.key.name)
-        obj = object_of(call.served, await shown_one(call.served, newest))
+        off = takes_long(call.served, len(newest.value))
+        obj = await at(off, object_of, call.served, await shown_one(call.served, newest))
         check_preconditions(call.served, obj, options)
         attributes = attributes_of(call, DELETE, None, obj, name=name)
         attributes.delete_options = sent
@@ -72,14 +74,13 @@ async def admit_and_delete(
         await api.admission.admit(attributes)
         seen, newest = newest.revision, api.store.head(record.key)
         if newest is not None and newest.revision == seen:
-            return await delete_record(api, call, newest, options)
+            return await delete_record(api, call, newest, options, obj)
     raise modified(call, record.key.name)
 
 
-async def delete_record(api: Api, call: Call, record: Record, options: DeleteOptions) -> Response:
-    """Delete the object of `record`, the newest state, or mark it. Raises Conflict."""
+async def delete_record(api: Api, call: Call, record: Record, options: DeleteOptions, obj: Object) -> Response:
+    """Delete the object `obj` of `record`, the newest state, or mark it. Raises Conflict."""
     served = call.served
-    obj = object_of(served, await shown_one(served, record))
     check_preconditions(served, obj, options)
     outcome = mark(served, obj, options, api.now())
     # Foreground deletion of an object that something holds back is "accepted"; others are "ok" (upstream's habit).

@@ -137,7 +137,8 @@ async def eviction(api: Api, call: Call) -> Response:
     attributes = attributes_of(call, CREATE, evicted)
     attributes.dry_run |= options.dry_run
     await api.admission.admit(attributes)
-    await delete_record(api, call, head(api, call), options)
+    record = head(api, call)
+    await delete_record(api, call, record, options, object_of(call.served, record))
     return object_response(encode(_SUCCESS), call.form, 201)
 
 

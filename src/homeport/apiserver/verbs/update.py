@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from homeport.apiserver.admission import UPDATE, attributes_of, draft_update, finish_update, read_object
+from homeport.apiserver.admission import UPDATE, Draft, attributes_of, draft_update, finish_update, read_object
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import is_finished
+from homeport.apiserver.offload import at, takes_long
 from homeport.apiserver.rendering import render_transient, render_written
 from homeport.apiserver.verbs.get import not_found
 from homeport.apiserver.versions import object_of, shown_one, stored
@@ -25,7 +26,8 @@ ATTEMPTS = 6
 
 
 async def update(api: Api, call: Call) -> Response:
-    return await replace(api, call, read_object(call))
+    off = takes_long(call.served, len(call.request.body))
+    return await replace(api, call, await at(off, read_object, call))
 
 
 async def replace(api: Api, call: Call, new: Object, *, subresource: str = "") -> Response:
@@ -66,16 +68,18 @@ async def change(api: Api, call: Call, make: Make, *, subresource: str = "", app
     """Read the named object, let `make` change it, admit the result and write it. Raises NotFound, Conflict, and what
     `make` and admission raise.
 
-    As a rule nothing waits between reading and writing. Where admission waits for a webhook and somebody else writes
-    meanwhile, all of it is done once more, as upstream (``GuaranteedUpdate``).
+    As a rule nothing waits between reading and writing. Where admission waits for a webhook, or a large definition is
+    worked on, and somebody else writes meanwhile, all of it is done once more, as upstream (``GuaranteedUpdate``).
     """
     for _ in range(ATTEMPTS):
         record = head(api, call)
-        old = object_of(call.served, await shown_one(call.served, record))
-        draft = draft_update(call, make(record, old), old, subresource=subresource, applied=applied)
+        off = takes_long(call.served, len(record.value), len(call.request.body))
+        old, draft = await at(off, _draft, call, await shown_one(call.served, record), make, subresource, applied)
         attributes = attributes_of(call, UPDATE, draft.object, old)
         await api.admission.mutate(attributes)
-        changed = finish_update(api, call, draft, attributes, old, subresource=subresource, applied=applied)
+        changed = await at(
+            off, finish_update, api, call, draft, attributes, old, subresource=subresource, applied=applied
+        )
         attributes.object = old if changed is None else changed
         await api.admission.validate(attributes)
         try:
@@ -83,6 +87,12 @@ async def change(api: Api, call: Call, make: Make, *, subresource: str = "", app
         except Conflicting:
             continue
     raise modified(call, call.info.name)
+
+
+def _draft(call: Call, record: Record, make: Make, subresource: str, applied: bool) -> tuple[Object, Draft]:
+    """The present object, and what `make` makes of it."""
+    old = object_of(call.served, record)
+    return old, draft_update(call, make(record, old), old, subresource=subresource, applied=applied)
 
 
 async def write(api: Api, call: Call, record: Record, changed: Object | None) -> Response:

@@ -30,7 +30,7 @@ from homeport.kube.cel.schema import Convert, converter, is_embedded, type_of_sc
 from homeport.kube.cel.types import Type, optional_of
 from homeport.kube.cel.values import NONE, Optional
 from homeport.kube.errors import FieldError
-from homeport.kube.schema import RULES, JsonSchema, has_rules
+from homeport.kube.schema import RULES, JsonSchema
 from homeport.kube.schema.checks import MapKey, Path, path_text
 
 _MAX_MESSAGE = 5 * 1024
@@ -98,8 +98,24 @@ class Compilation:
 
     def __init__(self, schema: JsonSchema, path: str = "") -> None:
         self.errors: list[FieldError] = []
+        self._ruled: dict[int, bool] = {}
+        self._find_rules(schema)
         level = self._level(schema, schema, type_of_root(schema), path, None)
         self.root = None if level.empty else level
+
+    def _find_rules(self, schema: JsonSchema) -> bool:
+        """Notes of each part of the schema whether there are rules in it, by its identity."""
+        inner: list[Any] = [schema.get("items"), schema.get("additionalProperties"), *(schema.get("allOf") or ())]
+        inner += (schema.get("properties") or {}).values()
+        found = bool(schema.get(RULES))
+        for part in inner:
+            if isinstance(part, dict) and self._find_rules(part):
+                found = True
+        self._ruled[id(schema)] = found
+        return found
+
+    def _has_rules(self, schema: JsonSchema) -> bool:
+        return self._ruled[id(schema)]
 
     def _level(
         self, said: JsonSchema, schema: JsonSchema, type_: Type | None, path: str, uncorrelated: str | None
@@ -115,22 +131,22 @@ class Compilation:
         parts = schema.get("properties") or {}
         for name, part in (said.get("properties") or {}).items():
             spine = parts.get(name)
-            if isinstance(part, dict) and spine is not None and has_rules(part):
+            if isinstance(part, dict) and spine is not None and self._has_rules(part):
                 below = self._level(part, spine, _type_of(spine), f"{path}.properties[{name}]", inside)
                 if not below.empty:
                     level.properties[name] = below
         additional, spine = said.get("additionalProperties"), schema.get("additionalProperties")
-        if isinstance(additional, dict) and isinstance(spine, dict) and has_rules(additional):
+        if isinstance(additional, dict) and isinstance(spine, dict) and self._has_rules(additional):
             below = self._level(additional, spine, _type_of(spine), f"{path}.additionalProperties", inside)
             level.additional = None if below.empty else below
         items, spine = said.get("items"), schema.get("items")
-        if isinstance(items, dict) and isinstance(spine, dict) and has_rules(items):
+        if isinstance(items, dict) and isinstance(spine, dict) and self._has_rules(items):
             if schema.get("x-kubernetes-list-type") == "map":
                 level.keys = tuple(schema.get("x-kubernetes-list-map-keys") or ())
             apart = uncorrelated or (path if level.keys is None else None)
             below = self._level(items, spine, _type_of(spine), f"{path}.items", apart)
             level.items = None if below.empty else below
-        alternatives = [part for part in said.get("allOf") or () if isinstance(part, dict) and has_rules(part)]
+        alternatives = [part for part in said.get("allOf") or () if isinstance(part, dict) and self._has_rules(part)]
         level.all_of = tuple(
             below
             for index, part in enumerate(alternatives)
