@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -231,7 +232,7 @@ def _served(
         ),
         builtin=False,
         storage_version=storage,
-        definition=Definition(make, typed=False, columns=columns, text=encode(written)),
+        definition=Definition(make, typed=False, columns=columns, digest=sha256(encode(written)).digest()),
         list_kind=names.get("listKind") or names["kind"] + "List",
         selectable={
             selectable["jsonPath"].lstrip("."): selectable["jsonPath"]

@@ -67,7 +67,7 @@ class Definitions:
         change its labels, its status or a webhook's certificate."""
         resource = served.resource
         former = self._registry.find(resource.group, resource.version, resource.plural)
-        if former is None or former.resource != resource or former.definition.text != served.definition.text:
+        if former is None or former.resource != resource or former.definition.digest != served.definition.digest:
             return served
         return replace(
             served, definition=former.definition.with_columns(served.definition), changed_at=former.changed_at

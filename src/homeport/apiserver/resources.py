@@ -51,11 +51,11 @@ class Definition:
         *,
         typed: bool,
         columns: tuple[Column, ...] = (),
-        text: bytes = b"",
+        digest: bytes = b"",
     ) -> None:
-        """`text` tells the schema of a CRD from others: two definitions of the same text have the same."""
-        self.text = text
-        self._make = make
+        """`digest` is that of a CRD's schema: two definitions with the same one have the same schema."""
+        self.digest = digest
+        self._make: Callable[[], tuple[JsonSchema, Mapping[str, JsonSchema]]] | None = make
         self._typed = typed
         self._columns = columns
         self._parts: tuple[JsonSchema, Mapping[str, JsonSchema]] | None = None
@@ -70,8 +70,11 @@ class Definition:
     @property
     def parts(self) -> tuple[JsonSchema, Mapping[str, JsonSchema]]:
         """The root schema and the components that it refers to."""
-        if self._parts is None:
-            self._parts = self._make()
+        make = self._make
+        if make is not None:
+            self._parts = make()
+            self._make = None  # it holds on to what the schema was read from
+        assert self._parts is not None, "parts are made once"
         return self._parts
 
     @property

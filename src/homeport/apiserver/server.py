@@ -309,7 +309,7 @@ class ApiServer:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         if path.startswith("/openapi"):
-            return self._openapi.answer(request, path)
+            return await self._openapi.answer(request, path)
         if path == "/metrics":
             return Response(200, {"content-type": metrics.CONTENT_TYPE}, self._metrics.render())
         if path in openid.PATHS and self._api.accounts is not None:

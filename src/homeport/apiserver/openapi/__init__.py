@@ -10,6 +10,7 @@ document of its own group, and version 2 is joined from pieces.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from homeport.apiserver.aggregation.table import ApiServices
 from homeport.apiserver.answers import JSON
 from homeport.apiserver.discovery import GIT_VERSION, Virtual, not_served
 from homeport.apiserver.encoding import encode, not_acceptable
+from homeport.apiserver.offload import at
 from homeport.apiserver.openapi import gnostic, operations, version2
 from homeport.apiserver.openapi.schemas import Schemas
 from homeport.apiserver.resources import Registry, Served
@@ -56,10 +58,13 @@ class _Group:
         group.document = document
         return group
 
-    def part(self, name: str, make: Callable[[dict[str, Any]], Any]) -> Any:
-        """What `make` makes of the group's document."""
+    async def part(self, name: str, make: Callable[[dict[str, Any]], Any]) -> Any:
+        """What `make` makes of the group's document. Each group that is worked on gives way to others: what large
+        definitions need is done off the loop, and a group of built-in kinds takes no longer than others can wait."""
         if name not in self._made:
-            self._made[name] = make(self._document())
+            custom = bool(self.served) and all(served.definition.digest for served in self.served)
+            self._made[name] = await at(custom, lambda: make(self._document()))
+            await asyncio.sleep(0)
         return self._made[name]
 
     def _document(self) -> dict[str, Any]:
@@ -93,25 +98,25 @@ class OpenApi:
         self._generation = (-1, -1)
         self._whole: dict[str, _Body] = {}
 
-    def answer(self, request: Request, path: str) -> Response:
+    async def answer(self, request: Request, path: str) -> Response:
         """Raises NotFound for a group and version that isn't served, NotAcceptable for a form that there isn't."""
         self._refresh()
         accept = request.headers.get("accept", "")
         if path == "/openapi/v2":
             if _takes(accept, "v2"):
-                return _respond(request, self._joined("protobuf", gnostic.version_2, gnostic.join_2), VERSION_2)
+                return _respond(request, await self._joined("protobuf", gnostic.version_2, gnostic.join_2), VERSION_2)
             _check(accept, VERSION_2)
-            return _respond(request, self._joined("json", version2.pieces, version2.join), JSON)
+            return _respond(request, await self._joined("json", version2.pieces, version2.join), JSON)
         if path == "/openapi/v3":
-            return _respond(request, self._index(), JSON)
+            return _respond(request, await self._index(), JSON)
         group = self._groups.get(path.removeprefix("/openapi/v3/"))
         if group is None:
             raise not_served()
-        json: _Body = group.part("json", lambda document: _body(encode(document)))
+        json: _Body = await group.part("json", lambda document: _body(encode(document)))
         if not _takes(accept, "v3"):
             _check(accept, VERSION_3)
             return _respond(request, json, JSON, json.hash)
-        return _respond(request, group.part("protobuf", _version_3), VERSION_3, json.hash)
+        return _respond(request, await group.part("protobuf", _version_3), VERSION_3, json.hash)
 
     def _refresh(self) -> None:
         """Take note of groups whose resources have changed."""
@@ -141,22 +146,24 @@ class OpenApi:
             groups[name] = known
         self._groups, self._whole, self._generation = dict(sorted(groups.items())), {}, generation
 
-    def _index(self) -> _Body:
-        if "index" not in self._whole:
+    async def _index(self) -> _Body:
+        whole = self._whole
+        if "index" not in whole:
             paths = {}
             for name, group in self._groups.items():
-                json: _Body = group.part("json", lambda document: _body(encode(document)))
+                json: _Body = await group.part("json", lambda document: _body(encode(document)))
                 paths[name] = {"serverRelativeURL": f"/openapi/v3/{name}?hash={json.hash}"}
-            self._whole["index"] = _body(encode({"paths": paths}))
-        return self._whole["index"]
+            whole["index"] = _body(encode({"paths": paths}))
+        return whole["index"]
 
-    def _joined(self, form: str, cut: Callable[[dict[str, Any]], Any], join: Callable[..., bytes]) -> _Body:
-        if form not in self._whole:
+    async def _joined(self, form: str, cut: Callable[[dict[str, Any]], Any], join: Callable[..., bytes]) -> _Body:
+        whole = self._whole  # another one takes its place when what is served changes meanwhile
+        if form not in whole:
             # What several define is as this server has it: the later piece counts.
             ordered = sorted(self._groups.values(), key=lambda group: group.document is None)
-            pieces = [group.part(f"v2 {form}", cut) for group in ordered]
-            self._whole[form] = _body(join(pieces, GIT_VERSION))
-        return self._whole[form]
+            pieces = [await group.part(f"v2 {form}", cut) for group in ordered]
+            whole[form] = _body(join(pieces, GIT_VERSION))
+        return whole[form]
 
 
 def _version_3(document: dict[str, Any]) -> _Body:
