@@ -24,6 +24,9 @@ def prepare_job(new: Object, old: Object | None) -> Object:
     changed = _job_spec(spec)
     if old is None and changed.get("manualSelector") is not True:
         changed = _with_selector(changed, new.get("metadata"))
+    # A template without labels of its own gives the generated ones: upstream defaults once more when it reads a job
+    # from its store.
+    labels = labels or template_labels(changed)
     result = replaced(result, {} if changed is spec else {"spec": changed})
     return with_labels(result, labels) if labels and isinstance(result.get("metadata"), dict) else result
 
