@@ -214,6 +214,9 @@ class _Node:
     async def logs(self, pod: Object, container: str, options: LogOptions) -> AsyncIterator[bytes]:
         return await self._ready().logs(pod, container, options)
 
+    async def summary(self) -> Object:
+        return await self._ready().summary()
+
     async def dial(self, address: str, port: int) -> socket.socket:
         return await self._ready().dial(address, port)
 

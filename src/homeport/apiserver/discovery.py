@@ -45,7 +45,7 @@ SUBRESOURCES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
 
 
 class Virtual(NamedTuple):
-    """A resource without stored objects: a question that is answered when it is created."""
+    """A resource without stored objects: a question that is answered when it is created or asked."""
 
     group: str
     version: str
@@ -53,6 +53,7 @@ class Virtual(NamedTuple):
     singular: str
     kind: str
     namespaced: bool
+    verbs: tuple[str, ...] = ("create",)
 
 
 class _Cached(NamedTuple):
@@ -205,7 +206,7 @@ class Discovery:
                 "singularName": virtual.singular,
                 "namespaced": virtual.namespaced,
                 "kind": virtual.kind,
-                "verbs": ["create"],
+                "verbs": list(virtual.verbs),
             }
             for virtual in self._virtual_resources(group, version)
         ]
@@ -241,7 +242,7 @@ class Discovery:
                 "responseKind": {"group": group, "version": version, "kind": virtual.kind},
                 "scope": "Namespaced" if virtual.namespaced else "Cluster",
                 "singularResource": virtual.singular,
-                "verbs": ["create"],
+                "verbs": list(virtual.verbs),
             }
             for virtual in self._virtual_resources(group, version)
         ]

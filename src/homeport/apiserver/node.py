@@ -94,6 +94,10 @@ class NodeProxy(Protocol):
         Raises BadRequest for a container that has not started, or that has no previous attempt.
         """
 
+    async def summary(self) -> Object:
+        """What the node and its running containers use now, as the kubelet's ``/stats/summary``; with the seconds that
+        the rates are of (``windowSeconds``)."""
+
     async def dial(self, address: str, port: int) -> socket.socket:
         """A TCP connection to an address that pods can reach, non-blocking. Raises OSError as ``connect`` does."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from homeport import metrics
-from homeport.apiserver import crd, definitions, health, restore, reviews, warnings
+from homeport.apiserver import crd, definitions, health, resource_metrics, restore, reviews, warnings
 from homeport.apiserver.admission import Chain, checking, plugins
 from homeport.apiserver.aggregation.aggregator import Aggregator
 from homeport.apiserver.aggregation.remote import Identity
@@ -162,7 +162,7 @@ class ApiServer:
         self.health = health.standard(store)
         self.restorable: Path | None = None
         """Where ``POST /restore`` finds a backup (:mod:`homeport.apiserver.restore`); None: there is no such path."""
-        virtual = (*reviews.VIRTUAL, *identity_reviews.VIRTUAL, pods.BINDINGS)
+        virtual = (*reviews.VIRTUAL, *identity_reviews.VIRTUAL, pods.BINDINGS, *resource_metrics.VIRTUAL)
         services = ApiServices()
         self._discovery = Discovery(registry, virtual, services)
         self._openapi = OpenApi(registry, virtual, services)
@@ -268,6 +268,9 @@ class ApiServer:
                 pod = self._api.registry.find("", "v1", "pods")
                 assert pod is not None, "a server has pods"
                 return await self._resource(request, pods.binding_info(info, request), user, pod)
+            metric = resource_metrics.find(info)
+            if metric is not None:
+                return await resource_metrics.answer(self._api, metric, request, info)
             virtual = reviews.find(info)
             if virtual is None:
                 raise not_served()

@@ -21,14 +21,15 @@ from homeport.control.clock import utc_now
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube import core, meta
-from homeport.kube.errors import HomeportError, InternalError, NotFound
+from homeport.kube.errors import HomeportError, InternalError, NotFound, ServiceUnavailable
 from homeport.kube.meta import Object
-from homeport.node import dns, logs, machinefacts, volumes
+from homeport.node import dns, logs, machinefacts, summary, volumes
 from homeport.node.host import Host, ImageSource
 from homeport.node.inotify import Inotify
 from homeport.node.pod import TERMINAL
 from homeport.node.registration import register
 from homeport.node.runtime import Runtime, Sandbox, SandboxError, Session, StartError, Wanted
+from homeport.node.usage import Meter
 from homeport.node.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Agent:
         self._records = dns.Records()
         self._records_changed = asyncio.Event()
         self._inotify: Inotify | None = None
+        self._meter = Meter()
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -254,6 +256,17 @@ class Agent:
         if self._inotify is None:
             self._inotify = Inotify()
         return logs.read(source, options, self._inotify, self._host.now())
+
+    # Resources.
+
+    async def summary(self) -> Object:
+        """What the node and its running containers use now. Raises ServiceUnavailable if that can't be measured."""
+        pods = [(worker.pod, running) for worker in self._workers.values() if (running := worker.running())]
+        try:
+            usage = await self._meter.measure(summary.roots(pods))
+        except (OSError, KeyError, ValueError) as error:
+            raise ServiceUnavailable(f"the machine's use can't be read: {error}") from error
+        return summary.summary(self._host.node_name, usage, pods, self._host.now())
 
     # Connections.
 

@@ -146,6 +146,11 @@ class Worker:
     def address(self) -> str:
         return self._sandbox.address if self._sandbox is not None and self._sandbox_phase == "up" else ""
 
+    def running(self) -> dict[str, ContainerState]:
+        """The containers that run now."""
+        states = {} if self._sandbox is None else self._sandbox.containers()
+        return {name: state for name, state in states.items() if state.phase == "running" and state.pid}
+
     def _states(self) -> dict[str, ContainerState]:
         if self._sandbox is None:
             return {}

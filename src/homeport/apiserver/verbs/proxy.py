@@ -15,7 +15,7 @@ async def forward(api: Api, call: Call) -> Response:
     """Pass a request on to a pod or service. Raises BadRequest, NotFound or ServiceUnavailable."""
     resource = call.info.resource
     if resource == "nodes":
-        return node(api, call)
+        return await node(api, call)
     kind = resource.removesuffix("s")
     target = dial.parse_target(call.info.name, kind)
     found = dial.find_object(api, resource, call.namespace, target.name)
@@ -43,8 +43,8 @@ def _split(call: Call) -> tuple[str, str]:
     return path, ""
 
 
-def node(api: Api, call: Call) -> Response:
-    """The parts of the kubelet's own server that others read: ``/healthz`` and ``/pods``."""
+async def node(api: Api, call: Call) -> Response:
+    """The parts of the kubelet's own server that others read: ``/healthz``, ``/pods`` and ``/stats/summary``."""
     name = dial.parse_target(call.info.name, "node").name
     dial.find_object(api, "nodes", "", name)
     if call.info.rest == "healthz" and call.info.verb == "get":
@@ -54,4 +54,7 @@ def node(api: Api, call: Call) -> Response:
         pods = [dial.decode(record) for record in records]
         items: list[Object] = [pod for pod in pods if spec(pod).get("nodeName") == name]
         return object_response(encode({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}))
+    if call.info.rest == "stats/summary" and call.info.verb == "get" and api.node is not None:
+        stats = await api.node.summary()
+        return object_response(encode({"node": stats["node"], "pods": stats["pods"]}))
     raise NotFound("the server could not find the requested resource")

@@ -1,0 +1,165 @@
+"""What the machine and its containers use of processors and memory, read off ``/proc``.
+
+Nobody measures while nobody asks. Who asks gets the rate since the last question, if that was less than a minute ago;
+else it is measured twice, a moment apart. A container's processes are its first one and all that descend from it: each
+container has process ids of its own, and whoever loses a parent there becomes a child of the first process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+"""Nanoseconds of the unit in which the kernel counts."""
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_SHORTEST, _LONGEST = 0.3, 60.0
+"""Seconds between two measurements that make a rate."""
+
+Root: TypeAlias = tuple[str, str, int]
+"""A container: the pod's uid, its name, its first process."""
+
+
+class Amount(NamedTuple):
+    """What has been used so far."""
+
+    cpu: int
+    """Nanoseconds of processor time."""
+    memory: int
+    """Bytes that are in use now."""
+
+
+class Rated(NamedTuple):
+    cpu: int
+    """Nanoseconds of processor time in all."""
+    rate: int
+    """Nanocores: nanoseconds of processor time in a second."""
+    memory: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    window: float
+    """Seconds that the rates are of."""
+    machine: Rated
+    memory_total: int
+    containers: Mapping[Root, Rated]
+    """Those whose first process is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    at: float
+    machine: Amount
+    memory_total: int
+    containers: Mapping[Root, Amount]
+
+
+class Meter:
+    """Measures. `proc` is where the kernel says what there is."""
+
+    def __init__(self, proc: Path = Path("/proc"), clock: Callable[[], float] = time.monotonic) -> None:
+        self._proc = proc
+        self._clock = clock
+        self._last: _Sample | None = None
+        self._result: Usage | None = None
+        self._lock = asyncio.Lock()
+
+    async def measure(self, roots: frozenset[Root]) -> Usage:
+        """What the machine and the containers `roots` use. Takes a third of a second if nobody has asked lately.
+
+        Raises OSError if the machine can't be read.
+        """
+        async with self._lock:
+            last, result = self._last, self._result
+            fresh = last is not None and self._clock() - last.at < _SHORTEST
+            if fresh and result is not None and result.containers.keys() >= roots:
+                return result  # many who ask at once are one
+            sample = await self._sample(roots)
+            known = last is not None and last.containers.keys() >= sample.containers.keys()
+            if last is None or not known or not _SHORTEST <= sample.at - last.at <= _LONGEST:
+                last = sample
+                await asyncio.sleep(_SHORTEST)
+                sample = await self._sample(roots)
+            self._last, self._result = sample, _rated(last, sample)
+            return self._result
+
+    async def _sample(self, roots: frozenset[Root]) -> _Sample:
+        return await asyncio.to_thread(_read, self._proc, roots, self._clock)
+
+
+def _rated(old: _Sample, new: _Sample) -> Usage:
+    seconds = max(new.at - old.at, 1e-3)
+
+    def rate(before: Amount | None, now: Amount) -> Rated:
+        # A process that ended without anybody who waits for it takes its time with it: that is no negative use.
+        used = max(0, now.cpu - before.cpu) if before is not None else 0
+        return Rated(now.cpu, int(used / seconds), now.memory)
+
+    containers = {root: rate(old.containers.get(root), now) for root, now in new.containers.items()}
+    return Usage(seconds, rate(old.machine, new.machine), new.memory_total, containers)
+
+
+def _read(proc: Path, roots: frozenset[Root], clock: Callable[[], float]) -> _Sample:
+    at = clock()
+    machine, total = _machine(proc)
+    processes = _processes(proc) if roots else {}
+    children: dict[int, list[int]] = {}
+    for pid, (parent, _) in processes.items():
+        children.setdefault(parent, []).append(pid)
+    containers: dict[Root, Amount] = {}
+    for root in roots:
+        if root[2] not in processes:
+            continue
+        cpu = memory = 0
+        todo = [root[2]]
+        while todo:
+            pid = todo.pop()
+            cpu += processes[pid][1]
+            memory += _memory(proc / str(pid))
+            todo += children.get(pid, ())
+        containers[root] = Amount(cpu, memory)
+    return _Sample(at, machine, total, containers)
+
+
+def _machine(proc: Path) -> tuple[Amount, int]:
+    first = (proc / "stat").read_text().partition("\n")[0].split()
+    # user, nice, system, irq, softirq; not idle, waiting or stolen. What guests use is part of user and nice.
+    busy = sum(int(first[column]) for column in (1, 2, 3, 6, 7))
+    sizes = dict(line.split(":", 1) for line in (proc / "meminfo").read_text().splitlines())
+    total, available = (int(sizes[name].split()[0]) << 10 for name in ("MemTotal", "MemAvailable"))
+    return Amount(busy * _TICK, total - available), total
+
+
+def _processes(proc: Path) -> dict[int, tuple[int, int]]:
+    """All processes: their parents, and their processor time with that of children that were waited for."""
+    found: dict[int, tuple[int, int]] = {}
+    for name in os.listdir(proc):
+        if name.isdigit():
+            try:
+                text = (proc / name / "stat").read_text()
+            except OSError:
+                continue  # it has ended
+            columns = text[text.rindex(")") + 2 :].split()
+            found[int(name)] = (int(columns[1]), sum(int(column) for column in columns[11:15]) * _TICK)
+    return found
+
+
+def _memory(process: Path) -> int:
+    """A process's memory, what it shares with others counted by its share; where that may not be read, all of it."""
+    try:
+        for line in (process / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) << 10
+    except (PermissionError, FileNotFoundError, ProcessLookupError):
+        pass
+    try:
+        return int((process / "statm").read_text().split()[1]) * _PAGE
+    except OSError:
+        return 0  # it has ended
