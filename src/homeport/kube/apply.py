@@ -173,12 +173,12 @@ def _of_new(new: Object, writer: Manager, node: Node, now: datetime) -> list[Ent
 
 def _unmanaged(obj: Object) -> Object:
     """`obj` without the fields that are never managed, so that they need no comparing."""
-    metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if f"f:{key}" not in _STRIPPED_META}
+    metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key not in _STRIPPED_META}
     rest = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
     return {"metadata": metadata, **rest} if metadata else rest
 
 
-_STRIPPED_META: Final = frozenset(STRIPPED["f:metadata"])
+_STRIPPED_META: Final = frozenset(element.removeprefix("f:") for element in STRIPPED["f:metadata"])
 
 
 def _applied(

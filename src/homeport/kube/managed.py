@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
@@ -73,11 +73,12 @@ class Entry:
 
     def having(self, fields: FieldSet) -> Entry:
         """The entry with another set of fields."""
-        return self if fields is self.fields else replace(self, fields=fields, raw=None, in_order=False)
+        return self if fields is self.fields else Entry(self.manager, fields, self.time)
 
     def at(self, time: str) -> Entry:
         """The entry with another time."""
-        return replace(self, time=time, raw={**self.raw, "time": time} if self.raw is not None else None)
+        raw = {**self.raw, "time": time} if self.raw is not None else None
+        return Entry(self.manager, self.fields, time, raw, self.in_order)
 
     def encoded(self) -> dict[str, Any]:
         if self.raw is not None:

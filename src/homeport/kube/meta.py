@@ -77,7 +77,9 @@ def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with whole seconds, as Kubernetes writes ``metav1.Time``."""
-    return f"{moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat()}Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return f"{moment.replace(microsecond=0, tzinfo=None).isoformat()}Z"
 
 
 def micro_timestamp(moment: datetime) -> str:
