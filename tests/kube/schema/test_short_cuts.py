@@ -156,9 +156,25 @@ def test_short_cuts_change_nothing(schema, value, typed):
     plain_validate(root, normal, None, expected)
     assert compiled.validate(normal) == validation.errors_of(expected)
     assert _same(value, before)
+    assert _same(compiled.normalise(value, normal), plain_normalise(root, value))
     # What needs no change is not copied.
     again = compiled.normalise(compiled.default(normal))
     assert again is normal or not _same(again, normal)
+
+
+@settings(max_examples=150, deadline=None)
+@given(SCHEMAS, st.dictionaries(NAMES, VALUES, max_size=3), st.dictionaries(NAMES, VALUES, max_size=3), st.data())
+def test_an_update_is_judged_by_what_it_brings_in(schema, old, change, data):
+    root = Schema(schema, part=True)._root
+    new = {**old, **change}
+    deeper = [name for name in new if isinstance(new[name], dict)]
+    if deeper:
+        name = data.draw(st.sampled_from(deeper))
+        new[name] = {**new[name], **change}
+    expected: Found = []
+    plain_validate(root, new, None, expected)
+    expected = validation.ratchet(root, new, old, expected)
+    assert Schema(schema, part=True).validate(new, old) == validation.errors_of(expected)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -242,7 +242,7 @@ def _draft(served: Served, obj: Object, old: Object | None) -> Draft:
     schema = served.schema
     sent = schema.normalise(schema.default(without_empty_metadata(obj)))
     obj = served.prepare(sent, old)
-    return Draft(obj if obj is sent else schema.normalise(obj), sent)
+    return Draft(obj if obj is sent else schema.normalise(obj, sent), sent)
 
 
 def redone(served: Served, obj: Object, old: Object | None) -> Object:

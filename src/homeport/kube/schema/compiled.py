@@ -66,9 +66,11 @@ class Schema:
         unknown.sort()
         return pruned, unknown
 
-    def normalise(self, obj: Any) -> Any:
-        """`obj` with quantities as canonical strings, and integers that came as floats (``2.0``) as integers."""
-        return passes.normalise(self._root, obj)
+    def normalise(self, obj: Any, known: Any = None) -> Any:
+        """`obj` with quantities as canonical strings, and integers that came as floats (``2.0``) as integers.
+
+        Parts that `obj` shares with `known`, which is in that form already, are not looked at."""
+        return passes.normalise(self._root, obj, known)
 
     def validate(self, obj: Any, old: Any = None) -> list[FieldError]:
         """What is wrong with `obj`; empty if nothing is.
@@ -77,7 +79,10 @@ class Schema:
         to refuse the update.
         """
         found: Found = []
-        validation.validate(self._root, obj, None, found)
-        if found and old is not None:
-            found = validation.ratchet(self._root, obj, old, found)
+        if old is None:
+            validation.validate(self._root, obj, None, found)
+        else:
+            validation.validate_change(self._root, obj, old, None, found)
+            if found:
+                found = validation.ratchet(self._root, obj, old, found)
         return validation.errors_of(found)
