@@ -305,6 +305,7 @@ async def _api_server(platform: Platform) -> AsyncIterator[str]:
         front_proxy=Identity(authority.front_proxy, authority.front_proxy_key),
     )
     await platform.api.aggregation.start()
+    await platform.api.priority.start()
     platform.api.restorable = directory.staged
     former = directory.endpoint()
     listener = bind(platform.port, former.port if former else None)

@@ -11,21 +11,45 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeport import metrics
+from homeport.apiserver import fairness
+from homeport.apiserver.classification import Classes, Level, Place, Schema
 from homeport.apiserver.fairness import Gate, Shares
 from homeport.kube.errors import TooManyRequests
 
+LENGTH = 1000
 
-def gate(**shares: int) -> Gate:
-    return Gate(Shares(**shares), metrics.Registry())
+
+def gate(starts: int = 8, in_flight: int = 600, queued: int = LENGTH) -> Turns:
+    return Turns(starts, Level("all", nominal=in_flight, most=in_flight, per_flow=queued, waiting_most=100 * queued))
+
+
+class Turns:
+    """A gate, entered by the name of a flow: of the first level, unless it says another's (``level/flow``)."""
+
+    def __init__(self, starts: int, *levels: Level, in_flight: int = 600) -> None:
+        self.schemas = {level.name: Schema(level.name, level) for level in levels}
+        self.first = levels[0].name
+        classes = Classes(self.schemas.values())
+        self.gate = Gate(Shares(starts=starts, in_flight=in_flight), classes, levels, metrics.Registry())
+
+    def place(self, flow: str) -> Place:
+        level, _, own = flow.rpartition("/")
+        return Place(self.schemas[level or self.first], (level or self.first, own))
+
+    async def enter(self, flow: str) -> None:
+        await self.gate.enter(self.place(flow))
+
+    def leave(self, flow: str = "") -> None:
+        self.gate.leave(self.place(flow))
 
 
 @asynccontextmanager
-async def seat(gate: Gate, flow: str) -> AsyncIterator[None]:
+async def seat(gate: Turns, flow: str) -> AsyncIterator[None]:
     await gate.enter(flow)
     try:
         yield
     finally:
-        gate.leave()
+        gate.leave(flow)
 
 
 async def test_a_greedy_flow_delays_another_by_a_turn_and_not_by_its_queue() -> None:
@@ -115,3 +139,54 @@ def test_clients_that_go_while_they_wait_take_no_seat(requests: list[tuple[str, 
                 await turns.enter("after")
 
     asyncio.run(run())
+
+
+async def test_a_level_keeps_its_seats_and_borrows_those_that_others_lend() -> None:
+    own = Level("own", nominal=2, reserved=2)
+    other = Level("other", nominal=4, reserved=1, per_flow=9, waiting_most=9)
+    turns = Turns(100, own, other, in_flight=6)
+    for _ in range(4):
+        await turns.enter("other/a")
+    waiting = asyncio.create_task(turns.enter("other/a"))
+    await asyncio.sleep(0.01)
+    assert not waiting.done(), "what is reserved can't be borrowed"
+    own.reserved = 0
+    turns.gate.arrange(turns.gate.classes, (own, other))
+    await waiting
+    await turns.enter("own/b")
+    await turns.enter("own/b")
+    assert (own.executing, other.executing) == (2, 5)
+
+
+async def test_a_level_without_queues_refuses_what_has_no_seat() -> None:
+    turns = Turns(100, Level("all", nominal=1, most=1, queues=False))
+    await turns.enter("a")
+    with pytest.raises(TooManyRequests):
+        await turns.enter("b")
+    turns.leave()
+    await turns.enter("b")
+
+
+async def test_levels_take_turns_and_exempt_ones_need_no_seat() -> None:
+    turns = Turns(1, Level("busy", nominal=50, per_flow=99, waiting_most=99), Level("exempt", exempt=True))
+    order: list[str] = []
+
+    async def request(flow: str) -> None:
+        async with seat(turns, flow):
+            order.append(flow)
+
+    tasks = [asyncio.create_task(request("busy/a")) for _ in range(20)]
+    await asyncio.sleep(0)
+    await request("exempt/b")
+    assert order.index("exempt/b") <= 4
+    await asyncio.gather(*tasks)
+
+
+async def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fairness, "LONGEST_WAIT", 0.01)
+    turns = gate(in_flight=1)
+    await turns.enter("a")
+    with pytest.raises(TooManyRequests):
+        await turns.enter("b")
+    turns.leave()
+    await turns.enter("b")

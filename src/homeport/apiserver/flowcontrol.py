@@ -1,7 +1,6 @@
 """The priority levels and flow schemas that every cluster has (upstream: ``apiserver/pkg/apis/flowcontrol/bootstrap``).
 
-They are there for those who look at them or add their own. This server shares itself out by user, whatever they say
-(:mod:`homeport.apiserver.fairness`).
+:mod:`homeport.apiserver.priority` reads them, and whatever users add, from the store.
 """
 
 from __future__ import annotations
@@ -16,6 +15,11 @@ from homeport.kube.kind import Kind
 from homeport.kube.meta import Object, name, timestamp
 from homeport.store.protocol import Key, Put, Store
 
+LEVELS = f"{PRIORITY_LEVEL.resource.group}/{PRIORITY_LEVEL.resource.plural}"
+SCHEMAS = f"{FLOW_SCHEMA.resource.group}/{FLOW_SCHEMA.resource.plural}"
+"""The store's names of both."""
+MANDATORY = frozenset({"exempt", "catch-all"})
+"""Levels and schemas that are in force whether or not they are stored."""
 _AUTO_UPDATE = {"apf.kubernetes.io/autoupdate-spec": "true"}
 _USER, _NAMESPACE = "ByUser", "ByNamespace"
 _AUTHENTICATED, _UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
@@ -170,6 +174,15 @@ def objects() -> Iterator[tuple[Kind, Object]]:
         yield FLOW_SCHEMA, FLOW_SCHEMA.new(own, metadata=metadata, spec=spec, status={})
 
 
+def dangling(level: str, *, exists: bool) -> Object:
+    """A FlowSchema's condition, in upstream's words; without its time."""
+    subject = f'This FlowSchema references the PriorityLevelConfiguration object named "{level}"'
+    if exists:
+        return {"type": "Dangling", "status": "False", "reason": "Found", "message": f"{subject} and it exists"}
+    message = f"{subject} but there is no such object"
+    return {"type": "Dangling", "status": "True", "reason": "NotFound", "message": message}
+
+
 async def bootstrap(store: Store, now: datetime) -> None:
     """Make `store` hold those that it lacks. Raises StoreError."""
     puts = []
@@ -177,6 +190,11 @@ async def bootstrap(store: Store, now: datetime) -> None:
         key = Key(f"{kind.resource.group}/{kind.resource.plural}", "", name(wanted))
         if store.head(key) is None:
             stamps = {"uid": str(uuid.uuid4()), "creationTimestamp": timestamp(now), "generation": 1}
-            puts.append(Put(key, {**wanted, "metadata": {**wanted["metadata"], **stamps}}, 0))
+            status: Object = {}
+            if kind is FLOW_SCHEMA:
+                level = wanted["spec"]["priorityLevelConfiguration"]["name"]
+                status = {"conditions": [{**dangling(level, exists=True), "lastTransitionTime": timestamp(now)}]}
+            made = {**wanted, "metadata": {**wanted["metadata"], **stamps}, "status": status}
+            puts.append(Put(key, made, 0))
     if puts:
         await store.write(*puts)

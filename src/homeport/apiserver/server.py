@@ -27,7 +27,7 @@ from homeport.apiserver.context import Api, Call
 from homeport.apiserver.definitions import Definitions
 from homeport.apiserver.discovery import Discovery, not_served
 from homeport.apiserver.encoding import acceptable, encode, object_response
-from homeport.apiserver.fairness import Gate, Shares
+from homeport.apiserver.fairness import Shares
 from homeport.apiserver.fields import Fields
 from homeport.apiserver.identity import default_account, impersonation, openid, token_request
 from homeport.apiserver.identity import reviews as identity_reviews
@@ -35,6 +35,7 @@ from homeport.apiserver.identity.accounts import ServiceAccounts
 from homeport.apiserver.measure import Measure
 from homeport.apiserver.node import NodeProxy
 from homeport.apiserver.openapi import OpenApi
+from homeport.apiserver.priority import Priority
 from homeport.apiserver.quota.ledger import Ledger
 from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.resources import Registry, Served
@@ -139,7 +140,6 @@ class ApiServer:
         registry = Registry(kinds)
         self._metrics = metrics.Registry() if shown is None else shown
         self._measure = Measure(store, registry, self._metrics)
-        self._gate = Gate(shares or Shares(), self._metrics)
         self._authenticators = tuple(authenticators)
         self._tokens = next((each for each in self._authenticators if isinstance(each, BearerTokens)), None)
         quotas = Ledger(store)
@@ -159,6 +159,7 @@ class ApiServer:
             webhooks,
             accounts,
         )
+        self.priority = Priority(self._api, shares or Shares(), self._metrics)
         self.health = health.standard(store)
         self.restorable: Path | None = None
         """Where ``POST /restore`` finds a backup (:mod:`homeport.apiserver.restore`); None: there is no such path."""
@@ -177,6 +178,7 @@ class ApiServer:
     async def close(self) -> None:
         """Stop what runs in the background. The store is its owner's to close."""
         await self.aggregation.close()
+        await self.priority.close()
         await self._definitions.close()
         self._api.authorizer.close()
         await self._api.webhooks.close()
@@ -226,12 +228,7 @@ class ApiServer:
     async def _answer(self, request: Request, info: RequestInfo) -> Response:
         if request.user is not None:
             return await self._serve(request, info, Identified(request.user))
-        who = await authenticate(self._authenticators, request)
-        await self._gate.enter(who.user.name)
-        try:
-            return await self._serve(request, info, who)
-        finally:
-            self._gate.leave()
+        return await self._serve(request, info, await authenticate(self._authenticators, request))
 
     async def _serve(self, request: Request, info: RequestInfo, who: Identified) -> Response:
         user = who.user
@@ -240,13 +237,31 @@ class ApiServer:
             trail.user = user
             trail.annotations.update(who.annotations)
             trail.identified()
-        if info.path in _OPEN and request.method in ("GET", "HEAD"):
-            return await self._open(request, info.path)
         asked = impersonation.wanted(request.headers)
         if asked is not None:
             user = impersonation.impersonate(self._api.authorizer, user, asked)
             if trail is not None:
                 trail.impersonated = user
+        if request.user is not None:
+            return await self._allowed(request, info, user)
+        gate = self.priority.gate
+        place = gate.classes.of(user, info)
+        try:
+            await gate.enter(place)
+            try:
+                response = await self._allowed(request, info, user)
+            finally:
+                gate.leave(place)
+        except ApiError as error:
+            response = error_response(error)
+        response.headers.update(place.schema.headers)
+        return response
+
+    async def _allowed(self, request: Request, info: RequestInfo, user: User) -> Response:
+        """The answer, if the user may have it."""
+        trail = trails.current.get()
+        if info.path in _OPEN and request.method in ("GET", "HEAD"):
+            return await self._open(request, info.path)
         decision = self._api.authorizer.authorize(user, info)
         if trail is not None:
             trail.annotations["authorization.k8s.io/decision"] = "allow" if decision.allowed else "forbid"
