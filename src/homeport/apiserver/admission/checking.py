@@ -95,25 +95,32 @@ def serve(registry: Registry) -> None:
         ("mutatingadmissionpolicies", in_policy, True),
     ):
         versions = [served for served in registry if served.key == f"{GROUP}/{plural}"]
-        registry.replace(GROUP, plural, [_with(served, _check(find, policy)) for served in versions])
+        registry.replace(GROUP, plural, [_with(served, _check(find, policy), registry) for served in versions])
 
 
-def checked(new: Object, old: Object | None) -> Object:
-    """A valid policy with the status that says that its types have been checked; clients wait for that."""
-    if old is not None and spec(old) == spec(new):
-        return new
-    generation = metadata(new).get("generation", 0)
-    if old is not None:
-        generation += 1  # it is counted once the object is complete
-    return {**new, "status": {**status(new), "observedGeneration": generation, "typeChecking": {}}}
+def _checked(registry: Registry) -> Callable[[Object, Object | None], Object]:
+    def checked(new: Object, old: Object | None) -> Object:
+        """A valid policy with a status that says whether it fits the types that it is about; clients wait for it."""
+        if old is not None and spec(old) == spec(new):
+            return new
+        from homeport.apiserver.admission import typechecking
+
+        generation = metadata(new).get("generation", 0)
+        if old is not None:
+            generation += 1  # it is counted once the object is complete
+        warnings = typechecking.warnings(new, registry)
+        types = {"expressionWarnings": warnings} if warnings else {}
+        return {**new, "status": {**status(new), "observedGeneration": generation, "typeChecking": types}}
+
+    return checked
 
 
-def _with(served: Served, check: Callable[[Object, Object | None], Iterable[FieldError]]) -> Served:
+def _with(served: Served, check: Callable[[Object, Object | None], Iterable[FieldError]], registry: Registry) -> Served:
     own = served.validate
 
     def validate(new: Object, old: Object | None) -> Iterable[FieldError]:
         return tuple(own(new, old)) or tuple(check(new, old))
 
     if served.key == _VALIDATING_POLICIES:
-        return dataclasses.replace(served, validate=validate, finish=checked)
+        return dataclasses.replace(served, validate=validate, finish=_checked(registry))
     return dataclasses.replace(served, validate=validate)
