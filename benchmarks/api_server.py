@@ -31,7 +31,7 @@ from harness import Figure
 from homeport.apiserver import http, pki
 from homeport.datadir import DataDir
 from homeport.kube.wire import Request, Response
-from homeport.platform import API_PARTS, Platform
+from homeport.platform import API_PARTS, Platform, settle_memory
 
 NAMESPACE = "bench"
 OBJECT_BYTES = 2048
@@ -45,6 +45,7 @@ _STAMP = re.compile(rb'"stamp":"(\d+)"')
 async def _serve(directory: Path) -> None:
     """The API server alone: data directory, store, server; then one line with its port."""
     async with Platform(DataDir.at(directory), parts=API_PARTS):
+        settle_memory()
         print(DataDir.at(directory).endpoint().port, flush=True)  # type: ignore[union-attr]
         await asyncio.Event().wait()
 

@@ -448,6 +448,18 @@ API_PARTS = PARTS[: 1 + [name for name, _ in PARTS].index("api server")]
 # Running it.
 
 
+def settle_memory() -> None:
+    """Tell the garbage collector what a server's objects are like, once it has started.
+
+    What start-up made lives as long as the process: no need to look through it at each collection. What requests make
+    goes with them, without help; collections that come with every other request find nothing but requests that wait for
+    the disk, and cost a tenth of the time that creating a pod takes.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 20, 20)
+
+
 def log_to(directory: DataDir) -> None:
     """Send the log to the data directory; warnings and errors to the terminal too, if there is one."""
     directory.create()
@@ -493,9 +505,7 @@ async def _run(
     report("line", f"Homeport {__version__}")
     platform = Platform(directory, port=port, settings=settings, report=lambda line: report("line", line))
     async with platform:
-        # What start-up made lives as long as the process: no need to look through it at each collection.
-        gc.collect()
-        gc.freeze()
+        settle_memory()
         report("ready", _welcome(directory, time.monotonic() - begin))
         try:
             await platform.wait_for(stop)

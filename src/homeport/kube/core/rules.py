@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from homeport.kube import field, names
@@ -18,8 +19,14 @@ NOT_NEGATIVE = "must be greater than or equal to 0"
 
 def checked(path: str, value: str, rule: names.Rule) -> Iterable[FieldError]:
     # No generator: this runs for every name in every object, and hardly ever has anything to say.
-    messages = rule(value)
+    messages = _messages(rule, value) if len(value) <= names.SUBDOMAIN_LIMIT else rule(value)
     return [field.invalid(path, value, message) for message in messages] if messages else ()
+
+
+@lru_cache(maxsize=4096)
+def _messages(rule: names.Rule, value: str) -> tuple[str, ...]:
+    """The same few names and keys come with nearly every object."""
+    return tuple(rule(value))
 
 
 def needed(path: str, value: Any, rule: names.Rule | None = None) -> Iterator[FieldError]:
