@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from homeport.kube.errors import ApiError
+from homeport.kube.errors import ApiError, MethodNotAllowed, NotFound
 from homeport.kube.wire import Response
 
 JSON = "application/json"
@@ -59,3 +59,13 @@ def error_response(error: ApiError) -> Response:
         headers["retry-after"] = str(error.retry_after)
     code = status.get("code")
     return Response(code if isinstance(code, int) else error.code, headers, msgspec.json.encode(status))
+
+
+def not_served() -> NotFound:
+    """For paths, groups, versions and resources that this server hasn't."""
+    return NotFound("the server could not find the requested resource")
+
+
+def not_allowed() -> MethodNotAllowed:
+    """For methods that a path hasn't."""
+    return MethodNotAllowed("the server does not allow this method on the requested resource")

@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from homeport.apiserver.der import BadCertificate, parse
 from homeport.apiserver.routes import collapse
 from homeport.kube.errors import Unauthorized
+from homeport.kube.meta import Object
 from homeport.kube.wire import Request, User
 
 AUTHENTICATED_GROUP = "system:authenticated"
@@ -40,6 +41,18 @@ class Identified(NamedTuple):
 
 
 Authenticated: TypeAlias = Identified | None
+
+
+def user_info(user: User) -> Object:
+    """A user as ``authentication.k8s.io/v1`` UserInfo."""
+    info: Object = {"username": user.name}
+    if user.uid:
+        info["uid"] = user.uid
+    if user.groups:
+        info["groups"] = list(user.groups)
+    if user.extra:
+        info["extra"] = {key: list(values) for key, values in user.extra.items()}
+    return info
 
 
 class Authenticator(Protocol):

@@ -20,6 +20,7 @@ from homeport.store.protocol import Record, Store
 
 if TYPE_CHECKING:
     from homeport.apiserver.admission import Chain
+    from homeport.apiserver.authn import BearerTokens
     from homeport.apiserver.definitions import Definitions
     from homeport.apiserver.identity.accounts import ServiceAccounts
     from homeport.apiserver.node import NodeProxy
@@ -54,6 +55,8 @@ class Api:
     """Calls webhooks, of admission and others."""
     accounts: ServiceAccounts | None = None
     """Issues the tokens of service accounts."""
+    tokens: BearerTokens | None = None
+    """Knows whose a bearer token is; None where nobody logs in with one."""
     followers: dict[str, Follower] = field(default_factory=dict)
     """Who hears at once of every write to a resource, by the resource's key."""
 

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from homeport import __version__
 from homeport.apiserver.aggregation.table import ApiServices, GroupVersion
-from homeport.apiserver.answers import JSON
+from homeport.apiserver.answers import JSON, not_served
 from homeport.apiserver.encoding import encode, negotiate, object_response
 from homeport.apiserver.resources import STANDARD_VERBS, Registry, Served
-from homeport.kube.errors import NotFound
+from homeport.apiserver.virtual import Virtual
 from homeport.kube.wire import Request, Response
 
 MAJOR, MINOR = "1", "35"
@@ -42,18 +42,6 @@ SUBRESOURCES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
     "resize": (("get", "patch", "update"), "", "", ""),
 }
 """Verbs and the kind of the bodies or options, where it isn't that of the resource, whose own kind replaces braces."""
-
-
-class Virtual(NamedTuple):
-    """A resource without stored objects: a question that is answered when it is created or asked."""
-
-    group: str
-    version: str
-    plural: str
-    singular: str
-    kind: str
-    namespaced: bool
-    verbs: tuple[str, ...] = ("create",)
 
 
 class _Cached(NamedTuple):
@@ -321,8 +309,3 @@ def version_info() -> dict[str, str]:
         "compiler": "cpython",
         "platform": f"{sys.platform}/{_ARCHITECTURES.get(platform.machine(), platform.machine())}",
     }
-
-
-def not_served() -> NotFound:
-    """For paths, groups, versions and resources that this server hasn't."""
-    return NotFound("the server could not find the requested resource")

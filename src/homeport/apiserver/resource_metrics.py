@@ -10,17 +10,17 @@ from typing import Any
 import msgspec
 
 from homeport.apiserver.context import Api
-from homeport.apiserver.discovery import Virtual, not_served
 from homeport.apiserver.encoding import Form, encode, negotiate, object_response
 from homeport.apiserver.routes import RequestInfo
 from homeport.apiserver.tables import include_object
+from homeport.apiserver.virtual import Virtual, check
 from homeport.kube import meta
-from homeport.kube.errors import BadRequest, MethodNotAllowed, NotFound, ServiceUnavailable
+from homeport.kube.errors import BadRequest, NotFound, ServiceUnavailable
 from homeport.kube.kind import Column
 from homeport.kube.meta import Object
 from homeport.kube.selector import parse_fields, parse_labels
 from homeport.kube.table import NAME, Printer
-from homeport.kube.wire import Request, Response
+from homeport.kube.wire import Request, Response, User
 from homeport.store.protocol import Key
 
 GROUP, VERSION = "metrics.k8s.io", "v1beta1"
@@ -51,20 +51,9 @@ _PRINTER = Printer(
 )
 
 
-def find(info: RequestInfo) -> Virtual | None:
-    if (info.group, info.version) != (GROUP, VERSION):
-        return None
-    return next((virtual for virtual in VIRTUAL if virtual.plural == info.resource), None)
-
-
-async def answer(api: Api, virtual: Virtual, request: Request, info: RequestInfo) -> Response:
+async def answer(api: Api, virtual: Virtual, request: Request, info: RequestInfo, user: User) -> Response:
     """Raises NotFound, MethodNotAllowed, NotAcceptable, BadRequest or ServiceUnavailable."""
-    if info.subresource or (info.namespace and not virtual.namespaced):
-        raise not_served()
-    if info.name and virtual.namespaced and not info.namespace:
-        raise not_served()
-    if info.verb not in ("get", "list"):
-        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+    check(virtual, info)
     form = negotiate(request.headers.get("accept"))
     query = dict(reversed(request.query))
     include = include_object(query.get("includeObject", ""))
@@ -85,7 +74,7 @@ async def answer(api: Api, virtual: Virtual, request: Request, info: RequestInfo
         raise BadRequest(f"{virtual.kind} is not shown as {form.convert}")
     if info.name:
         return object_response(encode(found[0]), form)
-    listed = {"kind": f"{virtual.kind}List", "apiVersion": f"{GROUP}/{VERSION}", "metadata": metadata, "items": found}
+    listed = {"kind": f"{virtual.kind}List", "apiVersion": virtual.api_version, "metadata": metadata, "items": found}
     return object_response(encode(listed), Form(form.media))
 
 
@@ -125,7 +114,7 @@ def _object(virtual: Virtual, of: Object, stats: Object, window: str, **fields: 
         metadata["labels"] = dict(meta.labels(of))
     return {
         "kind": virtual.kind,
-        "apiVersion": f"{GROUP}/{VERSION}",
+        "apiVersion": virtual.api_version,
         "metadata": metadata,
         "timestamp": time,
         "window": window,

@@ -11,10 +11,11 @@ import asyncio
 import logging
 from pathlib import Path
 
+from homeport.apiserver.answers import not_allowed
 from homeport.apiserver.context import Api
 from homeport.apiserver.encoding import encode, object_response
 from homeport.apiserver.writing import stored
-from homeport.kube.errors import BadRequest, MethodNotAllowed
+from homeport.kube.errors import BadRequest
 from homeport.kube.wire import Request, Response
 from homeport.store import backup
 from homeport.store.database import Loaded
@@ -28,7 +29,7 @@ PATH = "/restore"
 async def answer(api: Api, request: Request, path: Path) -> Response:
     """Restore from `path`, and remove that file. Raises BadRequest, StorageFull or ServiceUnavailable."""
     if request.method != "POST":
-        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        raise not_allowed()
     try:
         loaded = await asyncio.to_thread(backup.read, path)
     except StoreError as error:

@@ -4,12 +4,12 @@ answers are in :mod:`homeport.apiserver.access`."""
 from __future__ import annotations
 
 from homeport.apiserver import access
-from homeport.apiserver.authz import Authorizer
-from homeport.apiserver.discovery import Virtual, not_served
-from homeport.apiserver.encoding import decode_body, encode, negotiate_object, object_response
+from homeport.apiserver.context import Api
+from homeport.apiserver.encoding import encode, negotiate_object, object_response
 from homeport.apiserver.routes import RequestInfo
+from homeport.apiserver.virtual import Virtual, check, sent
 from homeport.apiserver.warnings import header
-from homeport.kube.errors import BadRequest, MethodNotAllowed
+from homeport.kube.errors import BadRequest
 from homeport.kube.meta import Object
 from homeport.kube.wire import Request, Response, User
 
@@ -23,34 +23,24 @@ VIRTUAL = (
     Virtual(access.GROUP, "v1", "selfsubjectrulesreviews", "selfsubjectrulesreview", "SelfSubjectRulesReview", False),
     Virtual(access.GROUP, "v1", "subjectaccessreviews", "subjectaccessreview", "SubjectAccessReview", False),
 )
-_BY_PATH = {(virtual.group, virtual.version, virtual.plural): virtual for virtual in VIRTUAL}
 
 
-def find(info: RequestInfo) -> Virtual | None:
-    return _BY_PATH.get((info.group, info.version, info.resource))
-
-
-def answer(authorizer: Authorizer, virtual: Virtual, request: Request, info: RequestInfo, user: User) -> Response:
+async def answer(api: Api, virtual: Virtual, request: Request, info: RequestInfo, user: User) -> Response:
     """Raises NotFound, MethodNotAllowed, NotAcceptable, BadRequest, Invalid or UnsupportedMediaType."""
-    if bool(info.namespace) != virtual.namespaced or info.subresource:
-        raise not_served()
-    if info.verb != "create" or info.name:
-        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+    check(virtual, info)
     form = negotiate_object(request.headers.get("accept"))
-    body = decode_body(request.headers.get("content-type"), request.body).object
-    if body.get("kind", virtual.kind) != virtual.kind:
-        raise BadRequest(f"{body['kind']} cannot be handled as a {virtual.kind}")
+    body = sent(virtual, request)
     metadata = body.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise BadRequest(f"{virtual.kind}: metadata has to be an object")
     obj: Object = {**body, "metadata": metadata}
     warnings = _check_fields(virtual, request, obj)
-    status = access.review(authorizer, virtual.kind, obj, user, info.namespace)
+    status = access.review(api.authorizer, virtual.kind, obj, user, info.namespace)
     if virtual.namespaced:
         metadata = {**metadata, "namespace": info.namespace}
     result: Object = {
         "kind": virtual.kind,
-        "apiVersion": f"{virtual.group}/{virtual.version}",
+        "apiVersion": virtual.api_version,
         "metadata": {"creationTimestamp": None, **metadata},
         "spec": body.get("spec") or {},
         "status": status,

@@ -7,30 +7,29 @@ import dataclasses
 import logging
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from homeport import metrics
-from homeport.apiserver import crd, definitions, health, resource_metrics, restore, reviews, warnings
+from homeport.apiserver import crd, definitions, dispatch, health, restore, warnings
 from homeport.apiserver.admission import Chain, checking, plugins
 from homeport.apiserver.aggregation.aggregator import Aggregator
 from homeport.apiserver.aggregation.remote import Identity
 from homeport.apiserver.aggregation.table import ApiServices
-from homeport.apiserver.answers import error_response
+from homeport.apiserver.answers import error_response, not_allowed
 from homeport.apiserver.audit import trail as trails
 from homeport.apiserver.authn import Authenticator, BearerTokens, Identified, authenticate
 from homeport.apiserver.authz import Authorizer, check_session, refusal
 from homeport.apiserver.compression import compress
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.definitions import Definitions
-from homeport.apiserver.discovery import Discovery, not_served
+from homeport.apiserver.discovery import Discovery
 from homeport.apiserver.encoding import acceptable, encode, object_response
 from homeport.apiserver.fairness import Shares
 from homeport.apiserver.fields import Fields
-from homeport.apiserver.identity import default_account, impersonation, openid, token_request
-from homeport.apiserver.identity import reviews as identity_reviews
+from homeport.apiserver.identity import default_account, impersonation, openid
 from homeport.apiserver.identity.accounts import ServiceAccounts
 from homeport.apiserver.measure import Measure
 from homeport.apiserver.node import NodeProxy
@@ -41,24 +40,10 @@ from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo, request_info
 from homeport.apiserver.streams import Frames
-from homeport.apiserver.verbs import (
-    connect,
-    create,
-    delete,
-    get,
-    list,
-    parts,
-    patch,
-    pods,
-    proxy,
-    scale,
-    status,
-    update,
-    watch,
-)
+from homeport.apiserver.verbs.pods import binding_info
 from homeport.apiserver.webhooks.client import Streams, WebhookClient
 from homeport.kube import core
-from homeport.kube.errors import ApiError, FieldError, InternalError, MethodNotAllowed
+from homeport.kube.errors import ApiError, FieldError, InternalError
 from homeport.kube.kind import Kind
 from homeport.kube.meta import Object
 from homeport.kube.wire import Request, Response, User
@@ -69,39 +54,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_Verb = Callable[[Api, Call], Awaitable[Response]]
-
-_ON_COLLECTION: Mapping[str, _Verb] = {
-    "list": list.list_objects,
-    "watch": watch.watch,
-    "create": create.create,
-    "deletecollection": delete.delete_collection,
-}
-_ON_OBJECT: Mapping[str, _Verb] = {
-    "get": get.get,
-    "watch": watch.watch,
-    "update": update.update,
-    "patch": patch.patch,
-    "delete": delete.delete,
-}
-_SUBRESOURCES: Mapping[str, _Verb] = {
-    "status": status.status,
-    "scale": scale.scale,
-    "finalize": status.finalize,
-    "binding": pods.binding,
-    "eviction": pods.eviction,
-    "ephemeralcontainers": parts.ephemeral_containers,
-    "resize": parts.resize,
-    "approval": parts.approval,
-    "log": pods.log,
-    "exec": connect.execute,
-    "attach": connect.attach,
-    "portforward": connect.port_forward,
-    "proxy": proxy.forward,
-    "token": token_request.token_request,
-}
-_NO_OBJECTS = frozenset({"log", "exec", "attach", "portforward", "proxy"})
-"""Subresources that answer with something else than an object, whatever the client accepts."""
 _OPEN = frozenset({*health.PATHS, "/version"})
 """What everybody may ask, credentials or not."""
 
@@ -114,11 +66,11 @@ class ApiServer:
     """Serves `kinds` and the CRDs in `store`.
 
     `authenticators` are asked in turn (see :mod:`homeport.apiserver.authn`); a request with a user set comes from
-    inside the process and needs no credentials. `node` delivers logs. Without an `authorizer` the roles in `store`
-    decide (:mod:`homeport.apiserver.rbac`; its ``bootstrap`` writes the default ones). ``/metrics`` shows the families
-    of `shown`, to which the server adds its own; `shares` is what clients get of the server. `accounts` issues the
-    tokens of service accounts; without it, pods need no account. `auditor` records requests. `front_proxy` is what
-    extra API servers believe this one by.
+    inside the process and needs no credentials. `node` is the way to what runs: logs, commands, ports, measurements.
+    Without an `authorizer` the roles in `store` decide (:mod:`homeport.apiserver.rbac`; its ``bootstrap`` writes the
+    default ones). ``/metrics`` shows the families of `shown`, to which the server adds its own; `shares` is what
+    clients get of the server. `accounts` issues the tokens of service accounts; without it, pods need no account.
+    `auditor` records requests. `front_proxy` is what extra API servers believe this one by.
     """
 
     def __init__(
@@ -141,32 +93,31 @@ class ApiServer:
         self._metrics = metrics.Registry() if shown is None else shown
         self._measure = Measure(store, registry, self._metrics)
         self._authenticators = tuple(authenticators)
-        self._tokens = next((each for each in self._authenticators if isinstance(each, BearerTokens)), None)
         quotas = Ledger(store)
         webhooks = WebhookClient(self._open_service)
         self._definitions = Definitions(store, registry, now, quotas, webhooks)
         self._api = Api(
-            store,
-            registry,
-            authorizer or Rbac(store),
-            now,
-            node,
-            self._definitions,
-            Fields(),
-            Chain(),
-            Frames(now),
-            quotas,
-            webhooks,
-            accounts,
+            store=store,
+            registry=registry,
+            authorizer=authorizer or Rbac(store),
+            now=now,
+            node=node,
+            definitions=self._definitions,
+            fields=Fields(),
+            admission=Chain(),  # filled below: plug-ins know the other parts
+            frames=Frames(now),
+            quotas=quotas,
+            webhooks=webhooks,
+            accounts=accounts,
+            tokens=next((each for each in self._authenticators if isinstance(each, BearerTokens)), None),
         )
         self.priority = Priority(self._api, shares or Shares(), self._metrics)
         self.health = health.standard(store)
         self.restorable: Path | None = None
         """Where ``POST /restore`` finds a backup (:mod:`homeport.apiserver.restore`); None: there is no such path."""
-        virtual = (*reviews.VIRTUAL, *identity_reviews.VIRTUAL, pods.BINDINGS, *resource_metrics.VIRTUAL)
         services = ApiServices()
-        self._discovery = Discovery(registry, virtual, services)
-        self._openapi = OpenApi(registry, virtual, services)
+        self._discovery = Discovery(registry, dispatch.VIRTUAL, services)
+        self._openapi = OpenApi(registry, dispatch.VIRTUAL, services)
         self.aggregation = Aggregator(self._api, services, self._discovery.group_versions, front_proxy)
         _serve_definitions(registry, now)
         checking.serve(registry)
@@ -209,7 +160,7 @@ class ApiServer:
             raise
         response = self._measure.end(request, info, response, time.perf_counter() - begin)
         # What a pod or another server says is passed on as it is.
-        own = request.user is None and info.subresource not in _NO_OBJECTS
+        own = request.user is None and info.subresource not in dispatch.NO_OBJECTS
         return compress(request, response) if own else response
 
     async def _answered(self, request: Request, info: RequestInfo) -> Response:
@@ -276,21 +227,17 @@ class ApiServer:
             return await self._non_resource(request, info)
         served = self._api.registry.find(info.group, info.version, info.resource)
         if served is None:
-            identity = identity_reviews.find(info)
-            if identity is not None:
-                return await identity_reviews.answer(identity, request, info, user, self._tokens, self._api.now)
-            if (info.group, info.version, info.resource) == pods.BINDINGS[:3]:
-                pod = self._api.registry.find("", "v1", "pods")
-                assert pod is not None, "a server has pods"
-                return await self._resource(request, pods.binding_info(info, request), user, pod)
-            metric = resource_metrics.find(info)
-            if metric is not None:
-                return await resource_metrics.answer(self._api, metric, request, info)
-            virtual = reviews.find(info)
-            if virtual is None:
-                raise not_served()
-            return reviews.answer(self._api.authorizer, virtual, request, info, user)
+            return await self._virtual(request, info, user)
         return await self._resource(request, info, user, served)
+
+    async def _virtual(self, request: Request, info: RequestInfo, user: User) -> Response:
+        """The answer about a resource that is not stored."""
+        found = dispatch.virtual(info)
+        if found == dispatch.BINDINGS:  # the body names the pod: from here on it is a request to that
+            pod = self._api.registry.find("", "v1", "pods")
+            assert pod is not None, "a server has pods"
+            return await self._resource(request, binding_info(info, request), user, pod)
+        return await dispatch.ANSWERS[found](self._api, found, request, info, user)
 
     async def _resource(self, request: Request, info: RequestInfo, user: User, served: Served) -> Response:
         query: dict[str, str] = {}
@@ -299,13 +246,14 @@ class ApiServer:
         call = Call(request, info, user, served, query)
         if served.warning:
             call.warnings.append(served.warning)
-        verb = _verb(info, served)
+        verb = dispatch.verb(info, served)
         if served.key == "/pods" and info.verb in ("create", "patch") and self._api.accounts is not None:
             await default_account.wait_for(self._api, call)
         try:
-            if info.subresource not in _NO_OBJECTS:
+            if info.subresource not in dispatch.NO_OBJECTS:
                 acceptable(call.form, served.resource.api_version, served.kind)
-            if not served.definition.is_ready and (info.verb not in _READING or self._api.store.count(served.key)):
+            reads_nothing = info.verb in dispatch.READING and not self._api.store.count(served.key)
+            if not served.definition.is_ready and not reads_nothing:
                 self._api.registry.share_metadata()
                 await served.definition.prepare()
             response = await verb(self._api, call)
@@ -325,7 +273,7 @@ class ApiServer:
         if path == restore.PATH and self.restorable is not None:
             return await restore.answer(self._api, request, self.restorable)
         if request.method not in ("GET", "HEAD"):
-            raise MethodNotAllowed("the server does not allow this method on the requested resource")
+            raise not_allowed()
         if path.startswith("/openapi"):
             return await self._openapi.answer(request, path)
         if path == "/metrics":
@@ -346,28 +294,6 @@ class ApiServer:
         paths = ["/api", "/api/v1", "/apis", *(f"/apis/{name}" for name in (*groups, *versions)), *self.health.paths]
         paths += openid.PATHS if self._api.accounts is not None else ()
         return {"paths": [*paths, "/metrics", "/openapi/v2", "/openapi/v3", "/version"]}
-
-
-_READING = frozenset({"get", "list", "watch"})
-"""Verbs that need no schema where there is nothing to read."""
-
-
-def _verb(info: RequestInfo, served: Served) -> _Verb:
-    """What carries the request out. Raises NotFound or MethodNotAllowed."""
-    resource = served.resource
-    namespaced = bool(info.namespace) and info.resource != "namespaces"
-    if namespaced and not resource.namespaced:
-        raise not_served()
-    if info.name and resource.namespaced and not info.namespace:
-        raise not_served()
-    if info.subresource:
-        if info.subresource not in served.subresources or (info.rest and info.subresource != "proxy"):
-            raise not_served()
-        return _SUBRESOURCES[info.subresource]
-    verb = (_ON_OBJECT if info.name else _ON_COLLECTION).get(info.verb)
-    if verb is None or (info.verb == "create" and resource.namespaced and not info.namespace):
-        raise MethodNotAllowed("the server does not allow this method on the requested resource")
-    return verb
 
 
 def _serve_definitions(registry: Registry, now: Callable[[], datetime]) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from homeport.apiserver.admission.attributes import Attributes
+from homeport.apiserver.authn import user_info
 from homeport.apiserver.encoding import encode
 from homeport.apiserver.resources import Served
 from homeport.kube.errors import ApiError, BadRequest
 from homeport.kube.meta import Object
-from homeport.kube.wire import User
 
 _GROUP = "admission.k8s.io"
 VERSIONS = ("v1", "v1beta1")
@@ -79,18 +79,6 @@ def request_facts(attributes: Attributes, served: Served) -> Object:
 
 def _gvk(group: str, version: str, kind: str) -> dict[str, str]:
     return {"group": group, "version": version, "kind": kind}
-
-
-def user_info(user: User) -> Object:
-    """A user as ``authentication.k8s.io/v1`` UserInfo."""
-    info: Object = {"username": user.name}
-    if user.uid:
-        info["uid"] = user.uid
-    if user.groups:
-        info["groups"] = list(user.groups)
-    if user.extra:
-        info["extra"] = {key: list(values) for key, values in user.extra.items()}
-    return info
 
 
 def verdict(body: bytes, uid: str, version: str, *, mutating: bool) -> Verdict:

@@ -11,8 +11,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from homeport.apiserver.audit.policy import API_VERSION, LEVEL_NAMES, Decision, Level
+from homeport.apiserver.authn import user_info
 from homeport.apiserver.encoding import decode_body, media_type
-from homeport.apiserver.identity.reviews import user_info
 from homeport.apiserver.routes import RequestInfo
 from homeport.kube.errors import ApiError
 from homeport.kube.meta import micro_timestamp

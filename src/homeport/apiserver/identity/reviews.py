@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
-from homeport.apiserver.authn import BearerTokens
-from homeport.apiserver.discovery import Virtual
-from homeport.apiserver.encoding import decode_body, encode, negotiate_object, object_response
+from homeport.apiserver.authn import BearerTokens, user_info
+from homeport.apiserver.context import Api
+from homeport.apiserver.encoding import encode, negotiate_object, object_response
 from homeport.apiserver.routes import RequestInfo
-from homeport.kube.errors import BadRequest, MethodNotAllowed, Unauthorized
+from homeport.apiserver.virtual import Virtual, check, sent
+from homeport.kube.errors import BadRequest, Unauthorized
 from homeport.kube.meta import Object, timestamp
 from homeport.kube.wire import Request, Response, User
 
@@ -28,53 +27,27 @@ VIRTUAL = (
     _virtual("v1", "TokenReview"),
 )
 """``kubectl auth whoami`` before 1.28 knows only the older versions."""
-_BY_PATH = {(virtual.version, virtual.plural): virtual for virtual in VIRTUAL}
 
 
-def find(info: RequestInfo) -> Virtual | None:
-    return _BY_PATH.get((info.version, info.resource)) if info.group == GROUP else None
-
-
-async def answer(
-    virtual: Virtual,
-    request: Request,
-    info: RequestInfo,
-    user: User,
-    tokens: BearerTokens | None,
-    now: Callable[[], datetime],
-) -> Response:
-    """Raises MethodNotAllowed, BadRequest or UnsupportedMediaType."""
-    if info.verb != "create" or info.name or info.subresource:
-        raise MethodNotAllowed(f"{virtual.plural} can only be created")
-    body: Object = {}
-    if request.body.strip():
-        body = decode_body(request.headers.get("content-type"), request.body).object
-    if body.get("kind") not in (None, "", virtual.kind):
-        raise BadRequest(f"{body['kind']} cannot be handled as a {virtual.kind}")
+async def answer(api: Api, virtual: Virtual, request: Request, info: RequestInfo, user: User) -> Response:
+    """Raises NotFound, MethodNotAllowed, NotAcceptable, BadRequest or UnsupportedMediaType."""
+    check(virtual, info)
+    form = negotiate_object(request.headers.get("accept"))
+    body = sent(virtual, request)
     spec = body.get("spec") or {}
     if not isinstance(spec, dict):
         raise BadRequest("spec has to be an object")
     result: Object = {
         "kind": virtual.kind,
-        "apiVersion": f"{GROUP}/{virtual.version}",
-        "metadata": {"creationTimestamp": timestamp(now())},
+        "apiVersion": virtual.api_version,
+        "metadata": {"creationTimestamp": timestamp(api.now())},
     }
     if virtual.kind == "SelfSubjectReview":
         result["status"] = {"userInfo": user_info(user)}
     else:
         result["spec"] = spec
-        result["status"] = await _review(spec, tokens)
-    return object_response(encode(result), negotiate_object(request.headers.get("accept")), 201)
-
-
-def user_info(user: User) -> dict[str, Any]:
-    """``authentication.k8s.io`` UserInfo."""
-    info: dict[str, Any] = {"username": user.name, "groups": list(user.groups)}
-    if user.uid:
-        info["uid"] = user.uid
-    if user.extra:
-        info["extra"] = {key: list(values) for key, values in user.extra.items()}
-    return info
+        result["status"] = await _review(spec, api.tokens)
+    return object_response(encode(result), form, 201)
 
 
 async def _review(spec: dict[str, Any], tokens: BearerTokens | None) -> dict[str, Any]:

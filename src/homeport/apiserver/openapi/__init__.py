@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from homeport.apiserver.aggregation.table import ApiServices
-from homeport.apiserver.answers import JSON
-from homeport.apiserver.discovery import GIT_VERSION, Virtual, not_served
+from homeport.apiserver.answers import JSON, not_served
+from homeport.apiserver.discovery import GIT_VERSION
 from homeport.apiserver.encoding import encode, not_acceptable
 from homeport.apiserver.offload import at
 from homeport.apiserver.openapi import gnostic, operations, version2
 from homeport.apiserver.openapi.schemas import Schemas
 from homeport.apiserver.resources import Registry, Served
+from homeport.apiserver.virtual import Virtual
 from homeport.kube.wire import Request, Response
 
 VERSION_2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from homeport.apiserver.answers import JSON
-from homeport.apiserver.discovery import SUBRESOURCES, Virtual
+from homeport.apiserver.discovery import SUBRESOURCES
 from homeport.apiserver.encoding import PROTOBUF, YAML
 from homeport.apiserver.openapi import parameters as given
 from homeport.apiserver.openapi.schemas import META, PATCH, Schemas
 from homeport.apiserver.resources import Served
 from homeport.apiserver.verbs.delete import RETURN_OBJECT
 from homeport.apiserver.verbs.patch import accepted
+from homeport.apiserver.virtual import Virtual
 from homeport.kube.schema import REF_PREFIX, JsonSchema
 
 _METHODS = {"create": "post", "get": "get", "update": "put", "patch": "patch", "delete": "delete"}

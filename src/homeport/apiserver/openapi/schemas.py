@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from homeport.apiserver.discovery import Virtual
 from homeport.apiserver.resources import Served
+from homeport.apiserver.virtual import Virtual
 from homeport.kube.core.types.meta import ListMeta, ObjectMeta
 from homeport.kube.schema import REF_PREFIX, JsonSchema
 from homeport.kube.schema.struct import TYPE_META, schema_name

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from homeport.apiserver.admission import CREATE, attributes_of, draft_update, finish_update
+from homeport.apiserver.answers import not_allowed
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import DeleteOptions, delete_options
-from homeport.apiserver.discovery import Virtual
 from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.node import log_options
 from homeport.apiserver.routes import RequestInfo
@@ -16,6 +16,7 @@ from homeport.apiserver.verbs.delete import delete_record
 from homeport.apiserver.verbs.get import find
 from homeport.apiserver.verbs.update import head, write
 from homeport.apiserver.versions import object_of
+from homeport.apiserver.virtual import Virtual
 from homeport.apiserver.writing import modified
 from homeport.kube import field
 from homeport.kube.errors import BadRequest, Conflict, Invalid, MethodNotAllowed, ServiceUnavailable
@@ -34,7 +35,7 @@ def binding_info(info: RequestInfo, request: Request) -> RequestInfo:
     """What a request to create a Binding asks of the pod that it names. Raises MethodNotAllowed, BadRequest or
     UnsupportedMediaType."""
     if info.verb != "create" or not info.namespace or info.name:
-        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        raise not_allowed()
     body = decode_body(request.headers.get("content-type"), request.body).object
     found = body.get("metadata")
     name = found.get("name") if isinstance(found, dict) else None
