@@ -45,7 +45,7 @@ def delete_options(body: Object, query: dict[str, str]) -> DeleteOptions:
     grace = body.get("gracePeriodSeconds")
     if grace is None and query.get("gracePeriodSeconds"):
         text = query["gracePeriodSeconds"]
-        if not text.removeprefix("-").isdigit() or len(text) > 19:
+        if not (text.isascii() and text.removeprefix("-").isdigit()) or len(text) > 19:
             raise BadRequest(f'gracePeriodSeconds: Invalid value: "{text}": it has to be a number')
         grace = int(text)
     if isinstance(grace, float) and grace.is_integer():

@@ -24,6 +24,7 @@ from homeport.kube.selector import Selector
 from homeport.store.protocol import Compacted, Key, Record, Store, TooNew
 
 _MAX_INT64 = 2**63 - 1
+_MAX_DIGITS = 19
 WAIT_SECONDS = 3.0
 """How long a read waits for a resourceVersion that has not happened yet, as upstream."""
 TOKEN_SECONDS = 300
@@ -121,17 +122,21 @@ def parse_revision(text: str) -> int | None:
     """A ``resourceVersion`` of a query: None for an empty one. Raises BadRequest."""
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()) or int(text) > _MAX_INT64:
+    if not _is_number(text):
         raise BadRequest(f'resourceVersion: Invalid value: "{text}": it has to be a decimal number of 64 bits')
     return int(text)
+
+
+def _is_number(digits: str) -> bool:
+    """Whether these are the digits of a number of 64 bits."""
+    return digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS and int(digits) <= _MAX_INT64
 
 
 def _integer(query: dict[str, str], name: str) -> int:
     text = query.get(name, "")
     if not text:
         return 0
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()) or int(digits) > _MAX_INT64:
+    if not _is_number(text.removeprefix("-")):
         raise BadRequest(f'{name}: Invalid value: "{text}": it has to be a number')
     return max(0, int(text))
 

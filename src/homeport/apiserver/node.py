@@ -123,7 +123,7 @@ def log_options(query: dict[str, str]) -> LogOptions:
         text = query.get(name)
         if not text:
             return None
-        if not text.removeprefix("-").isdigit() or len(text) > 18:
+        if not (text.isascii() and text.removeprefix("-").isdigit()) or len(text) > 18:
             raise BadRequest(f'{name}: Invalid value: "{text}": it has to be a number')
         value = int(text)
         if value < least:

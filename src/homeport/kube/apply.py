@@ -283,7 +283,7 @@ def _last_applied_fields(live: Object, node: Node) -> FieldSet:
         if not isinstance(last, dict) or last.get("apiVersion") != live.get("apiVersion"):
             return {}
         fields = structured.fields_of(last, node)
-    except (msgspec.DecodeError, structured.ElementError):
+    except (msgspec.DecodeError, structured.ElementError, RecursionError):
         return {}
     difference = structured.diff(last, live, node)
     return fieldset.difference(fields, fieldset.union(difference.changed, difference.removed))

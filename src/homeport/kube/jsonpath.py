@@ -13,7 +13,31 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 Evaluate: TypeAlias = Callable[[Any], list[Any]]
-_Step: TypeAlias = Callable[[list[Any]], list[Any]]
+
+MAX_LENGTH: Final = 4096
+"""Characters of a path. Those that people write have less than a hundred."""
+MAX_FOUND: Final = 100_000
+"""Values that one evaluation may look at. ``$..[?(@..a)]`` grows by the object's size with every ``..``."""
+
+
+class _Spent(Exception):
+    """An evaluation has looked at more values than it may."""
+
+
+class _Budget:
+    """What one evaluation, with the filters within it, may still look at."""
+
+    def __init__(self) -> None:
+        self._left = MAX_FOUND
+
+    def spend(self, values: int) -> None:
+        self._left -= values
+        if self._left < 0:
+            raise _Spent
+
+
+_Inner: TypeAlias = Callable[[Any, _Budget], list[Any]]
+_Step: TypeAlias = Callable[[list[Any], _Budget], list[Any]]
 
 _NAME: Final = re.compile(r"(?:\\.|[^\s.,\[\]$@{}()'\"=!<>\\])+")
 _SUBSCRIPT: Final = re.compile(
@@ -32,17 +56,30 @@ _MISSING: Final = object()
 def compile(path: str) -> Evaluate:
     """A function that gives everything in an object that `path` selects, in order.
 
-    What the object lacks selects nothing: the function never raises. Raises ValueError for a malformed path.
+    What the object lacks selects nothing, and so does a path that would look at more than MAX_FOUND values: the function
+    never raises. Raises ValueError for a malformed path.
     """
+    if len(path) > MAX_LENGTH:
+        raise ValueError(f"JSONPath of {len(path)} characters: may not be longer than {MAX_LENGTH}")
     text = path.strip()
     if text.startswith("{"):
         if not text.endswith("}"):
             raise ValueError(f"JSONPath {path!r}: unclosed action")
         text = text[1:-1].strip()
     parser = _Parser(path, text)
-    evaluate = parser.path(root="$")
+    try:
+        evaluate = parser.path(root="$")
+    except RecursionError:
+        raise ValueError(f"JSONPath {path!r}: filters are nested too deep") from None
     parser.end()
-    return evaluate
+
+    def bounded(obj: Any) -> list[Any]:
+        try:
+            return evaluate(obj, _Budget())
+        except _Spent:
+            return []
+
+    return bounded
 
 
 def first(path: str, obj: Any, default: Any = None) -> Any:
@@ -57,7 +94,7 @@ class _Parser:
         self._text = text
         self._at = 0
 
-    def path(self, root: str) -> Evaluate:
+    def path(self, root: str) -> _Inner:
         """Steps up to the first character that starts none."""
         text = self._text
         if self._peek() == root:
@@ -160,13 +197,13 @@ class _Parser:
         left = self._operand()
         match = _OPERATOR.match(self._text, self._at)
         if match is None:
-            return _filtered(lambda item: bool(left(item)))
+            return _filtered(lambda item, budget: bool(left(item, budget)))
         self._at = match.end()
         right = self._operand()
         compare = _COMPARE[match[1]]
-        return _filtered(lambda item: _holds(compare, left(item), right(item)))
+        return _filtered(lambda item, budget: _holds(compare, left(item, budget), right(item, budget)))
 
-    def _operand(self) -> Evaluate:
+    def _operand(self) -> _Inner:
         self._at += len(self._text[self._at :]) - len(self._text[self._at :].lstrip())
         character = self._peek()
         if character == "@":
@@ -191,8 +228,8 @@ class _Parser:
         return evaluate
 
 
-def _constant(value: Any) -> Evaluate:
-    return lambda _: [value]
+def _constant(value: Any) -> _Inner:
+    return lambda *_: [value]
 
 
 def _holds(compare: Callable[[Any, Any], bool], left: Sequence[Any], right: Sequence[Any]) -> bool:
@@ -207,10 +244,10 @@ def _holds(compare: Callable[[Any, Any], bool], left: Sequence[Any], right: Sequ
     return compare(left[0], right[0])
 
 
-def _plain(names: tuple[str, ...]) -> Evaluate:
+def _plain(names: tuple[str, ...]) -> _Inner:
     """The common case, a chain of field names, without lists in between."""
 
-    def evaluate(obj: Any) -> list[Any]:
+    def evaluate(obj: Any, _: _Budget) -> list[Any]:
         for name in names:
             if not isinstance(obj, dict):
                 return []
@@ -220,11 +257,12 @@ def _plain(names: tuple[str, ...]) -> Evaluate:
     return evaluate
 
 
-def _chain(steps: tuple[_Step, ...]) -> Evaluate:
-    def evaluate(obj: Any) -> list[Any]:
+def _chain(steps: tuple[_Step, ...]) -> _Inner:
+    def evaluate(obj: Any, budget: _Budget) -> list[Any]:
         found = [obj]
         for step in steps:
-            found = step(found)
+            found = step(found, budget)
+            budget.spend(len(found))
             if not found:
                 break
         return found
@@ -233,10 +271,10 @@ def _chain(steps: tuple[_Step, ...]) -> Evaluate:
 
 
 def _by_name(name: str) -> _Step:
-    return lambda found: [item[name] for item in found if isinstance(item, dict) and name in item]
+    return lambda found, _: [item[name] for item in found if isinstance(item, dict) and name in item]
 
 
-def _children(found: list[Any]) -> list[Any]:
+def _children(found: list[Any], _: _Budget) -> list[Any]:
     children: list[Any] = []
     for item in found:
         if isinstance(item, dict):
@@ -246,10 +284,11 @@ def _children(found: list[Any]) -> list[Any]:
     return children
 
 
-def _descend(found: list[Any]) -> list[Any]:
+def _descend(found: list[Any], budget: _Budget) -> list[Any]:
     """Each item and everything below it, parents first."""
 
     def below(item: Any) -> Iterator[Any]:
+        budget.spend(1)
         yield item
         if isinstance(item, (dict, list)):
             for child in item.values() if isinstance(item, dict) else item:
@@ -259,16 +298,24 @@ def _descend(found: list[Any]) -> list[Any]:
 
 
 def _index(index: int) -> _Step:
-    return lambda found: [item[index] for item in found if isinstance(item, list) and -len(item) <= index < len(item)]
+    return lambda found, _: [
+        item[index] for item in found if isinstance(item, list) and -len(item) <= index < len(item)
+    ]
 
 
 def _slice(part: slice) -> _Step:
-    return lambda found: [child for item in found if isinstance(item, list) for child in item[part]]
+    return lambda found, _: [child for item in found if isinstance(item, list) for child in item[part]]
 
 
 def _union(steps: tuple[_Step, ...]) -> _Step:
-    return lambda found: [child for item in found for step in steps for child in step([item])]
+    def evaluate(found: list[Any], budget: _Budget) -> list[Any]:
+        budget.spend(len(found) * len(steps))
+        return [child for item in found for step in steps for child in step([item], budget)]
+
+    return evaluate
 
 
-def _filtered(condition: Callable[[Any], bool]) -> _Step:
-    return lambda found: [child for item in found if isinstance(item, list) for child in item if condition(child)]
+def _filtered(condition: Callable[[Any, _Budget], bool]) -> _Step:
+    return lambda found, budget: [
+        child for item in found if isinstance(item, list) for child in item if condition(child, budget)
+    ]

@@ -13,6 +13,9 @@ from homeport.kube.errors import BadRequest
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
+MAX_DEPTH = 200
+"""Collections within collections. PyYAML's own parser in C goes as deep as a document says, beyond the end of the
+stack."""
 MAX_NODES = 500_000
 """Values in a document with all its aliases written out: few make manifests shorter, many are a bomb."""
 
@@ -58,6 +61,7 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _float)
 def load(body: bytes) -> tuple[Any, list[str]]:
     """The document in `body`, and what there is to say of keys that a mapping of it has twice. Raises BadRequest."""
     try:
+        _check_depth(body)
         loader = _Loader(body)
         try:
             value = loader.get_single_data()
@@ -68,6 +72,18 @@ def load(body: bytes) -> tuple[Any, list[str]]:
             loader.dispose()
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise BadRequest(f"the object provided is not valid YAML: {error}") from error
+
+
+def _check_depth(body: bytes) -> None:
+    """Raises YAMLError for a document that is nested too deep: its events come one by one, however deep it is."""
+    depth = 0
+    for event in yaml.parse(body, Loader=_Base):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise yaml.YAMLError(f"line {event.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def dump(value: Any) -> bytes:

@@ -43,11 +43,17 @@ def change_of(call: Call) -> Change:
     patch, _ = decode_json(call.request.body)
     check_depth([patch])
     if media == JSON_PATCH:
-        return lambda obj: json_patch(obj, patch)
+        return lambda obj: _no_deeper(json_patch(obj, patch))
     if media == MERGE_PATCH:
         return lambda obj: merge_patch(obj, patch)
     root, components = call.served.definition.parts
     return lambda obj: strategic_merge_patch(obj, patch, root, components)
+
+
+def _no_deeper(new: Object) -> Object:
+    """`new`, unless its operations have put it together deeper than a body may be. Raises BadRequest."""
+    check_depth(new)
+    return new
 
 
 async def patch(api: Api, call: Call, *, subresource: str = "") -> Response:

@@ -22,6 +22,8 @@ from homeport.kube.cel.values import MAX_INT, MAX_UINT, UInt
 
 MAX_LENGTH = 100_000
 """Characters of an expression, as in cel-go."""
+_MAX_DIGITS = 20
+"""Of an integer that fits into 64 bits, however it is spelled."""
 MAX_DEPTH = 100
 """Nesting of parentheses, calls and the like. Each level costs several frames of Python's own stack."""
 _MAX_HEIGHT = 150
@@ -271,6 +273,8 @@ class _Parser:
             return Literal(token.at, -value if negative else value, DOUBLE)
         unsigned = text[-1] in "uU"
         digits = text[:-1] if unsigned else text
+        if len(digits.lstrip("0xX")) > _MAX_DIGITS:
+            raise _Syntax(token.at, f"invalid {'uint' if unsigned else 'int'} literal")
         number = int(digits, 16 if digits[:2].lower() == "0x" else 10)
         if unsigned:
             if number > MAX_UINT:

@@ -239,7 +239,8 @@ def not_more_than_all(path: str, value: Any) -> Iterator[FieldError]:
 def _amount(value: Any) -> int:
     """The number, or the number before the percent sign."""
     if isinstance(value, str):
-        return int(value[:-1]) if _PERCENT.fullmatch(value) else 0
+        # Ten digits say as well as ten thousand that it's more than 100.
+        return int(value[:-1].lstrip("0")[:10] or 0) if _PERCENT.fullmatch(value) else 0
     return int(value or 0)
 
 

@@ -16,6 +16,12 @@ MAX_OPERATIONS: Final = 10_000
 MAX_COPIED_BYTES: Final = 3 << 20
 """How much all ``copy`` operations of a patch may add."""
 
+MAX_MOVED_ITEMS: Final = 100_000_000
+"""How many items of lists all operations of a patch may move aside: each that inserts at the front moves all of them."""
+MAX_PATH_PARTS: Final = 200
+"""How deep a pointer may reach; objects may not be nested deeper either."""
+_INDEX_DIGITS: Final = 10
+
 _INDEX: Final = re.compile(r"-?(?:0|[1-9][0-9]*)", re.ASCII)
 _BAD_ESCAPE: Final = re.compile(r"~(?![01])")
 _MISSING: Final = object()
@@ -37,7 +43,7 @@ def json_patch(obj: Object, patch: Any) -> Object:
         except _MisfitError as error:
             raise Invalid(
                 "the server rejected our request due to an error in our request: "
-                f'operation {index} ("{operation.op}" at "{operation.text}"): {error}'
+                f'operation {index} ("{operation.op}" at "{_short(operation.text)}"): {error}'
             ) from None
     if not isinstance(document.root, dict):
         raise Invalid("the server rejected our request due to an error in our request: the result is not an object")
@@ -83,7 +89,7 @@ def _parse_operation(index: int, operation: Any) -> _Operation:
         raise fail("path: Required value")
     path = _pointer(text)
     if path is None:
-        raise fail(f'path: Invalid value: "{text}": must be a JSON pointer')
+        raise fail(f'path: Invalid value: "{_short(text)}": {_NOT_A_POINTER}')
     if op in _WITH_VALUE and "value" not in operation and op != "test":
         raise fail("value: Required value")
     source: tuple[str, ...] = ()
@@ -93,16 +99,25 @@ def _parse_operation(index: int, operation: Any) -> _Operation:
             raise fail("from: Required value")
         parsed = _pointer(origin)
         if parsed is None:
-            raise fail(f'from: Invalid value: "{origin}": must be a JSON pointer')
+            raise fail(f'from: Invalid value: "{_short(origin)}": {_NOT_A_POINTER}')
         source = parsed
     return _Operation(op, text, path, operation.get("value"), source)
+
+
+_NOT_A_POINTER: Final = f"must be a JSON pointer of at most {MAX_PATH_PARTS} parts"
+_SHOWN: Final = 256
+
+
+def _short(text: str) -> str:
+    """As much of a pointer as helps whoever reads the error."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _pointer(text: str) -> tuple[str, ...] | None:
     """The parts of a JSON pointer (RFC 6901); None if it is malformed."""
     if not text:
         return ()
-    if not text.startswith("/") or _BAD_ESCAPE.search(text):
+    if not text.startswith("/") or text.count("/") > MAX_PATH_PARTS or _BAD_ESCAPE.search(text):
         return None
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/"))
 
@@ -114,6 +129,7 @@ class _Document:
         self.root = root
         self._own: dict[int, Any] = {}
         self._copied = 0
+        self._moved = 0
 
     def apply(self, operation: _Operation) -> None:
         _ACTIONS[operation.op](self, operation)
@@ -150,10 +166,18 @@ class _Document:
 
     def _give_away(self, node: Any) -> None:
         """`node` is now in the document twice: neither place may change it in place."""
-        if isinstance(node, (dict, list)):
-            self._own.pop(id(node), None)
-            for child in node.values() if isinstance(node, dict) else node:
-                self._give_away(child)
+        rest = [node]  # however deep it is by now
+        while rest:
+            node = rest.pop()
+            if isinstance(node, (dict, list)):
+                self._own.pop(id(node), None)
+                rest.extend(node.values() if isinstance(node, dict) else node)
+
+    def _move(self, items: list[Any], position: int) -> None:
+        """Whatever is behind `position` in `items` moves by one."""
+        self._moved += len(items) - position
+        if self._moved > MAX_MOVED_ITEMS:
+            raise _MisfitError(f"the operations move more than {MAX_MOVED_ITEMS} items of lists")
 
     def add(self, path: Sequence[str], value: Any) -> None:
         if not path:
@@ -161,7 +185,9 @@ class _Document:
             return
         parent = self._parent(path)
         if isinstance(parent, list):
-            parent.insert(len(parent) if path[-1] == "-" else _position(parent, path[-1], beyond=1), value)
+            position = len(parent) if path[-1] == "-" else _position(parent, path[-1], beyond=1)
+            self._move(parent, position)
+            parent.insert(position, value)
         else:
             parent[path[-1]] = value
 
@@ -170,7 +196,9 @@ class _Document:
             raise _MisfitError("the whole document cannot be removed")
         parent = self._parent(path)
         if isinstance(parent, list):
-            return parent.pop(_position(parent, path[-1]))
+            position = _position(parent, path[-1])
+            self._move(parent, position)
+            return parent.pop(position)
         if path[-1] not in parent:
             raise _MisfitError("the path does not exist")
         return parent.pop(path[-1])
@@ -204,7 +232,10 @@ class _Document:
 
     def _op_copy(self, operation: _Operation) -> None:
         value = self.get(operation.source)
-        self._copied += len(msgspec.json.encode(value))
+        try:
+            self._copied += len(msgspec.json.encode(value))
+        except RecursionError:
+            raise _MisfitError("the value is nested too deep") from None
         if self._copied > MAX_COPIED_BYTES:
             raise _MisfitError(
                 f"the accumulated size increase of copy is {self._copied}, exceeding the limit {MAX_COPIED_BYTES}"
@@ -232,15 +263,16 @@ _ACTIONS: Final[dict[str, Callable[[_Document, _Operation], None]]] = {
 def _child(node: Any, part: str) -> Any:
     if isinstance(node, dict):
         return node.get(part, _MISSING)
-    if isinstance(node, list) and _INDEX.fullmatch(part) and -len(node) <= int(part) < len(node):
-        return node[int(part)]
+    if isinstance(node, list) and len(part) <= _INDEX_DIGITS and _INDEX.fullmatch(part):
+        index = int(part)
+        return node[index] if -len(node) <= index < len(node) else _MISSING
     return _MISSING
 
 
 def _position(items: list[Any], part: str, beyond: int = 0) -> int:
     """An index into `items`, or up to `beyond` after its end."""
-    if not _INDEX.fullmatch(part) or len(part) > 10:
-        raise _MisfitError(f'"{part}" is not an array index')
+    if len(part) > _INDEX_DIGITS or not _INDEX.fullmatch(part):
+        raise _MisfitError(f'"{_short(part)}" is not an array index')
     index, length = int(part), len(items) + beyond
     if not -length <= index < length:
         raise _MisfitError(f"index {index} is out of bounds")

@@ -10,6 +10,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = -62135596800, 253402300799
 """Years 1 to 9999, in seconds from 1970: what RFC 3339 can write."""
 _UNITS = {"ns": 1, "us": 1000, "µs": 1000, "μs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_MAX_DURATION = 128
 _PART = re.compile(r"([0-9]*\.?[0-9]*)(ns|us|µs|μs|ms|s|m|h)")
 
 
@@ -54,6 +55,8 @@ def _decimal(value: int, size: int) -> str:
 
 def duration_nanoseconds(text: str) -> int:
     """What Go's ``time.ParseDuration`` makes of `text`. Raises ValueError."""
+    if len(text) > _MAX_DURATION:
+        raise ValueError("a duration is too long")
     body = text.lstrip("+-")
     parts = _PART.findall(body)
     if body != "0" and (not parts or "".join(n + u for n, u in parts) != body):
