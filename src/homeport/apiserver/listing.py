@@ -258,7 +258,7 @@ def _decode_token(text: str) -> _Token:
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         body = msgspec.json.decode(raw, type=_TokenBody)
-    except (ValueError, binascii.Error, msgspec.MsgspecError) as error:
+    except (ValueError, binascii.Error, msgspec.MsgspecError, RecursionError) as error:
         raise BadRequest("continue key is not valid: it was not made by this server") from error
     if body.v != "meta.k8s.io/v1" or (body.rv <= 0 and body.rv != -1) or "/" not in body.start:
         raise BadRequest("continue key is not valid: it was not made by this server")

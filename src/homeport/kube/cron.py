@@ -26,6 +26,8 @@ _DAYS = {name: index for index, name in enumerate(("sun", "mon", "tue", "wed", "
 _NO_NAMES: dict[str, int] = {}
 _FIELDS = ((0, 59, _NO_NAMES), (0, 23, _NO_NAMES), (1, 31, _NO_NAMES), (1, 12, _MONTHS), (0, 6, _DAYS))
 _EVERY = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_MAX_SPAN = 128
+"""Characters: to look for numbers without a unit takes the square of their length."""
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -64,7 +66,7 @@ def parse(text: str) -> Schedule:
 
 
 def _span(text: str) -> float:
-    found = _EVERY.findall(text)
+    found = _EVERY.findall(text) if len(text) <= _MAX_SPAN else []
     if not found or "".join(number + unit for number, unit in found) != text:
         raise ValueError(f"failed to parse duration @every {text}")
     return max(1.0, float(int(sum(float(number) * _SECONDS[unit] for number, unit in found))))

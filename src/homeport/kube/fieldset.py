@@ -200,9 +200,12 @@ def _decoded(node: dict[str, Any]) -> FieldSet:
         elif kind in ("k:", "v:"):
             try:
                 parsed = msgspec.json.decode(element[2:])
-            except msgspec.DecodeError as error:
-                raise ValueError(f"fieldsV1: {element!r} is no path element: {error}") from None
-            result[f"{kind}{_encode(parsed).decode()}"] = _decoded(child)
+                canonical = _encode(parsed).decode()
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise ValueError(f"fieldsV1: {element[:256]!r} is no path element: {error}") from None
+            if kind == "k:" and not isinstance(parsed, dict):
+                raise ValueError(f"fieldsV1: {element[:256]!r} is no path element: its keys must be an object")
+            result[f"{kind}{canonical}"] = _decoded(child)
         elif kind == "i:":
             result[element] = _decoded(child)
     return result

@@ -56,8 +56,8 @@ _MISSING: Final = object()
 def compile(path: str) -> Evaluate:
     """A function that gives everything in an object that `path` selects, in order.
 
-    What the object lacks selects nothing, and so does a path that would look at more than MAX_FOUND values: the function
-    never raises. Raises ValueError for a malformed path.
+    What the object lacks selects nothing, and so does a path that would look at more than MAX_FOUND values: the
+    function never raises. Raises ValueError for a malformed path.
     """
     if len(path) > MAX_LENGTH:
         raise ValueError(f"JSONPath of {len(path)} characters: may not be longer than {MAX_LENGTH}")

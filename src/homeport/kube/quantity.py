@@ -99,7 +99,9 @@ def _canonical(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> tuple[Decimal, Format]:
-    match = _SYNTAX.fullmatch(text) if len(text) <= _MAX_LENGTH else None
+    if len(text) > _MAX_LENGTH:
+        raise ValueError(MESSAGE)
+    match = _SYNTAX.fullmatch(text)
     if match is None:
         raise ValueError(SUFFIX_MESSAGE if _NUMBER.match(text) and _SHAPE.fullmatch(text) else MESSAGE)
     number = Decimal(match["number"])

@@ -4,6 +4,7 @@ load."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -26,9 +27,19 @@ class _Loader(_Base):  # type: ignore[misc]
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
         self.duplicates: list[str] = []
+        self._merged = 0
+
+    def flatten_mapping(self, node: Any) -> None:
+        """Put what ``<<`` names into the mapping: a few levels of such merges multiply as aliases do."""
+        super().flatten_mapping(node)
+        self._merged += len(node.value)
+        if self._merged > MAX_NODES:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: merges make more than {MAX_NODES} values")
 
 
 def _mapping(loader: Any, node: Any) -> dict[str, Any]:
+    if not isinstance(node, yaml.MappingNode):
+        raise yaml.YAMLError(f"line {node.start_mark.line + 1}: a mapping was expected")
     loader.flatten_mapping(node)
     result: dict[str, Any] = {}
     for key_node, value_node in node.value:
@@ -45,8 +56,31 @@ def _mapping(loader: Any, node: Any) -> dict[str, Any]:
     return result
 
 
-def _float(loader: Any, node: Any) -> float:
-    value: float = loader.construct_yaml_float(node)
+def _tagged(construct: str) -> Callable[[Any, Any], Any]:
+    """PyYAML's own way to read a scalar, which a tag may have put before something that is none (``!!bool maybe``).
+
+    ``12:30`` is text, as in Kubernetes' YAML: numbers to the base of 60 it does not have.
+    """
+
+    def read(loader: Any, node: Any) -> Any:
+        text = loader.construct_scalar(node)
+        if ":" in text:
+            return text
+        try:
+            return getattr(loader, construct)(node)
+        except (KeyError, IndexError, ValueError) as error:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {text[:64]!r} is not a {node.tag}") from error
+
+    return read
+
+
+_read_float = _tagged("construct_yaml_float")
+
+
+def _float(loader: Any, node: Any) -> float | str:
+    value: float | str = _read_float(loader, node)
+    if isinstance(value, str):
+        return value
     if not math.isfinite(value):
         raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {node.value} is not a JSON number")
     return value
@@ -56,6 +90,8 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_yaml_str(node))
 _Loader.add_constructor("tag:yaml.org,2002:binary", lambda loader, node: loader.construct_yaml_str(node))
 _Loader.add_constructor("tag:yaml.org,2002:float", _float)
+_Loader.add_constructor("tag:yaml.org,2002:int", _tagged("construct_yaml_int"))
+_Loader.add_constructor("tag:yaml.org,2002:bool", _tagged("construct_yaml_bool"))
 
 
 def load(body: bytes) -> tuple[Any, list[str]]:
@@ -81,7 +117,7 @@ def _check_depth(body: bytes) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise yaml.YAMLError(f"line {event.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels")
+                raise yaml.YAMLError(f"nested deeper than {MAX_DEPTH} levels")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 

@@ -67,7 +67,7 @@ def _docker_config(kind: str, data: dict[str, str]) -> Iterator[FieldError]:
         return
     try:
         msgspec.json.decode(msgspec.convert(data[key], bytes))
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
         yield field.invalid(f"data[{key}]", "<secret contents redacted>", "must be JSON")
 
 

@@ -17,7 +17,7 @@ MAX_COPIED_BYTES: Final = 3 << 20
 """How much all ``copy`` operations of a patch may add."""
 
 MAX_MOVED_ITEMS: Final = 100_000_000
-"""How many items of lists all operations of a patch may move aside: each that inserts at the front moves all of them."""
+"""How many items of lists all operations of a patch may move aside: an insertion at the front moves all of them."""
 MAX_PATH_PARTS: Final = 200
 """How deep a pointer may reach; objects may not be nested deeper either."""
 _INDEX_DIGITS: Final = 10
