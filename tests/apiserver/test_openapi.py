@@ -135,6 +135,7 @@ async def test_operations_have_ids_of_their_own_and_their_actions(api: Caller) -
     wanted |= {"replaceCoreV1NamespaceFinalize", "createAuthorizationV1SelfSubjectAccessReview"}
     wanted |= {"listRbacAuthorizationV1ClusterRole", "readKubeflowOrgV1NamespacedTFJob"}
     assert wanted <= seen, wanted - seen
+    assert "/api/v1/namespaces/{namespace}/bindings" in (await documents(api))["api/v1"]["paths"]
 
 
 async def test_a_patch_says_which_forms_it_takes(api: Caller) -> None:

@@ -111,7 +111,7 @@ def test_explain_knows_the_fields(any_kubectl: Kubectl) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (("spec", "runPolicyy", {}), 'unknown field "spec.runPolicyy"'),
+        (("spec", "runPolicyy", {}), "spec.runPolicyy"),
         (("spec", "tfReplicaSpecs", "none"), "spec.tfReplicaSpecs"),
         (("metadata", "name", "Not A Name"), "metadata.name: Invalid value"),
     ],

@@ -91,7 +91,7 @@ def test_a_command_that_is_not_there(run, kubectl: Kubectl) -> None:  # type: ig
 @pytest.mark.parametrize(
     ("place", "value", "expected"),
     [
-        (("spec", "tfReplicaSpecss"), {}, 'unknown field "spec.tfReplicaSpecss"'),
+        (("spec", "tfReplicaSpecss"), {}, ".spec.tfReplicaSpecss: field not declared in schema"),
         (("spec", "runPolicy"), {"backoffLimit": "many"}, "spec.runPolicy.backoffLimit"),
         (("metadata", "name"), "Not_Valid", "metadata.name"),
         (("kind",), "TFJobb", "did you mean TFJob"),

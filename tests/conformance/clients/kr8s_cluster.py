@@ -1,7 +1,9 @@
-"""A pytest plug-in for kr8s' own test suite: the cluster that it would otherwise start in containers."""
+"""A pytest plug-in for kr8s' own test suite: the fixtures that it takes from elsewhere, the cluster first of all."""
 
+import gc
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,11 @@ class Cluster:
 @pytest.fixture(scope="session")
 def k8s_cluster() -> Cluster:
     return Cluster()
+
+
+@pytest.fixture
+def ensure_gc() -> Iterator[None]:
+    """Classes that a test makes are gone before the next one looks for them."""
+    gc.collect()
+    yield
+    gc.collect()

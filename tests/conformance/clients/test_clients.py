@@ -50,7 +50,8 @@ CLIENTS = (
     Client("kserve", ("kserve==0.21.0", "kubernetes==35.0.0"), ("drive_kserve.py",)),
     Client(
         "kr8s",
-        ("kr8s==0.20.15", "trio", "lightkube", "kubernetes==35.0.0", "kubernetes-asyncio"),
+        # The next httpx-ws wraps errors in groups, which kr8s 0.20.15 does not expect.
+        ("kr8s==0.20.15", "httpx-ws==0.8.2", "trio", "lightkube", "kubernetes==35.0.0", "kubernetes-asyncio"),
         ("kr8s:tests",),
         ("-p", "kr8s_cluster"),
         KR8S_LEFT_OUT,

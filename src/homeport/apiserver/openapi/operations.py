@@ -180,7 +180,7 @@ def virtual_paths(virtual: Virtual, schemas: Schemas) -> dict[str, Any]:
     schema = schemas.virtual(virtual)
     if schema is None:
         return {}
-    base = f"/apis/{virtual.group}/{virtual.version}"
+    base = f"/apis/{virtual.group}/{virtual.version}" if virtual.group else f"/api/{virtual.version}"
     scope = "Namespaced" if virtual.namespaced else ""
     operation = Operations(virtual, schemas).operation(
         "post", f"create*{scope}{virtual.kind}", schema, given.WRITE, body=schema
