@@ -142,16 +142,24 @@ def _name_conflict(crd: Object, registry: Registry) -> tuple[str, str] | None:
 # -- validation
 
 
-def validate(new: Object) -> Iterator[FieldError]:
-    """What the rules of the kind can't say of a structural schema: whether its rules and paths can be compiled."""
+def validate(new: Object, old: Object | None = None) -> Iterator[FieldError]:
+    """What the rules of the kind can't say of a structural schema: whether its rules and paths can be compiled.
+
+    A schema that an update leaves as it is, is not looked at: it was valid, or was stored by a release that took it."""
+    former = {version["name"]: version.get("schema") for version in _versions(old or {"spec": {}})}
     for index, version in enumerate(_versions(new)):
         path = f"spec.versions[{index}]"
         schema = (version.get("schema") or {}).get("openAPIV3Schema") or {}
-        if has_rules(schema):
-            from homeport.kube.schema.rules import Compilation  # with the first rule
+        same = version["name"] in former and former[version["name"]] == version.get("schema")
+        if not same and has_rules(schema):
+            from homeport.kube.schema.rule_compiler import Compilation  # with the first rule
+            from homeport.kube.schema.rule_costs import Costs
 
-            yield from Compilation(schema, f"{path}.schema.openAPIV3Schema").errors
-        yield from validate_defaults(schema, f"{path}.schema.openAPIV3Schema")
+            costs = Costs()
+            yield from Compilation(schema, f"{path}.schema.openAPIV3Schema", costs).errors
+            yield from costs.total_errors(f"{path}.schema.openAPIV3Schema")
+        if not same:
+            yield from validate_defaults(schema, f"{path}.schema.openAPIV3Schema")
         yield from validate_selectable(version.get("selectableFields") or (), schema, f"{path}.selectableFields")
         for at, entry in enumerate(version.get("additionalPrinterColumns") or ()):
             try:

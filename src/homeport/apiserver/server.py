@@ -307,6 +307,6 @@ def _serve_definitions(registry: Registry, now: Callable[[], datetime]) -> None:
         return crd.finish(new, old, registry, now())
 
     def validate(new: Object, old: Object | None) -> Iterable[FieldError]:
-        return tuple(served.validate(new, old)) or tuple(crd.validate(new))
+        return tuple(served.validate(new, old)) or tuple(crd.validate(new, old))
 
     registry.replace(resource.group, resource.plural, [dataclasses.replace(served, finish=finish, validate=validate)])

@@ -30,7 +30,7 @@ def validate_definition(new: Object, old: Object | None) -> Iterator[FieldError]
     yield from _names(spec.get("names") or {})
     if spec.get("scope") not in _SCOPES:
         yield field.not_supported("spec.scope", spec.get("scope"), _SCOPES)
-    yield from _versions(spec)
+    yield from _versions(spec, (old or {}).get("spec") or {})
     if spec.get("preserveUnknownFields"):
         words = (
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
@@ -84,7 +84,7 @@ def _names(found: Object) -> Iterator[FieldError]:
         yield field.invalid("spec.names.listKind", found["listKind"], "kind and listKind may not be the same")
 
 
-def _versions(spec: Object) -> Iterator[FieldError]:
+def _versions(spec: Object, before: Object) -> Iterator[FieldError]:
     versions = spec.get("versions") or []
     if not versions:
         yield field.invalid("spec.versions", versions, "must have exactly one version marked as storage version")
@@ -94,17 +94,20 @@ def _versions(spec: Object) -> Iterator[FieldError]:
         yield field.invalid("spec.versions", found, "must contain unique version names")
     if sum(bool(version.get("storage")) for version in versions) != 1:
         yield field.invalid("spec.versions", found, "must have exactly one version marked as storage version")
+    former = {version.get("name"): version.get("schema") for version in before.get("versions") or ()}
     for index, version in enumerate(versions):
-        yield from _version(version, f"spec.versions[{index}]")
+        # A schema that stays as it is was valid when it was stored.
+        same = version.get("schema") is not None and version["schema"] == former.get(version.get("name"))
+        yield from _version(version, f"spec.versions[{index}]", same)
 
 
-def _version(version: Object, path: str) -> Iterator[FieldError]:
+def _version(version: Object, path: str, same: bool) -> Iterator[FieldError]:
     yield from rules.checked(f"{path}.name", version.get("name", ""), names.dns1035_label)
     root = f"{path}.schema.openAPIV3Schema"
     schema = (version.get("schema") or {}).get("openAPIV3Schema")
     if schema is None:
         yield field.required(root, "schemas are required")
-    else:
+    elif not same:
         yield from validate_structural(schema, root)
     for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
         yield from _column(column, f"{path}.additionalPrinterColumns[{index}]")
