@@ -112,3 +112,22 @@ async def test_a_write_to_a_large_definition_that_somebody_else_was_faster_with(
     assert {answer.status for answer in answers} == {200}
     labels = (await api.get(path)).ok()["metadata"]["labels"]
     assert labels == {"first": "yes", "second": "yes", "third": "yes"}
+
+
+async def test_rules_that_take_long_hold_up_nobody(api: Caller) -> None:
+    definition = large(50)
+    numbers = {"type": "array", "maxItems": 400, "items": {"type": "integer"}}
+    rule = {"rule": "self.all(a, self.all(b, a + b >= 0))", "message": "must not be negative"}
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema["properties"]["numbers"] = numbers | {"x-kubernetes-validations": [rule]}
+    (await api.post(BASE, definition)).ok(201)
+    (await api.post(OBJECTS, hulk("small") | {"numbers": [1]})).ok(201)
+    async with counting() as turns:
+        answer, during = await turns.during(api.post(OBJECTS, hulk("a") | {"numbers": [1] * 400}))
+        answer.ok(201)
+        assert during > 5
+        answer, during = await turns.during(api.post(OBJECTS, hulk("b") | {"numbers": [0] * 399 + [-1]}))
+        answer.error(422, "Invalid", "must not be negative")
+        answer, during = await turns.during(api.patch(f"{OBJECTS}/small", {"numbers": [1] * 400}))
+        answer.ok()
+        assert during > 5

@@ -71,8 +71,10 @@ def draft_create(api: Api, call: Call, obj: Object) -> Draft:
     return _draft(served, _without_status(served, {**obj, "metadata": metadata}), None)
 
 
-def finish_create(api: Api, call: Call, draft: Draft, attributes: Attributes, *, applied: bool = False) -> Object:
-    """The whole new object, ready to be written. Raises Invalid.
+def finish_create(
+    api: Api, call: Call, draft: Draft, attributes: Attributes, *, applied: bool = False, patient: bool = True
+) -> Object:
+    """The whole new object, ready to be written. Raises Invalid, and Laborious unless `patient`.
 
     `attributes` have what admission made of the draft's object. With `applied` the object comes from server-side apply,
     which has noted the field managers.
@@ -90,7 +92,7 @@ def finish_create(api: Api, call: Call, draft: Draft, attributes: Attributes, *,
         raise BadRequest("the name of the object does not match the name on the URL")
     if not metadata.get("name") and isinstance(metadata.get("generateName"), str) and metadata["generateName"]:
         metadata["name"] = generated_name(metadata["generateName"])
-    obj = _valid(call, {**admitted, "metadata": metadata}, None)
+    obj = _valid(call, {**admitted, "metadata": metadata}, None, patient)
     return obj if applied else _tracked(api, call, obj, sent, None)
 
 
@@ -160,6 +162,7 @@ def finish_update(
     *,
     subresource: str = "",
     applied: bool = False,
+    patient: bool = True,
 ) -> Object | None:
     """The whole changed object, or None when nothing changes. Raises Invalid. Parameters as above; without `attributes`
     admission has seen something else (a Scale, a Binding), and the draft stays as it is."""
@@ -170,7 +173,7 @@ def finish_update(
         admitted = _merged(served, {**admitted, "metadata": metadata}, old, subresource, applied)
         if attributes.rough:
             admitted = redone(served, admitted, old)
-    obj = _valid(call, admitted, old)
+    obj = _valid(call, admitted, old, patient)
     if served.has_generation and not subresource and _counts(obj, old, served):
         obj["metadata"]["generation"] = before.get("generation", 0) + 1
     if applied:
@@ -251,8 +254,9 @@ def redone(served: Served, obj: Object, old: Object | None) -> Object:
     return _draft(served, pruned, old).object
 
 
-def _valid(call: Call, obj: Object, old: Object | None) -> Object:
-    """`obj` as it will be stored, with metadata of its own. Raises Invalid with every error that there is."""
+def _valid(call: Call, obj: Object, old: Object | None, patient: bool) -> Object:
+    """`obj` as it will be stored, with metadata of its own. Raises Invalid with every error that there is, and
+    Laborious unless `patient`."""
     served = call.served
     schema = served.schema
     errors: list[FieldError] = list(validate_metadata(served, obj["metadata"]))
@@ -265,7 +269,7 @@ def _valid(call: Call, obj: Object, old: Object | None) -> Object:
     errors += found
     rules = served.definition.rules
     if rules is not None:
-        verdict = rules.validate(obj, old, errors)
+        verdict = rules.validate(obj, old, errors, patient=patient)
         errors += verdict.errors
         call.warnings += verdict.warnings
     if not errors:

@@ -11,7 +11,7 @@ from homeport.apiserver.admission import (
     read_object,
 )
 from homeport.apiserver.context import Api, Call
-from homeport.apiserver.offload import at, takes_long
+from homeport.apiserver.offload import at, finished, takes_long
 from homeport.apiserver.rendering import render_transient, render_written
 from homeport.apiserver.versions import stored
 from homeport.apiserver.writing import commit, key_of, rehearse, wants_dry_run
@@ -40,7 +40,7 @@ async def create_object(api: Api, call: Call, new: Object, *, applied: bool = Fa
     name = draft.object["metadata"].get("name") or ""
     attributes = attributes_of(call, CREATE, draft.object, name=name)
     await api.admission.mutate(attributes)
-    obj = await at(off, finish_create, api, call, draft, attributes, applied=applied)
+    obj = await finished(off, finish_create, api, call, draft, attributes, applied=applied)
     attributes.object, attributes.name = obj, obj["metadata"]["name"]
     await api.admission.validate(attributes)
     generates = not name

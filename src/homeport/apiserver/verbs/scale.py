@@ -8,6 +8,7 @@ from typing import Any
 from homeport.apiserver.admission import UPDATE, attributes_of, draft_update, finish_update
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import decode_body, encode, object_response
+from homeport.apiserver.offload import finished
 from homeport.apiserver.verbs.get import find
 from homeport.apiserver.verbs.patch import change_of, check_version
 from homeport.apiserver.verbs.update import ATTEMPTS, head, write
@@ -84,7 +85,8 @@ async def _write(api: Api, call: Call, change: Callable[[Object], Object]) -> Re
         before = object_of(call.served, shown)
         draft = draft_update(call, _with(before, steps, replicas), before)
         try:
-            await write(api, call, record, finish_update(api, call, draft, None, before))
+            changed = await finished(False, finish_update, api, call, draft, None, before)
+            await write(api, call, record, changed)
         except Conflicting:
             continue
         newest = await shown_one(call.served, api.store.get(record.key) or record)

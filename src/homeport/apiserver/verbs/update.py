@@ -7,7 +7,7 @@ from collections.abc import Callable
 from homeport.apiserver.admission import UPDATE, Draft, attributes_of, draft_update, finish_update, read_object
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import is_finished
-from homeport.apiserver.offload import at, takes_long
+from homeport.apiserver.offload import at, finished, takes_long
 from homeport.apiserver.rendering import render_transient, render_written
 from homeport.apiserver.verbs.get import not_found
 from homeport.apiserver.versions import object_of, shown_one, stored
@@ -77,7 +77,7 @@ async def change(api: Api, call: Call, make: Make, *, subresource: str = "", app
         old, draft = await at(off, _draft, call, await shown_one(call.served, record), make, subresource, applied)
         attributes = attributes_of(call, UPDATE, draft.object, old)
         await api.admission.mutate(attributes)
-        changed = await at(
+        changed = await finished(
             off, finish_update, api, call, draft, attributes, old, subresource=subresource, applied=applied
         )
         attributes.object = old if changed is None else changed

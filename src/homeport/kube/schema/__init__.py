@@ -23,6 +23,10 @@ RULES = "x-kubernetes-validations"
 """The key of a schema's rules in the Common Expression Language (:mod:`homeport.kube.schema.rules`)."""
 
 
+class Laborious(Exception):
+    """Judging an object takes longer than others should wait: it is to be done where nobody waits."""
+
+
 def has_rules(schema: JsonSchema) -> bool:
     """Whether a structural schema has rules anywhere in it. Most have none, and need not wait for their compiler."""
     if schema.get(RULES):

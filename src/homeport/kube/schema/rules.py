@@ -21,10 +21,14 @@ from homeport.kube.cel import (
 )
 from homeport.kube.cel.values import NONE, Optional
 from homeport.kube.errors import FieldError
-from homeport.kube.schema import JsonSchema
+from homeport.kube.schema import JsonSchema, Laborious
 from homeport.kube.schema.checks import MapKey, Path, path_text
 from homeport.kube.schema.rule_compiler import Compilation, Level, Rule
 
+_PATIENCE = 100_000
+"""What judging an object may cost where others wait for it, in the units of budgets: 20 ms or so."""
+_CALL = 30
+"""What evaluating a rule takes beside its steps, in the same units."""
 _MAX_MESSAGE = 5 * 1024
 """Characters of what a messageExpression gives."""
 _BLOCKING = frozenset(
@@ -61,15 +65,18 @@ class Rules:
         root = Compilation(schema).root
         return None if root is None else cls(root)
 
-    def validate(self, obj: Any, old: Any = None, found: Sequence[FieldError] = ()) -> Verdict:
-        """Judge `obj`. `found` is what is wrong with it otherwise: rules take for granted that types are right."""
+    def validate(self, obj: Any, old: Any = None, found: Sequence[FieldError] = (), *, patient: bool = True) -> Verdict:
+        """Judge `obj`. `found` is what is wrong with it otherwise: rules take for granted that types are right.
+
+        Raises Laborious where that takes longer than some 20 ms, unless `patient`.
+        """
         if any(error.reason in _BLOCKING for error in found):
             words = (
                 "some validation rules were not checked because the object was invalid; correct the existing errors to "
                 "complete validation"
             )
             return Verdict([field.invalid("<nil>", None, words)], [])
-        run = _Run()
+        run = _Run(patient)
         with suppress(_Stop):
             run.level(self._root, obj, None, _Before(old, old is not None, None))
         return Verdict(run.errors, run.warnings)
@@ -101,7 +108,8 @@ class _Before(NamedTuple):
 class _Run:
     """One evaluation of all rules."""
 
-    def __init__(self) -> None:
+    def __init__(self, patient: bool) -> None:
+        self._patience = CALL_LIMIT if patient else _PATIENCE
         self.errors: list[FieldError] = []
         self.warnings: list[str] = []
         self._left = OBJECT_LIMIT
@@ -173,10 +181,13 @@ class _Run:
 
     def _evaluate(self, rule: Rule, bindings: Mapping[str, Any], kind: str, path: Path) -> bool | None:
         """The rule's value; None after an error that is noted. Raises _Stop when the budget is spent."""
-        budget = Budget(CALL_LIMIT)
+        limit = min(CALL_LIMIT, self._patience)
+        budget = Budget(limit)
         try:
             result = rule.program.evaluate(bindings, budget)
         except BudgetExceeded as exceeded:
+            if limit < CALL_LIMIT:
+                raise Laborious from None
             why = "no further validation rules will be run due to call cost exceeds limit for rule"
             words = f"'{exceeded}': {why}: {rule.said}"
             self._note(path, kind, words)
@@ -193,7 +204,12 @@ class _Run:
             else:
                 self._note(path, kind, f"{words} evaluating rule: {rule.said}")
             result = None
-        self._left -= CALL_LIMIT - budget.left
+        spent = limit - budget.left
+        self._left -= spent
+        if limit < CALL_LIMIT:
+            self._patience -= spent + _CALL
+            if self._patience < 0:
+                raise Laborious
         if self._left < 0:
             words = "validation failed due to running out of cost budget, no further validation rules will be run"
             self._note(path, kind, words)
