@@ -77,8 +77,12 @@ async def _chunks(start: bytes, pieces: Sequence[bytes]) -> AsyncIterator[bytes]
     yield start
     last = len(pieces)
     for at in range(0, last, CHUNK):
-        chunk = b",".join(pieces[at : at + CHUNK])
-        yield chunk + (b"," if at + CHUNK < last else _END)
+        part = [*pieces[at : at + CHUNK]]
+        if at + CHUNK < last:
+            part.append(b"")  # a comma behind the others, without copying the whole chunk for it
+        else:
+            part[-1] += _END
+        yield b",".join(part)
         await asyncio.sleep(0)  # A reader that is as fast as this writer must not keep others waiting.
 
 
