@@ -31,7 +31,8 @@ from harness import Figure
 from homeport.apiserver import http, pki
 from homeport.datadir import DataDir
 from homeport.kube.wire import Request, Response
-from homeport.platform import API_PARTS, Platform, settle_memory
+from homeport.platform import API_PARTS, Platform
+from homeport.platform.running import settle_memory
 
 NAMESPACE = "bench"
 OBJECT_BYTES = 2048

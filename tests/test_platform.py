@@ -16,7 +16,8 @@ from homeport.client.http import HttpTransport
 from homeport.datadir import DataDir, Taken
 from homeport.kube import core, meta
 from homeport.kube.errors import Permanent
-from homeport.platform import PartFailed, Platform, bind
+from homeport.platform import PartFailed, Platform, serving
+from homeport.platform.serving import bind
 from homeport.store.protocol import Full
 
 CONTROL_PLANE = platforms.PARTS[:-1]
@@ -118,6 +119,6 @@ async def test_no_room_for_the_default_roles_stops_nobody(tmp_path: Path, monkey
     async def bootstrap(*arguments: object) -> int:
         raise Full("no room")
 
-    monkeypatch.setattr(platforms, "bootstrap", bootstrap)
+    monkeypatch.setattr(serving.rbac, "bootstrap", bootstrap)
     async with Platform(DataDir.at(tmp_path)) as platform:
         assert await platform.client.list(core.NAMESPACE.resource)

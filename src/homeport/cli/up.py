@@ -109,10 +109,10 @@ def _serve(directory: DataDir, port: int | None, settings: ApiSettings, report: 
     begin = time.monotonic()
     try:
         # The platform is most of what there is to import: only this verb pays for it.
-        from homeport import platform
+        from homeport.platform import running
 
-        platform.log_to(directory)
-        return platform.run(directory, port=port, settings=settings, report=report, begin=begin)
+        running.log_to(directory)
+        return running.run(directory, port=port, settings=settings, report=report, begin=begin)
     except HomeportError as error:
         report("error", str(error))
         return 1

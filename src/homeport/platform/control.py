@@ -1,0 +1,69 @@
+"""What acts on objects: the controllers and the scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from homeport.apiserver import pki
+from homeport.client.client import Client
+from homeport.components import system, training
+from homeport.control import definitions
+from homeport.control.manager import Manager
+from homeport.kube.errors import ApiError
+from homeport.platform.kinds import KINDS
+
+if TYPE_CHECKING:
+    from homeport.platform import Platform
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def controllers(platform: Platform) -> AsyncIterator[str]:
+    from homeport.node.agent import API_PORT  # an API server alone starts without the parts that it lacks
+
+    declared = (*system.CONTROLLERS, *training.CONTROLLERS)
+    manager = Manager(platform.client, declared, informers=platform.informers)
+    basics = asyncio.Event()
+    authority = pki.paths(platform.directory.pki).ca.read_text()
+    api = (platform.runtime.gateway, API_PORT)
+    async with (
+        platform.background(
+            "system",
+            system.run(
+                platform.client,
+                platform.informers,
+                ca_pem=authority,
+                api=api,
+                sign=platform.accounts.issue_legacy,
+                ready=basics,
+            ),
+        ),
+        platform.background("controllers", manager.run()),
+        platform.background("definitions", _install_definitions(platform.client), endless=False),
+    ):
+        await platform.wait_for(basics)
+        await platform.wait_for(manager.ready)
+        yield ", ".join(controller.name for controller in training.CONTROLLERS)
+
+
+async def _install_definitions(client: Client) -> None:
+    try:
+        await definitions.install(client, KINDS)
+    except ApiError as error:
+        # Nothing here needs them; the next start tries again.
+        log.warning("the kinds could not be shown as CustomResourceDefinitions: %s", error)
+
+
+@asynccontextmanager
+async def scheduler(platform: Platform) -> AsyncIterator[str]:
+    from homeport.scheduler.binder import Scheduler  # as above
+
+    binder = Scheduler(platform.client, informers=platform.informers)
+    async with platform.background("scheduler", binder.run()):
+        await platform.wait_for(binder.ready)
+        yield "default-scheduler"

@@ -1,0 +1,8 @@
+"""Every kind that is built in."""
+
+from __future__ import annotations
+
+from homeport.components import system, training
+from homeport.kube import core
+
+KINDS = (*core.KINDS, *system.KINDS, *training.KINDS)

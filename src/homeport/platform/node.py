@@ -1,0 +1,84 @@
+"""The node that runs pods, and how the API server reaches it."""
+
+from __future__ import annotations
+
+import platform as machine
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from homeport import examples
+from homeport.apiserver.node import LogOptions, Session, Wanted
+from homeport.datadir import HOST
+from homeport.kube.errors import ServiceUnavailable
+from homeport.kube.meta import Object
+from homeport.node import runtime
+
+if TYPE_CHECKING:
+    from homeport.node.agent import Agent
+    from homeport.platform import Platform
+
+
+class NodeLink:
+    """What the API server asks of the node. That is a later part, so the agent comes when it is there."""
+
+    def __init__(self) -> None:
+        self.agent: Agent | None = None
+
+    def _ready(self) -> Agent:
+        if self.agent is None:
+            raise ServiceUnavailable("the node is not ready yet: try again in a moment", retry_after=1)
+        return self.agent
+
+    async def logs(self, pod: Object, container: str, options: LogOptions) -> AsyncIterator[bytes]:
+        return await self._ready().logs(pod, container, options)
+
+    async def summary(self) -> Object:
+        return await self._ready().summary()
+
+    async def dial(self, address: str, port: int) -> socket.socket:
+        return await self._ready().dial(address, port)
+
+    async def connect(self, pod: Object, port: int) -> socket.socket:
+        return await self._ready().connect(pod, port)
+
+    def check_running(self, pod: Object, container: str) -> None:
+        self._ready().check_running(pod, container)
+
+    async def execute(self, pod: Object, container: str, command: Sequence[str], wanted: Wanted) -> Session:
+        return await self._ready().execute(pod, container, command, _streams(wanted))
+
+    async def attach(self, pod: Object, container: str, wanted: Wanted) -> Session:
+        return await self._ready().attach(pod, container, _streams(wanted))
+
+
+def _streams(wanted: Wanted) -> runtime.Wanted:
+    return runtime.Wanted(wanted.stdin, wanted.stdout, wanted.stderr, wanted.tty)
+
+
+@asynccontextmanager
+async def node(platform: Platform) -> AsyncIterator[str]:
+    from homeport.node.agent import Agent  # as above
+    from homeport.node.images import ImageStore
+
+    directory = platform.directory
+    images = ImageStore(directory.images, directories=examples.images())
+    name = machine.node().lower()
+    agent = Agent(
+        platform.client,
+        platform.runtime,
+        images,
+        node_name=name,
+        data_dir=directory.node,
+        informers=platform.informers,
+        own_api=(HOST, platform.port_served),
+        serve_api=platform.serve,
+    )
+    try:
+        async with platform.background("node", agent.run()):
+            await platform.wait_for(agent.ready)
+            platform.node.agent = agent
+            yield f"NOT READY: {agent.problem}" if agent.problem else name
+    finally:
+        await images.close()

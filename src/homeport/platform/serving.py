@@ -1,0 +1,201 @@
+"""The API server: who may log in, which socket it listens on, and how clients find it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from homeport import __version__
+from homeport.apiserver import flowcontrol, http, pki, tokens
+from homeport.apiserver.admission import priority
+from homeport.apiserver.aggregation import authentication
+from homeport.apiserver.aggregation.remote import Identity
+from homeport.apiserver.authn import (
+    AUTHENTICATED_GROUP,
+    Authenticator,
+    BearerTokens,
+    ClientCertificates,
+    TokenAuthenticator,
+)
+from homeport.apiserver.authz import MASTERS
+from homeport.apiserver.health import Check, Unhealthy
+from homeport.apiserver.identity.accounts import ServiceAccounts
+from homeport.apiserver.identity.keys import SigningKey
+from homeport.apiserver.rbac import bootstrap as rbac
+from homeport.apiserver.server import ApiServer
+from homeport.client import kubeconfig
+from homeport.client.client import Client
+from homeport.client.local import LocalTransport
+from homeport.control.informer import Informers
+from homeport.datadir import HOST, PREFERRED_PORT, Endpoint
+from homeport.kube import meta
+from homeport.kube.errors import Permanent
+from homeport.kube.wire import User
+from homeport.platform.kinds import KINDS
+from homeport.platform.node import NodeLink
+from homeport.settings import ApiSettings
+from homeport.store.protocol import Store, StoreError
+
+if TYPE_CHECKING:
+    from homeport.apiserver.audit.auditor import Auditor
+    from homeport.platform import Platform
+
+log = logging.getLogger(__name__)
+
+CONTEXT = "homeport"
+"""Name of the kubeconfig's context."""
+SYSTEM_USER = User("system:homeport", (MASTERS, AUTHENTICATED_GROUP))
+
+
+def _bind(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(1024)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def bind(wanted: int | None, last: int | None) -> socket.socket:
+    """The API server's socket: the port asked for; else the last one (kubeconfigs stay true), 6443, or a free one."""
+    if wanted is not None:
+        try:
+            return _bind(wanted)
+        except OSError as error:
+            reason = {errno.EADDRINUSE: "it is in use", errno.EACCES: "ports below 1024 need root"}
+            raise Permanent(
+                f"port {wanted} can't be served: {reason.get(error.errno or 0, error.strerror)}. "
+                "Leave out --port to have a free one chosen."
+            ) from error
+    for port in (last, PREFERRED_PORT):
+        if port is not None:
+            try:
+                return _bind(port)
+            except OSError:
+                log.info("port %d is in use", port)
+    return _bind(0)
+
+
+@asynccontextmanager
+async def api_server(platform: Platform) -> AsyncIterator[str]:
+    directory = platform.directory
+    # Pods reach the server at the gateway of their network.
+    authority = pki.ensure(directory.pki, addresses=(platform.runtime.gateway,))
+    token = tokens.ensure(directory.pki / "admin.token")
+    platform.accounts = _service_accounts(platform)
+    platform.node = NodeLink()
+    await _write_defaults(platform.store, authority)
+    platform.api = ApiServer(
+        platform.store,
+        KINDS,
+        authenticators=_authenticators(token, platform.accounts, platform.settings),
+        accounts=platform.accounts,
+        auditor=_auditor(platform.settings),
+        node=platform.node,
+        front_proxy=Identity(authority.front_proxy, authority.front_proxy_key),
+    )
+    await platform.api.aggregation.start()
+    platform.api.restorable = directory.staged
+    server = await _listen(platform, authority)
+    _tell_clients(platform, authority, token)
+    platform.client = Client(LocalTransport(platform.api.handle, SYSTEM_USER))
+    platform.informers = Informers(platform.client)
+    platform.api.health.add(Check("informer-sync", lambda: _informers_synced(platform.informers), live=False))
+    try:
+        async with platform.background("informers", platform.informers.run()):
+            yield platform.url
+    finally:
+        await server.close()
+        await platform.api.close()
+
+
+def _service_accounts(platform: Platform) -> ServiceAccounts:
+    chosen = platform.settings.accounts
+    return ServiceAccounts(
+        platform.store,
+        SigningKey(platform.directory.pki / "service-account.key"),
+        issuer=chosen.issuer,
+        audiences=chosen.audiences,
+        longest=chosen.longest,
+        extend=chosen.extend,
+    )
+
+
+def _authenticators(token: str, accounts: ServiceAccounts, settings: ApiSettings) -> tuple[Authenticator, ...]:
+    static = tokens.StaticTokens({token: tokens.ADMIN})
+    return BearerTokens((static, accounts, *_oidc(settings)), accounts.audiences), ClientCertificates()
+
+
+async def _write_defaults(store: Store, authority: pki.Paths) -> None:
+    """The objects that every API server has from the start."""
+    now = datetime.now(UTC)
+    try:
+        await rbac.bootstrap(store, now, KINDS)
+        await authentication.bootstrap(
+            store,
+            now,
+            client_ca_pem=authority.ca.read_text(),
+            front_proxy_ca_pem=authority.front_proxy_ca.read_text(),
+        )
+    except StoreError as error:
+        # Nobody gets more for it, and what runs goes on; the next start tries again.
+        log.warning("the default roles and what extra API servers read could not be written: %s", error)
+    await priority.bootstrap(store, now)
+    await flowcontrol.bootstrap(store, now)
+
+
+async def _listen(platform: Platform, authority: pki.Paths) -> http.HttpServer:
+    former = platform.directory.endpoint()
+    listener = bind(platform.port, former.port if former else None)
+    platform.port_served = listener.getsockname()[1]
+    context = pki.server_context(authority)
+    server = await http.serve(platform.api, listener, context)
+    platform.serve = lambda another: server.listen(another, context)
+    return server
+
+
+def _tell_clients(platform: Platform, authority: pki.Paths, token: str) -> None:
+    """Write how to reach the server, and with which credentials."""
+    endpoint = Endpoint(os.getpid(), HOST, platform.port_served, meta.timestamp(datetime.now(UTC)), __version__)
+    platform.url = endpoint.url
+    document = kubeconfig.document(
+        CONTEXT,
+        server=endpoint.url,
+        ca_pem=authority.ca.read_bytes(),
+        token=token,
+        certificate_pem=authority.admin.read_bytes(),
+        key_pem=authority.admin_key.read_bytes(),
+    )
+    kubeconfig.write(platform.directory.kubeconfig, document)
+    platform.directory.write_endpoint(endpoint)
+
+
+async def _informers_synced(informers: Informers) -> None:
+    if waiting := informers.waiting:
+        raise Unhealthy(f"{len(waiting)} informers not started yet: {waiting}")
+
+
+def _oidc(settings: ApiSettings) -> Sequence[TokenAuthenticator]:
+    if settings.oidc is None:
+        return ()
+    from homeport.apiserver.identity.oidc import OidcTokens  # few platforms have a provider
+
+    return (OidcTokens(settings.oidc),)
+
+
+def _auditor(settings: ApiSettings) -> Auditor | None:
+    if settings.audit is None:
+        return None
+    from homeport.apiserver.audit.opening import open_auditor  # few platforms keep an audit log
+
+    return open_auditor(settings.audit)
