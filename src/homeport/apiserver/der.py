@@ -74,6 +74,15 @@ def parse(certificate: bytes) -> Certificate:
     )
 
 
+def request_organizations(request: bytes) -> tuple[str, ...]:
+    """The organizations in the subject of a certificate request (PKCS #10). Raises BadCertificate."""
+    outer, _ = _enter(memoryview(request), 0, _SEQUENCE)
+    body, _ = _enter(outer, 0, _SEQUENCE)
+    _, _, at = _read(body, 0)  # the version
+    subject, _ = _enter(body, at, _SEQUENCE)
+    return tuple(text for kind, text in _attributes(subject) if kind == _ORGANIZATION)
+
+
 def _read(data: memoryview, at: int) -> tuple[int, memoryview, int]:
     """Tag and content of the element at `at`, and where the next one starts."""
     if at + 2 > len(data):

@@ -1,13 +1,15 @@
 """Who asks for a certificate, and who may decide (upstream: the strategies of certificates.k8s.io and the plug-ins
-``CertificateApproval`` and ``CertificateSigning``)."""
+``CertificateApproval``, ``CertificateSigning`` and ``CertificateSubjectRestriction``)."""
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import ClassVar
 
+from homeport.apiserver import der
 from homeport.apiserver.admission.attributes import CREATE, UPDATE, Attributes, Operation
-from homeport.apiserver.admission.plugin import Plugin
-from homeport.apiserver.authz import Authorizer, forbidden
+from homeport.apiserver.admission.plugin import Plugin, refusal
+from homeport.apiserver.authz import MASTERS, Authorizer, forbidden
 from homeport.apiserver.routes import RequestInfo
 from homeport.kube import meta
 from homeport.kube.field import quote
@@ -15,6 +17,7 @@ from homeport.kube.meta import Object
 
 _GROUP = "certificates.k8s.io"
 _KEY = f"{_GROUP}/certificatesigningrequests"
+_CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
 _VERBS = {"approval": "approve", "status": "sign"}
 """What a write of a subresource takes, on the request's signer."""
 _IDENTITY = ("username", "uid", "groups", "extra")
@@ -43,6 +46,29 @@ class CertificateRequester(Plugin):
         if user.extra:
             spec["extra"] = {name: list(values) for name, values in user.extra.items()}
         return {**obj, "spec": spec}
+
+
+class CertificateSubjectRestriction(Plugin):
+    """No client certificate makes its owner a master of the cluster."""
+
+    name: ClassVar[str] = "CertificateSubjectRestriction"
+
+    def handles(self, operation: Operation, key: str, subresource: str) -> bool:
+        return key == _KEY and operation == CREATE and not subresource
+
+    def validate(self, attributes: Attributes) -> None:
+        """Raises Forbidden."""
+        spec = meta.spec(attributes.object or {})
+        if spec.get("signerName") != _CLIENT_SIGNER:
+            return
+        try:
+            pem = b64decode(spec.get("request") or "").decode("ascii", "replace")
+            body = pem.partition("-----BEGIN CERTIFICATE REQUEST-----")[2].partition("-----END")[0]
+            organizations = der.request_organizations(b64decode(body))
+        except ValueError as error:
+            raise refusal(attributes, f"failed to parse CSR: {error}") from error
+        if MASTERS in organizations:
+            raise refusal(attributes, f"use of {_CLIENT_SIGNER} signer with {MASTERS} group is not allowed")
 
 
 class CertificateApproval(Plugin):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from homeport.apiserver.admission.certificates import CertificateApproval, CertificateRequester
+from homeport.apiserver.admission.certificates import (
+    CertificateApproval,
+    CertificateRequester,
+    CertificateSubjectRestriction,
+)
 from homeport.apiserver.admission.chain import Chain
 from homeport.apiserver.admission.dispatch import Webhooks
 from homeport.apiserver.admission.lifecycle import NamespaceLifecycle
 from homeport.apiserver.admission.limits import LimitRanger
 from homeport.apiserver.admission.mutating import MutatingPolicies
 from homeport.apiserver.admission.plugin import Plugin
+from homeport.apiserver.admission.pod_security import PodSecurity
 from homeport.apiserver.admission.pods import DefaultTolerationSeconds, RuntimeClass
 from homeport.apiserver.admission.policing import ValidatingPolicies
 from homeport.apiserver.admission.priority import Priority
@@ -26,6 +31,7 @@ def chain(api: Api) -> Chain:
         NamespaceLifecycle(api),
         CertificateRequester(),
         CertificateApproval(api.authorizer),
+        CertificateSubjectRestriction(),
         LimitRanger(api),
         *accounts,
         Priority(api),
@@ -33,6 +39,7 @@ def chain(api: Api) -> Chain:
         DefaultStorageClass(api),
         RuntimeClass(api),
         PersistentVolumeClaimResize(api),
+        PodSecurity(api),
         Escalation(api.authorizer),
     )
     # Quotas come last of all, with the write itself (see `homeport.apiserver.quota`).
