@@ -366,6 +366,39 @@ def test_sidecar_starts_first_restarts_and_ends_last() -> None:
     assert world.status["phase"] == "Succeeded"
 
 
+def test_an_ephemeral_container_waits_for_nobody_and_changes_nothing() -> None:
+    world = started(initContainers=[container("init")])
+    assert world.starts == [("init", 0)]
+    world.pod["spec"]["ephemeralContainers"] = [container("debugger")]
+    world.settle()
+    assert world.starts[-1] == ("debugger", 0)
+    assert world.condition("Initialized")["message"] == "containers with incomplete status: [init]"
+    world.exit("init", 0)
+    world.settle()
+    assert (world.starts[-1], world.status["phase"]) == (("main", 0), "Running")
+    assert (world.condition("Ready")["status"], world.status["qosClass"]) == ("True", "BestEffort")
+    assert "running" in world.container("debugger", "ephemeralContainerStatuses")["state"]
+    world.exit("debugger", 3)
+    world.settle()
+    world.sleep(600)
+    ended = world.container("debugger", "ephemeralContainerStatuses")
+    assert (ended["state"]["terminated"]["exitCode"], ended["ready"]) == (3, False)
+    assert world.starts[-1] == ("main", 0), "it runs once"
+    assert world.condition("Ready")["status"] == "True"
+    assert recall(world.pod).of("debugger").is_exited, "not begun anew by a node that forgot"
+
+
+def test_the_end_of_a_pod_is_the_end_of_its_ephemeral_containers() -> None:
+    world = started(restartPolicy="Never", ephemeralContainers=[container("debugger")])
+    world.exit("main", 0)
+    world.decide()
+    assert world.pending == [Signal("debugger", 0, signal.SIGTERM)]
+    world.exit("debugger", 143)
+    world.pending.clear()
+    world.settle()
+    assert world.status["phase"] == "Succeeded"
+
+
 def test_deletion_ends_politely_then_by_force_then_removes_the_object() -> None:
     world = started(container("a"), container("b"), terminationGracePeriodSeconds=5)
     world.pod["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:05Z", "deletionGracePeriodSeconds": 5}

@@ -18,6 +18,7 @@ from homeport.node.cri import Decoder, is_line_end
 from homeport.node.inotify import Inotify
 from homeport.node.memory import Memory
 from homeport.node.pod import members
+from homeport.node.status import container_statuses
 
 _BLOCK = 1 << 18
 _KEPT_ATTEMPTS = 2
@@ -78,7 +79,7 @@ def choose_attempt(pod: Object, status: Object, memory: Memory, container: str, 
     if container not in {member.name for member in members(pod)}:
         raise BadRequest(f"container {container} is not valid for pod {name}")
     known = memory.of(container)
-    entries = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    entries = container_statuses(status)
     waiting = next((e["state"]["waiting"] for e in entries if e["name"] == container and "waiting" in e["state"]), None)
     if previous:
         # While a container waits for its restart, the newest attempt is its last state.

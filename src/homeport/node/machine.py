@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from homeport.kube import meta
 from homeport.kube.meta import Object
 from homeport.node.memory import Memory, leave, lose, observe, restart_due
-from homeport.node.pod import TERMINAL, Member, Role, full_name, grace_seconds, members, restart_policy
-from homeport.node.status import ContainerView, PodView, render
+from homeport.node.pod import ORDERED, TERMINAL, Member, Role, full_name, grace_seconds, members, restart_policy
+from homeport.node.status import ContainerView, PodView, container_statuses, render
 from homeport.node.view import (
     CreateSandbox,
     Decision,
@@ -82,6 +82,8 @@ class _Pass:
                 return current.exit_code != 0 and self.policy != "Never"
             case Role.MAIN:
                 return self.policy == "Always" or (self.policy == "OnFailure" and current.exit_code != 0)
+            case Role.EPHEMERAL:
+                return False
 
     @property
     def outcome(self) -> str:
@@ -199,7 +201,7 @@ class _Pass:
     def _leave_old_sandbox(self) -> None:
         for member in self.members:
             known = self.memory.of(member.name)
-            if known.current is not None and (member.role is not Role.MAIN or self.wants_restart(member)):
+            if known.current is not None and (member.role in ORDERED or self.wants_restart(member)):
                 self.memory = self.memory.with_container(member.name, leave(known))
 
     def _may_try(self, what: str) -> bool:
@@ -218,10 +220,12 @@ class _Pass:
     def _startable(self) -> Iterable[Member]:
         """Init containers one after the other; sidecars as soon as their turn has come; the main ones together.
 
-        A sidecar that ended is started again whatever the others do.
+        A sidecar that ended is started again whatever the others do. Ephemeral containers wait for nobody: they are
+        there to find out why the others don't come up.
         """
+        yield from (m for m in self.members if m.role is Role.EPHEMERAL and not self.is_running(m))
         for member in self.members:
-            if self._is_done(member):
+            if member.role is Role.EPHEMERAL or self._is_done(member):
                 continue
             running = self.is_running(member)
             if not running:
@@ -291,9 +295,9 @@ class _Pass:
 
     def _has_news(self) -> bool:
         """Whether a container of a pod that is terminal in the API has not been reported as ended there."""
-        status = meta.status(self.pod)
-        entries = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
-        reported = {e["name"] for e in entries if "terminated" in (e.get("state") or {})}
+        reported = {
+            e["name"] for e in container_statuses(meta.status(self.pod)) if "terminated" in (e.get("state") or {})
+        }
         return any(self.memory.of(m.name).is_exited and m.name not in reported for m in self.members)
 
     def _phase(self) -> tuple[str, str, str]:
@@ -325,10 +329,7 @@ class _Pass:
         )
 
     def _reported_image_id(self, name: str) -> str:
-        for entry in (
-            *(self.view.status.get("initContainerStatuses") or ()),
-            *(self.view.status.get("containerStatuses") or ()),
-        ):
+        for entry in container_statuses(self.view.status):
             if entry.get("name") == name:
                 return str(entry.get("imageID") or "")
         return ""
@@ -348,7 +349,7 @@ class _Pass:
             return None
         if member.role is Role.MAIN and not self._initialized():
             return "PodInitializing", ""
-        if member.role is not Role.MAIN and not self._turn_of(member):
+        if member.role in ORDERED and not self._turn_of(member):
             return "PodInitializing", ""
         return self._obstacle(member)
 
@@ -356,7 +357,7 @@ class _Pass:
         return self._past_init() or all(
             self._is_done(m) or (m.role is Role.SIDECAR and self.is_running(m))
             for m in self.members
-            if m.role is not Role.MAIN
+            if m.role in ORDERED
         )
 
     def _turn_of(self, member: Member) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from homeport.kube import meta
 from homeport.kube.meta import Object
 from homeport.node.runtime import ContainerState
+from homeport.node.status import container_statuses
 
 BACKOFF_FIRST = 10.0
 BACKOFF_MOST = 300.0
@@ -135,7 +136,7 @@ def recall(pod: Object) -> Memory:
     """A memory from the pod's status, for a pod that another life of the node has started and left no notes of."""
     status = meta.status(pod)
     containers: dict[str, ContainerMemory] = {}
-    for entry in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+    for entry in container_statuses(status):
         attempt = int(entry.get("restartCount") or 0)
         state = entry.get("state") or {}
         last = (entry.get("lastState") or {}).get("terminated")

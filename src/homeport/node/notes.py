@@ -8,6 +8,7 @@ from homeport.kube.meta import Object
 from homeport.node.pod import Member, Role, members
 from homeport.node.view import Notice
 
+_FIELDS = {Role.MAIN: "containers", Role.EPHEMERAL: "ephemeralContainers"}
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
@@ -16,7 +17,7 @@ def field_path(pod: Object, container: str) -> str:
     member = next((m for m in members(pod) if m.name == container), None)
     if member is None:
         return ""
-    return f"spec.{'containers' if member.role is Role.MAIN else 'initContainers'}{{{container}}}"
+    return f"spec.{_FIELDS.get(member.role, 'initContainers')}{{{container}}}"
 
 
 def not_carried_out(member: Member) -> Iterator[Notice]:

@@ -20,6 +20,13 @@ class Role(Enum):
     SIDECAR = "sidecar"
     """An init container with ``restartPolicy: Always``: started in order, runs as long as the pod."""
     MAIN = "main"
+    EPHEMERAL = "ephemeral"
+    """Added to a pod that lives (``kubectl debug``): runs once, whatever the others do, and is no part of the pod's
+    conditions and phase."""
+
+
+ORDERED = frozenset({Role.INIT, Role.SIDECAR})
+"""The roles of the containers in ``spec.initContainers``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,7 @@ class Member:
 
 
 def members(pod: Object) -> tuple[Member, ...]:
-    """Init containers and sidecars in their order, then the main containers in theirs."""
+    """Init containers and sidecars in their order, then the main containers in theirs, then the ephemeral ones."""
     spec = meta.spec(pod)
     return (
         *(
@@ -48,6 +55,7 @@ def members(pod: Object) -> tuple[Member, ...]:
             for c in spec.get("initContainers") or ()
         ),
         *(Member(c["name"], Role.MAIN, c) for c in spec.get("containers") or ()),
+        *(Member(c["name"], Role.EPHEMERAL, c) for c in spec.get("ephemeralContainers") or ()),
     )
 
 
@@ -76,6 +84,8 @@ def qos_class(pod: Object) -> str:
     any_set = False
     guaranteed = True
     for member in members(pod):
+        if member.role is Role.EPHEMERAL:
+            continue  # has no resources of its own
         resources = member.spec.get("resources") or {}
         limits = _amounts(resources.get("limits"))
         requests = limits | _amounts(resources.get("requests"))

@@ -11,6 +11,7 @@ from homeport.kube import core, meta
 from homeport.kube.errors import ApiError, HomeportError, NotFound
 from homeport.kube.meta import Object
 from homeport.node.host import Host
+from homeport.node.status import container_statuses
 
 _log = logging.getLogger(__name__)
 _FIRST_DELAY = 0.1
@@ -48,8 +49,7 @@ def is_passing(status: Mapping[str, Any]) -> bool:
     """Whether a status only says that containers are being made."""
     if status.get("phase") != "Pending":
         return False
-    entries = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
-    waiting = [(entry.get("state") or {}).get("waiting") for entry in entries]
+    waiting = [(entry.get("state") or {}).get("waiting") for entry in container_statuses(status)]
     return all(w is not None and w["reason"] in _ON_THE_WAY and not w.get("message") for w in waiting)
 
 

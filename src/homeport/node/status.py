@@ -7,13 +7,14 @@ documented under "Pod Lifecycle".
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from homeport.kube import meta
 from homeport.kube.meta import Object
-from homeport.node.pod import TERMINAL, Member, Role, qos_class
+from homeport.node.pod import ORDERED, TERMINAL, Member, Role, qos_class
 from homeport.node.runtime import ContainerState
 
 
@@ -83,17 +84,29 @@ def render(view: PodView) -> Object:
     if address:
         status["podIP"] = address
         status["podIPs"] = [{"ip": address}]
-    init = [c for c in view.containers if c.member.role is not Role.MAIN]
+    init = [c for c in view.containers if c.member.role in ORDERED]
+    ephemeral = [c for c in view.containers if c.member.role is Role.EPHEMERAL]
     main = sorted((c for c in view.containers if c.member.role is Role.MAIN), key=lambda c: c.member.name)
     uid = meta.uid(view.pod)
     if init:
         status["initContainerStatuses"] = [_container_status(uid, c) for c in init]
     status["containerStatuses"] = [_container_status(uid, c) for c in main]
+    if ephemeral:
+        status["ephemeralContainerStatuses"] = [_container_status(uid, c) for c in ephemeral]
     return status
 
 
+def container_statuses(status: Mapping[str, Any]) -> Iterator[Object]:
+    """What a pod's status says about its containers, whatever their role."""
+    for field in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
+        yield from status.get(field) or ()
+
+
 def is_ready(container: ContainerView) -> bool:
-    """Main containers and sidecars are ready while they run, init containers once they have succeeded."""
+    """Main containers and sidecars are ready while they run, init containers once they have succeeded. Nobody asks
+    about ephemeral ones: the kubelet never calls them ready."""
+    if container.member.role is Role.EPHEMERAL:
+        return False
     if container.member.role is Role.INIT:
         return container.is_completed and container.current is not None and container.current.exit_code == 0
     return container.is_running
@@ -152,8 +165,9 @@ def _container_status(uid: str, view: ContainerView) -> Object:
 
 
 def _conditions(view: PodView) -> list[Object]:
-    init = [c for c in view.containers if c.member.role is not Role.MAIN]
-    unready = sorted(c.member.name for c in view.containers if c.member.role is not Role.INIT and not is_ready(c))
+    init = [c for c in view.containers if c.member.role in ORDERED]
+    lasting = [c for c in view.containers if c.member.role in (Role.SIDECAR, Role.MAIN)]
+    unready = sorted(c.member.name for c in lasting if not is_ready(c))
     past_init = any(c.current is not None for c in view.containers if c.member.role is Role.MAIN)
     uninitialized = [] if past_init else [c.member.name for c in init if not is_ready(c)]
     ended = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(view.phase, "")
