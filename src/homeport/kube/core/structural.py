@@ -9,26 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from homeport.kube import field, regex
+from homeport.kube.core.structural_judges import complete, judged
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
 
 _TYPES = ("array", "boolean", "integer", "number", "object", "string")
 _UNSUPPORTED = ("$ref", "additionalItems", "definitions", "dependencies", "id", "patternProperties")
-_JUNCTORS = ("allOf", "anyOf", "oneOf")
-_NOT_INSIDE = (
-    "description",
-    "type",
-    "default",
-    "additionalProperties",
-    "nullable",
-    "x-kubernetes-preserve-unknown-fields",
-    "x-kubernetes-embedded-resource",
-    "x-kubernetes-int-or-string",
-    "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys",
-    "x-kubernetes-map-type",
-)
-"""Keys that say what a value is: they belong outside of ``allOf`` and the like, which only judge it."""
+_NO_FIELD_TYPE = "must not be empty for specified object fields"
 _MAX_DEPTH = 100
 
 
@@ -39,26 +26,30 @@ def validate_structural(schema: Any, path: str) -> Iterator[FieldError]:
     if not schema:
         yield field.required(path, "because otherwise all fields are pruned")
         return
-    if schema.get("type") != "object":
-        yield field.invalid(f"{path}.type", schema.get("type", ""), "must be object at the root")
+    if schema.get("type") not in (None, "", "object"):
+        yield field.invalid(f"{path}.type", schema["type"], "must be object at the root")
+    if schema.get("additionalProperties") is not None:
+        yield field.forbidden(f"{path}.additionalProperties", "must not be used at the root")
     if schema.get("nullable"):
         yield field.forbidden(f"{path}.nullable", "nullable cannot be true at the root")
-    yield from _node(schema, path, 0)
+    yield from _node(schema, path, 0, "must not be empty at the root")
+    yield from complete(schema, path)
 
 
-def _node(schema: Object, path: str, depth: int) -> Iterator[FieldError]:
+def _node(schema: Object, path: str, depth: int, without_type: str) -> Iterator[FieldError]:
     if depth > _MAX_DEPTH:
         yield field.invalid(path, "", f"must not be nested deeper than {_MAX_DEPTH} levels")
         return
     free = schema.get("x-kubernetes-preserve-unknown-fields") is True or schema.get("x-kubernetes-int-or-string")
     kind = schema.get("type")
     if not kind:
-        if not free:
-            yield field.required(f"{path}.type", "must not be empty for specified object fields")
+        if not free and not schema.get("x-kubernetes-embedded-resource"):
+            yield field.required(f"{path}.type", without_type)
     elif kind not in _TYPES:
         yield field.not_supported(f"{path}.type", kind, _TYPES)
     yield from _keywords(schema, path)
     yield from _lists(schema, path)
+    yield from _metadata(schema, path, root=depth == 0)
     properties, additional = schema.get("properties"), schema.get("additionalProperties")
     if properties and additional not in (None, False):
         yield field.forbidden(
@@ -66,21 +57,41 @@ def _node(schema: Object, path: str, depth: int) -> Iterator[FieldError]:
         )
     for name, part in (properties or {}).items():
         if isinstance(part, dict):
-            yield from _node(part, f"{path}.properties[{name}]", depth + 1)
+            yield from _node(part, f"{path}.properties[{name}]", depth + 1, _NO_FIELD_TYPE)
     if isinstance(additional, dict):
-        yield from _node(additional, f"{path}.additionalProperties", depth + 1)
+        yield from _node(additional, f"{path}.additionalProperties", depth + 1, _NO_FIELD_TYPE)
     items = schema.get("items")
     if isinstance(items, list):
         yield field.forbidden(f"{path}.items", "items must be a schema object and not an array")
     elif isinstance(items, dict):
-        yield from _node(items, f"{path}.items", depth + 1)
+        yield from _node(items, f"{path}.items", depth + 1, "must not be empty for specified array items")
     elif kind == "array":
         yield field.required(f"{path}.items", "must be specified")
-    for junctor in _JUNCTORS:
-        for index, part in enumerate(schema.get(junctor) or ()):
-            yield from _judge(part, f"{path}.{junctor}[{index}]", schema)
-    if isinstance(schema.get("not"), dict):
-        yield from _judge(schema["not"], f"{path}.not", schema)
+    yield from judged(schema, path)
+
+
+def _metadata(schema: Object, path: str, *, root: bool) -> Iterator[FieldError]:
+    """A whole object's ``apiVersion``, ``kind`` and ``metadata`` are implied: a schema may narrow names, no more."""
+    if not root and not schema.get("x-kubernetes-embedded-resource"):
+        return
+    properties = schema.get("properties") or {}
+    for name in ("kind", "apiVersion"):
+        part = properties.get(name)
+        if isinstance(part, dict) and part.get("type") != "string":
+            yield field.invalid(f"{path}.properties[{name}].type", part.get("type", ""), "must be string")
+    part = properties.get("metadata")
+    if not isinstance(part, dict):
+        return
+    where = f"{path}.properties[metadata]"
+    if part.get("type") != "object":
+        yield field.invalid(f"{where}.type", part.get("type", ""), "must be object")
+    if not root:
+        return
+    said = {key for key, value in part.items() if value not in (None, "", [], {}, False)} - {"type", "default"}
+    if said <= {"properties"} and set(part.get("properties") or ()) <= {"name", "generateName"}:
+        return
+    words = "must not specify anything other than name and generateName, but metadata is implicitly specified"
+    yield field.forbidden(where, words)
 
 
 def _keywords(schema: Object, path: str) -> Iterator[FieldError]:
@@ -102,15 +113,25 @@ def _keywords(schema: Object, path: str) -> Iterator[FieldError]:
     if schema.get("x-kubernetes-preserve-unknown-fields") is False:
         yield field.invalid(f"{path}.x-kubernetes-preserve-unknown-fields", False, "must be true or undefined")
     if schema.get("x-kubernetes-embedded-resource"):
-        if schema.get("type") != "object":
-            words = "must be object if x-kubernetes-embedded-resource is true"
-            yield field.invalid(f"{path}.type", schema.get("type", ""), words)
+        words = "must be object if x-kubernetes-embedded-resource is true"
+        if not schema.get("type"):
+            yield field.required(f"{path}.type", words)
+        elif schema["type"] != "object":
+            yield field.invalid(f"{path}.type", schema["type"], words)
+        if schema.get("additionalProperties") is not None:
+            words = "must not be used if x-kubernetes-embedded-resource is set"
+            yield field.forbidden(f"{path}.additionalProperties", words)
         if not schema.get("properties") and not schema.get("x-kubernetes-preserve-unknown-fields"):
             words = (
                 "must not be empty if x-kubernetes-embedded-resource is true without "
                 "x-kubernetes-preserve-unknown-fields"
             )
             yield field.required(f"{path}.properties", words)
+    if schema.get("x-kubernetes-int-or-string"):
+        for key in ("x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"):
+            if schema.get(key):
+                words = "must be false if x-kubernetes-int-or-string is true"
+                yield field.invalid(f"{path}.{key}", True, words)
     if schema.get("x-kubernetes-int-or-string") and schema.get("type"):
         words = "must be empty if x-kubernetes-int-or-string is true"
         yield field.forbidden(f"{path}.type", words)
@@ -146,23 +167,3 @@ def _lists(schema: Object, path: str) -> Iterator[FieldError]:
                 "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
             )
             yield field.required(f"{path}.items.properties[{key}].default", words)
-
-
-def _judge(schema: Any, path: str, outside: Object) -> Iterator[FieldError]:
-    """A schema inside of ``allOf`` and the like: it may only speak of fields that the schema around it has."""
-    if not isinstance(schema, dict):
-        return
-    alternatives = outside.get("x-kubernetes-int-or-string")
-    for key in _NOT_INSIDE:
-        if key in schema and not (key == "type" and alternatives):
-            yield field.forbidden(
-                f"{path}.{key}", f"must be {'empty' if key != 'nullable' else 'false'} to be structural"
-            )
-    known = outside.get("properties") or {}
-    for name, part in (schema.get("properties") or {}).items():
-        if name not in known:
-            yield field.required(
-                f"{path.rsplit('.', 1)[0]}.properties[{name}]", f"because it is defined in {path}.properties[{name}]"
-            )
-        elif isinstance(part, dict):
-            yield from _judge(part, f"{path}.properties[{name}]", known[name])
