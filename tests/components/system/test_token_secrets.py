@@ -54,6 +54,20 @@ async def test_a_secret_gets_its_token_and_goes_with_its_account(world: support.
         await world.eventually(gone)
 
 
+async def test_an_account_forgets_a_secret_that_is_deleted(world: support.World) -> None:
+    accounts, secrets = core.SERVICE_ACCOUNT.resource, core.SECRET.resource
+    listed = [{"name": "s"}, {"name": "other"}]
+    await world.client.create(accounts, core.SERVICE_ACCOUNT.new("a", "default", secrets=listed))
+    async with filling(world):
+        await world.client.create(secrets, secret("a"))
+        await world.client.delete(secrets, "s", "default")
+
+        async def forgotten() -> bool:
+            return bool((await world.client.get(accounts, "a", "default"))["secrets"] == [{"name": "other"}])
+
+        await world.eventually(forgotten)
+
+
 async def test_a_secret_for_no_account_goes(world: support.World) -> None:
     async with filling(world):
         await world.client.create(core.SECRET.resource, secret("nope"))

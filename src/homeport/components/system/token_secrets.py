@@ -1,7 +1,8 @@
 """Secrets of type ``kubernetes.io/service-account-token``: tokens without an end, for who asks for one by hand.
 
 Whoever creates such a secret names the account in an annotation; the token is filled in here, and the secret goes with
-the account. The rules are upstream's (``pkg/controller/serviceaccount/tokens_controller.go``).
+the account. An account that lists the secret forgets it when it is deleted. The rules are upstream's
+(``pkg/controller/serviceaccount/tokens_controller.go``).
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class TokenSecrets:
         self._secrets = informers.get(core.SECRET.resource, fields=f"type={TYPE}")
         self._accounts = informers.get(core.SERVICE_ACCOUNT.resource)
         self._by_account: dict[ObjectKey, set[ObjectKey]] = {}
+        self._deleted: dict[ObjectKey, Object] = {}
+        """Secrets that an account may still list."""
         self._loop: KeyedLoop[ObjectKey] = KeyedLoop(self.name, self._sync, workers=_WORKERS)
         self._secrets.subscribe(self._secret_changed)
         self._accounts.subscribe(self._account_changed)
@@ -55,7 +58,9 @@ class TokenSecrets:
             self._by_account.get(_account_of(change.old), set()).discard(key)
         if change.new is not None:
             self._by_account.setdefault(_account_of(change.new), set()).add(key)
-            self._loop.queue.add(key)
+        elif change.old is not None:
+            self._deleted[key] = change.old
+        self._loop.queue.add(key)
 
     def _account_changed(self, change: Change) -> None:
         for key in self._by_account.get(key_of(change.object), ()):
@@ -63,6 +68,9 @@ class TokenSecrets:
 
     async def _sync(self, key: ObjectKey) -> None:
         secret = self._secrets.cache.get(*key)
+        deleted = self._deleted.pop(key, None)
+        if secret is None and deleted is not None:
+            await self._forget(key, deleted)
         if secret is None or is_deleting(secret):
             return
         try:
@@ -77,6 +85,20 @@ class TokenSecrets:
                 await self._fill(secret, account)
         except (Conflict, NotFound):
             return  # it has changed or gone; the watch tells
+
+    async def _forget(self, key: ObjectKey, secret: Object) -> None:
+        """Take a deleted secret out of the account's list."""
+        place, account_name = _account_of(secret)
+        try:
+            account = await self._client.get(core.SERVICE_ACCOUNT.resource, account_name, place)
+            others = [entry for entry in account.get("secrets") or () if entry.get("name") != name(secret)]
+            if len(others) != len(account.get("secrets") or ()):
+                await self._client.replace(core.SERVICE_ACCOUNT.resource, {**account, "secrets": others})
+        except NotFound:
+            return  # the account went first
+        except Conflict:
+            self._deleted[key] = secret
+            self._loop.queue.add(key)
 
     async def _fill(self, secret: Object, account: Object) -> None:
         data = dict(secret.get("data") or {})
