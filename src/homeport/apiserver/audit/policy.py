@@ -200,8 +200,9 @@ def _check(document: Mapping[str, Any]) -> Iterator[FieldError]:
 
 
 def _check_rule(rule: Mapping[str, Any], at: str) -> Iterator[FieldError]:
-    if rule.get("level") not in LEVELS:
-        yield field.not_supported(f"{at}.level", rule.get("level") or "", tuple(LEVELS))
+    level = rule.get("level")
+    if not isinstance(level, str) or level not in LEVELS:
+        yield field.not_supported(f"{at}.level", level or "", tuple(LEVELS))
     for key in _LISTS:
         found = rule.get(key)
         if found is not None and not _is_texts(found):
