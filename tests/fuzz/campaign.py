@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of one target: ``python tests/fuzz/campaign.py TARGET [libFuzzer options] [corpus folders]``.
 
-Runs where atheris is installed, which pytest does in an environment of its own (see ``test_targets.py``). New inputs go
-to the first folder; what breaks a target is written to the working directory as ``crash-*``, ``timeout-*`` or ``oom-*``.
+Runs where atheris is installed, which pytest does in an environment of its own (see ``test_targets.py``). New inputs
+go to the first folder; what breaks a target goes to the working directory as ``crash-*``, ``timeout-*`` or ``oom-*``.
 """
 
 from __future__ import annotations

@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 _header_names: dict[bytes, str] = {}
 _MAX_HEADER_NAMES = 256
 """Clients send the same few header names with every request: each is decoded once."""
+_MOST_FRAMING = 16
+"""Bytes around each byte of a chunked body: the smallest chunk of one has five, and nobody sends such."""
 _SMALL = 1 << 16
 """Bodies up to this size travel in one write with their head: one TLS record, one system call."""
 
@@ -102,6 +104,8 @@ class Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._body_size = 0
+        self._received = 0
+        """Since the headers ended: the body, what chunks it, and trailers."""
         # Messages waiting for their answers.
         self._queue: deque[_Message] = deque()
         self._queued_bytes = 0
@@ -169,6 +173,7 @@ class Connection(asyncio.Protocol):
             self._deadline = self._loop.time() + self._limits.header_seconds
         elif self._in_body:
             self._deadline = self._loop.time() + self._limits.body_seconds
+            self._received += len(data)
         self._head_size += len(data)
         try:
             self._parser.feed_data(data)
@@ -180,6 +185,10 @@ class Connection(asyncio.Protocol):
         else:
             if self._in_body or not self._in_message:
                 self._head_size = 0
+                framing = self._received - self._body_size
+                if framing > self._limits.header_bytes + _MOST_FRAMING * self._body_size and self._in_message:
+                    limit = self._limits.header_bytes
+                    self._refuse(431, f"the body's chunk extensions and trailers are larger than {limit} bytes")
             elif self._head_size > self._limits.header_bytes and not self._refused:
                 self._refuse(431, f"the request line and headers are larger than {self._limits.header_bytes} bytes")
 
@@ -208,6 +217,7 @@ class Connection(asyncio.Protocol):
         self._headers = {}
         self._body = []
         self._body_size = 0
+        self._received = 0
 
     def on_url(self, url: bytes) -> None:
         self._url += url

@@ -17,6 +17,8 @@ _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 MAX_DEPTH = 200
 """Collections within collections. PyYAML's own parser in C goes as deep as a document says, beyond the end of the
 stack."""
+MAX_MERGED = 50_000
+"""Keys that ``<<`` copies in one document."""
 MAX_NODES = 500_000
 """Values in a document with all its aliases written out: few make manifests shorter, many are a bomb."""
 
@@ -27,14 +29,17 @@ class _Loader(_Base):  # type: ignore[misc]
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
         self.duplicates: list[str] = []
-        self._merged = 0
+        self._merging = self._merged = 0
 
     def flatten_mapping(self, node: Any) -> None:
         """Put what ``<<`` names into the mapping: a few levels of such merges multiply as aliases do."""
+        self._merging += 1
         super().flatten_mapping(node)
-        self._merged += len(node.value)
-        if self._merged > MAX_NODES:
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: merges make more than {MAX_NODES} values")
+        self._merging -= 1
+        if self._merging:
+            self._merged += len(node.value)
+        if self._merged > MAX_MERGED:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: merges make more than {MAX_MERGED} values")
 
 
 def _mapping(loader: Any, node: Any) -> dict[str, Any]:
