@@ -61,7 +61,7 @@ class Gate:
     def __init__(self, shares: Shares, classes: Classes, levels: Iterable[Level], shown: metrics.Registry) -> None:
         self._shares = shares
         self._started = 0
-        """In this turn of the loop."""
+        """Since the last turn that was counted: never fewer than in this turn of the loop."""
         self._turn_ends = False
         self._waiting: OrderedDict[Level, _Queue] = OrderedDict()
         """Levels in the order of their next turn; none is empty."""
@@ -160,7 +160,9 @@ class Gate:
         schema.executing += 1
         schema.dispatched += 1
         schema.level.executing += 1
-        if not self._turn_ends:
+        # To hear of the end of every turn would cost the loop a round for every request. Only when so many have started
+        # that the next one may have to wait does it matter whether they were of this turn.
+        if self._started >= self._shares.starts and not self._turn_ends:
             self._end_turn_soon()
 
     def _enqueue(self, place: Place) -> asyncio.Future[None]:
