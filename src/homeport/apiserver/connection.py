@@ -27,6 +27,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import httptools
@@ -49,6 +50,20 @@ _MOST_FRAMING = 16
 """Bytes around each byte of a chunked body: the smallest chunk of one has five, and nobody sends such."""
 _SMALL = 1 << 16
 """Bodies up to this size travel in one write with their head: one TLS record, one system call."""
+
+
+_REMEMBERED = 64
+"""The length of headers' values that are remembered as they go on the wire: most answers have the same few."""
+
+
+def _header(name: str, value: str) -> bytes:
+    """One header and its line end."""
+    if "\r" in value or "\n" in value:
+        value = value.replace("\r", " ").replace("\n", " ")
+    return f"{name}: {value}\r\n".encode("utf-8", "replace")
+
+
+_remembered = lru_cache(maxsize=1024)(_header)
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,9 +427,7 @@ class Connection(asyncio.Protocol):
         """The status line and the headers that every answer has."""
         head = [status_line(response.status), b"date: ", self._server.date(), b"\r\n"]
         for name, value in (*response.headers.items(), *response.repeated):
-            if "\r" in value or "\n" in value:
-                value = value.replace("\r", " ").replace("\n", " ")
-            head.append(f"{name}: {value}\r\n".encode("utf-8", "replace"))
+            head.append(_remembered(name, value) if len(value) <= _REMEMBERED else _header(name, value))
         return head
 
     async def _switch_protocols(self, response: Response, upgrade: Upgrade, tunnel: Tunnel) -> None:
