@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from homeport import platform as platforms
+from homeport.apiserver import pki
 from homeport.client.client import Client
 from homeport.client.http import HttpTransport
 from homeport.datadir import DataDir, Taken
@@ -18,6 +21,7 @@ from homeport.kube import core, meta
 from homeport.kube.errors import Permanent
 from homeport.platform import PartFailed, Platform, serving
 from homeport.platform.serving import bind
+from homeport.settings import ApiSettings, RequestHeaderSettings
 from homeport.store.protocol import Full
 
 CONTROL_PLANE = platforms.PARTS[:-1]
@@ -122,3 +126,53 @@ async def test_no_room_for_the_default_roles_stops_nobody(tmp_path: Path, monkey
     monkeypatch.setattr(serving.rbac, "bootstrap", bootstrap)
     async with Platform(DataDir.at(tmp_path)) as platform:
         assert await platform.client.list(core.NAMESPACE.resource)
+
+
+async def test_what_extra_servers_and_fairness_need_is_there_from_the_start(tmp_path: Path) -> None:
+    async with Platform(DataDir.at(tmp_path)) as platform:
+        trust = await platform.client.get(core.CONFIG_MAP.resource, "extension-apiserver-authentication", "kube-system")
+        assert trust["data"]["requestheader-allowed-names"] == '["front-proxy-client"]'
+        assert trust["data"]["client-ca-file"] != trust["data"]["requestheader-client-ca-file"]
+        local = await platform.client.get(core.API_SERVICE.resource, "v1beta1.metrics.k8s.io")
+        assert meta.is_condition_true(local, "Available")
+        level = {"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}}
+        schema = core.FLOW_SCHEMA.new(
+            "mine", spec={"priorityLevelConfiguration": {"name": "mine"}, "matchingPrecedence": 9, "rules": []}
+        )
+        await platform.client.create(core.PRIORITY_LEVEL.resource, core.PRIORITY_LEVEL.new("mine", spec=level))
+        await platform.client.create(core.FLOW_SCHEMA.resource, schema)
+        async with asyncio.timeout(5):
+            while True:
+                found = await platform.client.get(core.FLOW_SCHEMA.resource, "mine")
+                conditions = meta.status(found).get("conditions") or []
+                if [(one["type"], one["status"]) for one in conditions] == [("Dangling", "False")]:
+                    break
+                await asyncio.sleep(0.01)
+
+
+async def test_a_front_proxy_speaks_for_its_users(tmp_path: Path) -> None:
+    proxy = pki.ensure(tmp_path / "proxy")
+    settings = ApiSettings(request_header=RequestHeaderSettings(proxy.front_proxy_ca))
+    directory = DataDir.at(tmp_path / "data")
+    async with Platform(directory, settings=settings, parts=platforms.API_PARTS) as platform:
+
+        def ask(certificate: Path, key: Path, headers: dict[str, str]) -> int:
+            context = ssl.create_default_context(cafile=str(pki.paths(directory.pki).ca))
+            context.load_cert_chain(certificate, key)
+            connection = http.client.HTTPSConnection("127.0.0.1", platform.port_served, context=context, timeout=10)
+            try:
+                connection.request("GET", "/api/v1/namespaces", headers=headers)
+                return connection.getresponse().status
+            finally:
+                connection.close()
+
+        master = {"X-Remote-User": "ann", "X-Remote-Group": "system:masters"}
+        own = pki.paths(directory.pki)
+        asked = {
+            "its user": (proxy.front_proxy, proxy.front_proxy_key, master),
+            "itself": (proxy.front_proxy, proxy.front_proxy_key, {}),
+            "another user": (proxy.front_proxy, proxy.front_proxy_key, {"X-Remote-User": "ann"}),
+            "the administrator": (own.admin, own.admin_key, {"X-Remote-User": "ann"}),
+        }
+        answers = {who: await asyncio.to_thread(ask, *how) for who, how in asked.items()}
+        assert answers == {"its user": 200, "itself": 401, "another user": 403, "the administrator": 200}

@@ -55,10 +55,26 @@ class AccountSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestHeaderSettings:
+    """A front proxy, whose word about users is believed (``--requestheader-*``); names of headers in any case."""
+
+    client_ca_file: Path
+    allowed_names: tuple[str, ...] = ()
+    """Common names of certificates that are believed; empty: all of the authority."""
+    username_headers: tuple[str, ...] = ("X-Remote-User",)
+    uid_headers: tuple[str, ...] = ("X-Remote-Uid",)
+    group_headers: tuple[str, ...] = ("X-Remote-Group",)
+    extra_headers_prefixes: tuple[str, ...] = ("X-Remote-Extra-",)
+
+
+@dataclass(frozen=True, slots=True)
 class ApiSettings:
     accounts: AccountSettings = AccountSettings()
     audit: AuditSettings | None = None
     oidc: OidcSettings | None = None
+    request_header: RequestHeaderSettings | None = None
+    event_ttl: int = 3600
+    """Seconds that events are kept after they were last written (``--event-ttl``)."""
 
 
 DEFAULTS = ApiSettings()

@@ -9,10 +9,11 @@ import pytest
 
 from homeport.apiserver import pki
 from homeport.apiserver.authn import ClientCertificates
-from homeport.apiserver.identity.request_header import IssuedBy, RequestHeaders, RequestHeaderSettings
+from homeport.apiserver.identity.request_header import IssuedBy, RequestHeaders
 from homeport.apiserver.tokens import ADMIN
 from homeport.kube.errors import Permanent, Unauthorized
 from homeport.kube.wire import Request
+from homeport.settings import RequestHeaderSettings
 
 HEADERS = {"x-remote-user": "ann", "x-remote-group": "a, b\nc", "x-remote-extra-scopes%2fx": "1\n2"}
 

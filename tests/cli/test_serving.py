@@ -9,7 +9,7 @@ import pytest
 
 from homeport.cli import serving
 from homeport.kube.errors import Permanent
-from homeport.settings import AccountSettings, ApiSettings, AuditSettings, OidcSettings
+from homeport.settings import AccountSettings, ApiSettings, AuditSettings, OidcSettings, RequestHeaderSettings
 
 
 def parse(*flags: str) -> ApiSettings:
@@ -24,6 +24,8 @@ def parse(*flags: str) -> ApiSettings:
         ApiSettings(),
         ApiSettings(AccountSettings("https://me.example", ("a", "b"), 86400, False)),
         ApiSettings(audit=AuditSettings("-")),
+        ApiSettings(request_header=RequestHeaderSettings(Path("/ca")), event_ttl=90),
+        ApiSettings(request_header=RequestHeaderSettings(Path("/ca"), ("a", "b"), ("u",), (), ("g", "h"), ("x-",))),
         ApiSettings(audit=AuditSettings("/log", Path("/policy"), 3, 4, 5)),
         ApiSettings(oidc=OidcSettings("https://login.example", "id")),
         ApiSettings(

@@ -1,4 +1,5 @@
-"""The flags of ``homeport up`` that are kube-apiserver's: audit log, OpenID Connect, service accounts."""
+"""The flags of ``homeport up`` that are kube-apiserver's: audit log, OpenID Connect, service accounts, a front proxy,
+events."""
 
 from __future__ import annotations
 
@@ -8,8 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from homeport.kube.errors import Permanent
-from homeport.settings import AccountSettings, ApiSettings, AuditSettings, OidcSettings
+from homeport.settings import AccountSettings, ApiSettings, AuditSettings, OidcSettings, RequestHeaderSettings
 
+_HEADERS = {
+    "username-headers": RequestHeaderSettings(Path()).username_headers,
+    "uid-headers": RequestHeaderSettings(Path()).uid_headers,
+    "group-headers": RequestHeaderSettings(Path()).group_headers,
+    "extra-headers-prefix": RequestHeaderSettings(Path()).extra_headers_prefixes,
+}
 _SHORTEST, _LONGEST = 3600, 1 << 32
 """Seconds; upstream's limits for ``--service-account-max-token-expiration``."""
 
@@ -65,6 +72,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--service-account-extend-token-expiration", type=_switch, default=True, metavar="true|false",
         help="let the tokens in pods hold for a year, for programs that read them once (default: true)",
     )  # fmt: skip
+    proxy = parser.add_argument_group("front proxy")
+    proxy.add_argument(
+        "--requestheader-client-ca-file", type=Path, metavar="FILE",
+        help="believe headers about the user on connections with a certificate of this authority",
+    )  # fmt: skip
+    proxy.add_argument(
+        "--requestheader-allowed-names", default="", metavar="LIST",
+        help="names that the certificate has to have one of (default: any)",
+    )  # fmt: skip
+    for part, names in _HEADERS.items():
+        proxy.add_argument(
+            f"--requestheader-{part}", default=",".join(names), metavar="LIST", help=f"default: {','.join(names)}"
+        )
+    parser.add_argument(
+        "--event-ttl", type=_any_duration, default=3600, metavar="TIME", help="how long events are kept (default: 1h)"
+    )
 
 
 def settings_of(args: argparse.Namespace) -> ApiSettings:
@@ -99,7 +122,17 @@ def settings_of(args: argparse.Namespace) -> ApiSettings:
         args.service_account_max_token_expiration,
         args.service_account_extend_token_expiration,
     )
-    return ApiSettings(accounts, audit, oidc)
+    proxy = None
+    if args.requestheader_client_ca_file is not None:
+        proxy = RequestHeaderSettings(
+            args.requestheader_client_ca_file.absolute(),
+            _list(args.requestheader_allowed_names),
+            _list(args.requestheader_username_headers),
+            _list(args.requestheader_uid_headers),
+            _list(args.requestheader_group_headers),
+            _list(args.requestheader_extra_headers_prefix),
+        )
+    return ApiSettings(accounts, audit, oidc, proxy, args.event_ttl)
 
 
 def arguments(settings: ApiSettings) -> list[str]:
@@ -134,6 +167,15 @@ def _flags(settings: ApiSettings) -> Iterator[tuple[str, object]]:
         if oidc.ca_file is not None:
             yield "--oidc-ca-file", oidc.ca_file
         yield "--oidc-signing-algs", ",".join(oidc.signing_algs)
+    if (proxy := settings.request_header) is not None:
+        yield "--requestheader-client-ca-file", proxy.client_ca_file
+        yield "--requestheader-allowed-names", ",".join(proxy.allowed_names)
+        yield "--requestheader-username-headers", ",".join(proxy.username_headers)
+        yield "--requestheader-uid-headers", ",".join(proxy.uid_headers)
+        yield "--requestheader-group-headers", ",".join(proxy.group_headers)
+        yield "--requestheader-extra-headers-prefix", ",".join(proxy.extra_headers_prefixes)
+    if settings.event_ttl != ApiSettings().event_ttl:
+        yield "--event-ttl", f"{settings.event_ttl}s"
 
 
 def _whole(text: str) -> int:
@@ -153,14 +195,26 @@ def _switch(text: str) -> bool:
 
 
 def _duration(text: str) -> int:
-    """Seconds, of a duration as Go writes it: 90m, 24h, 1h30m."""
-    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
-    seconds = (
-        sum(int(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True)) if parts else 0
-    )
-    if not text or parts is None or 0 < seconds < _SHORTEST or seconds > _LONGEST:
+    """Seconds, none or at least an hour."""
+    seconds = _seconds(text)
+    if seconds is None or 0 < seconds < _SHORTEST or seconds > _LONGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is no time of at least an hour, such as 24h")
     return seconds
+
+
+def _any_duration(text: str) -> int:
+    seconds = _seconds(text)
+    if not seconds or seconds > _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time, such as 90m")
+    return seconds
+
+
+def _seconds(text: str) -> int | None:
+    """Of a duration as Go writes it: 90m, 24h, 1h30m."""
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    if not text or parts is None:
+        return None
+    return sum(int(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True))
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from homeport.apiserver import pki
@@ -40,6 +41,7 @@ async def controllers(platform: Platform) -> AsyncIterator[str]:
                 ca_pem=authority,
                 api=api,
                 sign=platform.accounts.issue_legacy,
+                event_ttl=timedelta(seconds=platform.settings.event_ttl),
                 ready=basics,
             ),
         ),

@@ -98,13 +98,14 @@ async def api_server(platform: Platform) -> AsyncIterator[str]:
     platform.api = ApiServer(
         platform.store,
         KINDS,
-        authenticators=_authenticators(token, platform.accounts, platform.settings),
+        authenticators=_authenticators(token, platform.accounts, platform.settings, authority),
         accounts=platform.accounts,
         auditor=_auditor(platform.settings),
         node=platform.node,
         front_proxy=Identity(authority.front_proxy, authority.front_proxy_key),
     )
     await platform.api.aggregation.start()
+    await platform.api.priority.start()
     platform.api.restorable = directory.staged
     server = await _listen(platform, authority)
     _tell_clients(platform, authority, token)
@@ -131,9 +132,25 @@ def _service_accounts(platform: Platform) -> ServiceAccounts:
     )
 
 
-def _authenticators(token: str, accounts: ServiceAccounts, settings: ApiSettings) -> tuple[Authenticator, ...]:
+def _authenticators(
+    token: str, accounts: ServiceAccounts, settings: ApiSettings, authority: pki.Paths
+) -> tuple[Authenticator, ...]:
+    """Raises Permanent if a front proxy's authority can't be read."""
     static = tokens.StaticTokens({token: tokens.ADMIN})
-    return BearerTokens((static, accounts, *_oidc(settings)), accounts.audiences), ClientCertificates()
+    bearers = BearerTokens((static, accounts, *_oidc(settings)), accounts.audiences)
+    if settings.request_header is None:
+        return bearers, ClientCertificates()
+    # Few platforms are behind a proxy.
+    from homeport.apiserver.identity.request_header import IssuedBy, RequestHeaders
+
+    file = settings.request_header.client_ca_file
+    try:
+        proxy = IssuedBy(file.read_bytes())
+    except OSError as error:
+        raise Permanent(f"{file} can't be read: {error.strerror}") from error
+    # The TLS layer trusts both authorities: a user's certificate has to be of our own.
+    users = ClientCertificates(trusted=IssuedBy(authority.ca.read_bytes()))
+    return RequestHeaders(settings.request_header, proxy), bearers, users
 
 
 async def _write_defaults(store: Store, authority: pki.Paths) -> None:
@@ -159,6 +176,8 @@ async def _listen(platform: Platform, authority: pki.Paths) -> http.HttpServer:
     listener = bind(platform.port, former.port if former else None)
     platform.port_served = listener.getsockname()[1]
     context = pki.server_context(authority)
+    if platform.settings.request_header is not None:
+        context.load_verify_locations(platform.settings.request_header.client_ca_file)
     server = await http.serve(platform.api, listener, context)
     platform.serve = lambda another: server.listen(another, context)
     return server

@@ -18,8 +18,10 @@ from homeport.apiserver import pki
 from homeport.apiserver.aggregation.remote import Identity
 from homeport.apiserver.authn import ClientCertificates
 from homeport.apiserver.http import HttpServer, serve
-from homeport.apiserver.identity.request_header import IssuedBy, RequestHeaders, RequestHeaderSettings
+from homeport.apiserver.identity.request_header import IssuedBy, RequestHeaders
 from homeport.kube.meta import Object, find_condition
+from homeport.kube.wire import Duplex, Request, Response
+from homeport.settings import RequestHeaderSettings
 from homeport.store.memory import MemoryStore
 
 GROUP, VERSION = "wardle.example.com", "v1"
@@ -40,7 +42,13 @@ class Extra:
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         self._port = listener.getsockname()[1]
-        self._server = await serve(self.caller.server, listener, self._context)
+        self._server = await serve(self._answer, listener, self._context)
+
+    async def _answer(self, request: Request) -> Response:
+        """As the server does; with one more path, of a resource that is connected to."""
+        if request.path.endswith("/flunders/echo/connect"):
+            return Response(101, {"connection": "Upgrade", "upgrade": "echo"}, upgrade=_echo)
+        return await self.caller.server.handle(request)
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -58,6 +66,11 @@ class Extra:
             connected.close()
             raise
         return connected
+
+
+async def _echo(peer: Duplex) -> None:
+    while data := await peer.read():
+        await peer.write(data.upper())
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aggregation_world import GROUP, NAME, SERVICES, VERSION, World
@@ -172,3 +173,45 @@ async def test_groups_come_by_their_priorities(world: World) -> None:
     assert listed[0]["name"] == GROUP
     autoscaling = (await world.api.get("/apis/autoscaling")).ok()
     assert autoscaling["preferredVersion"]["version"] == "v2"
+
+
+class Peer:
+    """A client that has switched protocols."""
+
+    def __init__(self, *said: bytes) -> None:
+        self._said = list(said)
+        self.heard = b""
+        self._done = asyncio.Event()
+
+    async def read(self, limit: int = 65536) -> bytes:
+        if self._said:
+            return self._said.pop(0)
+        await self._done.wait()
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        self.heard += data
+        if self.heard == b"HELLO THERE":
+            self._done.set()
+
+    def write_eof(self) -> None:
+        return None
+
+
+async def test_connections_that_switch_protocols(world: World) -> None:
+    api = await serving(world)
+    headers = {"connection": "Upgrade", "upgrade": "echo"}
+    answer = await api.open("GET", f"{FLUNDERS}/echo/connect", headers=headers)
+    assert (answer.status, answer.headers["upgrade"]) == (101, "echo")
+    assert answer.upgrade is not None
+    peer = Peer(b"hello ", b"there")
+    async with asyncio.timeout(10):
+        await answer.upgrade(peer)
+    assert peer.heard == b"HELLO THERE"
+
+
+async def test_text_that_no_header_can_carry_is_refused(world: World) -> None:
+    api = await serving(world)
+    user = User("a\r\nx-remote-group: system:masters", ("system:masters",))
+    caller = Caller(api.server, api.store, api.clock, user)
+    (await caller.get(FLUNDERS)).error(503, "ServiceUnavailable", 'invalid header field value for "X-Remote-User"')

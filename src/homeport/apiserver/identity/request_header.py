@@ -8,9 +8,7 @@ there (upstream: ``apiserver/pkg/authentication/request/headerrequest``).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from urllib.parse import unquote
 
 from homeport.apiserver import der
@@ -18,19 +16,7 @@ from homeport.apiserver.authn import Authenticated, Identified, authenticated
 from homeport.apiserver.identity.impersonation import SEPARATOR
 from homeport.kube.errors import Permanent, Unauthorized
 from homeport.kube.wire import Request, User
-
-
-@dataclass(frozen=True, slots=True)
-class RequestHeaderSettings:
-    """``--requestheader-*``; names of headers in any case."""
-
-    client_ca_file: Path
-    allowed_names: tuple[str, ...] = ()
-    """Common names of certificates that are believed; empty: all of the authority."""
-    username_headers: tuple[str, ...] = ("X-Remote-User",)
-    uid_headers: tuple[str, ...] = ("X-Remote-Uid",)
-    group_headers: tuple[str, ...] = ("X-Remote-Group",)
-    extra_headers_prefixes: tuple[str, ...] = ("X-Remote-Extra-",)
+from homeport.settings import RequestHeaderSettings
 
 
 class IssuedBy:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from homeport.client.client import Client
 from homeport.components.system.accounts import NamespaceAccounts
 from homeport.components.system.api import KubernetesService
 from homeport.components.system.clusterroles import ClusterRoleAggregation
-from homeport.components.system.events import EventExpiry
+from homeport.components.system.events import TTL, EventExpiry
 from homeport.components.system.garbage import GarbageCollector
 from homeport.components.system.monitor import Monitor
 from homeport.components.system.namespaces import NamespaceLifecycle
@@ -54,12 +54,13 @@ async def run(
     ca_pem: str = "",
     api: tuple[str, int] | None = None,
     sign: Sign | None = None,
+    event_ttl: timedelta = TTL,
     ready: asyncio.Event | None = None,
 ) -> None:
     """Run everything of this component until cancelled. `ready` is set once all of it works. The rest as `runnables`;
     without a `recorder`, an own one."""
     events = recorder if recorder is not None else EventRecorder(client, "system", now=now)
-    parts = runnables(client, informers, events, now=now, ca_pem=ca_pem, api=api, sign=sign)
+    parts = runnables(client, informers, events, now=now, ca_pem=ca_pem, api=api, sign=sign, event_ttl=event_ttl)
     async with asyncio.TaskGroup() as group:
         if recorder is None:
             group.create_task(events.run(), name="system events")
@@ -80,10 +81,12 @@ def runnables(
     ca_pem: str = "",
     api: tuple[str, int] | None = None,
     sign: Sign | None = None,
+    event_ttl: timedelta = TTL,
 ) -> tuple[Runnable, ...]:
     """Everything of this component. Call it last of all that share `informers`: whole objects that others follow are
     not followed a second time. `ca_pem`: what pods shall trust, in PEM. `api`: where they reach the API server, None if
-    they can't. `sign`: makes the tokens of secrets that hold one; None: there are none."""
+    they can't. `sign`: makes the tokens of secrets that hold one; None: there are none. `event_ttl`: how long
+    events are kept."""
     monitor = Monitor(client, informers)
     return (
         NamespaceLifecycle(client, informers, monitor, now=now),
@@ -93,6 +96,6 @@ def runnables(
         ClusterRoleAggregation(client, informers),
         GarbageCollector(client, monitor, recorder),
         PodCleanup(client, informers, now=now),
-        EventExpiry(client, informers, now=now),
+        EventExpiry(client, informers, now=now, ttl=event_ttl),
         monitor,
     )
