@@ -54,7 +54,7 @@ async def test_objects(api: Caller, kind: Kind):
         assert kinds == {"MODIFIED"}
 
     left = f"{path}?{LABELLED}"
-    (await api.delete(left)).ok()
+    (await api.delete(f"{left}&propagationPolicy=Background")).ok()
     if kind is core.NAMESPACE:
         assert (await api.get(at)).ok()["status"]["phase"] == "Terminating"
     else:

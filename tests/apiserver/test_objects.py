@@ -7,8 +7,11 @@ import json
 
 import pytest
 from api_testing import Caller, Clock, config_map, make_server, namespace, pod
+from samples import sample
 
 from homeport.apiserver.rbac.bootstrap import bootstrap
+from homeport.kube import core
+from homeport.kube.kind import Kind
 from homeport.kube.wire import User
 from homeport.store.memory import MemoryStore
 from homeport.store.protocol import Conflicting, Full, Put, Record, Unavailable
@@ -472,6 +475,26 @@ async def test_propagation_policies_leave_finalizers_for_the_collector(api: Call
         assert marked["metadata"]["finalizers"] == [finalizer]
         (await api.patch(f"{MAPS}/m", {"metadata": {"finalizers": []}})).ok()
         (await api.get(f"{MAPS}/m")).error(404, "NotFound")
+
+
+@pytest.mark.parametrize(
+    ("kind", "warns"), [(core.JOB, True), (core.REPLICATION_CONTROLLER, False)], ids=["jobs", "replicationcontrollers"]
+)
+async def test_dependents_of_old_kinds_stay_by_default(api: Caller, kind: Kind, warns: bool) -> None:
+    path = kind.resource.path("default")
+    (await api.post(path, sample(kind))).ok(201)
+    answer = await api.delete(f"{path}/sample")
+    marked = answer.ok()
+    assert marked["metadata"]["finalizers"] == ["orphan"]
+    assert ("child pods are preserved by default" in answer.headers.get("warning", "")) is warns
+    (await api.patch(f"{path}/sample", {"metadata": {"finalizers": []}})).ok()
+    for policy in ("Background", "Foreground"):
+        (await api.post(path, sample(kind))).ok(201)
+        answer = await api.delete(f"{path}/sample?propagationPolicy={policy}")
+        assert "warning" not in answer.headers
+        assert "orphan" not in answer.json.get("metadata", {}).get("finalizers", [])
+        if policy == "Background":
+            (await api.get(f"{path}/sample")).error(404, "NotFound")
 
 
 async def bound_pod(api: Caller, name: str, **spec: object) -> None:

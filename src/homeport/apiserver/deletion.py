@@ -23,6 +23,14 @@ from homeport.kube.meta import (
 )
 
 _POLICIES = ("Background", "Foreground", "Orphan")
+_JOBS = "batch/jobs"
+_ORPHANED = frozenset({_JOBS, "/replicationcontrollers"})
+"""Kinds whose dependents stay where nobody says what becomes of them: they are older than garbage collection (upstream:
+their strategies' ``DefaultGarbageCollectionPolicy``). kubectl always says it."""
+_ORPHANING = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,11 @@ def delete_options(body: Object, query: dict[str, str]) -> DeleteOptions:
     )
 
 
+def warning(served: Served, options: DeleteOptions) -> str:
+    """What a client should know that deletes like this; empty for nothing."""
+    return _ORPHANING if served.key == _JOBS and not options.policy else ""
+
+
 def check_preconditions(served: Served, obj: Object, options: DeleteOptions) -> None:
     """Raises Conflict when the object is not the one that the client means."""
     metadata = obj["metadata"]
@@ -106,7 +119,7 @@ def mark(served: Served, obj: Object, options: DeleteOptions, now: datetime) -> 
     """What deleting `obj` does. Never changes `obj`."""
     metadata: dict[str, Any] = dict(obj["metadata"])
     result: Object = {**obj, "metadata": metadata}
-    finalizers = _finalizers(metadata.get("finalizers") or [], options.policy)
+    finalizers = _finalizers(served, metadata.get("finalizers") or [], options.policy)
     if finalizers != (metadata.get("finalizers") or []):
         metadata["finalizers"] = finalizers
         if not finalizers:
@@ -173,10 +186,11 @@ def _set_deletion(metadata: dict[str, Any], when: datetime, grace: int) -> None:
         metadata["generation"] += 1
 
 
-def _finalizers(present: list[str], policy: str) -> list[str]:
+def _finalizers(served: Served, present: list[str], policy: str) -> list[str]:
     """The finalizers that the garbage collector works by, for the asked policy; without one they stay."""
     if not policy:
-        return present
+        decided = ORPHAN_FINALIZER in present or FOREGROUND_FINALIZER in present
+        return present if decided or served.key not in _ORPHANED else [*present, ORPHAN_FINALIZER]
     kept = [finalizer for finalizer in present if finalizer not in (ORPHAN_FINALIZER, FOREGROUND_FINALIZER)]
     if policy == "Orphan":
         return [*kept, ORPHAN_FINALIZER]

@@ -6,7 +6,7 @@ import asyncio
 
 from homeport.apiserver.admission import DELETE, attributes_of
 from homeport.apiserver.context import Api, Call
-from homeport.apiserver.deletion import DeleteOptions, check_preconditions, delete_options, mark
+from homeport.apiserver.deletion import DeleteOptions, check_preconditions, delete_options, mark, warning
 from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.listing import list_options, page
 from homeport.apiserver.offload import at, takes_long
@@ -46,7 +46,10 @@ def _read_options(call: Call) -> tuple[Object, DeleteOptions]:
     body: Object = {}
     if call.request.body.strip():
         body = decode_body(call.request.headers.get("content-type"), call.request.body).object
-    return body, delete_options(body, call.query)
+    options = delete_options(body, call.query)
+    if words := warning(call.served, options):
+        call.warnings.append(words)
+    return body, options
 
 
 async def delete(api: Api, call: Call) -> Response:
