@@ -6,10 +6,12 @@ with everything in place reads files and costs nothing.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import ssl
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from homeport.apiserver import der
@@ -121,6 +123,18 @@ def _make_front_proxy(where: Paths) -> None:
         pki_make.authority(where.front_proxy_ca, where.front_proxy_ca_key, CA_DAYS, name="homeport-front-proxy-ca")
     authority = pki_make.Issuer(where.front_proxy_ca, where.front_proxy_ca_key)
     pki_make.client(authority, where.front_proxy, where.front_proxy_key, FRONT_PROXY, (), CERTIFICATE_DAYS)
+
+
+async def sign_request(where: Paths, request: bytes, lifetime: timedelta) -> bytes:
+    """The client certificate for a PKCS#10 request, both in PEM. Raises ValueError if the request is none or is not
+    signed with its own key."""
+
+    def make() -> bytes:
+        from homeport.apiserver import pki_make
+
+        return pki_make.signed(pki_make.Issuer(where.ca, where.ca_key), request, lifetime)
+
+    return await asyncio.to_thread(make)  # the library takes a tenth of a second to import, RSA keys a while to check
 
 
 def server_context(where: Paths) -> ssl.SSLContext:

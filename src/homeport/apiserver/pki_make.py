@@ -9,13 +9,18 @@ from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from homeport.files import write_atomically
 
 _SKEW = timedelta(minutes=5)
 """Certificates are valid a little before they are made: clocks differ."""
+
+_LEAF_USAGE = x509.KeyUsage(
+    digital_signature=True, key_encipherment=False, key_cert_sign=False, crl_sign=False, content_commitment=False,
+    data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+)  # fmt: skip
 
 
 class Issuer(NamedTuple):
@@ -63,6 +68,38 @@ def client(ca: Issuer, certificate: Path, key: Path, user: str, groups: tuple[st
     _issue(ca, certificate, key, subject, days, ExtendedKeyUsageOID.CLIENT_AUTH, [])
 
 
+def signed(issuer: Issuer, request: bytes, lifetime: timedelta) -> bytes:
+    """The client certificate for a PKCS#10 request, both in PEM: its subject, its other names, its key. It ends with
+    the authority's at the latest. Raises ValueError for a request that can't be read or has another key's signature."""
+    asked = x509.load_pem_x509_csr(request)
+    if not asked.is_signature_valid:
+        raise ValueError("the request is not signed with the key that it has")
+    ca = x509.load_pem_x509_certificate(issuer.certificate.read_bytes())
+    ca_key = serialization.load_pem_private_key(issuer.key.read_bytes(), None)
+    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    now = datetime.now(UTC)
+    key = asked.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
+        raise ValueError("the request's key is none of RSA, ECDSA and Ed25519")
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(asked.subject)
+        .issuer_name(ca.subject)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(min(now + lifetime, ca.not_valid_after_utc))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_LEAF_USAGE, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+    )
+    for extension in asked.extensions:
+        if isinstance(extension.value, x509.SubjectAlternativeName):
+            builder = builder.add_extension(extension.value, critical=False)
+    return builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
 def _issue(
     issuer: Issuer,
     certificate: Path,
@@ -76,14 +113,10 @@ def _issue(
     ca_key = serialization.load_pem_private_key(issuer.key.read_bytes(), None)
     assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
     private = ec.generate_private_key(ec.SECP256R1())
-    usage = x509.KeyUsage(
-        digital_signature=True, key_encipherment=False, key_cert_sign=False, crl_sign=False, content_commitment=False,
-        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
     builder = (
         _builder(subject, ca.subject, private.public_key(), days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage, critical=True)
+        .add_extension(_LEAF_USAGE, critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()),

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from homeport.apiserver import pki
@@ -30,7 +31,7 @@ async def controllers(platform: Platform) -> AsyncIterator[str]:
     declared = (*system.CONTROLLERS, *training.CONTROLLERS)
     manager = Manager(platform.client, declared, informers=platform.informers)
     basics = asyncio.Event()
-    authority = pki.paths(platform.directory.pki).ca.read_text()
+    authority = pki.paths(platform.directory.pki)
     api = (platform.runtime.gateway, API_PORT)
     async with (
         platform.background(
@@ -38,10 +39,11 @@ async def controllers(platform: Platform) -> AsyncIterator[str]:
             system.run(
                 platform.client,
                 platform.informers,
-                ca_pem=authority,
+                ca_pem=authority.ca.read_text(),
                 api=api,
                 sign=platform.accounts.issue_legacy,
                 event_ttl=timedelta(seconds=platform.settings.event_ttl),
+                sign_request=partial(pki.sign_request, authority),
                 ready=basics,
             ),
         ),

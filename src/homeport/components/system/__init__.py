@@ -1,6 +1,6 @@
 """What a bare cluster already has: the life cycle of namespaces, garbage collection by owner reference, the default
-service accounts, the service by which pods find the API server, the rules of aggregated roles, the end of pods whose
-node has gone, and the expiry of events.
+service accounts and the secrets of their tokens, client certificates for approved requests, the service by which pods
+find the API server, the rules of aggregated roles, the end of pods whose node has gone, and the expiry of events.
 
 These work on objects of every kind at once, so they are no `Controller`: `runnables` makes them, and the platform runs
 each one next to the informers. A real cluster has its own.
@@ -16,6 +16,7 @@ from typing import Protocol
 from homeport.client.client import Client
 from homeport.components.system.accounts import NamespaceAccounts
 from homeport.components.system.api import KubernetesService
+from homeport.components.system.certificates import CertificateSigner, SignRequest
 from homeport.components.system.clusterroles import ClusterRoleAggregation
 from homeport.components.system.events import TTL, EventExpiry
 from homeport.components.system.garbage import GarbageCollector
@@ -55,12 +56,23 @@ async def run(
     api: tuple[str, int] | None = None,
     sign: Sign | None = None,
     event_ttl: timedelta = TTL,
+    sign_request: SignRequest | None = None,
     ready: asyncio.Event | None = None,
 ) -> None:
     """Run everything of this component until cancelled. `ready` is set once all of it works. The rest as `runnables`;
     without a `recorder`, an own one."""
     events = recorder if recorder is not None else EventRecorder(client, "system", now=now)
-    parts = runnables(client, informers, events, now=now, ca_pem=ca_pem, api=api, sign=sign, event_ttl=event_ttl)
+    parts = runnables(
+        client,
+        informers,
+        events,
+        now=now,
+        ca_pem=ca_pem,
+        api=api,
+        sign=sign,
+        sign_request=sign_request,
+        event_ttl=event_ttl,
+    )
     async with asyncio.TaskGroup() as group:
         if recorder is None:
             group.create_task(events.run(), name="system events")
@@ -81,18 +93,20 @@ def runnables(
     ca_pem: str = "",
     api: tuple[str, int] | None = None,
     sign: Sign | None = None,
+    sign_request: SignRequest | None = None,
     event_ttl: timedelta = TTL,
 ) -> tuple[Runnable, ...]:
     """Everything of this component. Call it last of all that share `informers`: whole objects that others follow are
     not followed a second time. `ca_pem`: what pods shall trust, in PEM. `api`: where they reach the API server, None if
-    they can't. `sign`: makes the tokens of secrets that hold one; None: there are none. `event_ttl`: how long
-    events are kept."""
+    they can't. `sign`: makes the tokens of secrets that hold one; None: there are none. `sign_request`: makes client
+    certificates; None: requests wait for a signer of somebody else. `event_ttl`: how long events are kept."""
     monitor = Monitor(client, informers)
     return (
         NamespaceLifecycle(client, informers, monitor, now=now),
         NamespaceAccounts(client, informers, ca_pem=ca_pem),
         *(() if api is None else (KubernetesService(client, informers, address=api[0], port=api[1]),)),
         *(() if sign is None else (TokenSecrets(client, informers, sign=sign, ca_pem=ca_pem),)),
+        *(() if sign_request is None else (CertificateSigner(client, informers, sign=sign_request, now=now),)),
         ClusterRoleAggregation(client, informers),
         GarbageCollector(client, monitor, recorder),
         PodCleanup(client, informers, now=now),
