@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from homeport.kube import core
+from homeport.kube.patch import strategic_merge_patch
+from homeport.kube.schema.struct import components, schema_name
 from homeport.node.saver import difference, is_passing
 
 
@@ -32,6 +35,16 @@ def test_a_reason_that_is_over_goes() -> None:
         "reason": None,
         "message": None,
     }
+
+
+def test_what_is_over_is_gone_after_the_patch() -> None:
+    not_ready = condition("Ready", "False", reason="ContainersNotReady", message="containers with unready status: [c]")
+    old = {"podIP": "10.0.0.2", "podIPs": [{"ip": "10.0.0.2"}], "conditions": [not_ready, condition("Others")]}
+    new = {"podIP": "10.0.0.3", "podIPs": [{"ip": "10.0.0.3"}], "conditions": [condition("Ready")]}
+    parts = components([core.POD])
+    schema = {"$ref": f"#/components/schemas/{schema_name(core.POD.struct)}"}
+    written = strategic_merge_patch({"status": old}, {"status": difference(old, new)}, schema, parts)["status"]
+    assert written == {**new, "conditions": [condition("Ready"), condition("Others")]}
 
 
 def status(phase: str, state: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ _log = logging.getLogger(__name__)
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 30.0
 _ON_THE_WAY = frozenset({"ContainerCreating", "PodInitializing"})
+_ADDRESSES = frozenset({"hostIPs", "podIPs"})
+"""Lists that a patch merges by address: those that are over have to be taken out."""
 _PASSING_DELAY = 0.2
 """Seconds before a status is written that says no more than that the pod is on its way: mostly it is over by then."""
 
@@ -26,15 +28,27 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Object:
     patch: Object = {}
     for key, value in new.items():
         if key == "conditions":
-            changed = [c for c in value if not _is_among(c, old.get("conditions") or ())]
+            before = old.get("conditions") or ()
+            changed = [_replacing(c, before) for c in value if not _is_among(c, before)]
             if changed:
                 patch[key] = changed
+        elif key in _ADDRESSES and old.get(key) != value:
+            patch[key] = [
+                *value,
+                *({"$patch": "delete", **entry} for entry in old.get(key) or () if entry not in value),
+            ]
         elif old.get(key) != value:
             patch[key] = value
     for key in ("reason", "message"):
         if key in old and key not in new:
             patch[key] = None
     return patch
+
+
+def _replacing(condition: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> Object:
+    """`condition`, without what the one before says and it does not: a patch merges the two."""
+    old = meta.find_condition(before, condition["type"]) or {}
+    return {**{name: None for name in ("reason", "message") if old.get(name)}, **condition}
 
 
 def _is_among(condition: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:
