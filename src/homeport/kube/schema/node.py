@@ -26,6 +26,8 @@ _NOT_OWN = frozenset(
 )  # fmt: skip
 """Keys beside a reference that say nothing about the values of the schema that it names."""
 _PLAIN: dict[str, type] = {"string": str, "boolean": bool, "integer": int}
+_EITHER = [{"type": "integer"}, {"type": "string"}]
+"""What a schema of integers or strings says of their types."""
 _OPEN: JsonSchema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
@@ -176,9 +178,12 @@ class Builder:
         items = schema.get("items")
         if isinstance(items, dict):
             node.items = self._node(items, None if keep is None else node.list_keys)
-        if not node.int_or_string and not node.quantity:  # those have their own check
-            node.all_of = tuple(self._node(part, ()) for part in schema.get("allOf") or ())
-            node.any_of = tuple(self._node(part, ()) for part in schema.get("anyOf") or ())
+        if not node.quantity:  # those have their own check, and so have integers or strings
+            either = _EITHER if node.int_or_string else None
+            every = [part for part in schema.get("allOf") or () if either is None or part != {"anyOf": either}]
+            node.all_of = tuple(self._node(part, ()) for part in every)
+            alternatives = schema.get("anyOf") or ()
+            node.any_of = () if alternatives == either else tuple(self._node(part, ()) for part in alternatives)
             node.one_of = tuple(self._node(part, ()) for part in schema.get("oneOf") or ())
         if isinstance(schema.get("not"), dict):
             node.not_ = self._node(schema["not"], ())
