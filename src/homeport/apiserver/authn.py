@@ -8,14 +8,13 @@ and nothing else.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol, TypeAlias
 
+from homeport.apiserver import base64url
 from homeport.apiserver.der import BadCertificate, parse
 from homeport.apiserver.routes import collapse
 from homeport.kube.errors import Unauthorized
@@ -27,7 +26,8 @@ UNAUTHENTICATED_GROUP = "system:unauthenticated"
 ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED_GROUP,))
 
 _OPEN = ("/healthz", "/livez", "/readyz", "/version")
-_PROTOCOL_PREFIX = "base64url.bearer.authorization.k8s.io."
+TOKEN_PROTOCOL = "base64url.bearer.authorization.k8s.io."
+"""Begins the WebSocket subprotocol that carries a bearer token."""
 
 
 class Identified(NamedTuple):
@@ -79,14 +79,14 @@ def bearer_token(request: Request) -> str | None:
         scheme, _, token = header.partition(" ")
         return (token.strip() or None) if scheme.lower() == "bearer" else None
     protocols = request.headers.get("sec-websocket-protocol")
-    if protocols is None or _PROTOCOL_PREFIX not in protocols:
+    if protocols is None or TOKEN_PROTOCOL not in protocols:
         return None
     for protocol in protocols.split(","):
-        if protocol.strip().startswith(_PROTOCOL_PREFIX):
-            encoded = protocol.strip().removeprefix(_PROTOCOL_PREFIX)
+        if protocol.strip().startswith(TOKEN_PROTOCOL):
+            encoded = protocol.strip().removeprefix(TOKEN_PROTOCOL)
             try:
-                return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode() or None
-            except (binascii.Error, UnicodeDecodeError, ValueError):
+                return base64url.decode(encoded).decode() or None
+            except ValueError:
                 raise Unauthorized("the bearer token in the WebSocket's subprotocol is not base64url") from None
     return None
 

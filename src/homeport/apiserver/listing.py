@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import random
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -13,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from homeport.apiserver import base64url
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import encode
 from homeport.apiserver.fields import Matcher
@@ -244,7 +243,7 @@ def too_old(asked: int, oldest: int) -> Expired:
 
 def _encode_token(revision: int, last: Key, made: int) -> str:
     body = {"v": "meta.k8s.io/v1", "rv": revision, "start": f"{last.namespace}/{last.name}\u0000", "t": made}
-    return base64.urlsafe_b64encode(encode(body)).rstrip(b"=").decode()
+    return base64url.encode(encode(body))
 
 
 class _TokenBody(msgspec.Struct):
@@ -256,9 +255,8 @@ class _TokenBody(msgspec.Struct):
 
 def _decode_token(text: str) -> _Token:
     try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        body = msgspec.json.decode(raw, type=_TokenBody)
-    except (ValueError, binascii.Error, msgspec.MsgspecError, RecursionError) as error:
+        body = msgspec.json.decode(base64url.decode(text), type=_TokenBody)
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise BadRequest("continue key is not valid: it was not made by this server") from error
     if body.v != "meta.k8s.io/v1" or (body.rv <= 0 and body.rv != -1) or "/" not in body.start:
         raise BadRequest("continue key is not valid: it was not made by this server")

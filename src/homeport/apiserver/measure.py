@@ -10,10 +10,11 @@ import os
 import resource as limits
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from homeport import __version__, metrics
+from homeport.apiserver.bodies import Told
 from homeport.apiserver.resources import Registry
 from homeport.apiserver.routes import RequestInfo
 from homeport.kube.wire import Request, Response
@@ -78,7 +79,8 @@ class Measure:
             if isinstance(response.body, bytes):
                 return response
             self._long_running.add(row.what)
-            response.body = _Measured(response.body, self._long_running, row.what)
+            what = row.what
+            response.body = Told(response.body, lambda: self._long_running.add(what, -1))
             return response
         self._duration.observe(row.duration, seconds)
         if row.sized:
@@ -144,35 +146,6 @@ def is_long_running(info: RequestInfo) -> bool:
     if not info.is_resource:
         return False
     return info.verb == "watch" or info.subresource in _LONG_RUNNING_SUBRESOURCES or info.subresource == "log"
-
-
-class _Measured:
-    """A streamed body that says when it has ended."""
-
-    def __init__(self, body: AsyncIterator[bytes], gauge: Gauge, labels: Labels) -> None:
-        self._body, self._gauge, self._labels = body, gauge, labels
-        self._open = True
-
-    def __aiter__(self) -> _Measured:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await anext(self._body)
-        except BaseException:
-            self._end()
-            raise
-
-    async def aclose(self) -> None:
-        self._end()
-        close = getattr(self._body, "aclose", None)
-        if close is not None:
-            await close()
-
-    def _end(self) -> None:
-        if self._open:
-            self._open = False
-            self._gauge.add(self._labels, -1)
 
 
 _READING: Labels = ("readOnly",)

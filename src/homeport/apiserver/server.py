@@ -8,7 +8,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,7 @@ from homeport.apiserver.routes import RequestInfo, request_info
 from homeport.apiserver.streams import Frames
 from homeport.apiserver.verbs.pods import binding_info
 from homeport.apiserver.webhooks.client import Streams, WebhookClient
+from homeport.clock import utc_now
 from homeport.kube import core
 from homeport.kube.errors import ApiError, FieldError, InternalError
 from homeport.kube.kind import Kind
@@ -56,10 +57,6 @@ log = logging.getLogger(__name__)
 
 _OPEN = frozenset({*health.PATHS, "/version"})
 """What everybody may ask, credentials or not."""
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class ApiServer:
@@ -80,7 +77,7 @@ class ApiServer:
         *,
         authenticators: Sequence[Authenticator] = (),
         node: NodeProxy | None = None,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
         authorizer: Authorizer | None = None,
         shown: metrics.Registry | None = None,
         shares: Shares | None = None,

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from homeport.client.client import Client
-from homeport.control.clock import utc_now
+from homeport.clock import utc_now
 from homeport.kube import core
 from homeport.kube.errors import AlreadyExists, ApiError, HomeportError, NotFound
 from homeport.kube.meta import Object, metadata, name, namespace, timestamp, uid

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from homeport.client.client import Client
-from homeport.control.clock import utc_now
+from homeport.clock import utc_now
 from homeport.kube import core
 from homeport.kube.errors import AlreadyExists, Conflict, HomeportError, NotFound
 from homeport.kube.meta import Object, micro_timestamp, resource_version, spec

@@ -15,9 +15,9 @@ from datetime import datetime
 from functools import partial
 
 from homeport.client.client import Client
+from homeport.clock import utc_now
 from homeport.control.apply import Applier, OwnWrites
 from homeport.control.cache import Change, ObjectKey, key_of
-from homeport.control.clock import utc_now
 from homeport.control.controller import Controller, Desired, Observed
 from homeport.control.diff import Settled, plan
 from homeport.control.events import EventRecorder

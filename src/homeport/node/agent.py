@@ -16,8 +16,8 @@ from datetime import datetime
 from pathlib import Path
 
 from homeport.client.client import Client
+from homeport.clock import utc_now
 from homeport.control.cache import Change
-from homeport.control.clock import utc_now
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube import core, meta

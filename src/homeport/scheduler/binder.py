@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from homeport.client.client import Client
+from homeport.clock import utc_now
 from homeport.control.cache import Change, ObjectKey, key_of
-from homeport.control.clock import utc_now
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop

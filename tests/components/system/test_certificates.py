@@ -17,8 +17,8 @@ from cryptography.x509.oid import NameOID
 
 import support
 from homeport.apiserver import der, pki
+from homeport.clock import utc_now
 from homeport.components.system.certificates import SIGNER, CertificateSigner
-from homeport.control.clock import utc_now
 from homeport.control.informer import Informers
 from homeport.kube import core
 from homeport.kube.meta import Object

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from homeport.apiserver.answers import JSON
@@ -11,6 +11,7 @@ from homeport.apiserver.audit.event import Facts
 from homeport.apiserver.audit.log import LogFile
 from homeport.apiserver.audit.policy import COMPLETE, RECEIVED, STARTED, Decision, Level, Policy
 from homeport.apiserver.audit.trail import Trail, current
+from homeport.apiserver.bodies import Told
 from homeport.apiserver.routes import RequestInfo
 from homeport.kube.wire import Duplex, Request, Response
 
@@ -120,36 +121,5 @@ class _Record:
             self.note(COMPLETE, response.status, response.body if is_json else b"")
         else:
             self.note(STARTED, response.status)
-            response.body = _Streamed(response.body, lambda: self.note(COMPLETE, response.status))
+            response.body = Told(response.body, lambda: self.note(COMPLETE, response.status))
         return response
-
-
-class _Streamed:
-    """A body whose end is told, however it comes."""
-
-    def __init__(self, body: AsyncIterator[bytes], ended: Callable[[], None]) -> None:
-        self._body = body
-        self._ended: Callable[[], None] | None = ended
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await anext(self._body)
-        except BaseException:
-            self._end()
-            raise
-
-    async def aclose(self) -> None:
-        close = getattr(self._body, "aclose", None)
-        try:
-            if close is not None:
-                await close()
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        if self._ended is not None:
-            ended, self._ended = self._ended, None
-            ended()

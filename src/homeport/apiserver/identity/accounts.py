@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ import msgspec
 from homeport.apiserver.authn import AUTHENTICATED_GROUP, Identified, token_digest
 from homeport.apiserver.identity import jose
 from homeport.apiserver.identity.keys import ALGORITHM, SigningKey
+from homeport.clock import utc_now
 from homeport.kube import meta
 from homeport.kube.errors import Unauthorized
 from homeport.kube.meta import Object
@@ -119,10 +120,6 @@ def _decode(record: Record) -> Object:
     return {"metadata": _decoder.decode(record.value).metadata}
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class ServiceAccounts:
     """Issues the tokens of service accounts, and authenticates by them.
 
@@ -135,7 +132,7 @@ class ServiceAccounts:
         store: Store,
         key: SigningKey,
         *,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
         issuer: str = DEFAULT_ISSUER,
         audiences: Sequence[str] = (),
         longest: int = 0,

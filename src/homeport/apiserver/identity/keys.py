@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from homeport.apiserver import base64url
 from homeport.apiserver.identity import jose
 from homeport.files import write_atomically
 from homeport.kube.errors import Permanent
@@ -68,7 +69,7 @@ class SigningKey:
         public = found.public_key()
         encoded = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         # Upstream's key id: the digest of the public key, so that the same key has the same id everywhere.
-        self._id = jose.encode(hashlib.sha256(encoded).digest())
+        self._id = base64url.encode(hashlib.sha256(encoded).digest())
         self._public = public
         self._private = found
 
@@ -76,7 +77,7 @@ class SigningKey:
         """A signed token in the compact form."""
         key = await self._loaded()
         header = {"alg": ALGORITHM, "kid": self._id}
-        signed = f"{jose.encode(msgspec.json.encode(header))}.{jose.encode(msgspec.json.encode(claims))}"
+        signed = f"{base64url.encode(msgspec.json.encode(header))}.{base64url.encode(msgspec.json.encode(claims))}"
 
         def sign() -> bytes:
             from cryptography.hazmat.primitives import hashes
@@ -85,7 +86,7 @@ class SigningKey:
             return key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
 
         # A millisecond in which other requests need not wait: OpenSSL lets go of the interpreter.
-        return f"{signed}.{jose.encode(await asyncio.to_thread(sign))}"
+        return f"{signed}.{base64url.encode(await asyncio.to_thread(sign))}"
 
     async def verify(self, token: jose.Token) -> None:
         """Raises BadToken unless this key signed `token`."""
@@ -103,7 +104,7 @@ class SigningKey:
             "kty": "RSA",
             "kid": self._id,
             "alg": ALGORITHM,
-            "n": jose.encode(numbers.n.to_bytes((numbers.n.bit_length() + 7) // 8, "big")),
-            "e": jose.encode(numbers.e.to_bytes((numbers.e.bit_length() + 7) // 8, "big")),
+            "n": base64url.encode(numbers.n.to_bytes((numbers.n.bit_length() + 7) // 8, "big")),
+            "e": base64url.encode(numbers.e.to_bytes((numbers.e.bit_length() + 7) // 8, "big")),
         }
         return {"keys": [key]}

@@ -209,20 +209,6 @@ async def open_service(
     return await open_address(api, service_addresses(api, service, str(port)), tls=tls, server_hostname=hostname)
 
 
-async def open_pod(
-    api: Api,
-    namespace: str,
-    name: str,
-    port: int | str,
-    *,
-    tls: ssl.SSLContext | None = None,
-    server_hostname: str = "",
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to a pod's port. Raises NotFound, BadRequest (the pod has no address yet), ServiceUnavailable."""
-    address = pod_address(find_object(api, "pods", namespace, name), str(port))
-    return await open_address(api, [address], tls=tls, server_hostname=server_hostname or address.host)
-
-
 async def open_address(
     api: Api, addresses: Sequence[Address], *, tls: ssl.SSLContext | None = None, server_hostname: str = ""
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

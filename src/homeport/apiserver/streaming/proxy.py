@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
+from homeport.apiserver.authn import TOKEN_PROTOCOL
 from homeport.apiserver.context import Api
 from homeport.apiserver.streaming import dial, links
 from homeport.apiserver.streaming.backend import Exchange
@@ -34,7 +35,6 @@ _HOP_BY_HOP = frozenset(
 )
 _OURS = ("authorization", "impersonate-", "x-remote-", "expect", "content-length", "http2-settings")
 """Headers, or the beginnings of their names, that are meant for this server."""
-_TOKEN = "base64url.bearer.authorization.k8s.io."
 _MOST_PAGE = 8 << 20
 """Bytes of a page whose links are looked at; a longer one is passed on as it is."""
 _SAFE_IN_PATH = "/:@!$&'()*+,;=~-._"
@@ -109,7 +109,7 @@ def request_headers(request: Request, backend: Backend, *, upgrade: bool) -> dic
     if upgrade:
         headers |= {"connection": "Upgrade", "upgrade": request.headers["upgrade"]}
         offered = headers.pop("sec-websocket-protocol", "")
-        kept = [name.strip() for name in offered.split(",") if not name.strip().startswith(_TOKEN)]
+        kept = [name.strip() for name in offered.split(",") if not name.strip().startswith(TOKEN_PROTOCOL)]
         if any(kept):
             headers["sec-websocket-protocol"] = ", ".join(kept)
     else:

@@ -13,10 +13,11 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from homeport.apiserver.authn import TOKEN_PROTOCOL
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 NORMAL, GOING_AWAY, PROTOCOL_ERROR, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1001, 1002, 1008, 1011
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_TOKEN_PREFIX = "base64url.bearer.authorization.k8s.io."
 _MOST_CONTROL = 125
 _MOST_HEAD = 14
 
@@ -51,7 +52,7 @@ def _tokens(value: str) -> list[str]:
 def offered(headers: Mapping[str, str]) -> list[str]:
     """The sub-protocols that a client offers, in its order; without the one by which browsers send a bearer token."""
     names = [name.strip() for name in headers.get("sec-websocket-protocol", "").split(",")]
-    return [name for name in names if name and not name.startswith(_TOKEN_PREFIX)]
+    return [name for name in names if name and not name.startswith(TOKEN_PROTOCOL)]
 
 
 def choose(headers: Mapping[str, str], supported: Sequence[str]) -> str | None:

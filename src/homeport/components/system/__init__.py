@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from homeport.client.client import Client
+from homeport.clock import utc_now
 from homeport.components.system.accounts import NamespaceAccounts
 from homeport.components.system.api import KubernetesService
 from homeport.components.system.certificates import CertificateSigner, SignRequest
@@ -24,7 +25,6 @@ from homeport.components.system.monitor import Monitor
 from homeport.components.system.namespaces import NamespaceLifecycle
 from homeport.components.system.pods import PodCleanup
 from homeport.components.system.token_secrets import Sign, TokenSecrets
-from homeport.control.clock import utc_now
 from homeport.control.controller import Controller
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers

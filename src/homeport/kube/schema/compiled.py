@@ -25,7 +25,7 @@ class Schema:
     `typed` objects are read as Kubernetes' own Go types read them (see ``passes.set_defaults``); custom resources keep
     the stricter rules that they have on a cluster. By default a schema with a reference is typed.
 
-    CEL rules (``x-kubernetes-validations``) stay in the schema and are not evaluated.
+    CEL rules (``x-kubernetes-validations``) are no part of this: see :mod:`homeport.kube.schema.rules`.
     """
 
     __slots__ = ("_root", "_typed", "schema")
