@@ -329,6 +329,18 @@ async def test_patch_types_that_nobody_knows(api: Caller) -> None:
         answer.error(415, "UnsupportedMediaType")
 
 
+async def test_force_belongs_to_apply(api: Caller) -> None:
+    (await api.post(MAPS, config_map("m"))).ok(201)
+    answer = await api.call("PATCH", f"{MAPS}/m?force=true", {}, content_type="application/merge-patch+json")
+    answer.error(422, "Invalid", "force: Forbidden: may not be specified for non-apply patch")
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
+async def test_what_a_browser_sends_unasked_is_no_object(api: Caller, content_type: str) -> None:
+    answer = await api.call("POST", MAPS, config_map("m"), content_type=content_type)
+    answer.error(415, "UnsupportedMediaType", "application/json")
+
+
 async def test_many_patches_at_once_all_count(api: Caller) -> None:
     (await api.post(MAPS, config_map("m", {}))).ok(201)
     answers = await asyncio.gather(*(api.patch(f"{MAPS}/m", {"data": {f"k{n}": "x"}}) for n in range(100)))

@@ -154,7 +154,7 @@ def decode_body(content_type: str | None, body: bytes, *, find_duplicates: bool 
         from homeport.kube import yamltext
 
         value, duplicates = yamltext.load(body)
-    elif media in (JSON, "*/*", "text/plain", "application/x-www-form-urlencoded"):
+    elif media in (JSON, "*/*"):
         value, duplicates = decode_json(body, find_duplicates=find_duplicates)
     elif media == PROTOBUF:
         from homeport.kube.protobuf.decode import decode

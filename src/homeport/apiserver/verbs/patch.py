@@ -11,7 +11,8 @@ from homeport.apiserver.resources import Served
 from homeport.apiserver.verbs import apply
 from homeport.apiserver.verbs.update import change
 from homeport.apiserver.writing import modified
-from homeport.kube.errors import BadRequest, UnsupportedMediaType
+from homeport.kube import field
+from homeport.kube.errors import BadRequest, Invalid, UnsupportedMediaType
 from homeport.kube.meta import Object
 from homeport.kube.patch import json_patch, merge_patch, strategic_merge_patch
 from homeport.kube.wire import Response
@@ -33,13 +34,16 @@ def accepted(served: Served) -> tuple[str, ...]:
 
 
 def change_of(call: Call) -> Change:
-    """What the request's body does to an object. Raises BadRequest or UnsupportedMediaType."""
+    """What the request's body does to an object. Raises BadRequest, Invalid or UnsupportedMediaType."""
     media = media_type(call.request.headers.get("content-type", "none"))
     if media not in accepted(call.served) or media == APPLY_PATCH:
         raise UnsupportedMediaType(
             "the body of the request was in an unknown format - accepted media types include: "
             + ", ".join(accepted(call.served))
         )
+    if "force" in call.query:
+        error = field.forbidden("force", "may not be specified for non-apply patch")
+        raise Invalid.of("meta.k8s.io", "PatchOptions", "", [error])
     patch, _ = decode_json(call.request.body)
     check_depth([patch])
     if media == JSON_PATCH:
