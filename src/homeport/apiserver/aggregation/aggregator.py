@@ -185,6 +185,7 @@ class Aggregator:
     def _look_after(self, key: GroupVersion, watched: _Watched) -> None:
         name = f"API service {key[1]}.{key[0]}"
         watched.task = asyncio.get_running_loop().create_task(self._keep(key, watched), name=name)
+        watched.task.add_done_callback(_ended)
 
     async def _keep(self, key: GroupVersion, watched: _Watched) -> None:
         delay = _FIRST_RETRY
@@ -315,3 +316,9 @@ class Aggregator:
             },
         )
         return core.API_SERVICE.prepare(new, None)
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """Nothing dies in silence: looking after a server ends only when it is cancelled."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("%s is no longer looked after", task.get_name(), exc_info=task.exception())
