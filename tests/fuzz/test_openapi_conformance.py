@@ -1,0 +1,56 @@
+"""Schemathesis against our own OpenAPI documents: no request that they describe breaks the server, and what it answers
+is what they say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from environments import python_with
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+CHECKS = "not_a_server_error,content_type_conformance,response_schema_conformance"
+EXAMPLES = os.environ.get("HOMEPORT_FUZZ_EXAMPLES", "3")
+"""For each operation."""
+GROUPS = (
+    "apis/coordination.k8s.io/v1",
+    "apis/scheduling.k8s.io/v1",
+    "apis/policy/v1",
+    "apis/batch/v1",
+    "apis/kubeflow.org/v1",
+)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    process = subprocess.Popen([sys.executable, HERE / "openapi_server.py"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_group(port: int, group: str, tmp_path: Path) -> None:
+    python = python_with("schemathesis", "schemathesis==4.32.5")
+    server = f"http://127.0.0.1:{port}"
+    options = ("--phases=fuzzing", "--continue-on-failure", "--suppress-health-check=all", "--generation-deterministic")
+    command = [
+        python.parent / "schemathesis", "run", f"{server}/openapi/v3/{group}", f"--url={server}", f"--checks={CHECKS}",
+        "--header=Authorization: Bearer t", f"--max-examples={EXAMPLES}", "--request-timeout=5", "--warnings=off",
+        *options,
+    ]  # fmt: skip
+    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
