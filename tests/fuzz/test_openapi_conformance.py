@@ -22,8 +22,6 @@ GROUPS = (
     "apis/coordination.k8s.io/v1",
     "apis/scheduling.k8s.io/v1",
     "apis/policy/v1",
-    "apis/batch/v1",
-    "apis/kubeflow.org/v1",
 )
 
 

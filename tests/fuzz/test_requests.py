@@ -248,7 +248,7 @@ def test_some_requests(data: st.DataObject) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, **OPTIONS)
+@settings(max_examples=25, **OPTIONS)
 @given(data=st.data())
 def test_many_requests(data: st.DataObject) -> None:
     run(data, 40)
