@@ -17,6 +17,7 @@ from homeport.node.containerspec import container_spec, sandbox_spec
 from homeport.node.host import Host
 from homeport.node.machine import decide
 from homeport.node.memory import Memory, recall, resume
+from homeport.node.mounting import RENEWAL_RETRY, Mounts
 from homeport.node.pod import TERMINAL, Member, members
 from homeport.node.pulls import Pulls
 from homeport.node.reading import fetch, wait_for
@@ -24,7 +25,6 @@ from homeport.node.references import Ref, Sources, Unresolved, container_refs
 from homeport.node.retries import Retries
 from homeport.node.runtime import ContainerState, Sandbox, SandboxError
 from homeport.node.saver import StatusSaver
-from homeport.node.tokens import Tokens
 from homeport.node.view import (
     CreateSandbox,
     DeletePod,
@@ -41,9 +41,6 @@ from homeport.node.view import (
 
 _log = logging.getLogger(__name__)
 _EXPECTED = (HomeportError, SandboxError, OSError)
-_RENEWAL_RETRY = 10.0
-"""Seconds between two attempts to renew a pod's tokens."""
-_RENEWAL_WAIT = 24 * 3600.0
 
 
 class Worker:
@@ -75,9 +72,7 @@ class Worker:
             host.images, self._retries, host.now, launch=self._launch, note=self._note_image, wake=self.wake
         )
         self._deleting = False
-        self._places = volumes.VolumePlaces(self.directory, self.uid)
-        self._tokens = Tokens(host.client)
-        self._token_timer: asyncio.TimerHandle | None = None
+        self._mounts = Mounts(host, self.directory, self.uid, sources=self._sources, renew=self._begin_renewal)
         self._saver = StatusSaver(host, pod, self.wake)
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
@@ -128,8 +123,7 @@ class Worker:
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._token_timer is not None:
-            self._token_timer.cancel()
+        self._mounts.cancel()
         for task in self._tasks:
             task.cancel()
         self._pulls.cancel()
@@ -277,8 +271,7 @@ class Worker:
 
     async def _mount(self) -> None:
         try:
-            if meta.spec(self.pod).get("volumes"):
-                await self._set_up_volumes()
+            await self._mounts.set_up(self.pod)
         except Exception as error:
             self._volumes = "none"
             text = self._explain(error)
@@ -289,34 +282,19 @@ class Worker:
             self._volumes = "ready"
             self._retries.succeed("/volumes")
 
-    async def _set_up_volumes(self) -> None:
-        """Make the volumes ready or bring them up to date; their tokens have successors in time."""
-        sources = await self._sources(volumes.references(self.pod))
-        sources = replace(sources, tokens=await self._tokens.get(self.pod, self._host.now()))
-        await asyncio.to_thread(volumes.set_up, self._places, sources)
-        if self._tokens.due is not None:
-            self._renew_tokens_in((self._tokens.due - self._host.now()).total_seconds())
-
-    def _renew_tokens_in(self, seconds: float) -> None:
-        if self._token_timer is not None:
-            self._token_timer.cancel()
-        # A clock that was put back must not keep a token from being replaced.
-        wait = min(max(seconds, _RENEWAL_RETRY), _RENEWAL_WAIT)
-        self._token_timer = asyncio.get_running_loop().call_later(wait, self._begin_renewal)
-
     def _begin_renewal(self) -> None:
         if not self._gone and self.status.get("phase") not in TERMINAL:
             self._launch(self._renew_tokens())
 
     async def _renew_tokens(self) -> None:
         try:
-            await self._set_up_volumes()
+            await self._mounts.set_up(self.pod)
         except Exception as error:
             # The old token still holds for a fifth of its life.
             _log.warning(
                 "pod %s: the service account's token could not be renewed: %s", self._title, self._explain(error)
             )
-            self._renew_tokens_in(_RENEWAL_RETRY)
+            self._mounts.renew_in(RENEWAL_RETRY)
 
     async def _create(self) -> None:
         try:
@@ -390,7 +368,7 @@ class Worker:
         image = self._pulls.image(member.image)
         sources = await self._sources(set(container_refs(member.spec)))
         log_path = logs.prepare(self.directory, member.name, attempt)
-        spec = container_spec(member, attempt, image, sources, self._places, str(log_path), self._api)
+        spec = container_spec(member, attempt, image, sources, self._mounts.places, str(log_path), self._api)
         self._note(Notice("Normal", "Created", f"Created container: {member.name}", member.name))
         state = await sandbox.start(spec)
         if state.reason == "StartError":
@@ -427,8 +405,8 @@ class Worker:
     async def clean_up(self) -> None:
         """Remove what the node keeps of the pod: state, volumes, logs."""
         # The directory last: as long as it is there, the next start of the platform knows that something is left.
-        if self._places.memory.exists():
-            await self._host.runtime.remove(str(self._places.memory))
+        if self._mounts.places.memory.exists():
+            await self._host.runtime.remove(str(self._mounts.places.memory))
         await self._host.runtime.remove(str(self.directory))
 
     # Processes.
