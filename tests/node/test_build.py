@@ -272,11 +272,15 @@ def test_stock_images(machine: Machine, name: str) -> None:
     assert machine.store().find(name).path.parent == STOCK
 
 
+def test_plain_images_have_no_entry_point(machine: Machine) -> None:
+    # As their originals: `kubectl run --image=busybox -- sh -c true` gives arguments only.
+    image = machine.store().find("busybox")
+    assert (image.command, image.args) == ((), ("/bin/sh",))
+
+
 def test_known_images(machine: Machine) -> None:
     known = {image.name: image for image in machine.store().known()}
     assert known["base"].python == ""
-    # As with the images whose names it has: `kubectl run --image=busybox -- sh -c true` gives arguments only.
-    assert (known["base"].command, known["base"].args) == ((), ("/bin/sh",))
     assert known["tensorflow"].packages[0].startswith("tensorflow-cpu==")
     assert known["pytorch"].environment is None
 
