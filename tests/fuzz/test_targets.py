@@ -52,7 +52,7 @@ def near(seeds: list[bytes]) -> st.SearchStrategy[bytes]:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_bytes_near_the_corpus(name: str, data: st.DataObject) -> None:
     sent = data.draw(near(corpus(name)))
