@@ -119,7 +119,7 @@ def object_response(body: bytes, form: Form = PLAIN, status: int = 200) -> Respo
 def acceptable(form: Form, api_version: str, kind: str) -> None:
     """Raises NotAcceptable where objects of a kind can't be written in `form`: better before a write than after."""
     if form.media == "protobuf":
-        from homeport.kube.protobuf.encode import knows
+        from homeport.kube.protobuf.encode import knows  # its tables are loaded when a client speaks protobuf
 
         if not knows(f"meta.k8s.io/{form.version}" if form.convert else api_version, form.convert or kind):
             raise not_acceptable(JSON, YAML)
@@ -127,7 +127,7 @@ def acceptable(form: Form, api_version: str, kind: str) -> None:
 
 def to_protobuf(obj: Object) -> bytes:
     """`obj` in protobuf. Raises NotAcceptable for kinds that have no such form."""
-    from homeport.kube.protobuf.encode import encode, knows
+    from homeport.kube.protobuf.encode import encode, knows  # as above
 
     if not knows(obj.get("apiVersion", "v1"), obj["kind"]):
         raise not_acceptable(JSON, YAML)
@@ -151,13 +151,13 @@ def decode_body(content_type: str | None, body: bytes, *, find_duplicates: bool 
     """The object in a request body. Raises BadRequest or UnsupportedMediaType."""
     media = media_type(content_type)
     if media in _YAML:
-        from homeport.kube import yamltext
+        from homeport.kube import yamltext  # PyYAML takes 0.1 s to load
 
         value, duplicates = yamltext.load(body)
     elif media in (JSON, "*/*"):
         value, duplicates = decode_json(body, find_duplicates=find_duplicates)
     elif media == PROTOBUF:
-        from homeport.kube.protobuf.decode import decode
+        from homeport.kube.protobuf.decode import decode  # as above
 
         value, duplicates = decode(body), []
     else:

@@ -5,6 +5,8 @@ Pure. The messages are the kubelet's, because people search for them.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -146,9 +148,6 @@ def missing(ref: Ref) -> Unresolved:
 
 def contents(obj: Object) -> dict[str, bytes]:
     """What a config map or secret holds, by key, decoded."""
-    import base64
-    import binascii
-
     try:
         if obj.get("kind") == "Secret":
             return {key: base64.b64decode(value or "") for key, value in (obj.get("data") or {}).items()}
