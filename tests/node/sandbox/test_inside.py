@@ -118,9 +118,9 @@ async def test_a_terminal(sandbox: Any) -> None:
     out = await until(session.stdout, b"all\r\n")
     for text in (b"33 101\r\n", b"/dev/pts/0\r\n", b"xterm\r\n"):
         assert text in out
-    # A terminal's ^C reaches what is in the foreground.
-    await session.stdin.write(b"sleep 1000\n")
-    await until(session.stdout, b"sleep 1000\r\n")
+    # A terminal's ^C reaches what is in the foreground, once it is there: that is what it says itself.
+    await session.stdin.write(b"sh -c 'echo the''re; exec sleep 1000'\n")
+    await until(session.stdout, b"there\r\n")
     await session.stdin.write(b"\x03")
     await session.stdin.write(b"exit 5\n")
     assert (await result(session))[0] == 5
