@@ -52,6 +52,10 @@ def pod(core: client.CoreV1Api) -> Iterator[client.V1Pod]:
     ):
         if event["object"].status.phase == "Running":
             break
+    # A process that runs need not listen yet: the server says when it does.
+    for line in watch.Watch().stream(core.read_namespaced_pod_log, name, "default"):
+        if "Serving HTTP" in line:
+            break
     yield core.read_namespaced_pod(name, "default")
     core.delete_namespaced_pod(name, "default", grace_period_seconds=0)
 
