@@ -52,7 +52,7 @@ def test_tokens_and_other_names(any_kubectl: Kubectl, tmp_path: Path) -> None:
     assert f'User "{name}" cannot list resource "pods"' in as_account("get", "pods", check=False)
     assert f'User "{name}" cannot impersonate resource "users"' in as_account("get", "pods", "--as=jane", check=False)
     kubectl("create", "rolebinding", "builder", "--clusterrole=view", f"--serviceaccount={kubectl.namespace}:builder")
-    assert "No resources found" in as_account("get", "pods", check=False)
+    as_account("get", "pods")
     kubectl("delete", "serviceaccount", "builder")
     assert "You must be logged in" in as_account("get", "pods", check=False)
     kubectl("delete", "rolebinding", "builder")
