@@ -16,7 +16,15 @@ from homeport.node.runtime import ContainerState
 from homeport.node.summary import summary
 from homeport.node.usage import Meter, Rated, Usage
 
-BUSY = "import os\nblock = bytearray(32 << 20)\nprint(os.fork(), flush=True)\nwhile True: pass"
+BUSY = """
+import os
+block = bytearray(32 << 20)
+child = os.fork()
+if child:  # only one of the two says who the other is
+    print(child, flush=True)
+while True:
+    pass
+"""
 
 
 async def test_a_container_is_its_first_process_and_all_that_descend_from_it() -> None:
