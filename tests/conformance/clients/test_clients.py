@@ -37,7 +37,7 @@ KR8S_LEFT_OUT = (
     "test_wait_replicas",
     "test_deployment_scale",
     # It counts on there being one resource named pods; metrics.k8s.io has another.
-    "(test_api_resources and not cache)",
+    "(test_api_resources and not resources_cache)",
 )
 
 CLIENTS = (
