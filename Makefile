@@ -18,7 +18,7 @@ demo: $(VENV)/.installed ## train TensorFlow on four replicas, from nothing
 test: $(VENV)/.tools ## everything that CI checks: style, types, layers, all tests
 	@.ci/run
 
-quick: $(VENV)/.tools ## lint and the fast tests: about three minutes
+quick: $(VENV)/.tools ## lint and the fast tests: some minutes
 	@.ci/run quick
 
 lint: $(VENV)/.tools ## style, types, layers
