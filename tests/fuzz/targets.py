@@ -16,7 +16,7 @@ from homeport.apiserver import der, encoding, listing, target
 from homeport.apiserver.audit import policy
 from homeport.apiserver.identity import jose
 from homeport.apiserver.streaming import spdy, websocket
-from homeport.kube import apply, cel, cron, fieldset, jsonpath, quantity, regex, selector, yamltext
+from homeport.kube import apply, cel, cron, fieldset, jsonpath, managed, quantity, regex, selector, yamltext
 from homeport.kube.errors import ApiError
 from homeport.kube.patch import json_patch, merge_patch
 from homeport.node import imagefile
@@ -130,7 +130,8 @@ def managed_fields(data: bytes) -> None:
     list(fieldset.paths(found))
     assert fieldset.difference(found, found) == {}
     entry = {"manager": "m", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": decoded}
-    live = {**THING, "metadata": {**THING["metadata"], "managedFields": [entry]}}
+    stored = [each.encoded() for each in managed.read([entry], trusted=False)]
+    live = {**THING, "metadata": {**THING["metadata"], "managedFields": stored}}
     wanted = {"apiVersion": "v1", "kind": "Thing", "metadata": {"name": "a"}, "spec": {"text": "13"}}
     apply.apply(live, wanted, "m", True, None, None, _NOW)
 
