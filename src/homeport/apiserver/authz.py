@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from homeport.apiserver.routes import RequestInfo
+from homeport.apiserver.subresources import SESSIONS
 from homeport.kube.errors import Forbidden, object_details
 from homeport.kube.field import quote
 from homeport.kube.wire import User
@@ -48,14 +49,11 @@ class Authorizer(Protocol):
         """The server ends."""
 
 
-_SESSIONS = frozenset({"attach", "exec", "portforward"})
-
-
 def check_session(authorizer: Authorizer, user: User, info: RequestInfo) -> None:
     """A session in a pod is asked for with GET over a WebSocket and with POST over SPDY. Either way it takes the verb
     ``create``, so that who may read everything can run nothing (upstream:
     ``AuthorizePodWebsocketUpgradeCreatePermission``). Raises Forbidden."""
-    if info.subresource in _SESSIONS and info.resource == "pods" and info.verb == "get":
+    if info.subresource in SESSIONS and info.resource == "pods" and info.verb == "get":
         check(authorizer, user, info._replace(verb="create"))
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from homeport import __version__
+from homeport.apiserver import subresources
 from homeport.apiserver.aggregation.table import ApiServices, GroupVersion
 from homeport.apiserver.answers import JSON, not_served
 from homeport.apiserver.encoding import encode, negotiate, object_response
@@ -24,24 +25,6 @@ from homeport.kube.wire import Request, Response
 MAJOR, MINOR = "1", "35"
 GIT_VERSION = "v1.35.0+homeport"
 """The version of the API that clients shall expect: the newest that all supported clients take without a warning."""
-
-SUBRESOURCES: dict[str, tuple[tuple[str, ...], str, str, str]] = {
-    "status": (("get", "patch", "update"), "", "", ""),
-    "scale": (("get", "patch", "update"), "autoscaling", "v1", "Scale"),
-    "log": (("get",), "", "", ""),
-    "exec": (("create", "get"), "", "v1", "PodExecOptions"),
-    "attach": (("create", "get"), "", "v1", "PodAttachOptions"),
-    "portforward": (("create", "get"), "", "v1", "PodPortForwardOptions"),
-    "proxy": (("create", "delete", "get", "patch", "update"), "", "v1", "{}ProxyOptions"),
-    "binding": (("create",), "", "v1", "Binding"),
-    "eviction": (("create",), "policy", "v1", "Eviction"),
-    "token": (("create",), "authentication.k8s.io", "v1", "TokenRequest"),
-    "finalize": (("update",), "", "", ""),
-    "approval": (("get", "patch", "update"), "", "", ""),
-    "ephemeralcontainers": (("get", "patch", "update"), "", "", ""),
-    "resize": (("get", "patch", "update"), "", "", ""),
-}
-"""Verbs and the kind of the bodies or options, where it isn't that of the resource, whose own kind replaces braces."""
 
 
 class _Cached(NamedTuple):
@@ -176,17 +159,19 @@ class Discovery:
             if served.categories:
                 entry["categories"] = list(served.categories)
             entries.append(entry)
-            for name in sorted(served.subresources):
-                verbs, sub_group, sub_version, kind = SUBRESOURCES[name]
+            for subresource in subresources.of(served.subresources):
                 below: dict[str, Any] = {
-                    "name": f"{resource.plural}/{name}",
+                    "name": f"{resource.plural}/{subresource.name}",
                     "singularName": "",
                     "namespaced": resource.namespaced,
-                    "kind": kind.format(resource.kind) or resource.kind,
-                    "verbs": list(verbs),
+                    "kind": resource.kind,
+                    "verbs": list(subresource.verbs),
                 }
-                if sub_group:
-                    below |= {"group": sub_group, "version": sub_version}
+                gvk = subresource.gvk(resource.kind)
+                if gvk is not None:
+                    below["kind"] = gvk["kind"]
+                    if gvk["group"]:
+                        below |= {"group": gvk["group"], "version": gvk["version"]}
                 entries.append(below)
         entries += [
             {
@@ -261,15 +246,15 @@ def _aggregated_resource(served: Served) -> dict[str, Any]:
         entry["shortNames"] = list(served.short_names)
     if served.categories:
         entry["categories"] = list(served.categories)
-    subresources = []
-    for name in sorted(served.subresources):
-        verbs, sub_group, sub_version, sub_kind = SUBRESOURCES[name]
-        response = served.gvk
-        if sub_kind:
-            response = {"group": sub_group, "version": sub_version, "kind": sub_kind.format(served.kind)}
-        subresources.append({"subresource": name, "responseKind": response, "verbs": list(verbs)})
-    if subresources:
-        entry["subresources"] = subresources
+    if served.subresources:
+        entry["subresources"] = [
+            {
+                "subresource": each.name,
+                "responseKind": each.gvk(served.kind) or served.gvk,
+                "verbs": list(each.verbs),
+            }
+            for each in subresources.of(served.subresources)
+        ]
     return entry
 
 

@@ -46,7 +46,7 @@ _ON_OBJECT: Mapping[str, Verb] = {
     "patch": patch.patch,
     "delete": delete.delete,
 }
-_SUBRESOURCES: Mapping[str, Verb] = {
+ON_SUBRESOURCE: Mapping[str, Verb] = {
     "status": status.status,
     "scale": scale.scale,
     "finalize": status.finalize,
@@ -62,8 +62,7 @@ _SUBRESOURCES: Mapping[str, Verb] = {
     "proxy": proxy.forward,
     "token": token_request.token_request,
 }
-NO_OBJECTS = frozenset({"log", "exec", "attach", "portforward", "proxy"})
-"""Subresources that answer with something else than an object, whatever the client accepts."""
+"""By the names in :data:`homeport.apiserver.subresources.TABLE`."""
 READING = frozenset({"get", "list", "watch"})
 """Verbs that need no schema where there is nothing to read."""
 
@@ -98,7 +97,7 @@ def verb(info: RequestInfo, served: Served) -> Verb:
     if info.subresource:
         if info.subresource not in served.subresources or (info.rest and info.subresource != "proxy"):
             raise not_served()
-        return _SUBRESOURCES[info.subresource]
+        return ON_SUBRESOURCE[info.subresource]
     found = (_ON_OBJECT if info.name else _ON_COLLECTION).get(info.verb)
     if found is None or (info.verb == "create" and resource.namespaced and not info.namespace):
         raise not_allowed()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from homeport import __version__, metrics
+from homeport.apiserver import subresources
 from homeport.apiserver.bodies import Told
 from homeport.apiserver.resources import Registry
 from homeport.apiserver.routes import RequestInfo
@@ -25,7 +26,6 @@ _DURATION = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 
 _SIZE = tuple(1000.0 * 10**exponent for exponent in range(7))
 _VERBS = {"create": "POST", "update": "PUT"}
 _APPLY = "application/apply-patch+yaml"
-_LONG_RUNNING_SUBRESOURCES = frozenset({"exec", "attach", "portforward", "proxy"})
 _METHODS = frozenset({"get", "head", "post", "put", "patch", "delete", "options"})
 
 
@@ -115,7 +115,7 @@ class Measure:
         verb = _VERBS.get(info.verb, info.verb.upper())
         if verb == "PATCH" and request.headers.get("content-type", "").startswith(_APPLY):
             verb = "APPLY"
-        if info.subresource in _LONG_RUNNING_SUBRESOURCES:
+        if info.subresource in subresources.CONNECTIONS:
             verb = "CONNECT"
         scope = "resource" if info.name else "namespace" if info.namespace else "cluster"
         subresource = info.subresource if info.subresource.isalpha() and len(info.subresource) < 32 else ""
@@ -145,7 +145,7 @@ def is_long_running(info: RequestInfo) -> bool:
     """Whether a request may last as long as its client likes: its time says nothing about the server."""
     if not info.is_resource:
         return False
-    return info.verb == "watch" or info.subresource in _LONG_RUNNING_SUBRESOURCES or info.subresource == "log"
+    return info.verb == "watch" or info.subresource in subresources.NO_OBJECTS
 
 
 _READING: Labels = ("readOnly",)

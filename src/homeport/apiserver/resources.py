@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from homeport.apiserver import subresources
 from homeport.apiserver.offload import off_loop
 from homeport.apiserver.versions import Converter
 from homeport.kube import names
@@ -28,18 +29,6 @@ if TYPE_CHECKING:
     from homeport.kube.schema.rules import Rules
 
 STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-
-_EXTRA_SUBRESOURCES: Mapping[tuple[str, str], frozenset[str]] = {
-    ("", "pods"): frozenset(
-        {"log", "binding", "eviction", "ephemeralcontainers", "resize", "exec", "attach", "portforward", "proxy"}
-    ),
-    ("", "services"): frozenset({"proxy"}),
-    ("", "nodes"): frozenset({"proxy"}),
-    ("", "namespaces"): frozenset({"finalize"}),
-    ("", "serviceaccounts"): frozenset({"token"}),
-    ("certificates.k8s.io", "certificatesigningrequests"): frozenset({"approval"}),
-}
-"""Subresources that the server itself adds to built-in kinds."""
 
 
 class Definition:
@@ -275,13 +264,13 @@ def _of_kind(kind: Kind, storage_version: str, registry: Registry) -> Served:
     def make() -> tuple[JsonSchema, Mapping[str, JsonSchema]]:
         return {"$ref": REF_PREFIX + schema_name(kind.struct)}, registry.require(kind)
 
-    extra = _EXTRA_SUBRESOURCES.get((resource.group, resource.plural), frozenset())
+    extra = subresources.by_nature(resource.group, resource.plural) if kind.builtin else frozenset()
     return make_served(
         resource,
         singular=kind.singular or resource.kind.lower(),
         short_names=kind.short_names,
         categories=kind.categories,
-        subresources=kind.subresources | extra if kind.builtin else kind.subresources,
+        subresources=kind.subresources | extra,
         scale_paths=kind.scale_paths,
         builtin=kind.builtin,
         storage_version=storage_version,

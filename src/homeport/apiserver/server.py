@@ -40,6 +40,7 @@ from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo, request_info
 from homeport.apiserver.streams import Frames
+from homeport.apiserver.subresources import NO_OBJECTS
 from homeport.apiserver.verbs.pods import binding_info
 from homeport.apiserver.webhooks.client import Streams, WebhookClient
 from homeport.clock import utc_now
@@ -157,7 +158,7 @@ class ApiServer:
             raise
         response = self._measure.end(request, info, response, time.perf_counter() - begin)
         # What a pod or another server says is passed on as it is.
-        own = request.user is None and info.subresource not in dispatch.NO_OBJECTS
+        own = request.user is None and info.subresource not in NO_OBJECTS
         return compress(request, response) if own else response
 
     async def _answered(self, request: Request, info: RequestInfo) -> Response:
@@ -247,7 +248,7 @@ class ApiServer:
         if served.key == "/pods" and info.verb in ("create", "patch") and self._api.accounts is not None:
             await default_account.wait_for(self._api, call)
         try:
-            if info.subresource not in dispatch.NO_OBJECTS:
+            if info.subresource not in NO_OBJECTS:
                 acceptable(call.form, served.resource.api_version, served.kind)
             reads_nothing = info.verb in dispatch.READING and not self._api.store.count(served.key)
             if not served.definition.is_ready and not reads_nothing:

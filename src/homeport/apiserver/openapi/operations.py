@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from homeport.apiserver.answers import JSON
-from homeport.apiserver.discovery import SUBRESOURCES
 from homeport.apiserver.encoding import PROTOBUF, YAML
 from homeport.apiserver.openapi import parameters as given
 from homeport.apiserver.openapi.schemas import META, PATCH, Schemas
 from homeport.apiserver.resources import Served
+from homeport.apiserver.subresources import CONNECTIONS, Answers, Subresource, of
 from homeport.apiserver.verbs.delete import RETURN_OBJECT
 from homeport.apiserver.verbs.patch import accepted
 from homeport.apiserver.virtual import Virtual
@@ -113,20 +113,19 @@ class Operations:
             "patch": self.operation("patch", f"patch*{kind}", one, (*given.WRITE, given.FORCE)),
         }
 
-    def subresource(self, name: str, schemas: Schemas, one: JsonSchema) -> dict[str, Any]:
-        verbs, group, version, kind = SUBRESOURCES[name]
-        kind = kind.format(self._gvk["kind"])
-        gvk = {"group": group, "version": version, "kind": kind} if kind else self._gvk
-        schema = schemas.of_kind(group, version, kind) if kind else one
+    def subresource(self, declared: Subresource, schemas: Schemas, one: JsonSchema) -> dict[str, Any]:
+        name = declared.name
+        gvk = declared.gvk(self._gvk["kind"])
+        schema = one if gvk is None else schemas.of_kind(**gvk)
         if schema is None:
             schema = {"type": "object"}
         result: dict[str, Any] = {}
         suffix = self._scope + self._gvk["kind"] + name[:1].upper() + name[1:]
-        for verb in verbs:
+        for verb in declared.verbs:
             method = _METHODS.get(verb)
             if method is None:
                 continue
-            if name in given.CONNECT:
+            if name in CONNECTIONS:
                 result[method] = self.operation(
                     "connect",
                     f"connect*{method.title()}{suffix}",
@@ -139,7 +138,7 @@ class Operations:
             extra: tuple[Any, ...] = () if method == "get" else given.WRITE
             if method == "patch":
                 extra = (*extra, given.FORCE)
-            plain = name == "log"
+            plain = declared.answers is Answers.TEXT
             result[method] = self.operation(
                 method,
                 f"{_VERBS[method]}*{suffix}",
@@ -168,10 +167,10 @@ def paths(served: Served, schemas: Schemas) -> dict[str, Any]:
     }
     if resource.namespaced:
         result[resource.path()] = {**operations.everywhere(many), "parameters": [*given.LIST, given.PRETTY]}
-    for subresource in sorted(served.subresources & SUBRESOURCES.keys()):
+    for subresource in of(served.subresources):
         found = operations.subresource(subresource, schemas, one)
         if found:
-            result[f"{collection}/{{name}}/{subresource}"] = {**found, "parameters": item}
+            result[f"{collection}/{{name}}/{subresource.name}"] = {**found, "parameters": item}
     return result
 
 
