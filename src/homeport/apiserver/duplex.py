@@ -108,6 +108,7 @@ class Tunnel(Inflow):
         await self._drain()
 
     def write_eof(self) -> None:
+        # A connection that can't be closed in one direction, or whose peer has gone, has nobody who waits for the end.
         with suppress(NotImplementedError, OSError):
             if self._transport.can_write_eof():
                 self._transport.write_eof()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from homeport.kube.errors import HomeportError
 from homeport.kube.wire import Request, Response
@@ -27,6 +27,8 @@ _TEXT: Final = {
 }
 _SECONDS: Final = 2.0
 """A check that takes longer has failed: the disk hangs."""
+_LOG_SECONDS: Final = 0.5
+"""How long a handler of the log may be busy with a line."""
 
 
 class Unhealthy(HomeportError):
@@ -125,15 +127,21 @@ async def _log_is_free() -> None:
     """A handler of the log that is stuck in a write holds its lock, and soon everybody who logs waits for it."""
     for handler in logging.getLogger().handlers:
         lock = handler.lock
-        if lock is None:
-            continue
-        for _ in range(5):
-            if lock.acquire(blocking=False):
-                lock.release()
-                break
-            await asyncio.sleep(0.1)
-        else:
+        # A free lock is the rule. Only a thread can wait for one that is not: its release is no event of the loop.
+        if (
+            lock is not None
+            and not _can_be_had(lock, 0)
+            and not await asyncio.to_thread(_can_be_had, lock, _LOG_SECONDS)
+        ):
             raise Unhealthy("logging blocked")
+
+
+def _can_be_had(lock: Any, seconds: float) -> bool:
+    """Whether the lock is free, or will be within that time."""
+    if not lock.acquire(timeout=seconds):
+        return False
+    lock.release()
+    return True
 
 
 async def _failure(check: Check) -> str | None:

@@ -90,6 +90,7 @@ class LeaderElector:
                     return
             except HomeportError as error:
                 _log.info("lease %s/%s: %s", self._namespace, self._name, error)
+            # By the clock, as client-go: a holder that has died tells nobody, its silence is all there is.
             await asyncio.sleep(self._retry * random.uniform(1.0, 1.2))
 
     async def _hold(self) -> None:

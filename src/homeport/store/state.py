@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -33,7 +34,7 @@ class _Pending(NamedTuple):
     record: Record | None
 
 
-class State:
+class State(ABC):
     """See the module's text and `homeport.store.protocol.Store`."""
 
     def __init__(
@@ -135,9 +136,9 @@ class State:
         self._pending |= staged
         return events
 
+    @abstractmethod
     def write(self, *operations: Put | Delete) -> asyncio.Future[list[Record]]:
         """As `homeport.store.protocol.Store.write`; what a store adds to a state."""
-        raise NotImplementedError
 
     async def restore(self, records: Iterable[Record], revision: int) -> list[tuple[Put | Delete, Record]]:
         life: int | None = None

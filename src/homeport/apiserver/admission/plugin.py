@@ -6,6 +6,7 @@ several objects (a quota, a namespace that goes away) holds without a lock.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from homeport.apiserver.admission.attributes import Attributes, Operation
@@ -22,7 +23,7 @@ def refusal(attributes: Attributes, why: str) -> Forbidden:
     )
 
 
-class Plugin:
+class Plugin(ABC):
     """Derive, say what it `handles`, and override `mutate`, `validate` or both."""
 
     name: ClassVar[str]
@@ -31,12 +32,12 @@ class Plugin:
     """Whether objects that it changes still have all defaults and canonical values, so that nothing has to be filled in
     once more."""
 
+    @abstractmethod
     def handles(self, operation: Operation, key: str, subresource: str) -> bool:
         """Whether the plug-in has a say in `operation` on the resource `key` (``group/plural``) or a subresource of it.
 
         Asked once for each combination: the answer may depend on nothing else.
         """
-        raise NotImplementedError
 
     def mutate(self, attributes: Attributes) -> Object | None:
         """The object to go on with: ``attributes.object`` itself where nothing changes. Raises ApiError to refuse.
@@ -47,5 +48,5 @@ class Plugin:
         """
         return attributes.object
 
-    def validate(self, attributes: Attributes) -> None:
+    def validate(self, attributes: Attributes) -> None:  # noqa: B027 (not every plug-in refuses)
         """Raises ApiError (as a rule Forbidden) to refuse. The object is valid and will be stored as it is."""

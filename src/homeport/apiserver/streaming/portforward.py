@@ -143,7 +143,7 @@ async def forward(
                 await writer.drain()
             except OSError:
                 return  # the pod's side reads no more; what it has written still goes through
-        with suppress(OSError):
+        with suppress(OSError):  # the pod has closed meanwhile: it waits for nothing more
             writer.write_eof()
 
     async def down() -> None:

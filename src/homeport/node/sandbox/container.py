@@ -168,7 +168,7 @@ def _change_directory(container: spec.Container) -> None:
         os.chdir(cwd)
         return
     except FileNotFoundError:
-        # As container runtimes do: a working directory that is not there is made.
+        # As container runtimes do: a working directory that is not there is made. If it can't be, chdir says why.
         with contextlib.suppress(OSError):
             os.makedirs(cwd, mode=0o755, exist_ok=True)
             os.chown(cwd, container.uid, container.gid)

@@ -102,7 +102,7 @@ def private_paths(top: str, limit: int = _SEARCH_LIMIT) -> list[str]:
             try:
                 mode = entry.stat(follow_symlinks=False).st_mode
             except OSError:
-                continue
+                continue  # deleted meanwhile
             if stat.S_ISDIR(mode):
                 if mode & _VISIBLE_DIRECTORY != _VISIBLE_DIRECTORY:
                     found.append(entry.path)

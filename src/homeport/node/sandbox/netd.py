@@ -171,7 +171,7 @@ class Netd:
         try:
             connection, _ = self._streams.accept()
         except OSError:
-            return
+            return  # the asker has gone before it was its turn
         _StreamAsker(self._loop, connection, self._answer)
 
 

@@ -222,7 +222,7 @@ class Root:
         try:
             mode = os.lstat(path).st_mode
         except OSError:
-            return
+            return  # this kernel has no such file
         if stat.S_ISDIR(mode):
             linux.mount("tmpfs", path, "tmpfs", linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV, "size=4k")
         else:

@@ -73,7 +73,7 @@ class Supervisor:
         linux.unshare(linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWNS)
         linux.set_hostname(pod.hostname[:64])
         rootfs.make_pod_mounts(node.layout, pod, rootfs.etc_files(pod, self.address, self._resolv_conf()))
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(FileExistsError):  # of an earlier sandbox of the pod
             os.mkdir(pod.layers, 0o711)
         self._stamps = logs.Stamps()
         self._states: dict[str, Message] = {}
@@ -104,6 +104,7 @@ class Supervisor:
 
     def _resolv_conf(self) -> str:
         if self._pod.host_network and not self._pod.nameservers:
+            # A machine without one, as some containers are, uses the node's.
             with contextlib.suppress(OSError), open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
                 return file.read()
         return rootfs.resolv_conf(self._pod, str(network.gateway_of(self._node.network)))
@@ -186,7 +187,7 @@ class Supervisor:
         path = os.path.join(self._pod.layers, f"{name}-{old['attempt']}")
         pid = os.fork()
         if pid == 0:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # what is left goes with the pod
                 trees.remove(path)
             os._exit(0)
         handle = os.pidfd_open(pid)
@@ -442,7 +443,7 @@ def run(
         node.registry.delete(pod.uid)
         where = f" ({error.filename})" if error.filename else ""
         text = f"the pod's sandbox can't be made: {error.strerror or error}{where}"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # whoever asked has gone; the next one makes the sandbox anew
             connection.sendall(wire.encode({"id": number, "error": text}))
         return
     supervisor.serve(connection, number)

@@ -110,7 +110,7 @@ class Zygote:
                 try:
                     namespace = os.open(f"/proc/{entry.pid}/fd/{entry.namespace}", os.O_RDONLY | os.O_CLOEXEC)
                 except OSError:
-                    continue
+                    continue  # it ended in this moment
                 self._start_helper(namespace)
                 return namespace
         helper = self._start_helper(None)
