@@ -13,7 +13,7 @@ from api_testing import Caller, Clock, config_map, make_server, namespace, pod
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeport.apiserver import listing, streams
+from homeport.apiserver import frames, listing, streams
 from homeport.apiserver.listing import _decode_token
 from homeport.kube.errors import BadRequest
 from homeport.store.history import Limits
@@ -471,7 +471,7 @@ async def test_watches_of_one_form_share_what_is_written(
         return making
 
     for name in ("_writer", "_table_writer"):
-        monkeypatch.setattr(streams, name, counted(getattr(streams, name)))
+        monkeypatch.setattr(frames, name, counted(getattr(frames, name)))
     async with AsyncExitStack() as stack:
         watches = [
             await stack.enter_async_context(api.watch(f"{MAPS}?watch=1&{query}", accept=accept))

@@ -311,6 +311,40 @@ class TestStores:
         assert watch.take() == []
         await store.close()
 
+    async def test_events_are_delivered_to_a_reader_that_waits(self, open_store: OpenStore) -> None:
+        store = open_store()
+        watch = store.watch(PODS)
+        heard: list[list[str]] = []
+        willing = True
+
+        def deliver() -> bool:
+            if willing:
+                heard.append([event.record.key.name for event in watch.take()])
+            return willing
+
+        waiting = asyncio.ensure_future(watch.wait(asyncio.get_running_loop().time() + 60, deliver))
+        await asyncio.sleep(0)
+        await store.write(Put(pod("a"), obj(), 0), Put(pod("b"), obj(), 0))
+        while not heard:
+            await asyncio.sleep(0)
+        assert heard == [["a", "b"]], "what comes together is delivered together"
+        assert not waiting.done()
+        willing = False
+        await create(store, pod("c"))
+        await waiting
+        assert [event.record.key.name for event in watch.take()] == ["c"]
+        willing = True
+        await create(store, pod("d"))
+        assert heard == [["a", "b"]], "a reader that does not wait is left alone"
+        waiting = asyncio.ensure_future(watch.wait(asyncio.get_running_loop().time() + 60, deliver))
+        await waiting
+        waiting = asyncio.ensure_future(watch.wait(asyncio.get_running_loop().time() + 60, deliver))
+        assert watch.take()
+        await asyncio.sleep(0)
+        await store.close()
+        await waiting
+        assert watch.ended
+
     async def test_closing_ends_watches(self, open_store: OpenStore) -> None:
         store = open_store()
         closed, ended = store.watch(PODS), store.watch(PODS)

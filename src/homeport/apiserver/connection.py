@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 
 from homeport.apiserver.answers import status_line, status_response
+from homeport.apiserver.bodies import attach
 from homeport.apiserver.duplex import Tunnel
 from homeport.apiserver.identity import impersonation
 from homeport.apiserver.target import BadTarget, parse_target
@@ -453,17 +454,15 @@ class Connection(asyncio.Protocol):
             write(b"".join(head))
             if without_body:
                 return
+            if not sized:
+                attach(body, self)
             async for chunk in body:
                 if not chunk:
                     continue
                 if sized:
                     write(chunk)
-                elif len(chunk) <= _SMALL:
-                    write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
                 else:
-                    write(b"%x\r\n" % len(chunk))
-                    write(chunk)
-                    write(b"\r\n")
+                    self.write(chunk)
                 if self._writing_paused:
                     await self.drain()
             ended = True
@@ -477,6 +476,19 @@ class Connection(asyncio.Protocol):
                 await close()
             if ended and not sized and not self._lost:
                 write(b"0\r\n\r\n")
+
+    # As the Sink of a streamed body.
+
+    def ready(self) -> bool:
+        return not (self._writing_paused or self._lost)
+
+    def write(self, chunk: bytes) -> None:
+        if len(chunk) <= _SMALL:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        else:
+            self._transport.write(b"%x\r\n" % len(chunk))
+            self._transport.write(chunk)
+            self._transport.write(b"\r\n")
 
     async def drain(self) -> None:
         """Return once the peer has read enough of what was written. Raises ConnectionResetError if it has gone."""

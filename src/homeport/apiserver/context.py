@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from homeport.apiserver.admission import Chain
     from homeport.apiserver.authn import BearerTokens
     from homeport.apiserver.definitions import Definitions
+    from homeport.apiserver.frames import Frames
     from homeport.apiserver.identity.accounts import ServiceAccounts
     from homeport.apiserver.node import NodeProxy
     from homeport.apiserver.quota.ledger import Ledger
-    from homeport.apiserver.streams import Frames
     from homeport.apiserver.webhooks.client import WebhookClient
 
 

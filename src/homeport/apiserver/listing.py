@@ -37,7 +37,9 @@ class ListOptions:
     """The query of a list or a watch (upstream: ``metav1.ListOptions``)."""
 
     labels: Selector
+    chosen: selector.FieldSelector
     fields: Matcher | None
+    """How records are compared with `chosen`; None if that is everything."""
     name: str | None
     """The one name that a field selector allows, if it does."""
     limit: int
@@ -71,6 +73,7 @@ def list_options(api: Api, call: Call) -> ListOptions:
     initial = query.get("sendInitialEvents")
     options = ListOptions(
         labels=selector.parse_labels(query.get("labelSelector", "")),
+        chosen=chosen,
         fields=api.fields.matcher(call.served, chosen),
         name=name,
         limit=_integer(query, "limit"),

@@ -29,6 +29,7 @@ from homeport.apiserver.discovery import Discovery
 from homeport.apiserver.encoding import acceptable, encode, object_response
 from homeport.apiserver.fairness import Shares
 from homeport.apiserver.fields import Fields
+from homeport.apiserver.frames import Frames
 from homeport.apiserver.identity import default_account, impersonation, openid
 from homeport.apiserver.identity.accounts import ServiceAccounts
 from homeport.apiserver.measure import Measure
@@ -39,7 +40,6 @@ from homeport.apiserver.quota.ledger import Ledger
 from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo, request_info
-from homeport.apiserver.streams import Frames
 from homeport.apiserver.subresources import NO_OBJECTS
 from homeport.apiserver.verbs.pods import binding_info
 from homeport.apiserver.webhooks.client import Streams, WebhookClient

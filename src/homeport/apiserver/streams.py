@@ -1,28 +1,18 @@
-"""A watch as a stream of frames: one JSON object a line, joined from the records' own bytes."""
+"""A watch as a stream: initial events, what the store tells, bookmarks, and its end."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
-from typing import Any, Protocol
-from weakref import WeakValueDictionary
 
-import msgspec
-
-from homeport.apiserver import tables
-from homeport.apiserver.answers import JSON
-from homeport.apiserver.encoding import PROTOBUF, Form, encode, not_acceptable, to_protobuf
+from homeport.apiserver.bodies import Sink
+from homeport.apiserver.encoding import Form
+from homeport.apiserver.frames import View, bookmark, failure
 from homeport.apiserver.listing import ListOptions
-from homeport.apiserver.rendering import renderer
 from homeport.apiserver.resources import Served
-from homeport.apiserver.versions import object_of, shown
+from homeport.apiserver.versions import shown
 from homeport.kube.errors import ApiError
-from homeport.kube.meta import Object
-from homeport.kube.table import Include
-from homeport.store.encode import restamp
 from homeport.store.protocol import Event, Record, Store, Watch
 
 BOOKMARK_SECONDS = 60.0
@@ -30,138 +20,6 @@ BOOKMARK_SECONDS = 60.0
 LAST_BOOKMARK_SECONDS = 2.0
 """Before the end of a watch one more bookmark is sent, so that the client resumes from the newest revision."""
 _BATCH = 64
-INITIAL_EVENTS_END = "k8s.io/initial-events-end"
-
-LIST_BLUEPRINT = "kubernetes.io/initial-events-list-blueprint"
-"""Annotation of that bookmark: an empty list of the kind, which the client fills with what came before."""
-_KEPT_BYTES = 1 << 17
-"""Frames that are kept of a resource in one form: watches that hear of an event do so at about the same time."""
-
-
-class Frame(Protocol):
-    """How an event is written: its type, its object, and a line end."""
-
-    def __call__(self, type: str, record: Record) -> bytes: ...
-
-
-class Frames:
-    """Writes events for all watches: those of one resource in one form share what is written for one of them."""
-
-    def __init__(self, now: Callable[[], datetime]) -> None:
-        self._now = now
-        self._shared: WeakValueDictionary[tuple[int, Form, Include], _Shared] = WeakValueDictionary()
-
-    def framer(self, served: Served, form: Form, include: Include) -> Frame:
-        """For one watch. Raises NotAcceptable."""
-        if form.media == "yaml":
-            raise not_acceptable(JSON, PROTOBUF)
-        key = (id(served), form, include)  # _Shared holds `served`, so the number stays its own.
-        shared = self._shared.get(key)
-        if shared is None:
-            write = (
-                _table_writer(served, form, include, self._now) if form.convert == "Table" else _writer(served, form)
-            )
-            shared = self._shared[key] = _Shared(served, write)
-        return _TableFrames(shared) if form.convert == "Table" else shared
-
-
-class _Shared:
-    """The newest frames of a resource in one form. Lives as long as a watch uses it."""
-
-    __slots__ = ("__weakref__", "_frames", "_served", "_size", "write")
-
-    def __init__(self, served: Served, write: Frame) -> None:
-        self._served = served
-        self.write = write
-        self._frames: dict[tuple[str, int], bytes] = {}
-        self._size = 0
-
-    def __call__(self, type: str, record: Record) -> bytes:
-        # A revision is one event; what a selector makes of it differs in the type.
-        key = (type, record.revision)
-        frame = self._frames.get(key)
-        if frame is None:
-            frame = self._frames[key] = self.write(type, record)
-            self._size += len(frame)
-            while self._size > _KEPT_BYTES and len(self._frames) > 1:
-                self._size -= len(self._frames.pop(next(iter(self._frames))))
-        return frame
-
-
-def _writer(served: Served, form: Form) -> Frame:
-    render = renderer(served, form)
-    if form.media == "protobuf":
-        return lambda type, record: event(form, type, msgspec.json.decode(render(record)))
-
-    def write(type: str, record: Record) -> bytes:
-        return b'{"type":"%b","object":%b}\n' % (type.encode(), render(record))
-
-    return write
-
-
-class _TableWriter(Protocol):
-    def __call__(self, type: str, record: Record, *, headers: bool = False) -> bytes: ...
-
-
-def _table_writer(served: Served, form: Form, include: Include, now: Callable[[], datetime]) -> _TableWriter:
-    def write(type: str, record: Record, *, headers: bool = False) -> bytes:
-        metadata = {"resourceVersion": str(record.revision)}
-        objects = [object_of(served, record)]
-        table = tables.table(served, objects, form, include, now(), metadata, headers=headers)
-        return encode({"type": type, "object": table}) + b"\n"
-
-    return write
-
-
-def event(form: Form, type: str, obj: Object) -> bytes:
-    """The frame of an event with an object that is no record's."""
-    if form.media == "protobuf":
-        from homeport.kube.protobuf.encode import watch_frame
-
-        return watch_frame(type, to_protobuf(obj))
-    return encode({"type": type, "object": obj}) + b"\n"
-
-
-class _TableFrames:
-    """Tables of one row. Only a watch's first carries the columns, as upstream: clients keep them."""
-
-    def __init__(self, shared: _Shared) -> None:
-        self._shared = shared
-        self._first = True
-
-    def __call__(self, type: str, record: Record) -> bytes:
-        if self._first:
-            self._first = False
-            write: Any = self._shared.write
-            frame: bytes = write(type, record, headers=True)
-            return frame
-        return self._shared(type, record)
-
-
-def bookmark(served: Served, form: Form, revision: int, *, initial_end: bool = False) -> bytes:
-    """A frame that says: every event up to `revision` has been sent."""
-    metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
-    if initial_end:
-        metadata["annotations"] = {INITIAL_EVENTS_END: "true", LIST_BLUEPRINT: _blueprint(served, form)}
-    kind, version = served.kind, served.resource.api_version
-    if form.convert:
-        kind, version = form.convert, f"meta.k8s.io/{form.version}"
-    obj: dict[str, Any] = {"kind": kind, "apiVersion": version, "metadata": metadata}
-    if form.convert == "Table":
-        obj |= {"columnDefinitions": None, "rows": []}
-    return event(form, "BOOKMARK", obj)
-
-
-def _blueprint(served: Served, form: Form) -> str:
-    kind, version = served.list_kind, served.resource.api_version
-    if form.convert:
-        kind, version = "PartialObjectMetadataList", f"meta.k8s.io/{form.version}"
-    return base64.b64encode(encode({"kind": kind, "apiVersion": version, "metadata": {}, "items": []})).decode()
-
-
-def failure(error: ApiError, form: Form) -> bytes:
-    """The frame that ends a watch which cannot go on."""
-    return event(form, "ERROR", error.to_status())
 
 
 async def failed(error: ApiError, form: Form) -> AsyncIterator[bytes]:
@@ -171,6 +29,9 @@ async def failed(error: ApiError, form: Form) -> AsyncIterator[bytes]:
 
 class WatchStream:
     """The body of a watch's answer. Several events that are there at once leave in one chunk.
+
+    Whoever iterates may say where chunks go while it waits for the next (`attach`). Then an event wakes nobody: it is
+    written where it goes, as long as that takes it.
 
     Ends at its deadline, when the store closes, or when its reader was too slow for the store's buffer; the client
     resumes from the last resourceVersion that it saw.
@@ -183,7 +44,7 @@ class WatchStream:
         served: Served,
         form: Form,
         options: ListOptions,
-        frame: Frame,
+        view: View,
         *,
         seconds: float,
         initial: Sequence[Record] = (),
@@ -193,7 +54,7 @@ class WatchStream:
         self._watch = watch
         self._served, self._form = served, form
         self._options = options if options.selects else None
-        self._frame = frame
+        self._view = view
         self._initial: Iterator[Record] | None = iter(initial)
         self._initial_end = initial_end
         """The revision of the bookmark that ends the initial events; None for none."""
@@ -205,6 +66,14 @@ class WatchStream:
         self._next_bookmark = now + BOOKMARK_SECONDS
         self._last_bookmark = self._deadline - min(LAST_BOOKMARK_SECONDS, seconds / 2)
         self._closed = False
+        self._sink: Sink | None = None
+        self._error: Exception | None = None
+        """What went wrong while nobody was there to be told."""
+
+    def attach(self, sink: Sink) -> None:
+        """Write to `sink` what comes while the next chunk is waited for, as long as it is ready."""
+        if not self._converts:  # Webhooks are asked first.
+            self._sink = sink
 
     def __aiter__(self) -> WatchStream:
         return self
@@ -216,6 +85,8 @@ class WatchStream:
     async def __anext__(self) -> bytes:
         while not self._closed:
             try:
+                if self._error is not None:
+                    raise self._error
                 if self._initial is not None:
                     chunk = await self._begin(self._initial)
                     if chunk:
@@ -239,7 +110,7 @@ class WatchStream:
                     self._next_bookmark = now + BOOKMARK_SECONDS
                     return self._bookmark()
                 until = min(self._deadline, self._last_bookmark, self._next_bookmark)
-            await self._watch.wait(until)
+            await self._watch.wait(until, self._deliver if self._sink is not None else None)
         self._watch.close()
         raise StopAsyncIteration
 
@@ -257,7 +128,7 @@ class WatchStream:
                 looked_at = await shown(self._served, batch) if options.fields is not None else batch
                 batch = [record for record in looked_at if options.matches(record)]
             if batch:
-                return b"".join([self._frame("ADDED", record) for record in await shown(self._served, batch)])
+                return b"".join([self._view.frame("ADDED", record) for record in await shown(self._served, batch)])
         self._initial = None
         if self._initial_end is None:
             return b""
@@ -273,7 +144,7 @@ class WatchStream:
             for event, record in zip(batch, records, strict=True):
                 last = next(previous) if self._options and event.previous is not None else event.previous
                 events.append(Event(event.type, record, last))
-            chunk = b"".join(self._frames(events))
+            chunk = self._view.join(events)
             if chunk:
                 return chunk
         return b""
@@ -281,27 +152,22 @@ class WatchStream:
     def _ready(self) -> bytes:
         """Frames of what is here already; empty if nothing is. What waits stays with the store, which bounds it."""
         while batch := self._watch.take(_BATCH):
-            chunk = b"".join(self._frames(batch))
+            chunk = self._view.chunk(batch)
             if chunk:
                 return chunk
         return b""
 
-    def _frames(self, events: Iterable[Event]) -> list[bytes]:
-        frame, options = self._frame, self._options
-        if options is None:
-            return [frame(event.type, event.record) for event in events]
-        frames = []
-        for event in events:
-            before = event.previous is not None and options.matches(event.previous)
-            now = event.type != "DELETED" and options.matches(event.record)
-            if now:
-                frames.append(frame("MODIFIED" if before else "ADDED", event.record))
-            elif before:
-                record = event.record
-                if event.type != "DELETED":
-                    # It goes out of this watch's sight: the last state in sight, at the revision of the change.
-                    assert event.previous is not None
-                    last = event.previous
-                    record = Record(last.key, record.revision, restamp(last.value, record.revision), last.labels)
-                frames.append(frame("DELETED", record))
-        return frames
+    def _deliver(self) -> bool:
+        """Write what is here to the sink; False if that has to wait, or failed."""
+        sink = self._sink
+        assert sink is not None
+        try:
+            while sink.ready():
+                chunk = self._ready()
+                if not chunk:
+                    return True
+                sink.write(chunk)
+        except Exception as error:
+            # Whoever iterates is the one to be told: this is called in the middle of other watches' deliveries.
+            self._error = error
+        return False

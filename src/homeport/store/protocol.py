@@ -7,7 +7,7 @@ committed to disk together with the writes that arrived meanwhile (group commit)
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -120,9 +120,13 @@ class Watch(Protocol):
         """The events that are here already, or the first `most` of them, without waiting; perhaps none. Once it is
         empty the reader has seen every event up to `Store.revision`, unless the watch is `lagging`."""
 
-    async def wait(self, until: float) -> None:
+    async def wait(self, until: float, deliver: Callable[[], bool] | None = None) -> None:
         """Wait until there is something to take, the watch has `ended`, or the event loop's time is about `until`:
-        whoever called looks which. Cheaper than iterating with a timeout."""
+        whoever called looks which. Cheaper than iterating with a timeout.
+
+        With `deliver` the wait goes on when events come. That is called instead, in a turn of the event loop of its
+        own, and takes them (`take`); if it says False, the wait ends after all. It does not raise.
+        """
 
     @property
     def ended(self) -> bool:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from homeport.store.history import Limits
 from homeport.store.protocol import Event, Lagging
+
+_AT_ONCE: Final = 128
+"""Readers that are handed their events in one turn of the event loop: a few milliseconds, then others have a turn."""
 
 
 class Subscription:
@@ -18,6 +22,8 @@ class Subscription:
         "_backlog",
         "_bytes",
         "_closed",
+        "_deliver",
+        "_due",
         "_hub",
         "_lagging",
         "_queue",
@@ -37,6 +43,10 @@ class Subscription:
         self._lagging = False
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
+        self._deliver: Callable[[], bool] | None = None
+        """What takes events in place of the reader, while that waits."""
+        self._due = False
+        """Whether the hub is about to have them taken."""
         self._alarm: asyncio.TimerHandle | None = None
 
     def offer(self, event: Event) -> None:
@@ -50,10 +60,23 @@ class Subscription:
             self._backlog.clear()
             self._queue.clear()
             self._bytes = 0
+            self._wake()
         else:
             self._queue.append(event)
             self._bytes += size
-        self._wake()
+            if self._deliver is None:
+                self._wake()
+            elif not self._due:
+                self._due = True
+                self._hub.due(self)
+
+    def hand_over(self) -> None:
+        """Have the events that are here taken, by what the reader has left for that or by the reader itself."""
+        self._due = False
+        if not self._queue or self._waiter is None or self._waiter.done():
+            return  # The reader has taken them, or is about to.
+        if self._deliver is None or not self._deliver():
+            self._wake()
 
     def __aiter__(self) -> Subscription:
         return self
@@ -73,7 +96,7 @@ class Subscription:
         self._bytes -= len(event.record.value)
         return event
 
-    async def wait(self, until: float) -> None:
+    async def wait(self, until: float, deliver: Callable[[], bool] | None = None) -> None:
         if self._queue or self._backlog or self._closed or self._lagging:
             return
         loop = asyncio.get_running_loop()
@@ -83,7 +106,11 @@ class Subscription:
             if alarm is not None:
                 alarm.cancel()
             self._alarm = loop.call_at(until, self._ring)
-        await self._news(loop)
+        self._deliver = deliver
+        try:
+            await self._news(loop)
+        finally:
+            self._deliver = None
 
     async def _news(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._waiter is not None:
@@ -150,6 +177,7 @@ class Hub:
         self.limits = limits
         # Insertion-ordered sets: the oldest watch hears first. Namespace None: watches of all namespaces.
         self._watches: dict[tuple[str, str | None], dict[Subscription, None]] = {}
+        self._due: deque[Subscription] = deque()
 
     def add(self, resource: str, namespace: str | None, backlog: Iterable[Event]) -> Subscription:
         subscription = Subscription(self, resource, namespace, backlog)
@@ -172,6 +200,18 @@ class Hub:
                 # A copy, because a lagging watch removes itself.
                 for subscription in list(watches):
                     subscription.offer(event)
+
+    def due(self, subscription: Subscription) -> None:
+        """Have the subscription's events taken in a later turn of the loop: all that have come by then, at once."""
+        if not self._due:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        self._due.append(subscription)
+
+    def _hand_over(self) -> None:
+        for _ in range(min(len(self._due), _AT_ONCE)):
+            self._due.popleft().hand_over()
+        if self._due:
+            asyncio.get_running_loop().call_soon(self._hand_over)
 
     def close(self) -> None:
         for watches in list(self._watches.values()):

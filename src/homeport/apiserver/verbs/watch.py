@@ -28,7 +28,8 @@ async def watch(api: Api, call: Call) -> Response:
     form = call.form
     if options.initial_events and form.convert == "Table":
         form = negotiate_object(call.request.headers.get("accept"))
-    frame = api.frames.framer(call.served, form, include_object(call.query.get("includeObject", "")))
+    include = include_object(call.query.get("includeObject", ""))
+    view = api.frames.view(call.served, form, include, options, call.namespace)
     store, key, namespace = api.store, call.served.key, call.namespace or None
     wanted = options.revision
     initial: Sequence[Record] = ()
@@ -52,7 +53,7 @@ async def watch(api: Api, call: Call) -> Response:
         call.served,
         form,
         options,
-        frame,
+        view,
         seconds=watch_deadline(options),
         initial=initial,
         initial_end=initial_end,
