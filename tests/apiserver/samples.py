@@ -24,7 +24,13 @@ _HOOK = {
     "admissionReviewVersions": ["v1"],
 }
 _TARGET = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
-_PEM = "-----BEGIN CERTIFICATE REQUEST-----\nMIIBAA==\n-----END CERTIFICATE REQUEST-----\n"
+_PEM = """-----BEGIN CERTIFICATE REQUEST-----
+MIGOMEICAQAwDzENMAsGA1UEAwwEamFuZTAqMAUGAytlcAMhABFk4RqAEQdjX26K
+5GJGbL6xof71WlVD/hgjUoh/xS9joAAwBQYDK2VwA0EAi1fjUlDQjGEJppVXu1HW
+UuyOLOtEALudNFaTi71hVHCmDogzlyoPRSICNd5dgsnYahwMsg2E+QEzSjEub9T1
+CA==
+-----END CERTIFICATE REQUEST-----
+"""
 _SUBJECT = {"kind": "User", "name": "jane", "apiGroup": "rbac.authorization.k8s.io"}
 _INVOLVED = {"kind": "Pod", "namespace": "default", "name": "sample", "uid": "1"}
 _DEVICES = {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu.example.com"}}]}

@@ -20,10 +20,11 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeport.apiserver import der, pki, tokens
+from homeport.apiserver import pki, tokens
 from homeport.apiserver.authn import BearerTokens, ClientCertificates, authenticate
 from homeport.apiserver.http import serve
 from homeport.apiserver.tokens import ADMIN, StaticTokens
+from homeport.kube import der
 from homeport.kube.errors import Permanent, Unauthorized
 from homeport.kube.wire import Request, Response
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -88,3 +90,41 @@ def test_a_secret_with_a_token(shared_platform: RunningPlatform, make_kubectl: M
     assert "ca.crt:" in described
     assert "namespace:  7 bytes" in described
     kubectl("delete", "secret", "forever")
+
+
+def test_a_client_certificate_from_a_request(any_kubectl: Kubectl, tmp_path: Path) -> None:
+    kubectl = any_kubectl
+    key, asked = tmp_path / "key.pem", tmp_path / "request.pem"
+    command = ["openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/O=devs/CN=jane"]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(asked)], check=True, capture_output=True)
+    spec = {
+        "request": base64.b64encode(asked.read_bytes()).decode(),
+        "signerName": "kubernetes.io/kube-apiserver-client",
+        "usages": ["client auth", "digital signature"],
+        "expirationSeconds": 3600,
+    }
+    names = {decision: f"{decision}-{kubectl.namespace}" for decision in ("approve", "deny")}
+    for decision, name in names.items():
+        request = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "spec": spec}
+        kubectl("apply", "-f", "-", stdin=json.dumps({**request, "metadata": {"name": name}}))
+        kubectl("certificate", decision, name)
+    for _ in range(100):
+        signed = kubectl("get", "csr", names["approve"], "-o", "jsonpath={.status.certificate}")
+        if signed:
+            break
+    listed = kubectl("get", "csr", *names.values())
+    assert "Approved,Issued" in listed
+    assert "Denied" in listed
+    config = yaml.safe_load(kubectl.kubeconfig.read_text())
+    config["users"][0]["user"] = {
+        "client-certificate-data": signed,
+        "client-key-data": base64.b64encode(key.read_bytes()).decode(),
+    }
+    own = tmp_path / "kubeconfig"
+    own.write_text(yaml.safe_dump(config))
+    assert whoami(dataclasses.replace(kubectl, kubeconfig=own)) == {
+        "username": "jane",
+        "groups": ["devs", "system:authenticated"],
+    }
+    assert not kubectl("get", "csr", names["deny"], "-o", "jsonpath={.status.certificate}")
+    kubectl("delete", "csr", *names.values())

@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from homeport.apiserver import der, encoding, listing, target
+from homeport.apiserver import encoding, listing, target
 from homeport.apiserver.audit import policy
 from homeport.apiserver.identity import jose
 from homeport.apiserver.streaming import spdy, websocket
-from homeport.kube import apply, cel, cron, fieldset, jsonpath, managed, quantity, regex, selector, yamltext
+from homeport.kube import apply, cel, cron, der, fieldset, jsonpath, managed, quantity, regex, selector, yamltext
 from homeport.kube.errors import ApiError
 from homeport.kube.patch import json_patch, merge_patch
 from homeport.node import imagefile

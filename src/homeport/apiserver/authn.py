@@ -15,8 +15,8 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol, TypeAlias
 
 from homeport.apiserver import base64url
-from homeport.apiserver.der import BadCertificate, parse
 from homeport.apiserver.routes import collapse
+from homeport.kube.der import BadCertificate, parse
 from homeport.kube.errors import Unauthorized
 from homeport.kube.meta import Object
 from homeport.kube.wire import Request, User

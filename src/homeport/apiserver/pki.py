@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from homeport.apiserver import der
 from homeport.apiserver.authz import MASTERS
 from homeport.apiserver.tokens import ADMIN
+from homeport.kube import der
 from homeport.kube.errors import Permanent
 
 CA_DAYS = 3650
@@ -125,14 +125,14 @@ def _make_front_proxy(where: Paths) -> None:
     pki_make.client(authority, where.front_proxy, where.front_proxy_key, FRONT_PROXY, (), CERTIFICATE_DAYS)
 
 
-async def sign_request(where: Paths, request: bytes, lifetime: timedelta) -> bytes:
-    """The client certificate for a PKCS#10 request, both in PEM. Raises ValueError if the request is none or is not
-    signed with its own key."""
+async def sign_request(where: Paths, request: bytes, lifetime: timedelta, usages: frozenset[str]) -> bytes:
+    """The certificate for a PKCS#10 request, both in PEM. `usages`: as certificates.k8s.io has them. Raises ValueError
+    if the request is none or is not signed with its own key."""
 
     def make() -> bytes:
         from homeport.apiserver import pki_make
 
-        return pki_make.signed(pki_make.Issuer(where.ca, where.ca_key), request, lifetime)
+        return pki_make.signed(pki_make.Issuer(where.ca, where.ca_key), request, lifetime, usages)
 
     return await asyncio.to_thread(make)  # the library takes a tenth of a second to import, RSA keys a while to check
 

@@ -17,10 +17,16 @@ from homeport.files import write_atomically
 _SKEW = timedelta(minutes=5)
 """Certificates are valid a little before they are made: clocks differ."""
 
-_LEAF_USAGE = x509.KeyUsage(
-    digital_signature=True, key_encipherment=False, key_cert_sign=False, crl_sign=False, content_commitment=False,
-    data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-)  # fmt: skip
+
+def _usage(*, signature: bool, encipherment: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=signature, key_encipherment=encipherment, key_cert_sign=False, crl_sign=False,
+        content_commitment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
+        decipher_only=False,
+    )  # fmt: skip
+
+
+_LEAF_USAGE = _usage(signature=True, encipherment=False)
 
 
 class Issuer(NamedTuple):
@@ -68,9 +74,15 @@ def client(ca: Issuer, certificate: Path, key: Path, user: str, groups: tuple[st
     _issue(ca, certificate, key, subject, days, ExtendedKeyUsageOID.CLIENT_AUTH, [])
 
 
-def signed(issuer: Issuer, request: bytes, lifetime: timedelta) -> bytes:
-    """The client certificate for a PKCS#10 request, both in PEM: its subject, its other names, its key. It ends with
-    the authority's at the latest. Raises ValueError for a request that can't be read or has another key's signature."""
+_PURPOSES = {"client auth": ExtendedKeyUsageOID.CLIENT_AUTH, "server auth": ExtendedKeyUsageOID.SERVER_AUTH}
+_SHORT = timedelta(hours=8)
+"""Certificates that hold for less are not shortened by what they are backdated by."""
+
+
+def signed(issuer: Issuer, request: bytes, lifetime: timedelta, usages: frozenset[str]) -> bytes:
+    """The certificate for a PKCS#10 request, both in PEM: its subject, its other names, its key, and of `usages` those
+    of clients and servers. It ends with the authority's at the latest. Raises ValueError for a request that can't be
+    read or has another key's signature. Upstream: ``pkg/controller/certificates/authority``."""
     asked = x509.load_pem_x509_csr(request)
     if not asked.is_signature_valid:
         raise ValueError("the request is not signed with the key that it has")
@@ -88,12 +100,16 @@ def signed(issuer: Issuer, request: bytes, lifetime: timedelta) -> bytes:
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _SKEW)
-        .not_valid_after(min(now + lifetime, ca.not_valid_after_utc))
+        .not_valid_after(min(now + (lifetime if lifetime < _SHORT else lifetime - _SKEW), ca.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_LEAF_USAGE, critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
     )
+    signature, encipherment = "digital signature" in usages, "key encipherment" in usages
+    if signature or encipherment:
+        builder = builder.add_extension(_usage(signature=signature, encipherment=encipherment), critical=True)
+    purposes = [_PURPOSES[usage] for usage in sorted(usages) if usage in _PURPOSES]
+    if purposes:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
     for extension in asked.extensions:
         if isinstance(extension.value, x509.SubjectAlternativeName):
             builder = builder.add_extension(extension.value, critical=False)

@@ -6,12 +6,11 @@ from __future__ import annotations
 from base64 import b64decode
 from typing import ClassVar
 
-from homeport.apiserver import der
 from homeport.apiserver.admission.attributes import CREATE, UPDATE, Attributes, Operation
 from homeport.apiserver.admission.plugin import Plugin, refusal
 from homeport.apiserver.authz import MASTERS, Authorizer, forbidden
 from homeport.apiserver.routes import RequestInfo
-from homeport.kube import meta
+from homeport.kube import der, meta
 from homeport.kube.field import quote
 from homeport.kube.meta import Object
 
@@ -62,12 +61,10 @@ class CertificateSubjectRestriction(Plugin):
         if spec.get("signerName") != _CLIENT_SIGNER:
             return
         try:
-            pem = b64decode(spec.get("request") or "").decode("ascii", "replace")
-            body = pem.partition("-----BEGIN CERTIFICATE REQUEST-----")[2].partition("-----END")[0]
-            organizations = der.request_organizations(b64decode(body))
+            request = der.parse_request(der.unwrap(b64decode(spec.get("request") or ""), "CERTIFICATE REQUEST"))
         except ValueError as error:
             raise refusal(attributes, f"failed to parse CSR: {error}") from error
-        if MASTERS in organizations:
+        if MASTERS in request.organizations:
             raise refusal(attributes, f"use of {_CLIENT_SIGNER} signer with {MASTERS} group is not allowed")
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from urllib.parse import unquote
 
-from homeport.apiserver import der
 from homeport.apiserver.authn import Authenticated, Identified, authenticated
 from homeport.apiserver.identity.impersonation import SEPARATOR
+from homeport.kube import der
 from homeport.kube.errors import Permanent, Unauthorized
 from homeport.kube.wire import Request, User
 from homeport.settings import RequestHeaderSettings

@@ -1,5 +1,5 @@
 """What a bare cluster already has: the life cycle of namespaces, garbage collection by owner reference, the default
-service accounts and the secrets of their tokens, client certificates for approved requests, the service by which pods
+service accounts and the secrets of their tokens, certificates for approved requests, the service by which pods
 find the API server, the rules of aggregated roles, the end of pods whose node has gone, and the expiry of events.
 
 These work on objects of every kind at once, so they are no `Controller`: `runnables` makes them, and the platform runs
@@ -17,7 +17,7 @@ from homeport.client.client import Client
 from homeport.clock import utc_now
 from homeport.components.system.accounts import NamespaceAccounts
 from homeport.components.system.api import KubernetesService
-from homeport.components.system.certificates import CertificateSigner, SignRequest
+from homeport.components.system.certificates import CertificateRequests, SignRequest
 from homeport.components.system.clusterroles import ClusterRoleAggregation
 from homeport.components.system.events import TTL, EventExpiry
 from homeport.components.system.garbage import GarbageCollector
@@ -98,7 +98,7 @@ def runnables(
 ) -> tuple[Runnable, ...]:
     """Everything of this component. Call it last of all that share `informers`: whole objects that others follow are
     not followed a second time. `ca_pem`: what pods shall trust, in PEM. `api`: where they reach the API server, None if
-    they can't. `sign`: makes the tokens of secrets that hold one; None: there are none. `sign_request`: makes client
+    they can't. `sign`: makes the tokens of secrets that hold one; None: there are none. `sign_request`: makes
     certificates; None: requests wait for a signer of somebody else. `event_ttl`: how long events are kept."""
     monitor = Monitor(client, informers)
     return (
@@ -106,7 +106,7 @@ def runnables(
         NamespaceAccounts(client, informers, ca_pem=ca_pem),
         *(() if api is None else (KubernetesService(client, informers, address=api[0], port=api[1]),)),
         *(() if sign is None else (TokenSecrets(client, informers, sign=sign, ca_pem=ca_pem),)),
-        *(() if sign_request is None else (CertificateSigner(client, informers, sign=sign_request, now=now),)),
+        *(() if sign_request is None else (CertificateRequests(client, informers, sign=sign_request, now=now),)),
         ClusterRoleAggregation(client, informers),
         GarbageCollector(client, monitor, recorder),
         PodCleanup(client, informers, now=now),

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Iterator, Sequence
 
-from homeport.kube import field, meta, names
+from homeport.kube import der, field, meta, names
 from homeport.kube.core import rules
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
 
 _IMMUTABLE = "field is immutable"
-_PEM = re.compile(
-    rb"-----BEGIN CERTIFICATE REQUEST-----\s+[A-Za-z0-9+/=\s]+-----END CERTIFICATE REQUEST-----", re.DOTALL
-)
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _MIN_SECONDS = 600
 _DECISIONS = ("Approved", "Denied")
 _MAX_SIGNER = 571
+_LEGACY_SIGNER = "kubernetes.io/legacy-unknown"
 _VERBS = frozenset({"get", "list", "create", "update", "delete", "deletecollection", "patch", "watch", "proxy"})
 _PATH_VERBS = frozenset({"get", "head", "post", "put", "delete", "patch", "options"})
 _EXEMPT, _CATCH_ALL = "exempt", "catch-all"
@@ -67,8 +64,11 @@ def _pkcs10(path: str, text: str) -> Iterator[FieldError]:
     found = _decoded(text)
     if not found:
         yield field.required(path)
-    elif not _PEM.search(found):
-        yield field.invalid(path, text, "PEM block type must be CERTIFICATE REQUEST")
+        return
+    try:
+        der.parse_request(der.unwrap(found, "CERTIFICATE REQUEST"))
+    except der.BadCertificate as error:
+        yield field.invalid(path, text, str(error))
 
 
 def _signer(path: str, name: str) -> Iterator[FieldError]:
@@ -88,6 +88,8 @@ def _signer(path: str, name: str) -> Iterator[FieldError]:
             yield field.invalid(path, rest, f'validating label "{step}": {message}')
     if "." not in domain:
         yield field.invalid(path, domain, "should be a domain with at least two segments separated by dots")
+    if name == _LEGACY_SIGNER:
+        yield field.invalid(path, name, "the legacy signerName is not allowed via this API version")
     if len(name) > _MAX_SIGNER:
         yield field.too_long(path, _MAX_SIGNER)
 

@@ -1,4 +1,4 @@
-"""X.509 certificates, read straight from their DER: who, until when, for which names.
+"""X.509 certificates and requests for them (PKCS #10), read straight from their DER: who, until when, for which names.
 
 The TLS library verifies certificates; all that is needed here is what some of their fields say, and a hundred
 milliseconds of importing a whole X.509 library is a long time for that.
@@ -6,18 +6,22 @@ milliseconds of importing a whole X.509 library is a long time for that.
 
 from __future__ import annotations
 
+import binascii
+import re
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 _BOOLEAN, _OCTETS, _OID, _SEQUENCE, _SET = 0x01, 0x04, 0x06, 0x30, 0x31
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
-_VERSION, _EXTENSIONS = 0xA0, 0xA3
-_DNS_NAME, _IP_ADDRESS = 0x82, 0x87
+_VERSION, _EXTENSIONS, _ATTRIBUTES = 0xA0, 0xA3, 0xA0
+_EMAIL, _DNS_NAME, _URI, _IP_ADDRESS = 0x81, 0x82, 0x86, 0x87
 _UTF8, _PRINTABLE, _T61, _IA5, _UNIVERSAL, _BMP = 0x0C, 0x13, 0x14, 0x16, 0x1C, 0x1E
 _COMMON_NAME = bytes((0x55, 0x04, 0x03))  # 2.5.4.3
 _ORGANIZATION = bytes((0x55, 0x04, 0x0A))  # 2.5.4.10
 _ALTERNATIVE_NAMES = bytes((0x55, 0x1D, 0x11))  # 2.5.29.17
+_EXTENSION_REQUEST = bytes((0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x09, 0x0E))  # 1.2.840.113549.1.9.14
 _CODECS = {
     _UTF8: "utf-8",
     _PRINTABLE: "ascii",
@@ -29,7 +33,7 @@ _CODECS = {
 
 
 class BadCertificate(ValueError):
-    """Not DER, or not a certificate."""
+    """Not DER, or not a certificate or request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,33 @@ class Certificate:
     """DNS names of the subject's alternative names."""
     addresses: frozenset[bytes]
     """IP addresses of the subject's alternative names, packed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    common_name: str
+    """As of a certificate."""
+    organizations: tuple[str, ...]
+    names: tuple[str, ...]
+    """DNS names that are asked for."""
+    addresses: tuple[bytes, ...]
+    """IP addresses that are asked for, packed."""
+    emails: tuple[str, ...]
+    uris: tuple[str, ...]
+
+
+def unwrap(pem: bytes, label: str) -> bytes:
+    """The DER of the first block in `pem`, which has to be one of `label` (``CERTIFICATE``). Raises BadCertificate."""
+    found = _BLOCK.search(pem)
+    if found is None or found[1].decode() != label:
+        raise BadCertificate(f"PEM block type must be {label}")
+    try:
+        return b64decode(b"".join(found[2].split()), validate=True)
+    except binascii.Error as error:
+        raise BadCertificate(f"the PEM block is damaged: {error}") from error
+
+
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s(.*?)-----END \1-----", re.DOTALL)
 
 
 def parse(certificate: bytes) -> Certificate:
@@ -67,20 +98,45 @@ def parse(certificate: bytes) -> Certificate:
                     names.add(_text(_IA5, value))
                 elif kind == _IP_ADDRESS:
                     addresses.add(bytes(value))
-    common_names = [text for kind, text in _attributes(subject) if kind == _COMMON_NAME]
-    organizations = tuple(text for kind, text in _attributes(subject) if kind == _ORGANIZATION)
-    return Certificate(
-        common_names[-1] if common_names else "", organizations, _end(validity), frozenset(names), frozenset(addresses)
-    )
+    return Certificate(*_subject(subject), _end(validity), frozenset(names), frozenset(addresses))
 
 
-def request_organizations(request: bytes) -> tuple[str, ...]:
-    """The organizations in the subject of a certificate request (PKCS #10). Raises BadCertificate."""
+def parse_request(request: bytes) -> Request:
+    """What a certificate request asks for. Whether it is signed with its own key is not looked at. Raises
+    BadCertificate."""
     outer, _ = _enter(memoryview(request), 0, _SEQUENCE)
     body, _ = _enter(outer, 0, _SEQUENCE)
     _, _, at = _read(body, 0)  # the version
-    subject, _ = _enter(body, at, _SEQUENCE)
-    return tuple(text for kind, text in _attributes(subject) if kind == _ORGANIZATION)
+    subject, at = _enter(body, at, _SEQUENCE)
+    _, at = _enter(body, at, _SEQUENCE)  # the public key
+    found: dict[int, list[bytes]] = {_DNS_NAME: [], _IP_ADDRESS: [], _EMAIL: [], _URI: []}
+    while at < len(body):
+        tag, attributes, at = _read(body, at)
+        if tag == _ATTRIBUTES:
+            for kind, value in _names_asked_for(attributes):
+                if kind in found:
+                    found[kind].append(bytes(value))
+    texts = {kind: tuple(_text(_IA5, memoryview(value)) for value in found[kind]) for kind in (_DNS_NAME, _EMAIL, _URI)}
+    return Request(*_subject(subject), texts[_DNS_NAME], tuple(found[_IP_ADDRESS]), texts[_EMAIL], texts[_URI])
+
+
+def _subject(name: memoryview) -> tuple[str, tuple[str, ...]]:
+    """The common name and the organizations."""
+    attributes = tuple(_attributes(name))
+    common_names = [text for kind, text in attributes if kind == _COMMON_NAME]
+    organizations = tuple(text for kind, text in attributes if kind == _ORGANIZATION)
+    return common_names[-1] if common_names else "", organizations
+
+
+def _names_asked_for(attributes: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The alternative names in the extensions that a request asks for."""
+    at = 0
+    while at < len(attributes):
+        attribute, at = _enter(attributes, at, _SEQUENCE)
+        identifier, after = _enter(attribute, 0, _OID)
+        if bytes(identifier) == _EXTENSION_REQUEST:
+            values, _ = _enter(attribute, after, _SET)
+            yield from _alternative_names(values)
 
 
 def _read(data: memoryview, at: int) -> tuple[int, memoryview, int]:
