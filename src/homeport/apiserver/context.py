@@ -12,6 +12,7 @@ import msgspec
 from homeport.apiserver.authz import Authorizer
 from homeport.apiserver.encoding import Form, negotiate
 from homeport.apiserver.fields import Fields
+from homeport.apiserver.managers import Converted
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo
 from homeport.kube.meta import is_deleting
@@ -79,6 +80,8 @@ class Call:
     warnings: list[str] = field(default_factory=list)
     annotations: dict[str, str] = field(default_factory=dict)
     """What admission has to say about this call in the audit log."""
+    converted: Converted = field(default_factory=dict)
+    """What was converted to find out who manages which fields (:mod:`homeport.apiserver.managers`)."""
 
     @property
     def form(self) -> Form:

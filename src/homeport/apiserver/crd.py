@@ -202,12 +202,12 @@ def served_versions(
 
 
 def _completion(served: Served) -> Complete:
-    """What a webhook made is read as what is stored is: pruned, with defaults."""
+    """What a webhook made is read as what is stored is: pruned, and with defaults unless only its fields count."""
 
-    def complete(obj: Object) -> Object:
+    def complete(obj: Object, defaults: bool) -> Object:
+        pruned: Object
         pruned, _ = served.schema.prune(obj)
-        result: Object = served.schema.default(pruned)
-        return result
+        return served.schema.default(pruned) if defaults else pruned
 
     return complete
 

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 class Converter(Protocol):
     """Converts the objects of one resource by asking somebody else."""
 
-    async def convert(self, objects: Sequence[Object], api_version: str) -> Sequence[Object]:
-        """`objects`, each in any version of the resource, all in `api_version`, in their order. Raises ApiError."""
+    async def convert(self, objects: Sequence[Object], api_version: str, *, defaults: bool = True) -> Sequence[Object]:
+        """`objects`, each in any version of the resource, all in `api_version`, in their order, with defaults unless
+        only the fields count that they have. Raises ApiError."""
 
     async def show(self, records: Sequence[Record], api_version: str) -> Sequence[Record]:
         """`records` with values in `api_version`; remembers what it converted lately. Raises ApiError."""

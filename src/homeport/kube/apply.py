@@ -7,8 +7,9 @@ they changed last. A field belongs to everyone who set it to its present value.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -26,6 +27,7 @@ from homeport.kube.managed import (
     with_entries,
     without_entries,
 )
+from homeport.kube.managed_versions import Versions, View, unmanaged
 from homeport.kube.merge_schema import Components, Node, Schema, root
 from homeport.kube.meta import Object, name, namespace, timestamp
 
@@ -41,13 +43,14 @@ def track_update(
     components: Components | None,
     now: datetime,
     subresource: str = "",
+    versions: Versions | None = None,
 ) -> Object:
     """`new` with the ``managedFields`` that it has to have after `manager` wrote it over `old` (None: created it).
 
     The manager gets what it changed or added, everyone else loses that and what was removed. Entries that did not
     change stay as they are, and so does everything if the write changed nothing. An entry's time is that of the last
     change of a value that it covers. An object whose managers were reset, or that never had any, stays without until
-    it is applied to.
+    it is applied to. What managers of other `versions` own is compared in those; without `versions` there are none.
     """
     sent = (new.get("metadata") or {}).get("managedFields")
     stored = (old.get("metadata") or {}).get("managedFields") if old else None
@@ -60,9 +63,9 @@ def track_update(
         entries = _readable(sent, trusted=False) or _readable(stored)
     if old is not None and not entries:
         return without_entries(new)
-    node = root(schema, components)
     writer = Manager(manager or "unknown", "Update", str(new.get("apiVersion", "")), subresource)
-    entries = _after_update(old or {}, new, entries, writer, node, now)
+    view = View(writer.api_version, root(schema, components), versions)
+    entries = _after_update(old or {}, new, entries, writer, view, now)
     return with_entries(new, capped(entries))
 
 
@@ -75,13 +78,14 @@ def apply(
     components: Components | None,
     now: datetime,
     subresource: str = "",
+    versions: Versions | None = None,
 ) -> Object:
     """The object after `manager` applied the configuration `applied` to `live` (None: there is no object yet).
 
     The configuration is merged in. What the manager applied before and does not mention any more is removed, unless
     somebody else manages it. Fields of others that would change are a conflict: raises Conflict with one cause for
     each, unless `force` takes them. Raises BadRequest for a configuration that cannot be applied. `live` itself is
-    the answer if nothing changes.
+    the answer if nothing changes. `versions` are as in :func:`track_update`.
 
     Afterwards the caller defaults and validates the result.
     """
@@ -102,9 +106,10 @@ def apply(
         ) from None
     applier = Manager(manager, "Apply", str(applied.get("apiVersion", "")), subresource)
     base = without_entries(live or {})
-    entries = _entries_before(live, base, node, now)
+    view = View(applier.api_version, node, versions)
+    entries = _entries_before(live, base, view, now)
     try:
-        result, entries = _applied(base, applied, wanted, entries, applier, node, force, now)
+        result, entries = _applied(base, applied, wanted, entries, applier, view, force, now)
     except _ConflictsError as conflicts:
         if manager != "kubectl" or live is None:
             raise conflicts.to_api_error() from None
@@ -112,22 +117,23 @@ def apply(
         rest = conflicts.without(_last_applied_fields(base, node))
         if rest.found:
             raise rest.to_api_error() from None
-        result, entries = _applied(base, applied, wanted, entries, applier, node, True, now)
+        result, entries = _applied(base, applied, wanted, entries, applier, view, True, now)
     if manager == "kubectl" and meta.annotations(result).get(LAST_APPLIED):
         result = _with_last_applied(result, applied)
     result = with_entries(result, entries)
     return live if live is not None and result == live else result
 
 
-def _entries_before(live: Object | None, base: Object, node: Node, now: datetime) -> list[Entry]:
+def _entries_before(live: Object | None, base: Object, view: View, now: datetime) -> list[Entry]:
     """The managers of the live object. If nobody kept track so far, all fields get one manager of their own."""
     if live is None:
         return []
     entries = _readable((live.get("metadata") or {}).get("managedFields"))
     if not entries:
         before = Manager(BEFORE_FIRST_APPLY, "Update", str(live.get("apiVersion", "")))
-        return _after_update({}, base, [], before, node, now)
-    return [entry.having(structured.reconciled(entry.fields, node)) for entry in entries]
+        return _after_update({}, base, [], before, view, now)
+    present = ((entry, view.node(entry.manager.api_version)) for entry in entries)
+    return [entry.having(structured.reconciled(entry.fields, node)) for entry, node in present if node is not None]
 
 
 def _readable(managed_fields: Any, *, trusted: bool = True) -> list[Entry]:
@@ -139,23 +145,25 @@ def _readable(managed_fields: Any, *, trusted: bool = True) -> list[Entry]:
 
 
 def _after_update(
-    old: Object, new: Object, entries: list[Entry], writer: Manager, node: Node, now: datetime
+    old: Object, new: Object, entries: list[Entry], writer: Manager, view: View, now: datetime
 ) -> list[Entry]:
     if not old and not entries:
-        return _of_new(new, writer, node, now)
-    difference = structured.diff(_unmanaged(old), _unmanaged(new), node)
+        return _of_new(new, writer, view.own, now)
+    changes = view.changes(old, new)
+    difference = changes.own
     if not difference.changed and not difference.removed:
         return entries
-    touched = fieldset.union(difference.changed, difference.removed)
     mine = fieldset.difference(difference.changed, STRIPPED)
     time = timestamp(now)
     written = Entry(writer, mine, time)
     result = []
     for entry in entries:
+        if view.node(entry.manager.api_version) is None:
+            continue  # nobody can own anything in a version that is gone
         if mine and entry.manager.identity == writer.identity:
             fields = fieldset.union(fieldset.difference(entry.fields, difference.removed), mine)
             written = entry.having(fields).at(time)
-        elif kept := fieldset.difference(entry.fields, touched):
+        elif kept := fieldset.difference(entry.fields, changes.touched(entry.manager.api_version)):
             result.append(entry.having(kept))
     if mine:
         result.append(written)
@@ -164,21 +172,11 @@ def _after_update(
 
 def _of_new(new: Object, writer: Manager, node: Node, now: datetime) -> list[Entry]:
     """The entries of an object that there was not before: all of it is the writer's."""
-    fields = structured.everything(_unmanaged(new), node)
+    fields = structured.everything(unmanaged(new), node)
     # Neither is part of a set by itself: the root, and the object's metadata.
     mine = {element: child for element, child in fields.items() if element != fieldset.SELF}
     mine = fieldset.difference(mine, STRIPPED)
     return [Entry(writer, mine, timestamp(now), in_order=True)] if mine else []
-
-
-def _unmanaged(obj: Object) -> Object:
-    """`obj` without the fields that are never managed, so that they need no comparing."""
-    metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key not in _STRIPPED_META}
-    rest = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
-    return {"metadata": metadata, **rest} if metadata else rest
-
-
-_STRIPPED_META: Final = frozenset(element.removeprefix("f:") for element in STRIPPED["f:metadata"])
 
 
 def _applied(
@@ -187,60 +185,102 @@ def _applied(
     wanted: FieldSet,
     entries: list[Entry],
     applier: Manager,
-    node: Node,
+    view: View,
     force: bool,
     now: datetime,
 ) -> tuple[Object, list[Entry]]:
     """The merged object, without ``managedFields``, and its entries. Raises _ConflictsError."""
     previous = next((entry for entry in entries if entry.manager.identity == applier.identity), None)
     others = [entry for entry in entries if entry is not previous]
-    result = structured.merge(live, applied, node)
-    if previous is not None and not fieldset.contains(wanted, previous.fields):
-        managed = claimed = wanted
-        for entry in others:
-            managed = fieldset.union(managed, entry.fields)
-            if entry.manager.operation == "Apply":
-                claimed = fieldset.union(claimed, entry.fields)
-        result = _pruned(result, previous.fields, managed, claimed, node)
+    result = structured.merge(live, applied, view.own)
+    if previous is not None and _gives_up(previous, applier, wanted):
+        result = _pruned(result, previous, _ownership(others, Entry(applier, wanted)), view)
         # Once more, for lists that pruning emptied and that the configuration wants, if empty.
-        result = structured.merge(result, applied, node)
-    difference = structured.diff(_unmanaged(live), _unmanaged(result), node)
+        result = structured.merge(result, applied, view.own)
+    changes = view.changes(live, result)
     kept = []
     conflicts: list[tuple[Manager, FieldSet]] = []
-    touched = fieldset.union(difference.changed, difference.removed)
     for entry in others:
-        common = fieldset.intersection(entry.fields, difference.changed)
+        version = entry.manager.api_version
+        common = fieldset.intersection(entry.fields, changes.of(version).changed)
         if common:
             conflicts.append((entry.manager, common))
-        fields = fieldset.difference(entry.fields, touched)
+        fields = fieldset.difference(entry.fields, changes.touched(version))
         if fields:
             kept.append(entry.having(fields))
     if conflicts and not force:
         raise _ConflictsError(conflicts)
     mine = fieldset.difference(wanted, STRIPPED)
     if mine:
+        touched = changes.touched(applier.api_version)
         unchanged = previous is not None and mine == previous.fields and applier == previous.manager and not touched
         kept.append(previous if unchanged and previous is not None else Entry(applier, mine, timestamp(now)))
     return result, kept
 
 
-def _pruned(merged: Object, last: FieldSet, managed: FieldSet, claimed: FieldSet, node: Node) -> Object:
-    """`merged` without what the applier set last time, sets no more, and nobody else manages. Containers that appliers
-    have `claimed` stay, if empty.
+def _gives_up(previous: Entry, applier: Manager, wanted: FieldSet) -> bool:
+    """Whether an applier may have set something last time that it does not want any more."""
+    if previous.manager.api_version != applier.api_version:
+        return True  # other fields stand for the same there
+    return not fieldset.contains(wanted, previous.fields)
 
-    First everything of last time goes, with all that is below it. Then what somebody manages comes back, and last what
-    is below a removed place but was never the applier's: fields that a default or an unknown writer put there.
+
+class _Owned(NamedTuple):
+    """What has owners in one version."""
+
+    managed: FieldSet = fieldset.EMPTY
+    claimed: FieldSet = fieldset.EMPTY
+    """The part that appliers own."""
+
+
+def _ownership(others: Iterable[Entry], applied: Entry) -> dict[str, _Owned]:
+    owned: dict[str, _Owned] = {}
+    for entry in (applied, *others):
+        version, before = entry.manager.api_version, owned.get(entry.manager.api_version)
+        if before is None:
+            before = _Owned()
+        claims = entry.manager.operation == "Apply"
+        owned[version] = _Owned(
+            fieldset.union(before.managed, entry.fields),
+            fieldset.union(before.claimed, entry.fields) if claims else before.claimed,
+        )
+    return owned
+
+
+def _pruned(merged: Object, previous: Entry, owned: Mapping[str, _Owned], view: View) -> Object:
+    """`merged` without what the applier set last time, sets no more, and nobody else manages. Containers that appliers
+    have claimed stay, if empty.
+
+    First everything of last time goes, with all that is below it. Then what somebody manages comes back, in each
+    version that has owners, and last what is below a removed place but was never the applier's: fields that a default
+    or an unknown writer put there. What is taken out is said, in the end, in the version of last time.
     """
-    last = structured.with_named(last, node)
-    every = structured.with_named(structured.fields_of_stored(merged, node), node)
-    without = structured.remove(merged, last, node)
-    left = structured.with_named(structured.fields_of_stored(without, node), node)
-    gone = fieldset.difference(every, fieldset.union(left, structured.with_named(managed, node)))
-    pruned = structured.remove(merged, gone, node, claimed)
-    left = structured.with_named(structured.fields_of_stored(pruned, node), node)
-    gone = fieldset.intersection(fieldset.difference(every, left), last)
-    result: Object = structured.remove(merged, gone, node, claimed)
-    return result
+    version = previous.manager.api_version
+    node = view.node(version)
+    if node is None:
+        return merged
+    last = structured.with_named(previous.fields, node)
+    whole = merged = view.shown(merged, version)
+    pruned: Object = structured.remove(merged, last, node)
+    # Its own version first: what others need to convert the object at all is back by then.
+    for owners in sorted(owned, key=lambda each: (each != version, each)):
+        place = view.node(owners)
+        if place is None:
+            continue
+        merged, pruned = view.shown(merged, owners), view.shown(pruned, owners)
+        managed, claimed = owned[owners]
+        left = _members(pruned, place)
+        gone = fieldset.difference(_members(merged, place), fieldset.union(left, structured.with_named(managed, place)))
+        pruned = structured.remove(merged, gone, place, claimed)
+    left = _members(view.shown(pruned, version), node)
+    gone = fieldset.intersection(fieldset.difference(_members(whole, node), left), last)
+    claimed = owned[version].claimed if version in owned else fieldset.EMPTY
+    result: Object = structured.remove(whole, gone, node, claimed)
+    return view.shown(result, view.api_version)
+
+
+def _members(obj: Object, node: Node) -> FieldSet:
+    return structured.with_named(structured.fields_of_stored(obj, node), node)
 
 
 class _ConflictsError(Exception):

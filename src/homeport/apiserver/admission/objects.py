@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from typing import Any, NamedTuple
 
+from homeport.apiserver import managers
 from homeport.apiserver.admission.attributes import Attributes
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.object_meta import validate_metadata, validate_metadata_update
@@ -285,13 +286,24 @@ def _valid(call: Call, obj: Object, old: Object | None, patient: bool) -> Object
 def _tracked(api: Api, call: Call, obj: Object, sent: Object, old: Object | None, subresource: str = "") -> Object:
     """`obj` with the field managers that it has after this call. Its metadata is changed in place."""
     root, components = call.served.definition.parts
-    tracked = track_update(
-        old, sent, call.manager, schema=root, components=components, now=api.now(), subresource=subresource
-    )
+    found: Any = None
+    try:
+        tracked = track_update(
+            old,
+            sent,
+            call.manager,
+            schema=root,
+            components=components,
+            now=api.now(),
+            subresource=subresource,
+            versions=managers.versions_of(api, call),
+        )
+        found = tracked["metadata"].get("managedFields")
+    except managers.Unconverted:
+        pass  # the webhook failed: as upstream, nobody is the manager of anything then
     metadata = obj["metadata"]
-    managers = tracked["metadata"].get("managedFields")
-    if managers:
-        metadata["managedFields"] = managers
+    if found:
+        metadata["managedFields"] = found
     else:
         metadata.pop("managedFields", None)
     return obj

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from homeport.apiserver import managers
 from homeport.apiserver.admission import check_fields, check_type, finds_duplicates, without_empty_metadata
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import YAML, Body, decode_body
@@ -16,6 +17,9 @@ from homeport.kube.errors import AlreadyExists, BadRequest, Conflict, Invalid
 from homeport.kube.meta import Object
 from homeport.kube.wire import Response
 from homeport.store.protocol import Key
+
+_CONVERSIONS = 64
+"""How often an apply stops for a conversion, at most: some five times for each version in which fields are managed."""
 
 
 async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
@@ -32,11 +36,20 @@ async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
     def merged(live: Object | None) -> Object:
         if wanted and (live is None or wanted != live["metadata"]["resourceVersion"]):
             raise modified(call, call.info.name)
-        result: Object = merging.apply(live, applied, manager, force, root, components, api.now(), subresource)
-        return result
+        versions = managers.versions_of(api, call)
+        now = api.now()
+        return merging.apply(live, applied, manager, force, root, components, now, subresource, versions)
+
+    async def applied_to_present() -> Response:
+        for _ in range(_CONVERSIONS):
+            try:
+                return await change(api, call, lambda record, live: merged(live), subresource=subresource, applied=True)
+            except managers.Unconverted as needed:
+                await managers.convert(api, call, needed)
+        raise modified(call, call.info.name)
 
     if subresource or api.store.head(Key(call.served.key, call.namespace, call.info.name)) is not None:
-        return await change(api, call, lambda record, live: merged(live), subresource=subresource, applied=True)
+        return await applied_to_present()
     uid = applied["metadata"].get("uid")
     if uid:
         raise Conflict(f"uid mismatch: the provided object specified uid {uid}, and no existing object was found")
@@ -44,7 +57,7 @@ async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
         return await create_object(api, call, await at(off, merged, None), applied=True)
     except AlreadyExists:
         # Somebody else was faster while a webhook took its time.
-        return await change(api, call, lambda record, live: merged(live), applied=True)
+        return await applied_to_present()
 
 
 def _read(call: Call, subresource: str) -> Object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from homeport.apiserver import managers
 from homeport.apiserver.admission import UPDATE, attributes_of, draft_update, finish_update
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import decode_body, encode, object_response
@@ -84,6 +85,7 @@ async def _write(api: Api, call: Call, change: Callable[[Object], Object]) -> Re
         replicas = _replicas(call, attributes.object or wanted)
         before = object_of(call.served, shown)
         draft = draft_update(call, _with(before, steps, replicas), before)
+        await managers.prepare(api, call, before, draft.sent)
         try:
             changed = await finished(False, finish_update, api, call, draft, None, before)
             await write(api, call, record, changed)

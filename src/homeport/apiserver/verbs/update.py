@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from homeport.apiserver import managers
 from homeport.apiserver.admission import UPDATE, Draft, attributes_of, draft_update, finish_update, read_object
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import is_finished
@@ -77,6 +78,8 @@ async def change(api: Api, call: Call, make: Make, *, subresource: str = "", app
         old, draft = await at(off, _draft, call, await shown_one(call.served, record), make, subresource, applied)
         attributes = attributes_of(call, UPDATE, draft.object, old)
         await api.admission.mutate(attributes)
+        if not applied:
+            await managers.prepare(api, call, old, draft.sent)
         changed = await finished(
             off, finish_update, api, call, draft, attributes, old, subresource=subresource, applied=applied
         )

@@ -31,8 +31,8 @@ _REMEMBERED = 16 << 20
 _REVIEWS = ("v1", "v1beta1")
 _KEPT_FROM_ANSWER = ("labels", "annotations")
 
-Complete = Callable[[Object], Object]
-"""Brings what a webhook made into the form of its version's schema."""
+Complete = Callable[[Object, bool], Object]
+"""Brings what a webhook made into the form of its version's schema: with defaults if asked to."""
 _Place = tuple[Key, int, str]
 
 
@@ -58,12 +58,12 @@ class WebhookConverter:
         self._size = 0
         self._pending: dict[_Place, asyncio.Future[Record]] = {}
 
-    async def convert(self, objects: Sequence[Object], api_version: str) -> Sequence[Object]:
+    async def convert(self, objects: Sequence[Object], api_version: str, *, defaults: bool = True) -> Sequence[Object]:
         """`objects` in `api_version`. Raises InternalError."""
         others = [obj for obj in objects if obj["apiVersion"] != api_version]
         if not others:
             return objects
-        made = iter(await self._call(others, api_version))
+        made = iter(await self._call(others, api_version, defaults))
         return [next(made) if obj["apiVersion"] != api_version else obj for obj in objects]
 
     async def show(self, records: Sequence[Record], api_version: str) -> Sequence[Record]:
@@ -113,7 +113,7 @@ class WebhookConverter:
             _, oldest = self._remembered.popitem(last=False)
             self._size -= len(oldest.value)
 
-    async def _call(self, objects: Sequence[Object], api_version: str) -> list[Object]:
+    async def _call(self, objects: Sequence[Object], api_version: str, defaults: bool = True) -> list[Object]:
         where = f"{objects[0]['apiVersion']}, Kind={self._kind}"
         if self._endpoint is None:
             raise _failed(where, self._problem)
@@ -135,7 +135,7 @@ class WebhookConverter:
             words = f"conversion webhook for {where} returned {len(made)} objects, expected {len(objects)}"
             raise InternalError(words)
         return [
-            self._checked(index, before, after, api_version, where)
+            self._checked(index, before, after, api_version, where, defaults)
             for index, (before, after) in enumerate(zip(objects, made, strict=True))
         ]
 
@@ -158,7 +158,7 @@ class WebhookConverter:
         made = response.get("convertedObjects")
         return made if isinstance(made, list) else []
 
-    def _checked(self, index: int, before: Object, after: Any, api_version: str, where: str) -> Object:
+    def _checked(self, index: int, before: Object, after: Any, api_version: str, where: str, defaults: bool) -> Object:
         """A converted object with the metadata that it had: only labels and annotations may change."""
 
         def wrong(why: str) -> InternalError:
@@ -187,7 +187,7 @@ class WebhookConverter:
         head = {"apiVersion": api_version, "kind": self._kind, "metadata": kept}
         obj = {**head, **{key: value for key, value in after.items() if key not in head}}
         complete = self._complete.get(api_version)
-        return obj if complete is None else complete(obj)
+        return obj if complete is None else complete(obj, defaults)
 
 
 def _kind_of(answer: Mapping[str, Any]) -> str:
