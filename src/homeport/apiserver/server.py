@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from homeport import metrics
-from homeport.apiserver import crd, definitions, dispatch, health, restore, warnings
+from homeport.apiserver import crd, deadline, definitions, dispatch, health, restore, warnings
 from homeport.apiserver.admission import Chain, checking, plugins
 from homeport.apiserver.aggregation.aggregator import Aggregator
 from homeport.apiserver.aggregation.remote import Identity
@@ -164,7 +164,10 @@ class ApiServer:
     async def _answered(self, request: Request, info: RequestInfo) -> Response:
         """The answer, in which every error has become one."""
         try:
-            return await self._answer(request, info)
+            allotted = deadline.asked(request, info) if request.query else None
+            if allotted is None:
+                return await self._answer(request, info)
+            return await deadline.within(allotted, self._answer(request, info))
         except ApiError as error:
             return error_response(error)
         except Exception:
