@@ -19,6 +19,8 @@ MAX_DEPTH = 200
 stack."""
 MAX_MERGED = 50_000
 """Keys that ``<<`` copies in one document."""
+_WHOLE = 1e21
+"""Below this Go writes a float without a fraction as an integer, when it makes JSON of YAML."""
 MAX_NODES = 500_000
 """Values in a document with all its aliases written out: few make manifests shorter, many are a bomb."""
 
@@ -88,7 +90,7 @@ def _float(loader: Any, node: Any) -> float | str:
         return value
     if not math.isfinite(value):
         raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {node.value} is not a JSON number")
-    return value
+    return int(value) if value.is_integer() and abs(value) < _WHOLE else value
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)

@@ -1,12 +1,23 @@
-"""From a request's body to an object of the kind that the path names, without fields that it does not have. Pure."""
+"""From a request's body to an object of the kind that the path names, without fields that it does not have. Pure.
+
+What cannot be read at all is refused here, before anything else looks at it: a body with 400, the result of a patch
+with 422, each in upstream's words (``transformDecodeError`` and the patchers of ``apiserver/pkg/endpoints/handlers``).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
 
 from homeport.apiserver.context import Call
 from homeport.apiserver.encoding import Body, decode_body
 from homeport.kube import field
-from homeport.kube.errors import BadRequest, Invalid
+from homeport.kube.errors import ApiError, BadRequest, Invalid
 from homeport.kube.meta import Object
+from homeport.kube.schema.decoding import Undecodable
+
+Refuse: TypeAlias = Callable[[str], ApiError]
+"""From what is wrong with an object to the answer."""
 
 
 def read_object(call: Call) -> Object:
@@ -16,6 +27,12 @@ def read_object(call: Call) -> Object:
     )
     obj = check_type(call, body.object)
     return check_fields(call, Body(obj, body.duplicates))
+
+
+def unreadable(call: Call, why: str) -> BadRequest:
+    """The answer to a body that is no object of the kind."""
+    kind = call.served.kind
+    return BadRequest(f'{kind} in version "{call.served.resource.version}" cannot be handled as a {kind}: {why}')
 
 
 def finds_duplicates(call: Call) -> bool:
@@ -43,29 +60,37 @@ def check_type(call: Call, obj: Object) -> Object:
     metadata = obj.get("metadata")
     if metadata is None:
         metadata = {}
-    elif not isinstance(metadata, dict):
+    elif not isinstance(metadata, dict) and not served.builtin:
         raise BadRequest(f"{served.kind}: metadata has to be an object")
     return {"apiVersion": served.resource.api_version, "kind": served.kind, "metadata": metadata} | {
         key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")
     }
 
 
-def check_fields(call: Call, body: Body) -> Object:
-    """The object without unknown fields. They are an error, a warning or nothing, by ``fieldValidation``."""
+def check_fields(call: Call, body: Body, *, refuse: Refuse | None = None, converted: bool = False) -> Object:
+    """The object without unknown fields. They are an error, a warning or nothing, by ``fieldValidation``.
+
+    `refuse` makes the error of an object that is none of the kind; `converted` is as in :meth:`Schema.read`.
+    """
     mode = call.query.get("fieldValidation") or "Warn"
     if mode not in ("Strict", "Warn", "Ignore"):
         supported = ("Ignore", "Strict", "Warn")
         errors = [field.not_supported("fieldValidation", mode, supported)]
         raise Invalid.of("meta.k8s.io", "CreateOptions", "", errors)
-    obj, unknown = call.served.schema.prune(body.object)
+    schema = call.served.schema
+    try:
+        if call.served.builtin:
+            obj, unknown = schema.read(body.object, converted=converted)
+        else:
+            obj, unknown = schema.prune(schema.read_metadata(body.object))
+    except Undecodable as error:
+        raise (refuse(str(error)) if refuse is not None else unreadable(call, str(error))) from error
     if mode != "Ignore" and (unknown or body.duplicates):
         texts = [f'unknown field "{path}"' for path in unknown]
         texts += body.duplicates
         if mode == "Strict":
-            raise BadRequest(
-                f'{call.served.kind} in version "{call.served.resource.version}" cannot be handled as a '
-                f"{call.served.kind}: strict decoding error: {', '.join(texts)}"
-            )
+            why = f"strict decoding error: {', '.join(texts)}"
+            raise refuse(why) if refuse is not None else unreadable(call, why)
         call.warnings += texts
     result: Object = obj
     return result

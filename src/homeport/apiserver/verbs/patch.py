@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from homeport.apiserver.admission import check_fields, check_type
 from homeport.apiserver.context import Api, Call
@@ -12,7 +13,8 @@ from homeport.apiserver.verbs import apply
 from homeport.apiserver.verbs.update import change
 from homeport.apiserver.writing import modified
 from homeport.kube import field
-from homeport.kube.errors import BadRequest, Invalid, UnsupportedMediaType
+from homeport.kube.errors import ApiError, BadRequest, Invalid, UnsupportedMediaType
+from homeport.kube.field import quote
 from homeport.kube.meta import Object
 from homeport.kube.patch import json_patch, merge_patch, strategic_merge_patch
 from homeport.kube.wire import Response
@@ -75,8 +77,16 @@ async def patch(api: Api, call: Call, *, subresource: str = "") -> Response:
 
 
 def patched(call: Call, new: Object) -> Object:
-    """The result of a patch, checked as a body would be. Raises BadRequest."""
-    new = check_fields(call, Body(check_type(call, new), []))
+    """The result of a patch, checked as a body would be. Raises Invalid, where it is no object of the kind, and
+    BadRequest."""
+    converted = media_type(call.request.headers.get("content-type")) == STRATEGIC_MERGE_PATCH
+
+    def refuse(why: str) -> ApiError:
+        shown = go_text(decode_json(call.request.body)[0]) if converted else quote(new)
+        return Invalid.of("", "", "", [field.invalid("patch", shown, why)])
+
+    body = Body(check_type(call, new), [])
+    new = check_fields(call, body, refuse=refuse, converted=converted)
     name = new["metadata"].get("name")
     if name != call.info.name:
         raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({call.info.name})")
@@ -88,3 +98,12 @@ def check_version(call: Call, new: Object, current: str) -> None:
     version = new["metadata"].get("resourceVersion")
     if version and version != current:
         raise modified(call, call.info.name)
+
+
+def go_text(value: Any) -> str:
+    """A JSON value as Go prints one (``%+v``): ``map[spec:map[replicas:3]]``."""
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{key}:{go_text(value[key])}' for key in sorted(value))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(map(go_text, value))}]"
+    return "<nil>" if value is None else value if isinstance(value, str) else quote(value)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeport.kube.errors import FieldError
-from homeport.kube.schema import JsonSchema, passes, validation
+from homeport.kube.schema import JsonSchema, decoding, passes, validation
 from homeport.kube.schema.checks import Found
 from homeport.kube.schema.node import Builder
 from homeport.kube.schema.zeros import with_zeros
@@ -65,6 +65,20 @@ class Schema:
         pruned = passes.prune(self._root, obj, None, unknown)
         unknown.sort()
         return pruned, unknown
+
+    def read(self, obj: Any, *, converted: bool = False) -> tuple[Any, list[str]]:
+        """As `prune`, for the kinds that every Kubernetes has: `obj` as Go's decoder reads it (see
+        :mod:`homeport.kube.schema.decoding`). `converted` is the result of a strategic merge patch. Raises
+        Undecodable."""
+        return decoding.read(self._root, obj, converted=converted)
+
+    def read_metadata(self, obj: Any) -> Any:
+        """`obj` with its metadata as Go's decoder reads it: that of a custom resource is a Go struct, too. Unknown
+        fields stay. Raises Undecodable."""
+        node = self._root.properties["metadata"]
+        metadata = obj["metadata"]
+        read, unknown = decoding.read(node, metadata)
+        return obj if read is metadata or unknown else {**obj, "metadata": read}
 
     def normalise(self, obj: Any, known: Any = None) -> Any:
         """`obj` with quantities as canonical strings, and integers that came as floats (``2.0``) as integers.

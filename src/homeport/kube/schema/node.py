@@ -51,6 +51,7 @@ class Node:
         "leaf",
         "list_keys",
         "list_type",
+        "name",
         "native",
         "not_",
         "nullable",
@@ -68,6 +69,8 @@ class Node:
 
     def __init__(self, schema: JsonSchema) -> None:
         self.schema = schema
+        self.name = ""
+        """Of the shared schema: ``io.k8s.api.core.v1.PodSpec``."""
         self.type: str = schema.get("type", "")
         self.format: str = schema.get("format", "")
         self.int_or_string = bool(schema.get("x-kubernetes-int-or-string")) or self.format == "int-or-string"
@@ -156,6 +159,7 @@ class Builder:
         if made is None:
             target = {**self._components[name], **own}
             made = self._made[place] = Node(target)
+            made.name = name
             self._fill(made, target, keep)
             if name.startswith(_NATIVE):
                 for part in made.properties.values():
