@@ -1,10 +1,62 @@
-"""Settings of the whole test suite."""
+"""Settings of the whole test suite, and how its tests share a machine.
+
+With ``pytest -n 2`` (pytest-xdist) two workers take tests in turn, each with its own processes, temporary directories
+and ports. Tests marked ``alone`` bound how long something takes: while one of them runs, no other worker runs a test.
+"""
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
 from hypothesis import settings
 
 # How long an example takes says more about the machine's other work than about the code; tests that measure do so
 # themselves.
 settings.register_profile("homeport", deadline=None)
 settings.load_profile("homeport")
+
+
+class Turns:
+    """Locks that the workers of a test run share. They are of the process: children that a test leaves hold none."""
+
+    def __init__(self, directory: Path) -> None:
+        self._door, self._room = ((directory / name).open("a+") for name in ("door", "room"))
+
+    @contextmanager
+    def turn(self, alone: bool) -> Generator[None]:
+        """Be in the room together with others, or alone. Who waits for the others to leave keeps the door shut."""
+        with ExitStack() as stack:
+            with _locked(self._door, fcntl.LOCK_EX):
+                stack.enter_context(_locked(self._room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+            yield
+
+
+@contextmanager
+def _locked(file: IO[str], how: int) -> Generator[None]:
+    fcntl.lockf(file, how)
+    try:
+        yield
+    finally:
+        fcntl.lockf(file, fcntl.LOCK_UN)
+
+
+_TURNS = pytest.StashKey[Turns]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):  # one of several workers: its directory is in that of the run
+        config.stash[_TURNS] = Turns(Path(config.option.basetemp).parent)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    turns = item.config.stash.get(_TURNS, None)
+    if turns is None:
+        return (yield)
+    with turns.turn(alone=item.get_closest_marker("alone") is not None):
+        return (yield)

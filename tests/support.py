@@ -10,12 +10,14 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 from homeport.apiserver.server import ApiServer
 from homeport.client.client import Client
 from homeport.client.local import LocalTransport
 from homeport.client.transport import Transport, Unreachable, discard
+from homeport.clock import utc_now
 from homeport.components.training import KINDS as TRAINING
 from homeport.kube import core
 from homeport.kube.errors import AlreadyExists, ApiError, Conflict, Expired, InternalError, NotFound, TooManyRequests
@@ -84,9 +86,9 @@ class World:
 
 
 @asynccontextmanager
-async def world(kinds: Iterable[Kind] = ()) -> AsyncIterator[World]:
+async def world(kinds: Iterable[Kind] = (), now: Callable[[], datetime] = utc_now) -> AsyncIterator[World]:
     store = MemoryStore()
-    server = ApiServer(store, (*core.KINDS, *TRAINING, *kinds))
+    server = ApiServer(store, (*core.KINDS, *TRAINING, *kinds), now=now)
     made = World(store, server)
     await made.make_namespace("default")
     try:

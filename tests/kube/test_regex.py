@@ -47,9 +47,9 @@ def test_what_is_wrong_is_said_in_go_s_words(pattern: str, words: str) -> None:
 
 def test_no_text_takes_long() -> None:
     pattern = regex.compile("^(a+)+$")
-    start = time.perf_counter()
+    start = time.process_time()
     assert not pattern.search("a" * 100_000 + "!")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_matches_are_found_in_order() -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # support.py
+sys.path.insert(0, str(Path(__file__).parents[1]))  # support.py, virtual_time.py
 
 import support
+from virtual_time import now, pytest_asyncio_loop_factories  # noqa: F401
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[support.World]:
-    async with support.world() as made:
+    async with support.world(now=now) as made:
         yield made

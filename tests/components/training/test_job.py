@@ -487,8 +487,8 @@ def test_a_hundred_replicas_take_a_few_milliseconds(world: Make) -> None:
     took = []
     for stage in (w.sync, w.run, w.settle):
         observed = w.observed()
-        started = time.perf_counter()
+        started = time.process_time()
         w.controller.sync(observed)
-        took.append(time.perf_counter() - started)
+        took.append(time.process_time() - started)
         stage()
     assert min(took) < 0.02

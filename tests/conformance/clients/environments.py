@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -22,12 +23,16 @@ def python_with(name: str, *requirements: str) -> Path:
     python, complete = place / "bin" / "python", place / "complete"
     if complete.exists():
         return python
-    # An environment can't be moved, so it is built in its place; a mark says that it is whole.
-    shutil.rmtree(place, ignore_errors=True)
-    uv = [sys.executable, "-m", "uv", "--quiet"]
-    _run([*uv, "venv", "--python", sys.executable, str(place)])
-    _run([*uv, "pip", "install", "--python", str(python), *requirements])
-    complete.touch()
+    PLACE.mkdir(parents=True, exist_ok=True)
+    with place.with_suffix(".lock").open("w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)  # another worker may be building it
+        if not complete.exists():
+            # An environment can't be moved, so it is built in its place; a mark says that it is whole.
+            shutil.rmtree(place, ignore_errors=True)
+            uv = [sys.executable, "-m", "uv", "--quiet"]
+            _run([*uv, "venv", "--python", sys.executable, str(place)])
+            _run([*uv, "pip", "install", "--python", str(python), *requirements])
+            complete.touch()
     return python
 
 

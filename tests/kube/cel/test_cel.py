@@ -132,10 +132,10 @@ def test_a_missing_binding_is_an_error_that_the_other_side_may_outweigh() -> Non
 
 def test_no_expression_runs_on_for_ever() -> None:
     nested = ENVIRONMENT.compile("names.all(a, names.all(b, names.all(c, a + b + c != '')))", BOOL)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(BudgetExceeded):
         nested.evaluate({"names": ["x"] * 1000})
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     budget = Budget(1000)
     ENVIRONMENT.compile("names.exists(x, x == 'z')").evaluate({"names": ["a"] * 10}, budget)
     assert 900 < budget.left < 1000

@@ -102,7 +102,7 @@ async def test_names_change_and_unknown_ones_fail_at_once(pods: Pods) -> None:
         try:
             print(socket.gethostbyname("x.default.svc"))
         except OSError as error:
-            print(error.errno, time.time() - began < 1)
+            print(error.errno, time.time() - began < 4)  # nobody waited for an answer that does not come
         """
     )
     await pods.run("a", PYTHON, "-c", script)
