@@ -15,6 +15,7 @@ import sqlite3
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -237,8 +238,8 @@ def _load(connection: sqlite3.Connection, path: Path) -> Loaded:
     revision, compacted = counters
     query = "SELECT revision, resource, namespace, name, labels, value, deleted, checksum FROM record ORDER BY revision"
     known: dict[bytes | None, Mapping[str, str]] = {None: NO_LABELS}  # Equal labels share one dict.
-    intern, make_key, make = sys.intern, Key, Record
-    current: dict[Key, Record] = {}
+    places: dict[tuple[str, str], dict[str, Record]] = {}
+    """The current records by resource and namespace, then by name."""
     events: list[Event] = []
     last = 0
     for number, resource, namespace, name, labels, value, deleted, checksum in connection.execute(query):
@@ -250,24 +251,25 @@ def _load(connection: sqlite3.Connection, path: Path) -> Loaded:
         parsed = known.get(labels)
         if parsed is None:
             parsed = known[labels] = decode_labels(labels or b"{}")
-        key = make_key(intern(resource), intern(namespace), name)
+        place = places.get((resource, namespace))
+        if place is None:
+            place = places[sys.intern(resource), sys.intern(namespace)] = {}
+        previous = place.get(name)
+        key = previous.key if previous else Key(sys.intern(resource), sys.intern(namespace), name)
         if number <= compacted:
-            current[key] = make(key, number, value, parsed)
-            continue
-        previous = current.get(key)
-        if previous is not None:
-            key = previous.key
-        if not deleted:
-            record = current[key] = make(key, number, value, parsed)
+            place[name] = Record(key, number, value, parsed)
+        elif not deleted:
+            record = place[name] = Record(key, number, value, parsed)
             events.append(Event("MODIFIED" if previous else "ADDED", record, previous))
         elif previous is not None:
-            del current[key]
-            final = make(key, number, value or restamp(previous.value, number), parsed)
+            del place[name]
+            final = Record(key, number, value or restamp(previous.value, number), parsed)
             events.append(Event("DELETED", final, previous))
         else:
             raise Damaged(path, f"{resource} {namespace}/{name} was deleted at revision {number}, but never created")
     newest = events[-1].record.revision if events else compacted
-    return Loaded(list(current.values()), max(revision, newest), events, compacted)
+    records = list(chain.from_iterable(place.values() for place in places.values()))
+    return Loaded(records, max(revision, newest), events, compacted)
 
 
 @contextlib.contextmanager
@@ -394,8 +396,8 @@ def checksum_of(
     revision: int, resource: str, namespace: str, name: str, labels: bytes | None, value: bytes, deleted: bool
 ) -> int:
     """What is stored beside a row, to find out that the row is not what was written."""
-    head = b"%d %b %b" % (revision, f"{resource} {namespace} {name} {deleted:d}".encode(), labels or b"")
-    return zlib.crc32(value, zlib.crc32(head))
+    head = f"{revision} {resource} {namespace} {name} {deleted:d} ".encode()
+    return zlib.crc32(value, zlib.crc32(head + labels if labels else head))
 
 
 def _statements(batch: Batch) -> Iterator[tuple[str, Sequence[object]]]:

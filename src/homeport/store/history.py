@@ -65,6 +65,21 @@ class History:
         self._dropped = 0
         self._last_dropped = oldest
 
+    def extend(self, events: Sequence[Event]) -> None:
+        """As `append` for each, of events that a store begins with: they count as new, all at once."""
+        now = self._now()
+        marks: dict[str, tuple[str, float]] = {}
+        for event in events:
+            resource = event.record.key.resource
+            mark = marks.get(resource)
+            if mark is None:
+                mark = marks[resource] = (resource, now)
+                self._events.setdefault(resource, deque())
+            self._events[resource].append(event)
+            self._order.append(mark)
+            self._bytes += _cost(event)
+        self._shrink()
+
     def append(self, event: Event) -> None:
         resource = event.record.key.resource
         events = self._events.get(resource)
@@ -72,15 +87,19 @@ class History:
             events = self._events[resource] = deque()
         events.append(event)
         now = self._now()
-        order, limits = self._order, self._limits
+        order = self._order
         order.append((resource, now))
         self._bytes += _cost(event)
-        while len(order) > limits.history_events or (self._bytes > limits.history_bytes and len(order) > 1):
-            self._drop()
-        old = now - limits.history_seconds
+        self._shrink()
+        old = now - self._limits.history_seconds
         for _ in range(_DROP):
             if order[0][1] >= old:
                 break
+            self._drop()
+
+    def _shrink(self) -> None:
+        order, limits = self._order, self._limits
+        while len(order) > limits.history_events or (self._bytes > limits.history_bytes and len(order) > 1):
             self._drop()
 
     def _drop(self) -> None:

@@ -8,14 +8,17 @@ committed to disk together with the writes that arrived meanwhile (group commit)
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 
-class Key(NamedTuple):
+class Key(msgspec.Struct, frozen=True, order=True, gc=False):
     """``resource`` is ``group/plural`` (``/pods``, ``kubeflow.org/tfjobs``); ``namespace`` is empty for cluster
-    scope."""
+    scope.
+
+    As there are as many as records, the garbage collector does not visit them either.
+    """
 
     resource: str
     namespace: str
@@ -72,7 +75,7 @@ class Conflicting(StoreError):
     """`expect` did not hold. `current` is the newest record, None if there is none."""
 
     def __init__(self, key: Key, current: Record | None) -> None:
-        super().__init__(f"{'/'.join(key)}: expected another revision")
+        super().__init__(f"{key.resource}/{key.namespace}/{key.name}: expected another revision")
         self.key = key
         self.current = current
 

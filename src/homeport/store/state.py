@@ -43,7 +43,7 @@ class State(ABC):
         revision: int = EMPTY_REVISION,
         limits: Limits | None = None,
         *,
-        events: Iterable[Event] = (),
+        events: Sequence[Event] = (),
         compacted: int | None = None,
     ) -> None:
         """`records` are the state at `revision`, `events` what led to it since `compacted` (default: `revision`)."""
@@ -56,8 +56,7 @@ class State(ABC):
         self._pending: dict[Key, _Pending] = {}
         limits = limits or Limits()
         self._history = History(limits, oldest=revision if compacted is None else compacted)
-        for event in events:
-            self._history.append(event)
+        self._history.extend(events)
         self._hub = Hub(limits)
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._number = itertools.count()

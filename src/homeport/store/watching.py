@@ -193,9 +193,9 @@ class Hub:
                 del self._watches[key]
 
     def publish(self, event: Event) -> None:
-        resource, namespace, _ = event.record.key
-        for key in ((resource, None), (resource, namespace)):
-            watches = self._watches.get(key)
+        key = event.record.key
+        for concerned in ((key.resource, None), (key.resource, key.namespace)):
+            watches = self._watches.get(concerned)
             if watches:
                 # A copy, because a lagging watch removes itself.
                 for subscription in list(watches):

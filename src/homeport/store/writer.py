@@ -174,7 +174,8 @@ def batch_of(writes: Iterable[Write]) -> Batch:
             deleted = event.type == "DELETED"
             if deleted and previous is not None and restamp(previous.value, record.revision) == value:
                 value = b""
-            rows.append(Row(record.revision, *key, encode_labels(record.labels), value, deleted))
+            place = (key.resource, key.namespace, key.name)
+            rows.append(Row(record.revision, *place, encode_labels(record.labels), value, deleted))
         if write.forgotten is not None:
             removed += write.forgotten.revisions
             compacted = write.forgotten.compacted
