@@ -2,8 +2,12 @@
 
 Each authenticator answers with a user, with None (it found no credentials of its kind) or with Unauthorized (it found
 some and they are wrong). The first user wins; wrong credentials count only if no other authenticator takes them: two
-may read the same header. Without any credentials a request is anonymous, which is good for the paths of :func:`is_open`
-and nothing else.
+may read the same header. Without any credentials a request is anonymous, which is good for the paths of
+:func:`takes_anybody` and nothing else.
+
+To find out may take time: keys have to be read, signatures to be verified. What an authenticator has found out before
+it *recalls* at once. It looks at everything that can end (the token's time, the account it belongs to) each time:
+recalling and authenticating never give different users.
 """
 
 from __future__ import annotations
@@ -11,10 +15,11 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from functools import lru_cache
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
-from homeport.apiserver import base64url
+from homeport.apiserver import base64url, health
 from homeport.apiserver.routes import collapse
 from homeport.kube.der import BadCertificate, parse
 from homeport.kube.errors import Unauthorized
@@ -25,7 +30,11 @@ AUTHENTICATED_GROUP = "system:authenticated"
 UNAUTHENTICATED_GROUP = "system:unauthenticated"
 ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED_GROUP,))
 
-_OPEN = ("/healthz", "/livez", "/readyz", "/version")
+OPEN: Final = frozenset({*health.PATHS, "/version"})
+"""What everybody may ask, credentials or not, whatever the roles say."""
+_BELOW_OPEN = tuple(f"{path}/" for path in health.PATHS)
+_MOST_KNOWN = 4096
+"""Tokens of which is remembered who knows them."""
 TOKEN_PROTOCOL = "base64url.bearer.authorization.k8s.io."
 """Begins the WebSocket subprotocol that carries a bearer token."""
 
@@ -41,6 +50,15 @@ class Identified(NamedTuple):
 
 
 Authenticated: TypeAlias = Identified | None
+
+
+class Unsure(Enum):
+    UNSURE = 0
+
+
+UNSURE: Final = Unsure.UNSURE
+"""It takes time to find out."""
+Recalled: TypeAlias = Identified | Literal[Unsure.UNSURE] | None
 
 
 def user_info(user: User) -> Object:
@@ -59,16 +77,23 @@ class Authenticator(Protocol):
     async def authenticate(self, request: Request) -> Authenticated:
         """The user, None without credentials of this kind; raises Unauthorized for wrong ones."""
 
+    def recall(self, request: Request) -> Recalled:
+        """The same, without waiting; UNSURE if that is not possible."""
+
 
 class TokenAuthenticator(Protocol):
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
         """The user that a token stands for, if it is for one of the `audiences`. None for a token of another kind;
         raises Unauthorized for one of this kind that is wrong."""
 
+    def recall_token(self, token: str, audiences: Sequence[str]) -> Recalled:
+        """The same, without waiting; UNSURE if that is not possible."""
 
-def is_open(path: str) -> bool:
-    """What everybody may ask, credentials or not: health and version."""
-    return path in _OPEN or path.startswith(("/healthz/", "/livez/", "/readyz/"))
+
+def takes_anybody(path: str) -> bool:
+    """Whether a request without credentials is anonymous instead of refused: for health and version. A single check's
+    path takes a permission then."""
+    return path in OPEN or path.startswith(_BELOW_OPEN)
 
 
 def bearer_token(request: Request) -> str | None:
@@ -118,10 +143,22 @@ class BearerTokens:
     def __init__(self, authenticators: Sequence[TokenAuthenticator], audiences: Sequence[str]) -> None:
         self._authenticators = tuple(authenticators)
         self.audiences = tuple(audiences)
+        self._known: dict[bytes, TokenAuthenticator] = {}
+        """By a token's digest the one that knows it, where those before it know nothing of such tokens."""
 
     async def authenticate(self, request: Request) -> Authenticated:
         token = bearer_token(request)
         return None if token is None else await self.authenticate_token(token, self.audiences)
+
+    def recall(self, request: Request) -> Recalled:
+        token = bearer_token(request)
+        if token is None:
+            return None
+        authenticator = self._known.get(token_digest(token))
+        if authenticator is None:
+            return UNSURE
+        found = authenticator.recall_token(token, self.audiences)
+        return _authenticated(found) if isinstance(found, Identified) else UNSURE
 
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
         """Raises Unauthorized for a token that is wrong, or that nobody knows."""
@@ -133,8 +170,15 @@ class BearerTokens:
                 refused = error
                 continue
             if found is not None:
+                if refused is None:
+                    self._remember(token_digest(token), authenticator)
                 return _authenticated(found)
         raise refused or Unauthorized("the bearer token is not known to this server")
+
+    def _remember(self, digest: bytes, authenticator: TokenAuthenticator) -> None:
+        while len(self._known) >= _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[digest] = authenticator
 
 
 class ClientCertificates:
@@ -150,6 +194,9 @@ class ClientCertificates:
         self._trusted = trusted
 
     async def authenticate(self, request: Request) -> Authenticated:
+        return self.recall(request)
+
+    def recall(self, request: Request) -> Authenticated:
         if request.certificate is None or (self._trusted is not None and not self._trusted(request.certificate)):
             return None
         user, not_after = _certificate_user(request.certificate)
@@ -181,6 +228,20 @@ def _authenticated(found: Identified) -> Identified:
     return found if user is found.user else found._replace(user=user)
 
 
+def recall(authenticators: Sequence[Authenticator], request: Request) -> Identified | None:
+    """The request's user if that can be told without waiting; None if not, or if there is none."""
+    for authenticator in authenticators:
+        try:
+            found = authenticator.recall(request)
+        except Unauthorized:
+            return None  # another may take the same credentials
+        if found is UNSURE:
+            return None
+        if found is not None:
+            return _authenticated(found)
+    return None
+
+
 async def authenticate(authenticators: Sequence[Authenticator], request: Request) -> Identified:
     """The request's user. Raises Unauthorized for wrong credentials, and without any; paths that are open to everybody
     have an anonymous user then."""
@@ -195,7 +256,7 @@ async def authenticate(authenticators: Sequence[Authenticator], request: Request
             continue
         if found is not None:
             return _authenticated(found)
-    if refused is None and request.method in ("GET", "HEAD") and is_open(collapse(request.path)):
+    if refused is None and request.method in ("GET", "HEAD") and takes_anybody(collapse(request.path)):
         return Identified(ANONYMOUS)
     # Kubernetes says no more than this either: which credential was wrong, and why, helps an attacker first of all.
     raise Unauthorized("Unauthorized") from refused

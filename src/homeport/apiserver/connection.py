@@ -1,22 +1,16 @@
-"""HTTP/1.1 on the event loop: bytes to :class:`~homeport.kube.wire.Request`, and answers back to bytes.
+"""HTTP/1.1 on the event loop: one client's connection, its requests and their answers.
 
-One asyncio protocol on top of the ``httptools`` parser. What the peer can do wrong ends in an answer with a ``Status``,
-then the connection closes:
+What is read off the bytes is the business of :mod:`homeport.apiserver.parser`. Requests of one connection are answered
+in order; pipelined ones wait in a bounded queue. There are two ways to an answer:
 
-================================================  ======
-not HTTP, bad escapes, no Host, unknown version   400
-request line and headers too large                431
-body too large                                    413
-headers or body that do not arrive in time        408
-HTTP/1.0 and HTTP/0.9                             505
-================================================  ======
+* *at once*: the server has it without waiting for anything. It is written before the next event is looked at;
+* in a task, which answers what is in the queue and ends.
 
-Requests of one connection are answered in order; pipelined ones wait in a bounded queue. A streamed answer is written
-with backpressure, and its iterator is closed as soon as the peer goes away.
+Both write the same. The first is taken only where nothing of the connection waits, neither an earlier request nor bytes
+that the peer does not read.
 
-A request that asks for an upgrade is the connection's last one as HTTP. What follows it goes to the protocol that the
-answer switches to (:attr:`~homeport.kube.wire.Response.upgrade`), or nowhere: it is never parsed as a request, so that
-nothing can be smuggled behind an upgrade.
+A streamed answer is written with backpressure, and its iterator is closed as soon as the peer goes away. Headers or a
+body that do not arrive in time are refused with 408.
 """
 
 from __future__ import annotations
@@ -26,17 +20,14 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httptools
-
-from homeport.apiserver.answers import status_line, status_response
+from homeport.apiserver.answers import status_response
 from homeport.apiserver.bodies import attach
 from homeport.apiserver.duplex import Tunnel
-from homeport.apiserver.identity import impersonation
-from homeport.apiserver.target import BadTarget, parse_target
+from homeport.apiserver.head import head_of
+from homeport.apiserver.parser import Message, Parser
+from homeport.apiserver.timer import Timer
 from homeport.kube.wire import Request, Response, Upgrade
 
 if TYPE_CHECKING:
@@ -44,61 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_header_names: dict[bytes, str] = {}
-_MAX_HEADER_NAMES = 256
-"""Clients send the same few header names with every request: each is decoded once."""
-_MOST_FRAMING = 16
-"""Bytes around each byte of a chunked body: the smallest chunk of one has five, and nobody sends such."""
 _SMALL = 1 << 16
 """Bodies up to this size travel in one write with their head: one TLS record, one system call."""
-
-
-_REMEMBERED = 64
-"""The length of headers' values that are remembered as they go on the wire: most answers have the same few."""
-
-
-def _header(name: str, value: str) -> bytes:
-    """One header and its line end."""
-    if "\r" in value or "\n" in value:
-        value = value.replace("\r", " ").replace("\n", " ")
-    return f"{name}: {value}\r\n".encode("utf-8", "replace")
-
-
-_remembered = lru_cache(maxsize=1024)(_header)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one connection may use. Sizes in bytes, times in seconds."""
-
-    header_bytes: int = 1 << 16
-    body_bytes: int = 3 << 20
-    """As kube-apiserver: 3 MiB."""
-    header_seconds: float = 10.0
-    """From the first byte of a request to the end of its headers."""
-    body_seconds: float = 30.0
-    """Between two pieces of a body."""
-    idle_seconds: float = 300.0
-    """Between two requests; 0 keeps idle connections for ever."""
-    handshake_seconds: float = 10.0
-    queued: int = 16
-    """Pipelined requests that wait before reading from the socket pauses."""
-    linger_seconds: float = 1.0
-    """How long the rest of a refused request is read and dropped, so that the peer gets to see the refusal."""
-    tunnel_idle_seconds: float = 4 * 3600.0
-    """Of a connection that has switched protocols: without a byte in either direction. As the kubelet's
-    ``streamingConnectionIdleTimeout``."""
-
-
-@dataclass(slots=True)
-class _Message:
-    """A parsed request, or the refusal of one, in its turn."""
-
-    request: Request | None
-    refusal: Response | None = None
-    keep_alive: bool = True
-    tunnel: Tunnel | None = None
-    """Where what follows the request goes, if it may switch protocols."""
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Connection(asyncio.Protocol):
@@ -109,25 +48,13 @@ class Connection(asyncio.Protocol):
         self._limits = server.limits
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
-        self._parser: Any = httptools.HttpRequestParser(self)
-        self._certificate: bytes | None = None
-        self._source = ""
-        # The message being read.
-        self._in_message = False
-        self._in_body = False
-        self._head_size = 0
-        self._url = b""
-        self._headers: dict[str, str] = {}
-        self._body: list[bytes] = []
-        self._body_size = 0
-        self._received = 0
-        """Since the headers ended: the body, what chunks it, and trailers."""
+        self._parser: Parser = None  # type: ignore[assignment]  # as well
+        self._timer = Timer(self._loop, self._expire)
         # Messages waiting for their answers.
-        self._queue: deque[_Message] = deque()
+        self._queue: deque[Message] = deque()
         self._queued_bytes = 0
         self._task: asyncio.Task[None] | None = None
-        self._continue_due = False
-        # What the transport and the clock say.
+        # What the transport says.
         self._paused_reading = False
         self._drained: asyncio.Future[None] | None = None
         self._writing_paused = False
@@ -136,8 +63,6 @@ class Connection(asyncio.Protocol):
         self._streaming = False
         self._lost = False
         self._tunnel: Tunnel | None = None
-        self._deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
 
     # -- transport callbacks
 
@@ -145,21 +70,18 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]
         secured = transport.get_extra_info("ssl_object")
-        if secured is not None:
-            self._certificate = secured.getpeercert(True)
         peer = transport.get_extra_info("peername")
         # A unix socket's peer has no address.
-        self._source = str(peer[0]) if isinstance(peer, tuple) and peer else ""
+        source = str(peer[0]) if isinstance(peer, tuple) and peer else ""
+        self._parser = Parser(self._limits, secured.getpeercert(True) if secured is not None else None, source)
         self._server.connections.add(self)
         # A peer that connects and says nothing counts as one that is slow with its headers.
-        self._arm(self._limits.header_seconds)
+        self._timer.arm(self._limits.header_seconds)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost = True
         self._server.forget(self)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         if self._drained is not None and not self._drained.done():
             self._drained.set_exception(ConnectionResetError("the client has gone"))
             self._drained.exception()  # seen: whoever waits gets it, nobody else has to
@@ -168,7 +90,7 @@ class Connection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
         self._queue.clear()
-        self._parser = None
+        self._parser.close()
 
     def pause_writing(self) -> None:
         self._writing_paused = True
@@ -183,30 +105,20 @@ class Connection(asyncio.Protocol):
         if self._tunnel is not None:
             self._tunnel.feed(data)
             return
-        if self._parser is None or self._refused:
-            return  # the rest of a refused request
-        if not self._in_message:
-            self._deadline = self._loop.time() + self._limits.header_seconds
-        elif self._in_body:
-            self._deadline = self._loop.time() + self._limits.body_seconds
-            self._received += len(data)
-        self._head_size += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._expect_upgrade(data[upgrade.args[0] :])
-        except (httptools.HttpParserError, UnicodeDecodeError) as error:
-            if not self._refused:
-                self._refuse(400, f"the request is not valid HTTP/1.1: {error}")
-        else:
-            if self._in_body or not self._in_message:
-                self._head_size = 0
-                framing = self._received - self._body_size
-                if framing > self._limits.header_bytes + _MOST_FRAMING * self._body_size and self._in_message:
-                    limit = self._limits.header_bytes
-                    self._refuse(431, f"the body's chunk extensions and trailers are larger than {limit} bytes")
-            elif self._head_size > self._limits.header_bytes and not self._refused:
-                self._refuse(431, f"the request line and headers are larger than {self._limits.header_bytes} bytes")
+        parser = self._parser
+        had_begun = parser.in_message
+        messages = parser.feed(data)
+        for message in messages:
+            self._receive(message)
+        if parser.in_message:
+            if parser.in_body:
+                self._timer.arm(self._limits.body_seconds)
+            elif messages or not had_begun:
+                self._timer.arm(self._limits.header_seconds)
+            if parser.continue_wanted and self._task is None:
+                self._write_continue()
+        elif messages and self._task is None:
+            self._timer.arm(self._limits.idle_seconds)
 
     def eof_received(self) -> bool | None:
         if self._tunnel is None:
@@ -215,118 +127,20 @@ class Connection(asyncio.Protocol):
         # TLS has no half-closed connections.
         return self._transport.get_extra_info("ssl_object") is None
 
-    def _expect_upgrade(self, rest: bytes) -> None:
-        """The request that was queued last asks for an upgrade; `rest` is what has arrived behind it."""
-        if self._refused or not self._queue:
-            return
-        message = self._queue[-1]
-        message.keep_alive = False
-        message.tunnel = self._tunnel = Tunnel(self._transport, self.drain)
-        self._tunnel.feed(rest)
-
-    # -- parser callbacks
-
-    def on_message_begin(self) -> None:
-        self._in_message = True
-        self._in_body = False
-        self._url = b""
-        self._headers = {}
-        self._body = []
-        self._body_size = 0
-        self._received = 0
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_body:
-            return  # trailers carry nothing for us
-        key = _header_names.get(name)
-        if key is None:
-            key = name.decode("ascii").lower()
-            if len(_header_names) < _MAX_HEADER_NAMES:
-                _header_names[name] = key
-        text = value.decode("latin-1")
-        headers = self._headers
-        if key in headers:
-            if key in ("host", "authorization", "content-length"):
-                raise httptools.HttpParserError(f"two {key} headers")
-            # Those about users are lists whose items may have commas: see identity.impersonation.
-            joint = impersonation.SEPARATOR if key.startswith(("impersonate-", "x-remote-")) else ", "
-            text = f"{headers[key]}{joint}{text}"
-        headers[key] = text
-
-    def on_headers_complete(self) -> None:
-        self._in_body = True
-        if self._refused:
-            return
-        headers = self._headers
-        if self._head_size > self._limits.header_bytes and self._size_of_head() > self._limits.header_bytes:
-            self._refuse(431, f"the request line and headers are larger than {self._limits.header_bytes} bytes")
-        elif self._parser.get_http_version() != "1.1":
-            self._refuse(505, "this server speaks HTTP/1.1 only")
-        elif "host" not in headers:
-            self._refuse(400, "the request has no Host header")
-        elif int(headers.get("content-length") or 0) > self._limits.body_bytes:
-            self._refuse_body()
-        elif self._parser.should_upgrade() and (
-            headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-        ):
-            # No protocol that is spoken here begins with a body, and the parser would take one for what follows it.
-            self._refuse(400, "a request that asks for an upgrade can't have a body")
-        elif headers.get("expect", "").lower() == "100-continue":
-            if self._task is None:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            else:
-                self._continue_due = True
-
-    def _size_of_head(self) -> int:
-        """Counted one by one: what was read so far may have (part of) a body behind the headers."""
-        return sum(len(name) + len(value) for name, value in self._headers.items()) + len(self._url)
-
-    def on_body(self, body: bytes) -> None:
-        if self._refused:
-            return
-        self._body_size += len(body)
-        if self._body_size > self._limits.body_bytes:
-            self._refuse_body()
-            return
-        self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        self._in_message = self._in_body = False
-        self._head_size = 0
-        if self._refused:
-            return
-        self._continue_due = False
-        try:
-            path, query = parse_target(self._url)
-        except BadTarget as error:
-            self._refuse(400, str(error))
-            return
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        method = self._parser.get_method().decode("ascii")
-        request = Request(method, path, query, self._headers, body, None, self._certificate, self._source)
-        self._enqueue(_Message(request, None, bool(self._parser.should_keep_alive())), len(body))
-        self._body = []
-
-    # -- refusing
-
-    def _refuse_body(self) -> None:
-        self._refuse(413, f"Request entity too large: limit is {self._limits.body_bytes}")
-
-    def _refuse(self, code: int, message: str) -> None:
-        """Answer the message being read with an error, after those before it; nothing after it is read."""
-        self._refused = True
-        self._in_message = self._in_body = False
-        self._body = []
-        self._enqueue(_Message(None, status_response(code, message), False), 0)
-
     # -- answering
 
-    def _enqueue(self, message: _Message, size: int) -> None:
+    def _receive(self, message: Message) -> None:
+        """Answer at once, or in turn."""
+        if message.rest is not None:
+            self._tunnel = Tunnel(self._transport, self.drain)
+            self._tunnel.feed(message.rest)
+        elif self._task is None and message.keep_alive and self._answer_at_once(message):
+            return
+        if message.request is None:
+            self._refused = True
+        else:
+            self._queued_bytes += len(message.request.body)
         self._queue.append(message)
-        self._queued_bytes += size
         if self._task is None:
             self._task = self._loop.create_task(self._answer_all())
         elif not self._paused_reading and (
@@ -335,9 +149,25 @@ class Connection(asyncio.Protocol):
             self._paused_reading = True
             self._transport.pause_reading()
 
+    def _answer_at_once(self, message: Message) -> bool:
+        """Whether the message has its answer."""
+        request = message.request
+        if request is None or self._writing_paused or self._closing:
+            return False
+        response = self._server.at_once(request)
+        if response is None:
+            return False
+        if not isinstance(response.body, bytes):  # it is large, and packed on its way
+            message.response = response
+            return False
+        self._write(response, response.body, request, keep_alive=True)
+        return True
+
     async def _answer_all(self) -> None:
         keep_alive = True
         try:
+            if self._writing_paused:
+                await self.drain()  # of what was answered at once
             while self._queue and keep_alive:
                 message = self._queue.popleft()
                 if message.request is not None:
@@ -361,13 +191,12 @@ class Connection(asyncio.Protocol):
             self._task = None
         if self._lost:
             return
-        if self._continue_due and keep_alive:
-            self._continue_due = False
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._parser.continue_wanted and keep_alive:
+            self._write_continue()
         if self._closing or not keep_alive:
             self._finish()
-        elif not self._in_message:
-            self._arm(self._limits.idle_seconds)
+        elif not self._parser.in_message:
+            self._timer.arm(self._limits.idle_seconds)
 
     def _finish(self) -> None:
         """Close once everything is written; linger if the peer may still be sending what we refused."""
@@ -379,70 +208,69 @@ class Connection(asyncio.Protocol):
             with suppress(NotImplementedError, OSError):
                 if self._transport.can_write_eof():
                     self._transport.write_eof()
-            self._arm(self._limits.linger_seconds)
+            self._timer.arm(self._limits.linger_seconds)
         else:
             self._transport.close()
 
-    async def _answer(self, message: _Message) -> bool:
+    async def _answer(self, message: Message) -> bool:
         """Write one answer; True if the connection can serve another request."""
-        request = message.request
-        response = message.refusal
-        if request is not None:
+        request, response = message.request, message.response
+        if response is None:
+            assert request is not None, "a refusal has its answer"
             response = await self._server.handler(request)
-        assert response is not None
+        tunnel = self._tunnel if message.rest is not None else None
         if response.upgrade is not None:
-            if message.tunnel is not None:
-                await self._switch_protocols(response, response.upgrade, message.tunnel)
+            if tunnel is not None:
+                await self._switch_protocols(response, response.upgrade, tunnel)
                 return False
             response = status_response(400, "the request does not ask for an upgrade that its connection allows")
-        elif message.tunnel is not None:
+        elif tunnel is not None:
             # What follows is not HTTP, and no other protocol either.
             self._refused = True
-            message.tunnel.discard()
+            tunnel.discard()
         keep_alive = message.keep_alive and not self._closing
         body = response.body
-        bodiless = response.status in (204, 304) or response.status < 200
-        head = self._head(response)
-        if not keep_alive:
-            head.append(b"connection: close\r\n")
-        without_body = bodiless or (request is not None and request.method == "HEAD")
         if isinstance(body, bytes):
-            if not bodiless:
-                head.append(b"content-length: %d\r\n" % len(body))
-            head.append(b"\r\n")
-            if without_body:
-                self._transport.write(b"".join(head))
-            elif len(body) <= _SMALL:
-                head.append(body)
-                self._transport.write(b"".join(head))
-            else:
-                self._transport.write(b"".join(head))
-                self._transport.write(body)
+            self._write(response, body, request, keep_alive=keep_alive)
             if self._writing_paused:
                 await self.drain()
         else:
-            await self._stream(response, body, head, without_body)
+            await self._stream(response, body, request, keep_alive=keep_alive)
         return keep_alive
 
-    def _head(self, response: Response) -> list[bytes]:
-        """The status line and the headers that every answer has."""
-        head = [status_line(response.status), b"date: ", self._server.date(), b"\r\n"]
-        for name, value in (*response.headers.items(), *response.repeated):
-            head.append(_remembered(name, value) if len(value) <= _REMEMBERED else _header(name, value))
+    # -- writing
+
+    def _head(self, response: Response, *, keep_alive: bool) -> list[bytes]:
+        head = head_of(response, self._server.date())
+        if not keep_alive:
+            head.append(b"connection: close\r\n")
         return head
 
-    async def _switch_protocols(self, response: Response, upgrade: Upgrade, tunnel: Tunnel) -> None:
-        """Leave HTTP until the new protocol's conversation has ended."""
-        self._transport.write(b"".join((*self._head(response), b"\r\n")))
-        self._streaming = True
-        try:
-            await upgrade(tunnel)
-        finally:
-            self._streaming = False
+    def _write_continue(self) -> None:
+        self._parser.continue_wanted = False
+        self._transport.write(_CONTINUE)
+
+    def _write(self, response: Response, body: bytes, request: Request | None, *, keep_alive: bool) -> None:
+        """Write an answer whose `body` is here."""
+        head = self._head(response, keep_alive=keep_alive)
+        if has_no_body(response):
+            head.append(b"\r\n")
+            self._transport.write(b"".join(head))
+            return
+        head.append(b"content-length: %d\r\n\r\n" % len(body))
+        if request is not None and request.method == "HEAD":
+            body = b""
+        if len(body) <= _SMALL:
+            head.append(body)
+            self._transport.write(b"".join(head))
+        else:
+            self._transport.write(b"".join(head))
+            self._transport.write(body)
 
     async def _stream(
-        self, response: Response, body: AsyncIterator[bytes], head: list[bytes], without_body: bool
+        self, response: Response, body: AsyncIterator[bytes], request: Request | None, *, keep_alive: bool
     ) -> None:
+        head = self._head(response, keep_alive=keep_alive)
         sized = "content-length" in response.headers
         if not sized:
             head.append(b"transfer-encoding: chunked\r\n")
@@ -452,7 +280,7 @@ class Connection(asyncio.Protocol):
         self._streaming = True
         try:
             write(b"".join(head))
-            if without_body:
+            if has_no_body(response) or (request is not None and request.method == "HEAD"):
                 return
             if not sized:
                 attach(body, self)
@@ -490,6 +318,15 @@ class Connection(asyncio.Protocol):
             self._transport.write(chunk)
             self._transport.write(b"\r\n")
 
+    async def _switch_protocols(self, response: Response, upgrade: Upgrade, tunnel: Tunnel) -> None:
+        """Leave HTTP until the new protocol's conversation has ended."""
+        self._transport.write(b"".join((*self._head(response, keep_alive=True), b"\r\n")))
+        self._streaming = True
+        try:
+            await upgrade(tunnel)
+        finally:
+            self._streaming = False
+
     async def drain(self) -> None:
         """Return once the peer has read enough of what was written. Raises ConnectionResetError if it has gone."""
         if self._lost:
@@ -501,32 +338,14 @@ class Connection(asyncio.Protocol):
 
     # -- time
 
-    def _arm(self, seconds: float) -> None:
-        """Close the connection in `seconds` unless something moves the deadline. One timer, moved lazily."""
-        if self._lost:
-            return
-        if not seconds:
-            self._deadline = 0.0
-            return
-        self._deadline = self._loop.time() + seconds
-        if self._timer is not None:
-            if self._timer.when() <= self._deadline:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(self._deadline, self._expire)
-
     def _expire(self) -> None:
-        self._timer = None
-        if self._lost or not self._deadline:
-            return
-        if self._deadline > self._loop.time():
-            self._timer = self._loop.call_at(self._deadline, self._expire)
-        elif self._tunnel is not None and self._tunnel.idle_seconds >= self._limits.tunnel_idle_seconds:
+        """What had to happen by the deadline has not."""
+        if self._tunnel is not None and self._tunnel.idle_seconds >= self._limits.tunnel_idle_seconds:
             self._transport.abort()
         elif self._task is not None:
-            self._arm(self._limits.idle_seconds)  # an answer is on its way: it takes the time it takes
-        elif self._in_message and not self._refused:
-            self._refuse(408, "the request did not arrive in time")
+            self._timer.arm(self._limits.idle_seconds)  # an answer is on its way: it takes the time it takes
+        elif self._parser.in_message:
+            self._receive(self._parser.refuse(408, "the request did not arrive in time"))
         else:
             self._transport.close()
 
@@ -542,3 +361,8 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self._transport.abort()
+
+
+def has_no_body(response: Response) -> bool:
+    """Whether an answer of this status never has a body, nor a length."""
+    return response.status in (204, 304) or response.status < 200

@@ -31,6 +31,7 @@ from homeport.apiserver.virtual import Virtual
 from homeport.kube.wire import Request, Response, User
 
 Verb: TypeAlias = Callable[[Api, Call], Awaitable[Response]]
+VerbAtOnce: TypeAlias = Callable[[Api, Call], Response]
 Answer: TypeAlias = Callable[[Api, Virtual, Request, RequestInfo, User], Awaitable[Response]]
 
 _ON_COLLECTION: Mapping[str, Verb] = {
@@ -102,3 +103,11 @@ def verb(info: RequestInfo, served: Served) -> Verb:
     if found is None or (info.verb == "create" and resource.namespaced and not info.namespace):
         raise not_allowed()
     return found
+
+
+def at_once(request: Request, info: RequestInfo, served: Served) -> VerbAtOnce | None:
+    """What carries the request out without waiting for anything; None if it is not sure that there is nothing to wait
+    for, or if the request makes no sense."""
+    if info.verb != "get" or info.subresource or not info.name or bool(info.namespace) is not served.namespaced:
+        return None
+    return get.get_at_once if get.waits_for_nothing(served, request) else None

@@ -39,9 +39,14 @@ class Shares:
     """What the gate lets through."""
 
     starts: int = 8
-    """Requests that start in one turn of the event loop: at a few tenths of a millisecond each, a turn stays short."""
+    """Requests that start in one turn of the event loop: at a few tenths of a millisecond each, a turn stays short.
+    One that is answered at once counts as an eighth: it takes some hundredths."""
     in_flight: int = 600
     """Requests from the network that are being worked on; kube-apiserver's defaults are 400 reads and 200 writes."""
+
+
+_AT_ONCE = 1 / 8
+"""What a request that is answered at once takes of a turn, where others take 1."""
 
 
 class _Queue:
@@ -60,7 +65,7 @@ class Gate:
 
     def __init__(self, shares: Shares, classes: Classes, levels: Iterable[Level], shown: metrics.Registry) -> None:
         self._shares = shares
-        self._started = 0
+        self._started = 0.0
         """Since the last turn that was counted: never fewer than in this turn of the loop."""
         self._turn_ends = False
         self._waiting: OrderedDict[Level, _Queue] = OrderedDict()
@@ -112,8 +117,7 @@ class Gate:
     async def enter(self, place: Place) -> None:
         """Wait for a seat; whoever gets one has to :meth:`leave`. Raises TooManyRequests."""
         level = place.schema.level
-        if not self._waiting and self._started < self._shares.starts and self._has_room(level):
-            self._start(place)
+        if self.enter_at_once(place, 1):
             return
         if not level.queues and not self._has_room(level):
             raise self._refusal(place, "concurrency-limit")
@@ -131,6 +135,13 @@ class Gate:
             self._waited.observe((*place.schema.labels, "false"), loop.time() - begin)
             raise self._refusal(place, "time-out") from None
         self._waited.observe((*place.schema.labels, "true"), loop.time() - begin)
+
+    def enter_at_once(self, place: Place, cost: float = _AT_ONCE) -> bool:
+        """Take a seat if there is one and nobody waits. Whoever gets one has to :meth:`leave`."""
+        if self._waiting or self._started >= self._shares.starts or not self._has_room(place.schema.level):
+            return False
+        self._start(place, cost)
+        return True
 
     def leave(self, place: Place) -> None:
         """Give the seat back."""
@@ -154,8 +165,8 @@ class Gate:
         own = max(executing, level.reserved)
         return taken - own + executing < self._shares.in_flight
 
-    def _start(self, place: Place) -> None:
-        self._started += 1
+    def _start(self, place: Place, cost: float = 1) -> None:
+        self._started += cost
         schema = place.schema
         schema.executing += 1
         schema.dispatched += 1
@@ -189,7 +200,7 @@ class Gate:
 
     def _next_turn(self) -> None:
         self._turn_ends = False
-        self._started = 0
+        self._started = 0.0
         full = 0
         while full < len(self._waiting) and self._started < self._shares.starts:
             level, queue = next(iter(self._waiting.items()))

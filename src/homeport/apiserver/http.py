@@ -1,28 +1,36 @@
 """The HTTP server: a listening socket and its connections.
 
-:mod:`homeport.apiserver.connection` has the protocol itself; nothing else in the API server knows HTTP's framing.
+:mod:`homeport.apiserver.connection` has the protocol itself, with :mod:`~homeport.apiserver.parser` and
+:mod:`~homeport.apiserver.head`; nothing else in the API server knows HTTP's framing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from socket import SO_KEEPALIVE, SOL_SOCKET, socket
 from time import gmtime, strftime, time
 from typing import Any
 
-from homeport.apiserver.connection import Connection, Limits
-from homeport.kube.wire import Handler
+from homeport.apiserver.connection import Connection
+from homeport.apiserver.parser import Limits
+from homeport.kube.wire import Handler, Request, Response
 
 __all__ = ["HttpServer", "Limits", "serve"]
+
+
+AtOnce = Callable[[Request], Response | None]
+"""The answer to a request, if nothing has to be waited for."""
 
 
 class HttpServer:
     """A listening socket and its connections. Made by :func:`serve`."""
 
-    def __init__(self, handler: Handler, limits: Limits) -> None:
+    def __init__(self, handler: Handler, limits: Limits, at_once: AtOnce = lambda request: None) -> None:
         self.handler = handler
+        self.at_once = at_once
         self.limits = limits
         self.connections: set[Connection] = set()
         self._listeners: list[asyncio.Server] = []
@@ -75,10 +83,12 @@ async def serve(
     limits: Limits | None = None,
 ) -> HttpServer:
     """Serve `handler` (an :class:`~homeport.apiserver.server.ApiServer` or any ``async (Request) -> Response``).
+    One that has a method ``at_once`` is asked for an answer there first.
 
     `sock` is bound; it is put to listen here and closed by the server. Without `ssl_context` the server speaks plain
     HTTP: for tests only.
     """
     server = HttpServer(getattr(handler, "handle", handler), limits or Limits())
+    server.at_once = getattr(handler, "at_once", server.at_once)
     await server.listen(sock, ssl_context)
     return server

@@ -71,8 +71,12 @@ class Measure:
         self._in_flight.add(_kind(info), -1)
 
     def end(self, request: Request, info: RequestInfo, response: Response, seconds: float) -> Response:
-        """The request has its answer, after so many seconds. The answer, measured where it goes on as a stream."""
+        """The request that has begun has its answer. As :meth:`answered`."""
         self._in_flight.add(_kind(info), -1)
+        return self.answered(request, info, response, seconds)
+
+    def answered(self, request: Request, info: RequestInfo, response: Response, seconds: float) -> Response:
+        """A request has its answer, after so many seconds. The answer, measured where it goes on as a stream."""
         row = self._row(request, info)
         self._total.add(row.total(response.status))
         if row.long_running:

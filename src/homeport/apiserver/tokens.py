@@ -24,6 +24,9 @@ class StaticTokens:
         self._users = {token_digest(token): user for token, user in users.items()}
 
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
+        return self.recall_token(token, audiences)
+
+    def recall_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
         user = self._users.get(token_digest(token))
         return None if user is None else Identified(user, tuple(audiences))
 

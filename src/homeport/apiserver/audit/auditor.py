@@ -36,10 +36,8 @@ class Auditor:
         answer: Callable[[Request, RequestInfo], Awaitable[Response]],
     ) -> Response:
         """What `answer` answers, on record."""
-        trail = Trail(now())
-        before = current.set(trail)
-        record = _Record(self._policy, self._log, request, info, trail, now)
-        trail.identified = record.identified
+        record = self.begin(request, info, now)
+        before = current.set(record.trail)
         try:
             response = await answer(request, info)
         except BaseException:
@@ -48,12 +46,18 @@ class Auditor:
             raise
         finally:
             current.reset(before)
-        response.headers["audit-id"] = record.id
         return record.answered(response)
 
+    def begin(self, request: Request, info: RequestInfo, now: Callable[[], datetime]) -> Record:
+        """A record of a request that has come in, for whoever answers it."""
+        trail = Trail(now())
+        record = Record(self._policy, self._log, request, info, trail, now)
+        trail.identified = record.identified
+        return record
 
-class _Record:
-    """One request on record."""
+
+class Record:
+    """One request on record. It is complete when it is told the answer."""
 
     def __init__(
         self,
@@ -67,13 +71,15 @@ class _Record:
         given = request.headers.get("audit-id", "")
         self.id = given if 0 < len(given) <= _MAX_ID else str(uuid.uuid4())
         self._policy, self._log, self._now = policy, log, now
-        self._request, self._info, self._trail = request, info, trail
+        self._request, self._info = request, info
+        self.trail = trail
+        """What is learnt about the request meanwhile."""
         self._decision: Decision | None = None
 
     def decide(self) -> Decision:
         """By the sender, as soon as it is known who that is; nobody if it never was."""
         if self._decision is None:
-            self._decision = self._policy.decide(self._trail.user, self._info)
+            self._decision = self._policy.decide(self.trail.user, self._info)
         return self._decision
 
     def identified(self) -> None:
@@ -84,7 +90,7 @@ class _Record:
         decision = self.decide()
         if decision.level == Level.NONE or stage in decision.omitted:
             return
-        trail = self._trail
+        trail = self.trail
         self._log.put(
             Facts(
                 self.id,
@@ -103,6 +109,8 @@ class _Record:
         )
 
     def answered(self, response: Response) -> Response:
+        """`response`, with the record's id, and recorded to its end."""
+        response.headers["audit-id"] = self.id
         if self.decide().level == Level.NONE:
             return response
         if response.upgrade is not None:

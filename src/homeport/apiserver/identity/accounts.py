@@ -10,11 +10,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from homeport.apiserver.authn import AUTHENTICATED_GROUP, Identified, token_digest
+from homeport.apiserver.authn import AUTHENTICATED_GROUP, UNSURE, Identified, Unsure, token_digest
 from homeport.apiserver.identity import jose
 from homeport.apiserver.identity.keys import ALGORITHM, SigningKey
 from homeport.clock import utc_now
@@ -208,15 +208,24 @@ class ServiceAccounts:
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Identified | None:
         """The account's user. None for a token of another issuer; raises Unauthorized for one that must not be
         believed (any more)."""
-        digest = token_digest(token)
-        known = self._known.get(digest)
+        found = self.recall_token(token, audiences)
+        if found is not UNSURE:
+            return found
+        known = await self._verify(token)
         if known is None:
-            known = await self._verify(token)
-            if known is None:
-                return None
-            while len(self._known) >= _MAX_CACHED:
-                del self._known[next(iter(self._known))]
-            self._known[digest] = known
+            return None
+        while len(self._known) >= _MAX_CACHED:
+            del self._known[next(iter(self._known))]
+        self._known[token_digest(token)] = known
+        return self._identified(token, known, audiences)
+
+    def recall_token(self, token: str, audiences: Sequence[str]) -> Identified | Literal[Unsure.UNSURE]:
+        """As :meth:`authenticate_token`, of a token whose signature has been verified; UNSURE for others."""
+        known = self._known.get(token_digest(token))
+        return UNSURE if known is None else self._identified(token, known, audiences)
+
+    def _identified(self, token: str, known: _Known, audiences: Sequence[str]) -> Identified:
+        """Raises Unauthorized if the token holds no more, or is for others."""
         shared = known.audiences
         if shared != audiences:
             shared = tuple(audience for audience in shared if audience in audiences)
@@ -226,7 +235,7 @@ class ServiceAccounts:
         try:
             annotations = self._check(known, now)
         except Unauthorized:
-            self._known.pop(digest, None)
+            self._known.pop(token_digest(token), None)
             raise
         return Identified(known.user, shared, annotations)
 

@@ -7,19 +7,18 @@ token names a key that is not known or an hour has passed.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import ssl
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
 import msgspec
 
-from homeport.apiserver.authn import Authenticated, Identified, authenticated
+from homeport.apiserver.authn import UNSURE, Authenticated, Identified, Unsure, authenticated, token_digest
 from homeport.apiserver.identity import jose
 from homeport.kube.errors import Permanent, Unauthorized
 from homeport.kube.wire import User
@@ -74,27 +73,37 @@ class OidcTokens:
         self._prefix = "" if prefix == "-" else prefix
 
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
-        digest = hashlib.sha256(token.encode()).digest()
+        found = self.recall_token(token, audiences)
+        if found is not UNSURE:
+            return found
+        try:
+            parsed = jose.parse(token)
+        except jose.BadToken:
+            return None  # no signed token: somebody else's
+        if parsed.claims.get("iss") != self._settings.issuer_url:
+            return None
+        now = self._now().timestamp()
+        try:
+            known = await self._verify(parsed, now)
+        except jose.BadToken as error:
+            raise Unauthorized(f"oidc: {error}") from error
+        while len(self._known) >= _MAX_CACHED:
+            del self._known[next(iter(self._known))]
+        self._known[token_digest(token)] = known
+        return self._identified(token, known, audiences, now)
+
+    def recall_token(self, token: str, audiences: Sequence[str]) -> Identified | Literal[Unsure.UNSURE]:
+        """As :meth:`authenticate_token`, of a token whose signature has been verified; UNSURE for others."""
         now = self._now().timestamp()
         if now - self._read_at > _REFRESH_SECONDS:
             self._known.clear()  # keys that the provider has taken back sign for nobody
-        known = self._known.get(digest)
-        if known is None:
-            try:
-                parsed = jose.parse(token)
-            except jose.BadToken:
-                return None  # no signed token: somebody else's
-            if parsed.claims.get("iss") != self._settings.issuer_url:
-                return None
-            try:
-                known = await self._verify(parsed, now)
-            except jose.BadToken as error:
-                raise Unauthorized(f"oidc: {error}") from error
-            while len(self._known) >= _MAX_CACHED:
-                del self._known[next(iter(self._known))]
-            self._known[digest] = known
+        known = self._known.get(token_digest(token))
+        return UNSURE if known is None else self._identified(token, known, audiences, now)
+
+    def _identified(self, token: str, known: _Known, audiences: Sequence[str], now: float) -> Identified:
+        """Raises Unauthorized for a token that does not hold now."""
         if now >= known.expires:
-            self._known.pop(digest, None)
+            self._known.pop(token_digest(token), None)
             raise Unauthorized("oidc: the token has expired")
         if now < known.begins - _EARLY_SECONDS:
             raise Unauthorized("oidc: the token is not valid yet")

@@ -69,6 +69,9 @@ class RequestHeaders:
         self._extra = _lower(settings.extra_headers_prefixes)
 
     async def authenticate(self, request: Request) -> Authenticated:
+        return self.recall(request)
+
+    def recall(self, request: Request) -> Authenticated:
         """None without the headers, or on a connection of somebody else. Raises Unauthorized for a certificate of the
         authority that is not the proxy's."""
         name = next((found for header in self._user for found in _values(request, header) if found), "")
