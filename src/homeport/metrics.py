@@ -106,6 +106,10 @@ class Histogram:
         row[bisect_left(self._bounds, number)] += 1
         row[-1] += number
 
+    def row(self, values: Labels) -> Row:
+        """The part with these labels, for whoever counts in it often. It shows once something was observed."""
+        return Row(self._values, values, self._bounds)
+
     def count(self, values: Labels) -> int:
         """How many values were observed."""
         row = self._values.get(values)
@@ -122,6 +126,25 @@ class Histogram:
             labels = _labels(self._labels, values)
             yield f"{self.name}_sum{labels} {_number(row[-1])}"
             yield f"{self.name}_count{labels} {_number(below)}"
+
+
+class Row:
+    """One combination of labels of a histogram."""
+
+    __slots__ = ("_bounds", "_numbers", "_values", "_whole")
+
+    def __init__(self, whole: dict[Labels, list[float]], values: Labels, bounds: tuple[float, ...]) -> None:
+        self._whole, self._values, self._bounds = whole, values, bounds
+        self._numbers: list[float] | None = None
+
+    def observe(self, number: float) -> None:
+        """Count one value."""
+        numbers = self._numbers
+        if numbers is None:
+            empty: list[float] = [0.0] * (len(self._bounds) + 2)
+            numbers = self._numbers = self._whole.setdefault(self._values, empty)
+        numbers[bisect_left(self._bounds, number)] += 1
+        numbers[-1] += number
 
 
 class Registry:

@@ -75,6 +75,8 @@ class ApiSettings:
     request_header: RequestHeaderSettings | None = None
     event_ttl: int = 3600
     """Seconds that events are kept after they were last written (``--event-ttl``)."""
+    admission_file: Path | None = None
+    """An AdmissionConfiguration (``--admission-control-config-file``)."""
 
 
 DEFAULTS = ApiSettings()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from homeport import metrics
 from homeport.apiserver import crd, deadline, definitions, dispatch, health, restore, warnings
 from homeport.apiserver.admission import Chain, checking, plugins
+from homeport.apiserver.admission.pod_security_configuration import PodSecurityConfiguration
 from homeport.apiserver.aggregation.aggregator import Aggregator
 from homeport.apiserver.aggregation.remote import Identity
 from homeport.apiserver.aggregation.table import ApiServices
@@ -66,7 +67,8 @@ class ApiServer:
     Without an `authorizer` the roles in `store` decide (:mod:`homeport.apiserver.rbac`; its ``bootstrap`` writes the
     default ones). ``/metrics`` shows the families of `shown`, to which the server adds its own; `shares` is what
     clients get of the server. `accounts` issues the tokens of service accounts; without it, pods need no account.
-    `auditor` records requests. `front_proxy` is what extra API servers believe this one by.
+    `auditor` records requests. `front_proxy` is what extra API servers believe this one by. `pod_security` says what
+    holds for pods of namespaces without labels, and for whom nothing does.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class ApiServer:
         accounts: ServiceAccounts | None = None,
         auditor: Auditor | None = None,
         front_proxy: Identity | None = None,
+        pod_security: PodSecurityConfiguration | None = None,
     ) -> None:
         self._auditor = auditor
         registry = Registry(kinds)
@@ -120,7 +123,7 @@ class ApiServer:
         self._definitions.load()
         self._api.followers[definitions.KEY] = self._definitions.committed
         registry.changed = self.aggregation.changed
-        self._api.admission = plugins.chain(self._api)
+        self._api.admission = plugins.chain(self._api, self._metrics, pod_security)
 
     async def close(self) -> None:
         """Stop what runs in the background. The store is its owner's to close."""

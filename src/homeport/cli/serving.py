@@ -1,5 +1,5 @@
 """The flags of ``homeport up`` that are kube-apiserver's: audit log, OpenID Connect, service accounts, a front proxy,
-events."""
+events, admission."""
 
 from __future__ import annotations
 
@@ -88,6 +88,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--event-ttl", type=_any_duration, default=3600, metavar="TIME", help="how long events are kept (default: 1h)"
     )
+    parser.add_argument(
+        "--admission-control-config-file", type=Path, metavar="FILE",
+        help="an apiserver.config.k8s.io/v1 AdmissionConfiguration: defaults and exemptions of PodSecurity",
+    )  # fmt: skip
 
 
 def settings_of(args: argparse.Namespace) -> ApiSettings:
@@ -132,7 +136,10 @@ def settings_of(args: argparse.Namespace) -> ApiSettings:
             _list(args.requestheader_group_headers),
             _list(args.requestheader_extra_headers_prefix),
         )
-    return ApiSettings(accounts, audit, oidc, proxy, args.event_ttl)
+    admission = args.admission_control_config_file
+    return ApiSettings(
+        accounts, audit, oidc, proxy, args.event_ttl, admission.absolute() if admission is not None else None
+    )
 
 
 def arguments(settings: ApiSettings) -> list[str]:
@@ -176,6 +183,8 @@ def _flags(settings: ApiSettings) -> Iterator[tuple[str, object]]:
         yield "--requestheader-extra-headers-prefix", ",".join(proxy.extra_headers_prefixes)
     if settings.event_ttl != ApiSettings().event_ttl:
         yield "--event-ttl", f"{settings.event_ttl}s"
+    if settings.admission_file is not None:
+        yield "--admission-control-config-file", settings.admission_file
 
 
 def _whole(text: str) -> int:

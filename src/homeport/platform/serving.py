@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from homeport import __version__
 from homeport.apiserver import flowcontrol, http, pki, tokens
-from homeport.apiserver.admission import priority
+from homeport.apiserver.admission import pod_security_configuration, priority
+from homeport.apiserver.admission.pod_security_configuration import PodSecurityConfiguration
 from homeport.apiserver.aggregation import authentication
 from homeport.apiserver.aggregation.remote import Identity
 from homeport.apiserver.authn import (
@@ -103,6 +104,7 @@ async def api_server(platform: Platform) -> AsyncIterator[str]:
         auditor=_auditor(platform.settings),
         node=platform.node,
         front_proxy=Identity(authority.front_proxy, authority.front_proxy_key),
+        pod_security=_pod_security(platform.settings),
     )
     await platform.api.aggregation.start()
     await platform.api.priority.start()
@@ -210,6 +212,10 @@ def _oidc(settings: ApiSettings) -> Sequence[TokenAuthenticator]:
     from homeport.apiserver.identity.oidc import OidcTokens  # few platforms have a provider
 
     return (OidcTokens(settings.oidc),)
+
+
+def _pod_security(settings: ApiSettings) -> PodSecurityConfiguration | None:
+    return pod_security_configuration.load(settings.admission_file) if settings.admission_file is not None else None
 
 
 def _auditor(settings: ApiSettings) -> Auditor | None:

@@ -7,16 +7,24 @@ What no webhook waits for is decided without giving way to any other request.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from time import perf_counter
+from typing import ClassVar, NamedTuple, Protocol
 
-from homeport.apiserver.admission.attributes import Attributes
+from homeport.apiserver.admission.attributes import Attributes, Operation
+from homeport.apiserver.admission.metrics import ADMIT, VALIDATE, AdmissionMetrics, Step
 from homeport.apiserver.admission.plugin import Plugin
+from homeport.metrics import Row
 
 
 class Stage(Protocol):
     """A part of admission that may have to wait for others, as webhooks do."""
 
-    async def mutate(self, attributes: Attributes, plugins: Iterable[Plugin]) -> None:
+    mutating: ClassVar[str]
+    """Upstream's name of what changes objects, for metrics; empty if nothing does."""
+    validating: ClassVar[str]
+    """The same of what refuses."""
+
+    async def mutate(self, attributes: Attributes, plugins: Turns) -> None:
         """Replace ``attributes.object`` where asked to. `plugins` are those that have seen the object already; they
         have to see it again if it changes. Raises ApiError to refuse."""
 
@@ -27,49 +35,146 @@ class Stage(Protocol):
         """Raises ApiError to refuse."""
 
 
-def run(plugins: Iterable[Plugin], attributes: Attributes) -> None:
-    """Give mutating plug-ins their turn."""
-    for plugin in plugins:
-        before = attributes.object
-        attributes.object = plugin.mutate(attributes)
-        if attributes.object is not before and not plugin.complete:
-            attributes.rough = True
+class _Timed(NamedTuple):
+    """Where the durations of somebody's turns go."""
+
+    passed: Row
+    refused: Row
+
+
+class Turns:
+    """Plug-ins that have a say in one kind of request, in their order."""
+
+    def __init__(self, plugins: Iterable[Plugin], metrics: AdmissionMetrics, operation: Operation) -> None:
+        self._changing = [
+            (plugin, _timed(metrics, plugin.name, ADMIT, operation)) for plugin in plugins if plugin.mutates
+        ]
+        self._refusing = [
+            (plugin, _timed(metrics, plugin.name, VALIDATE, operation)) for plugin in plugins if plugin.validates
+        ]
+
+    def mutate(self, attributes: Attributes) -> None:
+        """Give each that may change the object its turn. Raises ApiError."""
+        begin = perf_counter()
+        for plugin, timed in self._changing:
+            before = attributes.object
+            try:
+                attributes.object = plugin.mutate(attributes)
+            except BaseException:
+                timed.refused.observe(perf_counter() - begin)
+                raise
+            if attributes.object is not before and not plugin.complete:
+                attributes.rough = True
+            end = perf_counter()
+            timed.passed.observe(end - begin)
+            begin = end
+
+    def validate(self, attributes: Attributes) -> None:
+        """Ask each that may refuse. Raises ApiError."""
+        begin = perf_counter()
+        for plugin, timed in self._refusing:
+            try:
+                plugin.validate(attributes)
+            except BaseException:
+                timed.refused.observe(perf_counter() - begin)
+                raise
+            end = perf_counter()
+            timed.passed.observe(end - begin)
+            begin = end
+
+
+class _Way(NamedTuple):
+    """How one kind of request goes through admission."""
+
+    turns: Turns
+    changing: tuple[tuple[Stage, _Timed], ...]
+    refusing: tuple[tuple[Stage, _Timed], ...]
+    admit: _Timed
+    validate: _Timed
 
 
 class Chain:
     """All of a server's admission but the rules of the kinds themselves."""
 
-    def __init__(self, plugins: Iterable[Plugin] = (), stages: Iterable[Stage] = ()) -> None:
+    def __init__(
+        self, plugins: Iterable[Plugin] = (), stages: Iterable[Stage] = (), metrics: AdmissionMetrics | None = None
+    ) -> None:
         self._plugins = tuple(plugins)
         self._stages = tuple(stages)
-        self._handling: dict[tuple[str, str, str], tuple[Plugin, ...]] = {}
+        self._metrics = AdmissionMetrics() if metrics is None else metrics
+        self._ways: dict[tuple[str, str, str], _Way] = {}
 
-    def _of(self, attributes: Attributes) -> tuple[Plugin, ...]:
+    def _of(self, attributes: Attributes) -> _Way:
         asked = (attributes.operation, attributes.served.key, attributes.subresource)
-        found = self._handling.get(asked)
+        found = self._ways.get(asked)
         if found is None:
-            operation, key, subresource = attributes.operation, attributes.served.key, attributes.subresource
-            found = tuple(plugin for plugin in self._plugins if plugin.handles(operation, key, subresource))
-            self._handling[asked] = found
+            found = self._ways[asked] = self._way(*asked)
         return found
+
+    def _way(self, operation: Operation, key: str, subresource: str) -> _Way:
+        plugins = [plugin for plugin in self._plugins if plugin.handles(operation, key, subresource)]
+        metrics = self._metrics
+
+        def step(which: Step) -> _Timed:
+            return _Timed(*(metrics.step(which, operation, rejected=rejected) for rejected in (False, True)))
+
+        return _Way(
+            Turns(plugins, metrics, operation),
+            tuple((each, _timed(metrics, each.mutating, ADMIT, operation)) for each in self._stages if each.mutating),
+            tuple(
+                (each, _timed(metrics, each.validating, VALIDATE, operation))
+                for each in self._stages
+                if each.validating
+            ),
+            step(ADMIT),
+            step(VALIDATE),
+        )
 
     async def mutate(self, attributes: Attributes) -> None:
         """Give every mutating plug-in and webhook its turn; the result is ``attributes.object``."""
-        plugins = self._of(attributes)
-        run(plugins, attributes)
-        for stage in self._stages:
-            await stage.mutate(attributes, plugins)
-        for stage in self._stages:
-            await stage.settle(attributes)
+        way = self._of(attributes)
+        begin = turn = perf_counter()
+        try:
+            way.turns.mutate(attributes)
+            for stage, timed in way.changing:
+                turn = perf_counter()
+                try:
+                    await stage.mutate(attributes, way.turns)
+                except BaseException:
+                    timed.refused.observe(perf_counter() - turn)
+                    raise
+                timed.passed.observe(perf_counter() - turn)
+            for stage, _ in way.changing:
+                await stage.settle(attributes)
+        except BaseException:
+            way.admit.refused.observe(perf_counter() - begin)
+            raise
+        way.admit.passed.observe(perf_counter() - begin)
 
     async def validate(self, attributes: Attributes) -> None:
         """Ask everybody who may refuse."""
-        for plugin in self._of(attributes):
-            plugin.validate(attributes)
-        for stage in self._stages:
-            await stage.validate(attributes)
+        way = self._of(attributes)
+        begin = turn = perf_counter()
+        try:
+            way.turns.validate(attributes)
+            for stage, timed in way.refusing:
+                turn = perf_counter()
+                try:
+                    await stage.validate(attributes)
+                except BaseException:
+                    timed.refused.observe(perf_counter() - turn)
+                    raise
+                timed.passed.observe(perf_counter() - turn)
+        except BaseException:
+            way.validate.refused.observe(perf_counter() - begin)
+            raise
+        way.validate.passed.observe(perf_counter() - begin)
 
     async def admit(self, attributes: Attributes) -> None:
         """Both, for what is not stored as it is sent: a deletion, a connection, a binding."""
         await self.mutate(attributes)
         await self.validate(attributes)
+
+
+def _timed(metrics: AdmissionMetrics, name: str, step: Step, operation: Operation) -> _Timed:
+    return _Timed(*(metrics.controller(name, step, operation, rejected=rejected) for rejected in (False, True)))

@@ -8,21 +8,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import ClassVar
 
 from homeport.apiserver.admission.attributes import Attributes
-from homeport.apiserver.admission.chain import run
+from homeport.apiserver.admission.chain import Turns
 from homeport.apiserver.admission.hooks import Asked, Configurations, Hook, hooks
 from homeport.apiserver.admission.matching import GROUP, is_exempt
+from homeport.apiserver.admission.metrics import (
+    ADMIT,
+    CALLING,
+    INTERNAL,
+    NO_ERROR,
+    VALIDATE,
+    AdmissionMetrics,
+    Step,
+)
 from homeport.apiserver.admission.objects import redone
-from homeport.apiserver.admission.plugin import Plugin, refusal
+from homeport.apiserver.admission.plugin import refusal
 from homeport.apiserver.admission.review import MalformedAnswer, Verdict, denial, question, verdict
 from homeport.apiserver.context import Api
 from homeport.apiserver.encoding import encode
 from homeport.apiserver.resources import Served
 from homeport.apiserver.versions import converted, object_of
 from homeport.apiserver.webhooks.client import CallError, WebhookClient
-from homeport.kube.errors import ApiError, BadRequest, InternalError, NotFound, Timeout
+from homeport.kube.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable, Timeout
 from homeport.kube.meta import Object
 from homeport.kube.patch import json_patch
 from homeport.store.protocol import Key
@@ -38,12 +50,29 @@ TOGETHER_SECONDS = 34.0
 class _FailedCall(Exception):
     """The webhook could not be asked, or did not answer in a way that can be used: its failurePolicy decides."""
 
+    def __init__(self, why: str, code: int = ServiceUnavailable.code) -> None:
+        """`code` is the HTTP status that metrics give."""
+        super().__init__(why)
+        self.code = code
+
+
+class _Denied(Exception):
+    """The webhook does not allow the request."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
 
 class Webhooks:
     """The stage of admission that asks webhooks."""
 
-    def __init__(self, api: Api, client: WebhookClient) -> None:
+    mutating: ClassVar = "MutatingAdmissionWebhook"
+    validating: ClassVar = "ValidatingAdmissionWebhook"
+
+    def __init__(self, api: Api, client: WebhookClient, metrics: AdmissionMetrics) -> None:
         self._api = api
+        self._metrics = metrics
         self._client = client
         self._mutating: Configurations[Hook] = Configurations(hooks, api.registry)
         self._validating: Configurations[Hook] = Configurations(hooks, api.registry)
@@ -53,7 +82,7 @@ class Webhooks:
 
     # -- mutating
 
-    async def mutate(self, attributes: Attributes, plugins: Iterable[Plugin]) -> None:
+    async def mutate(self, attributes: Attributes, plugins: Turns) -> None:
         """Ask the mutating webhooks in turn. If one changes the object, the plug-ins see it once more, and then those
         webhooks that wish to (``reinvocationPolicy: IfNeeded``) and saw an earlier state; that is the last round."""
         if not self._mutating or is_exempt(attributes):
@@ -65,7 +94,7 @@ class Webhooks:
         if not changed:
             return
         before = attributes.object
-        run(plugins, attributes)
+        plugins.mutate(attributes)
         if attributes.object != before:
             again = called
         if again:
@@ -80,13 +109,14 @@ class Webhooks:
         again: frozenset[Hook] = frozenset()
         changed = False
         for index, (hook, served) in enumerate(asked):
-            if (only is not None and hook not in only) or not await self._wants(hook, served, attributes):
+            if (only is not None and hook not in only) or not await self._wants(hook, served, attributes, ADMIT):
                 continue
             mutated = False
             try:
-                mutated = await self._mutate(hook, served, attributes)
+                with self._counted(hook, _MUTATING, attributes):
+                    mutated = await self._mutate(hook, served, attributes)
             except _FailedCall as error:
-                self._failed(hook, attributes, error, f"failed-open.mutation.webhook.{_ADMISSION}", number, index)
+                self._failed(hook, _MUTATING, attributes, error, number, index)
             if mutated:
                 again = frozenset(called)
                 changed = True
@@ -146,7 +176,7 @@ class Webhooks:
         wanted = [
             (index, hook, served)
             for index, (hook, served) in enumerate(asked)
-            if await self._wants(hook, served, attributes)
+            if await self._wants(hook, served, attributes, VALIDATE)
         ]
         if not wanted:
             return
@@ -157,13 +187,14 @@ class Webhooks:
 
     async def _validate(self, hook: Hook, served: Served, attributes: Attributes, index: int) -> None:
         try:
-            await self._ask(hook, served, attributes, mutating=False)
+            with self._counted(hook, _VALIDATING, attributes):
+                await self._ask(hook, served, attributes, mutating=False)
         except _FailedCall as error:
-            self._failed(hook, attributes, error, f"failed-open.validating.webhook.{_ADMISSION}", 0, index)
+            self._failed(hook, _VALIDATING, attributes, error, 0, index)
 
     # -- both
 
-    async def _wants(self, hook: Hook, served: Served, attributes: Attributes) -> bool:
+    async def _wants(self, hook: Hook, served: Served, attributes: Attributes, step: Step) -> bool:
         """Whether selectors and conditions choose the request. Raises NotFound, Forbidden."""
         if not hook.matcher.selects(attributes, self._namespace(hook, attributes)):
             return False
@@ -174,12 +205,38 @@ class Webhooks:
         conditions = expressions.conditions(hook.conditions)
         scene = await expressions.scene(self._api, attributes, served)
         try:
-            return conditions.hold(scene)
+            return expressions.counted(
+                conditions, scene, self._metrics, hook.name, "webhook", step, attributes.operation
+            )
         except expressions.Undecided as error:
             if hook.ignores_failure:
                 log.warning("match conditions of webhook %s: %s (failing open)", hook.name, error)
                 return False
             raise refusal(attributes, str(error)) from error
+
+    @contextmanager
+    def _counted(self, hook: Hook, type: str, attributes: Attributes) -> Iterator[None]:
+        """Counts what comes of asking a webhook. Raises ApiError in the place of _Denied."""
+        begin, operation = perf_counter(), attributes.operation
+        code, rejected = 200, False
+        try:
+            yield
+        except _FailedCall as error:
+            code, rejected = error.code, not hook.ignores_failure
+            if rejected:
+                self._metrics.webhook_refused(hook.name, type, operation, CALLING, code)
+            raise
+        except _Denied as denied:
+            code, rejected = denied.error.to_status()["code"], True
+            self._metrics.webhook_refused(hook.name, type, operation, NO_ERROR, code)
+            raise denied.error from None
+        except ApiError:
+            code, rejected = 0, True
+            self._metrics.webhook_refused(hook.name, type, operation, INTERNAL, code)
+            raise
+        finally:
+            seconds = perf_counter() - begin
+            self._metrics.webhook_asked(hook.name, type, operation, seconds, code, rejected=rejected)
 
     def _namespace(self, hook: Hook, attributes: Attributes) -> Object | None:
         if hook.matcher.namespaces.everything or not attributes.namespace:
@@ -190,13 +247,14 @@ class Webhooks:
         return found
 
     async def _ask(self, hook: Hook, served: Served, attributes: Attributes, *, mutating: bool) -> Verdict:
-        """The answer of a webhook that allows the request. Raises ApiError if it does not, _FailedCall."""
+        """The answer of a webhook that allows the request. Raises _Denied if it does not, ApiError, _FailedCall."""
         if attributes.dry_run and not hook.dry_runs:
             raise BadRequest(f'admission webhook "{hook.name}" does not support dry run')
         if hook.endpoint is None:
-            raise _FailedCall(f"could not get REST client: {hook.problem}")
+            raise _FailedCall(f"could not get REST client: {hook.problem}", BadRequest.code)
         if not hook.review:
-            raise _FailedCall("webhook does not accept known AdmissionReview versions (v1, v1beta1)")
+            words = "webhook does not accept known AdmissionReview versions (v1, v1beta1)"
+            raise _FailedCall(words, BadRequest.code)
         seconds = min(hook.timeout, _left(attributes))
         uid = str(uuid.uuid4())
         obj, old = [
@@ -207,7 +265,7 @@ class Webhooks:
         try:
             raw = await self._client.post(hook.endpoint, body, seconds)
         except CallError as error:
-            raise _FailedCall(f"failed to call webhook: {error}") from error
+            raise _FailedCall(f"failed to call webhook: {error}", error.code) from error
         try:
             answer = verdict(raw, uid, hook.review, mutating=mutating)
         except MalformedAnswer as error:
@@ -216,11 +274,11 @@ class Webhooks:
             attributes.annotations.setdefault(f"{hook.name}/{key}", value)
         attributes.warnings += answer.warnings
         if not answer.allowed:
-            raise denial(hook.name, answer.status)
+            raise _Denied(denial(hook.name, answer.status))
         return answer
 
     def _failed(
-        self, hook: Hook, attributes: Attributes, error: _FailedCall, annotation: str, number: int, index: int
+        self, hook: Hook, type: str, attributes: Attributes, error: _FailedCall, number: int, index: int
     ) -> None:
         """Let the request go on if the webhook's failurePolicy says so; raises InternalError if not."""
         message = f'failed calling webhook "{hook.name}": {error}'
@@ -228,10 +286,15 @@ class Webhooks:
             log.warning("%s (failing closed)", message)
             raise _internal(message)
         log.warning("%s (failing open)", message)
-        attributes.annotations.setdefault(f"{annotation}/round_{number}_index_{index}", hook.name)
+        self._metrics.webhook_failed_open(hook.name, type)
+        kind = "mutation" if type == _MUTATING else "validating"
+        annotation = f"failed-open.{kind}.webhook.{_ADMISSION}/round_{number}_index_{index}"
+        attributes.annotations.setdefault(annotation, hook.name)
 
 
 _ADMISSION = "admission.k8s.io"
+_MUTATING, _VALIDATING = "admit", "validating"
+"""What metrics call the two kinds of webhooks."""
 NAMESPACES = "/namespaces"
 
 

@@ -6,11 +6,13 @@ Imported only where something is written in CEL. Upstream: ``apiserver/pkg/admis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from time import perf_counter
+from typing import Any, TypeAlias
 
 from homeport.apiserver.admission.attributes import Attributes
+from homeport.apiserver.admission.metrics import AdmissionMetrics, Step
 from homeport.apiserver.admission.review import request_facts
 from homeport.apiserver.context import Api
 from homeport.apiserver.resources import Served
@@ -129,6 +131,33 @@ class Conditions:
         if problems:
             raise Undecided(problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]")
         return True
+
+
+Chooses: TypeAlias = Callable[[Conditions, Mapping[str, Any]], bool]
+"""Whether conditions hold. Raises Undecided."""
+
+
+def counted(
+    conditions: Conditions,
+    bindings: Mapping[str, Any],
+    metrics: AdmissionMetrics,
+    name: str,
+    kind: str,
+    step: Step,
+    operation: str,
+) -> bool:
+    """Whether the conditions of the webhook or policy `name` hold, as `metrics` count it. Raises Undecided."""
+    begin = perf_counter()
+    try:
+        held = conditions.hold(bindings)
+    except Undecided:
+        metrics.conditions_failed(name, kind, step, operation)
+        raise
+    finally:
+        metrics.conditions_evaluated(name, kind, step, operation, perf_counter() - begin)
+    if not held:
+        metrics.conditions_excluded(name, kind, step, operation)
+    return held
 
 
 @lru_cache(maxsize=1024)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from homeport.apiserver.admission.attributes import DELETE, Attributes
+from homeport.apiserver.admission.chain import Turns
 from homeport.apiserver.admission.matching import GROUP
+from homeport.apiserver.admission.metrics import ADMIT, AdmissionMetrics
 from homeport.apiserver.admission.objects import redone
-from homeport.apiserver.admission.plugin import Plugin, refusal
+from homeport.apiserver.admission.plugin import refusal
 from homeport.apiserver.admission.policing import ParamsError, PolicyStage
 from homeport.apiserver.context import Api
 from homeport.apiserver.resources import Served
@@ -35,10 +36,13 @@ class MutatingPolicies(PolicyStage["MutatingPolicy"]):
     """Policies that change objects. One that asks for it (``reinvocationPolicy: IfNeeded``) sees the object once more
     when a later policy or a webhook changed it."""
 
-    def __init__(self, api: Api) -> None:
-        super().__init__(api, POLICIES, BINDINGS, _policies)
+    mutating = "MutatingAdmissionPolicy"
+    step = ADMIT
 
-    async def mutate(self, attributes: Attributes, plugins: Iterable[Plugin]) -> None:
+    def __init__(self, api: Api, metrics: AdmissionMetrics) -> None:
+        super().__init__(api, POLICIES, BINDINGS, _policies, metrics)
+
+    async def mutate(self, attributes: Attributes, plugins: Turns) -> None:
         if attributes.operation == DELETE or attributes.object is None:
             return
         asked = list(self._asked(attributes))
@@ -69,7 +73,8 @@ class MutatingPolicies(PolicyStage["MutatingPolicy"]):
             for params in await self.params(policy, binding, attributes):
                 scene = await expressions.scene(self._api, attributes, served)
                 namespace = self.namespace(attributes)
-                after = mutations.mutated(policy, served, scene, params, namespace, self._api.now())
+                chooses = self.chooses(policy, attributes)
+                after = mutations.mutated(policy, served, scene, params, namespace, self._api.now(), chooses)
                 if after == scene["object"]:
                     continue
                 if any(after.get(key) != scene["object"].get(key) for key in ("apiVersion", "kind")):

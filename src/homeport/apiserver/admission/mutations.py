@@ -58,14 +58,15 @@ def mutated(
     params: Object | None,
     namespace: Object | None,
     now: datetime,
+    chooses: expressions.Chooses,
 ) -> Object:
     """The object of `scene`, of the version `served`, after all mutations of `policy`; itself if the policy's
-    conditions do not choose it. Raises MutationError."""
+    conditions do not choose it, which `chooses` finds out. Raises MutationError."""
     budget = Budget(COST_LIMIT)
     obj: Object = scene["object"]
     known = known_to(policy, scene, params, namespace, budget)
     try:
-        if not policy.conditions.hold(known):
+        if not chooses(policy.conditions, known):
             return obj
     except expressions.Undecided as error:
         raise MutationError(str(error)) from error

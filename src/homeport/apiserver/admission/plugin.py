@@ -31,6 +31,14 @@ class Plugin(ABC):
     complete: ClassVar[bool] = False
     """Whether objects that it changes still have all defaults and canonical values, so that nothing has to be filled in
     once more."""
+    mutates: ClassVar[bool] = False
+    """Whether the plug-in overrides `mutate`."""
+    validates: ClassVar[bool] = False
+    """Whether it overrides `validate`."""
+
+    def __init_subclass__(cls) -> None:
+        cls.mutates = cls.mutate is not Plugin.mutate
+        cls.validates = cls.validate is not Plugin.validate
 
     @abstractmethod
     def handles(self, operation: Operation, key: str, subresource: str) -> bool:

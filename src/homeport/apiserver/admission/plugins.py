@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from homeport import metrics
 from homeport.apiserver.admission.certificates import (
     CertificateApproval,
     CertificateRequester,
@@ -11,9 +12,11 @@ from homeport.apiserver.admission.chain import Chain
 from homeport.apiserver.admission.dispatch import Webhooks
 from homeport.apiserver.admission.lifecycle import NamespaceLifecycle
 from homeport.apiserver.admission.limits import LimitRanger
+from homeport.apiserver.admission.metrics import AdmissionMetrics
 from homeport.apiserver.admission.mutating import MutatingPolicies
 from homeport.apiserver.admission.plugin import Plugin
 from homeport.apiserver.admission.pod_security import PodSecurity
+from homeport.apiserver.admission.pod_security_configuration import PodSecurityConfiguration
 from homeport.apiserver.admission.pods import DefaultTolerationSeconds, RuntimeClass
 from homeport.apiserver.admission.policing import ValidatingPolicies
 from homeport.apiserver.admission.priority import Priority
@@ -23,8 +26,10 @@ from homeport.apiserver.context import Api
 from homeport.apiserver.rbac.escalation import Escalation
 
 
-def chain(api: Api) -> Chain:
-    """The admission of the server whose parts are `api`, at the latest state in its store."""
+def chain(api: Api, shown: metrics.Registry, pod_security: PodSecurityConfiguration | None = None) -> Chain:
+    """The admission of the server whose parts are `api`, at the latest state in its store. It shows what it counts in
+    `shown`."""
+    counted = AdmissionMetrics(shown)
     # A server that issues no tokens asks for no accounts either.
     accounts: tuple[Plugin, ...] = (ServiceAccount(api),) if api.accounts is not None else ()
     plugins = (
@@ -39,8 +44,13 @@ def chain(api: Api) -> Chain:
         DefaultStorageClass(api),
         RuntimeClass(api),
         PersistentVolumeClaimResize(api),
-        PodSecurity(api),
+        PodSecurity(api, counted, pod_security or PodSecurityConfiguration()),
         Escalation(api.authorizer),
     )
     # Quotas come last of all, with the write itself (see `homeport.apiserver.quota`).
-    return Chain(plugins, (MutatingPolicies(api), ValidatingPolicies(api), Webhooks(api, api.webhooks)))
+    stages = (
+        MutatingPolicies(api, counted),
+        ValidatingPolicies(api, counted),
+        Webhooks(api, api.webhooks, counted),
+    )
+    return Chain(plugins, stages, counted)

@@ -1,19 +1,20 @@
 """PodSecurity: namespaces say by labels how much their pods may do (``pod-security.kubernetes.io/enforce`` and
 others). Pods that may do more are refused; for warnings and the audit log, workloads are looked at too.
 
-Upstream: ``pod-security-admission/admission``; without exemptions, and ``privileged`` is the default.
+Upstream: ``pod-security-admission/admission``.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
 from homeport.apiserver.admission.attributes import CREATE, UPDATE, Attributes, Operation
+from homeport.apiserver.admission.metrics import AdmissionMetrics
 from homeport.apiserver.admission.plugin import Plugin, refusal
 from homeport.apiserver.admission.pod_security_checks import (
     LATEST,
@@ -24,14 +25,23 @@ from homeport.apiserver.admission.pod_security_checks import (
     parse_version,
     violations,
 )
+from homeport.apiserver.admission.pod_security_configuration import (
+    MODES,
+    PRIVILEGED,
+    WRONG_LEVEL,
+    WRONG_VERSION,
+    PodSecurityConfiguration,
+    Policies,
+)
 from homeport.apiserver.context import Api
+from homeport.apiserver.discovery import MINOR
 from homeport.kube import field, meta
 from homeport.kube.errors import FieldError, Invalid
 from homeport.kube.meta import Object
-from homeport.store.protocol import Key
+from homeport.metrics import Labels
+from homeport.store.protocol import Key, Record
 
 PREFIX = "pod-security.kubernetes.io/"
-_MODES = ("enforce", "audit", "warn")
 _PODS, _NAMESPACES = "/pods", "/namespaces"
 _POD_SUBRESOURCES = frozenset({"", "ephemeralcontainers", "resize"})
 _TEMPLATES: Mapping[str, tuple[str, ...]] = {
@@ -49,60 +59,60 @@ _MOST_PODS, _MOST_SECONDS = 3000, 1.0
 """What looking through the pods of a namespace may take."""
 
 
-class Policies(NamedTuple):
-    """Those of a namespace."""
-
-    enforce: Policy = Policy()
-    audit: Policy = Policy()
-    warn: Policy = Policy()
-
-
 class _Parsed(NamedTuple):
     policies: Policies
     errors: tuple[FieldError, ...]
 
 
-_OPEN = _Parsed(Policies(), ())
-
-
-def parse(labels: Mapping[str, str]) -> _Parsed:
-    """The policies that a namespace's labels say. What is wrong counts as the strictest where it is enforced, and as
-    nothing else."""
+def parse(labels: Mapping[str, str], defaults: Policies = PRIVILEGED) -> _Parsed:
+    """The policies that a namespace's labels say, in place of the defaults. What is wrong counts as the strictest where
+    it is enforced, and as nothing else."""
     own = tuple(sorted((key, value) for key, value in labels.items() if key.startswith(PREFIX)))
-    return _parse(own) if own else _OPEN
+    return _parse(own, defaults)
 
 
 @lru_cache(maxsize=256)
-def _parse(labels: tuple[tuple[str, str], ...]) -> _Parsed:
+def _parse(labels: tuple[tuple[str, str], ...], defaults: Policies) -> _Parsed:
     given = dict(labels)
     found: dict[str, Policy] = {}
     errors = []
-    for mode in _MODES:
-        policy = Policy()
+    for mode in MODES:
+        policy: Policy = getattr(defaults, mode)
         key = f"{PREFIX}{mode}"
         if key in given:
             level = parse_level(given[key])
             if level is None:
-                words = f"must be one of {', '.join(LEVELS)}"
-                errors.append(field.invalid(f"metadata.labels[{key}]", given[key], words))
+                errors.append(field.invalid(f"metadata.labels[{key}]", given[key], WRONG_LEVEL))
                 level = "restricted" if mode == "enforce" else "privileged"
             policy = policy._replace(level=level)
         key = f"{key}-version"
         if key in given:
             version = parse_version(given[key])
             if version is None:
-                errors.append(field.invalid(f"metadata.labels[{key}]", given[key], 'must be "latest" or "v1.x"'))
+                errors.append(field.invalid(f"metadata.labels[{key}]", given[key], WRONG_VERSION))
                 version = LATEST
             policy = policy._replace(version=version)
         found[mode] = policy
-    return _Parsed(Policies(**found), tuple(errors))
+    return _Parsed(_with_warnings(Policies(**found), given), tuple(errors))
+
+
+def _with_warnings(policies: Policies, given: Mapping[str, str]) -> Policies:
+    """What is enforced by a label is warned of too, unless a label says what is: workloads are only warned about."""
+    enforce, warn = policies.enforce, policies.warn
+    said = parse_level(given.get(f"{PREFIX}enforce", ""))
+    if said is None or f"{PREFIX}warn" in given or LEVELS.index(enforce.level) <= LEVELS.index(warn.level):
+        return policies
+    version = warn.version if f"{PREFIX}warn-version" in given else enforce.version
+    return policies._replace(warn=Policy(enforce.level, version))
 
 
 class PodSecurity(Plugin):
     name = "PodSecurity"
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, metrics: AdmissionMetrics, configuration: PodSecurityConfiguration) -> None:
         self._api = api
+        self._metrics = metrics
+        self._configuration = configuration
 
     def handles(self, operation: Operation, key: str, subresource: str) -> bool:
         if operation not in (CREATE, UPDATE):
@@ -118,34 +128,101 @@ class PodSecurity(Plugin):
             return
         if attributes.served.key == _NAMESPACES:
             self._namespace(attributes, obj)
-            return
-        record = self._api.store.head(Key(_NAMESPACES, "", attributes.namespace))
-        parsed = _OPEN if record is None else parse(record.labels)
-        if parsed is _OPEN:
-            return
-        if attributes.served.key == _PODS:
-            if attributes.old is None or _is_significant(obj, attributes.old):
-                _evaluate(attributes, parsed, meta.metadata(obj), meta.spec(obj), enforce=True)
+        elif exempt := self._exempt(attributes):
+            self._exempted(attributes, exempt)
+        elif attributes.served.key == _PODS:
+            self._pod(attributes, obj)
+        else:
+            self._workload(attributes, obj)
+
+    def _exempt(self, attributes: Attributes) -> str:
+        """Why a request does not have to keep to anything; empty if it has to."""
+        if attributes.namespace in self._configuration.namespaces:
+            return "namespace"
+        return "user" if attributes.user.name in self._configuration.usernames else ""
+
+    def _exempted(self, attributes: Attributes, why: str) -> None:
+        self._metrics.pod_exemptions.add(_labels(attributes))
+        attributes.annotations[f"{PREFIX}exempt"] = why
+
+    def _policies(self, namespace: str) -> _Parsed:
+        record = self._api.store.head(Key(_NAMESPACES, "", namespace))
+        return parse({} if record is None else record.labels, self._configuration.defaults)
+
+    def _pod(self, attributes: Attributes, pod: Object) -> None:
+        parsed = self._policies(attributes.namespace)
+        if not parsed.errors and parsed.policies == PRIVILEGED:
+            self._count(attributes, "allow", parsed.policies.enforce, "enforce")
+            attributes.annotations[f"{PREFIX}enforce-policy"] = str(parsed.policies.enforce)
+        elif attributes.old is None or _is_significant(pod, attributes.old):
+            self._evaluate(attributes, parsed, meta.metadata(pod), meta.spec(pod), enforce=True)
+
+    def _workload(self, attributes: Attributes, obj: Object) -> None:
+        parsed = self._policies(attributes.namespace)
+        if not parsed.errors and parsed.policies.audit.level == parsed.policies.warn.level == "privileged":
             return
         template = obj
         for step in _TEMPLATES[attributes.served.key]:
             template = template.get(step) or {}
         if template:
-            _evaluate(attributes, parsed, meta.metadata(template), meta.spec(template), enforce=False)
+            self._evaluate(attributes, parsed, meta.metadata(template), meta.spec(template), enforce=False)
+
+    def _evaluate(
+        self, attributes: Attributes, parsed: _Parsed, metadata: Mapping[str, Any], spec: Object, *, enforce: bool
+    ) -> None:
+        """Raises Forbidden."""
+        if spec.get("runtimeClassName") in self._configuration.runtime_classes:
+            self._exempted(attributes, "runtimeClass")
+            return
+        known: dict[Policy, list[Violation]] = {}
+
+        def found(policy: Policy) -> str:
+            if policy not in known:
+                known[policy] = violations(policy, metadata, spec)
+            return ", ".join(map(str, known[policy]))
+
+        policies, annotations = parsed.policies, attributes.annotations
+        if parsed.errors:
+            annotations[f"{PREFIX}error"] = "Failed to parse policy: " + "; ".join(map(str, parsed.errors))
+            self._metrics.pod_errors.add(("false", *_labels(attributes)))
+        refused = found(policies.enforce) if enforce else ""
+        if enforce:
+            annotations[f"{PREFIX}enforce-policy"] = str(policies.enforce)
+            self._count(attributes, "deny" if refused else "allow", policies.enforce, "enforce")
+        if why := found(policies.audit):
+            annotations[f"{PREFIX}audit-violations"] = f'would violate PodSecurity "{policies.audit}": {why}'
+            self._count(attributes, "deny", policies.audit, "audit")
+        if refused:
+            raise refusal(attributes, f'violates PodSecurity "{policies.enforce}": {refused}')
+        if why := found(policies.warn):
+            attributes.warnings.append(f'would violate PodSecurity "{policies.warn}": {why}')
+            self._count(attributes, "deny", policies.warn, "warn")
+
+    def _count(self, attributes: Attributes, decision: str, policy: Policy, mode: str) -> None:
+        if policy.version == LATEST or policy.level == "privileged":
+            version = "latest"
+        else:
+            version = f"v1.{policy.version}" if policy.version <= int(MINOR) else "future"
+        self._metrics.pod_evaluations.add((decision, policy.level, version, mode, *_labels(attributes)))
+
+    # -- namespaces
 
     def _namespace(self, attributes: Attributes, obj: Object) -> None:
-        new = parse(meta.labels(obj))
-        old = _OPEN if attributes.old is None else parse(meta.labels(attributes.old))
-        if new.errors and new.errors != old.errors:
+        defaults = self._configuration.defaults
+        new = parse(meta.labels(obj), defaults)
+        old = parse({} if attributes.old is None else meta.labels(attributes.old), defaults)
+        if new.errors and (attributes.old is None or new.errors != old.errors):
             raise Invalid.of("", "Namespace", attributes.name, list(new.errors))
-        if attributes.old is None:
-            return
         now, before = new.policies.enforce, old.policies.enforce
-        same_version = now.version == before.version
-        relaxed = same_version and LEVELS.index(now.level) <= LEVELS.index(before.level)
-        if now == before or now.level == "privileged" or relaxed:
-            return
-        attributes.warnings += self._present(attributes.name, now)
+        if attributes.old is not None:
+            same_version = now.version == before.version
+            relaxed = same_version and LEVELS.index(now.level) <= LEVELS.index(before.level)
+            if now == before or now.level == "privileged" or relaxed:
+                return
+        if attributes.name in self._configuration.namespaces:
+            attributes.warnings += _ignored(attributes.name, new.policies, meta.labels(obj), defaults)
+        elif attributes.old is not None:
+            attributes.warnings += self._present(attributes.name, now)
 
     def _present(self, namespace: str, policy: Policy) -> list[str]:
         """Which of a namespace's pods `policy` would not have let in."""
@@ -153,14 +230,12 @@ class PodSecurity(Plugin):
         deadline = time.monotonic() + _MOST_SECONDS
         by_reason: dict[str, list[str]] = {}
         checked = 0
-        for record in records[:_MOST_PODS]:
-            pod: Object = msgspec.json.decode(record.value)
+        for pod in self._in_order(records):
             checked += 1
-            found = violations(policy, meta.metadata(pod), meta.spec(pod))
-            if found:
+            if pod is not None and (found := violations(policy, meta.metadata(pod), meta.spec(pod))):
                 reasons = ", ".join(violation.reason for violation in found)
                 by_reason.setdefault(reasons, []).append(meta.name(pod))
-            if time.monotonic() > deadline:
+            if checked == _MOST_PODS or time.monotonic() > deadline:
                 break
         warnings = []
         if checked < len(records):
@@ -172,36 +247,47 @@ class PodSecurity(Plugin):
             )
         return warnings + sorted(f"{_named(pods)}: {reasons}" for reasons, pods in by_reason.items())
 
+    def _in_order(self, records: Sequence[Record]) -> Iterator[Object | None]:
+        """Pods, of each owner's one first: its others are most likely the same. None in the place of an exempt one."""
+        owners: set[str] = set()
+        alike = []
+        for record in records:
+            pod: Object = msgspec.json.decode(record.value)
+            owner = str((meta.controller_of(pod) or {}).get("uid") or "")
+            if meta.spec(pod).get("runtimeClassName") in self._configuration.runtime_classes:
+                yield None
+            elif owner in owners:
+                alike.append(pod)
+            else:
+                owners |= {owner} if owner else set()
+                yield pod
+        yield from alike
+
+
+def _ignored(namespace: str, policies: Policies, labels: Mapping[str, str], defaults: Policies) -> list[str]:
+    """The warning about labels of a namespace for which they do not count."""
+    if policies in (PRIVILEGED, defaults):
+        return []
+    said = ", ".join(
+        f"{mode}={policy}"
+        for mode, policy in zip(MODES, policies, strict=True)
+        if policy.level != "privileged" and not labels.keys().isdisjoint((f"{PREFIX}{mode}", f"{PREFIX}{mode}-version"))
+    )
+    return [f'namespace "{namespace}" is exempt from Pod Security, and the policy ({said}) will be ignored']
+
+
+def _labels(attributes: Attributes) -> Labels:
+    """What metrics say about a request."""
+    kinds = {_PODS: "pod", _NAMESPACES: "namespace"}
+    kind = kinds.get(attributes.served.key, "controller")
+    return attributes.operation.lower(), kind, attributes.subresource
+
 
 def _named(pods: list[str]) -> str:
     others = len(pods) - 1
     if not others:
         return pods[0]
     return f"{min(pods)} (and {others} other {'pod' if others == 1 else 'pods'})"
-
-
-def _evaluate(
-    attributes: Attributes, parsed: _Parsed, metadata: Mapping[str, Any], spec: Object, *, enforce: bool
-) -> None:
-    """Raises Forbidden."""
-    known: dict[Policy, list[Violation]] = {}
-
-    def found(policy: Policy) -> str:
-        if policy not in known:
-            known[policy] = violations(policy, metadata, spec)
-        return ", ".join(map(str, known[policy]))
-
-    policies, annotations = parsed.policies, attributes.annotations
-    if parsed.errors:
-        annotations[f"{PREFIX}error"] = "Failed to parse policy: " + "; ".join(map(str, parsed.errors))
-    if why := found(policies.audit):
-        annotations[f"{PREFIX}audit-violations"] = f'would violate PodSecurity "{policies.audit}": {why}'
-    if enforce:
-        annotations[f"{PREFIX}enforce-policy"] = str(policies.enforce)
-        if why := found(policies.enforce):
-            raise refusal(attributes, f'violates PodSecurity "{policies.enforce}": {why}')
-    if why := found(policies.warn):
-        attributes.warnings.append(f'would violate PodSecurity "{policies.warn}": {why}')
 
 
 def _is_significant(new: Object, old: Object) -> bool:

@@ -1,4 +1,4 @@
-"""ValidatingAdmissionPolicies: what they say, what their bindings narrow down, and what follows for one object. Pure.
+"""ValidatingAdmissionPolicies: what they say, what their bindings narrow down, and what follows for one object.
 
 Upstream: ``apiserver/pkg/admission/plugin/policy/validating``.
 """
@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 from homeport.apiserver.admission import expressions
 from homeport.apiserver.admission.matching import Matcher
-from homeport.kube.cel import BOOL, STRING, Budget, EvaluationError, LazyMap, Program
+from homeport.kube.cel import BOOL, STRING, Budget, BudgetExceeded, EvaluationError, LazyMap, Program
 from homeport.kube.meta import Object, spec
 
 COST_LIMIT = 10_000_000
 """What all expressions of a policy together may cost for one request and one parameter."""
 _MAX_MESSAGE = 5 << 10
+INVALID = "invalid_error"
+"""What metrics call an expression that can't be evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,10 @@ class Finding:
     reason: str = "Invalid"
     index: int = 0
     """Of the validation."""
+    error: str = "no_error"
+    """What kept the validation from being evaluated: ``invalid_error`` or ``out_of_budget``."""
+    seconds: float = 0.0
+    """How long it took to evaluate."""
 
 
 @dataclass(slots=True)
@@ -79,6 +86,8 @@ class Outcome:
 
     findings: list[Finding] = field(default_factory=list)
     annotations: dict[str, str] = field(default_factory=dict)
+    ignored: list[Finding] = field(default_factory=list)
+    """What could not be evaluated, and does not count by the policy's failurePolicy."""
 
 
 def common(obj: Object) -> dict[str, Any]:
@@ -158,53 +167,52 @@ def known_to(
 
 
 def judge(
-    policy: ValidatingPolicy, scene: Mapping[str, Any], params: Object | None, namespace: Object | None
+    policy: ValidatingPolicy,
+    scene: Mapping[str, Any],
+    params: Object | None,
+    namespace: Object | None,
+    chooses: expressions.Chooses,
 ) -> Outcome | None:
-    """What `policy` says about a request (`scene`, see `expressions.scene`); None if its conditions do not choose it.
+    """What `policy` says about a request (`scene`, see `expressions.scene`); None if its conditions do not choose it,
+    which `chooses` finds out.
 
     An expression that can't be evaluated counts as false, or not at all, by the policy's failurePolicy.
     """
     budget = Budget(COST_LIMIT)
     known = known_to(policy, scene, params, namespace, budget)
     outcome = Outcome()
+    failed = outcome.ignored if policy.ignores_failure else outcome.findings
     try:
-        if not policy.conditions.hold(known):
+        if not chooses(policy.conditions, known):
             return None
     except expressions.Undecided as error:
-        if not policy.ignores_failure:
-            outcome.findings.append(Finding(str(error)))
+        failed.append(Finding(str(error), error=INVALID))
         return outcome
     for index, validation in enumerate(policy.validations):
-        finding = _finding(policy, validation, index, known, budget)
-        if finding is not None:
-            outcome.findings.append(finding)
+        begin = perf_counter()
+        try:
+            if validation.program.evaluate(known, budget) is not True:
+                words = _message(validation, known, budget)
+                outcome.findings.append(Finding(words, validation.reason, index, seconds=perf_counter() - begin))
+        except EvaluationError as error:
+            words = _error_in(validation.program, error)
+            failed.append(Finding(words, validation.reason, index, _kind(error), perf_counter() - begin))
     for key, program in policy.annotations:
         try:
             value = program.evaluate(known, budget)
         except EvaluationError as error:
-            if not policy.ignores_failure:
-                outcome.findings.append(Finding(_error_in(program, error)))
+            failed.append(Finding(_error_in(program, error), error=_kind(error)))
             continue
         if isinstance(value, str):
             outcome.annotations[f"{policy.name}/{key}"] = value
-        elif value is not None and not policy.ignores_failure:
+        elif value is not None:
             text = f"valueExpression '{program.text}' resulted in unsupported return type: must be a string or null"
-            outcome.findings.append(Finding(text))
+            failed.append(Finding(text, error=INVALID))
     return outcome
 
 
-def _finding(
-    policy: Policy, validation: Validation, index: int, known: Mapping[str, Any], budget: Budget
-) -> Finding | None:
-    try:
-        holds = validation.program.evaluate(known, budget) is True
-    except EvaluationError as error:
-        if policy.ignores_failure:
-            return None
-        return Finding(_error_in(validation.program, error), validation.reason, index)
-    if holds:
-        return None
-    return Finding(_message(validation, known, budget), validation.reason, index)
+def _kind(error: EvaluationError) -> str:
+    return "out_of_budget" if isinstance(error, BudgetExceeded) else INVALID
 
 
 def _message(validation: Validation, known: Mapping[str, Any], budget: Budget) -> str:

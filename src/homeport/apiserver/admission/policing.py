@@ -6,16 +6,18 @@ Nothing of CEL is loaded while there are no policies.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
 from homeport.apiserver.admission.attributes import Attributes
+from homeport.apiserver.admission.chain import Turns
 from homeport.apiserver.admission.dispatch import NAMESPACES, namespace_object
 from homeport.apiserver.admission.hooks import Configurations
 from homeport.apiserver.admission.matching import GROUP, Matcher, is_exempt
-from homeport.apiserver.admission.plugin import Plugin, refusal
+from homeport.apiserver.admission.metrics import VALIDATE, AdmissionMetrics, Step
+from homeport.apiserver.admission.plugin import refusal
 from homeport.apiserver.context import Api
 from homeport.apiserver.encoding import encode
 from homeport.apiserver.resources import Served
@@ -26,6 +28,7 @@ from homeport.kube.selector import from_label_selector
 from homeport.store.protocol import Key, Record
 
 if TYPE_CHECKING:
+    from homeport.apiserver.admission.expressions import Chooses, Conditions
     from homeport.apiserver.admission.policies import Binding, Finding, ParamKind, Policy, ValidatingPolicy
 
     P = TypeVar("P", bound=Policy)
@@ -54,8 +57,20 @@ class ParamsError(Exception):
 class PolicyStage(Generic[P]):
     """Policies of one sort and their bindings, as they are stored."""
 
-    def __init__(self, api: Api, policies: str, bindings: str, parse: Callable[[Object], tuple[P, ...]]) -> None:
+    mutating: ClassVar[str] = ""
+    validating: ClassVar[str] = ""
+    step: ClassVar[Step]
+
+    def __init__(
+        self,
+        api: Api,
+        policies: str,
+        bindings: str,
+        parse: Callable[[Object], tuple[P, ...]],
+        metrics: AdmissionMetrics,
+    ) -> None:
         self._api = api
+        self._metrics = metrics
         self._parse = parse
         self._policies: Configurations[P] = Configurations(self._parsed, api.registry)
         self._bindings: dict[str, Binding] = {}
@@ -126,6 +141,16 @@ class PolicyStage(Generic[P]):
             return namespace_object(self._api, attributes.namespace)
         return None
 
+    def chooses(self, policy: Policy, attributes: Attributes) -> Chooses:
+        """How to find out whether a policy's conditions choose the request."""
+        from homeport.apiserver.admission import expressions
+
+        def chosen(conditions: Conditions, known: Mapping[str, Any]) -> bool:
+            operation = attributes.operation
+            return expressions.counted(conditions, known, self._metrics, policy.name, "policy", self.step, operation)
+
+        return chosen
+
     # -- parameters
 
     async def params(self, policy: Policy, binding: Binding, attributes: Attributes) -> list[Object | None]:
@@ -168,10 +193,13 @@ class PolicyStage(Generic[P]):
 class ValidatingPolicies(PolicyStage["ValidatingPolicy"]):
     """Policies that are asked once an object is valid."""
 
-    def __init__(self, api: Api) -> None:
-        super().__init__(api, POLICIES, BINDINGS, _policies)
+    validating = "ValidatingAdmissionPolicy"
+    step = VALIDATE
 
-    async def mutate(self, attributes: Attributes, plugins: Iterable[Plugin]) -> None:
+    def __init__(self, api: Api, metrics: AdmissionMetrics) -> None:
+        super().__init__(api, POLICIES, BINDINGS, _policies, metrics)
+
+    async def mutate(self, attributes: Attributes, plugins: Turns) -> None:
         """Validating policies change nothing."""
 
     async def settle(self, attributes: Attributes) -> None:
@@ -182,6 +210,10 @@ class ValidatingPolicies(PolicyStage["ValidatingPolicy"]):
         audited: list[Object] = []
         for policy, binding, served in self._asked(attributes):
             for finding in await self._findings(policy, binding, attributes, served):
+                for action in sorted(binding.actions):
+                    self._metrics.policy_checked(
+                        policy.name, binding.name, finding.error, action.lower(), finding.seconds
+                    )
                 if "Deny" in binding.actions and denial is None:
                     denial = denied(attributes, policy, binding, finding)
                 if "Warn" in binding.actions:
@@ -210,9 +242,11 @@ class ValidatingPolicies(PolicyStage["ValidatingPolicy"]):
         findings: list[Finding] = []
         notes: dict[str, list[str]] = {}
         for params in parameters:
-            outcome = policies.judge(policy, scene, params, namespace)
+            outcome = policies.judge(policy, scene, params, namespace, self.chooses(policy, attributes))
             if outcome is not None:
                 findings += outcome.findings
+                for ignored in outcome.ignored:
+                    self._metrics.policy_checked(policy.name, binding.name, ignored.error, "allow", ignored.seconds)
                 for key, value in outcome.annotations.items():
                     notes.setdefault(key, []).append(value)
         for key, values in notes.items():

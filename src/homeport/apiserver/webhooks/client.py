@@ -16,7 +16,7 @@ import httptools
 
 from homeport import __version__
 from homeport.apiserver.webhooks.endpoint import Endpoint
-from homeport.kube.errors import ApiError
+from homeport.kube.errors import ApiError, ServiceUnavailable
 
 MAX_ANSWER = 8 << 20
 """Bytes: a patch of the largest object, in base64, with room to spare."""
@@ -37,6 +37,11 @@ Raises ApiError, OSError or ssl.SSLError."""
 
 class CallError(Exception):
     """A webhook that did not give an answer to use; the text says why, in Go's words where clients know them."""
+
+    def __init__(self, why: str, code: int = ServiceUnavailable.code) -> None:
+        super().__init__(why)
+        self.code = code
+        """The HTTP status of the answer; that of a service that is not there if there was none."""
 
 
 class WebhookClient:
@@ -69,8 +74,8 @@ class WebhookClient:
         if not 200 <= status < 300:
             text = answer[:200].decode("utf-8", "replace").strip()
             if status == 404:
-                raise CallError("the server could not find the requested resource")
-            raise CallError(f'the server rejected our request: {status} ("{text}")')
+                raise CallError("the server could not find the requested resource", status)
+            raise CallError(f'the server rejected our request: {status} ("{text}")', status)
         return answer
 
     async def close(self) -> None:
