@@ -124,7 +124,7 @@ REF = {"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.phase"}}}
     ("obj", "expected"),
     [
         (pod(), []),
-        ({"metadata": {"name": "p"}}, ["spec: Required value"]),
+        ({"metadata": {"name": "p"}}, ["spec.containers: Required value"]),
         ({"metadata": {"name": "p"}, "spec": {"containers": []}}, ["spec.containers: Required value"]),
         ({"metadata": {"name": "p"}, "spec": {}}, ["spec.containers: Required value"]),
         (pod({"name": "a"}), ["spec.containers[0].image: Required value"]),

@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 
 from homeport.apiserver import managers
 from homeport.apiserver.admission.attributes import Attributes
+from homeport.apiserver.admission.judging import judged
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.object_meta import validate_metadata, validate_metadata_update
 from homeport.apiserver.resources import Served
 from homeport.apiserver.uids import new_uid
 from homeport.kube.apply import track_update
-from homeport.kube.errors import BadRequest, Conflict, FieldError, Invalid, MethodNotAllowed
+from homeport.kube.errors import BadRequest, Conflict, FieldError, InternalError, Invalid, MethodNotAllowed
 from homeport.kube.meta import Object, timestamp
+from homeport.kube.schema.decoding import Undecodable
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 """Letters of a generated name: no vowels and nothing that looks like another, as upstream."""
@@ -250,8 +252,12 @@ def _draft(served: Served, obj: Object, old: Object | None) -> Draft:
 
 
 def redone(served: Served, obj: Object, old: Object | None) -> Object:
-    """What admission changed, brought into form as a client's object is."""
-    pruned, _ = served.schema.prune(obj)
+    """What admission changed, brought into form as a client's object is. Raises InternalError where a webhook or a
+    policy has made of it what is no object of the kind."""
+    try:
+        pruned, _ = served.schema.read(obj) if served.builtin else served.schema.prune(obj)
+    except Undecodable as error:
+        raise InternalError(f"Internal error occurred: {error}") from error
     return _draft(served, pruned, old).object
 
 
@@ -267,15 +273,12 @@ def _valid(call: Call, obj: Object, old: Object | None, patient: bool) -> Object
     if served.builtin and any(error.reason == _REQUIRED and error.path.startswith("status.") for error in found):
         obj = schema.with_zero_status(obj)
         found = schema.validate(obj, old)
-    errors += found
+    errors += judged(served, obj, old, found)
     rules = served.definition.rules
     if rules is not None:
         verdict = rules.validate(obj, old, errors, patient=patient)
         errors += verdict.errors
         call.warnings += verdict.warnings
-    if not errors:
-        # A kind's own rules may take for granted what the schema promises.
-        errors += served.validate(obj, old)
     if errors:
         unique = list(dict.fromkeys(errors))
         raise Invalid.of(served.group, served.kind, obj["metadata"].get("name") or "", unique)

@@ -42,6 +42,7 @@ def validate_job(new: Object, old: Object | None) -> Iterator[FieldError]:
     yield from _job_spec(spec, "spec")
     selector = spec.get("selector")
     labels = meta.labels(spec.get("template") or {})
+    wrong: list[FieldError] = []
     if selector is None:
         yield field.required("spec.selector")
     else:
@@ -52,17 +53,22 @@ def validate_job(new: Object, old: Object | None) -> Iterator[FieldError]:
             yield field.invalid("spec.template.metadata.labels", labels, words)
     if old is None:
         if not spec.get("manualSelector"):
-            yield from _generated(new, labels)
+            yield from _generated_labels(new, labels)
+            if not wrong:
+                yield from _generated_selector(new)
     else:
         yield from _update(new, old)
 
 
-def _generated(job: Object, labels: Object) -> Iterator[FieldError]:
+def _generated_labels(job: Object, labels: Object) -> Iterator[FieldError]:
     """The labels that tell the pods of one job from all others are the server's to set."""
     for keys, value in ((UID_LABELS, meta.uid(job)), (NAME_LABELS, meta.name(job))):
         for key in keys:
             if labels.get(key) != value:
                 yield field.invalid("spec.template.metadata.labels", labels, f"must have the label {key}={value}")
+
+
+def _generated_selector(job: Object) -> Iterator[FieldError]:
     selector = from_label_selector(meta.spec(job).get("selector") or {})
     if not selector.matches({UID_LABELS[0]: meta.uid(job), UID_LABELS[1]: meta.uid(job)}):
         yield field.invalid("spec.selector", meta.spec(job).get("selector"), "`selector` not auto-generated")

@@ -29,10 +29,7 @@ _UPDATE = (
 
 def validate_pod(new: Object, old: Object | None) -> Iterator[FieldError]:
     """Errors of a pod that is created, or changed from `old`."""
-    spec = new.get("spec")
-    if not isinstance(spec, dict):
-        yield field.required("spec")
-        return
+    spec = new.get("spec") or {}
     if old is None:
         if spec.get("ephemeralContainers"):
             yield field.forbidden("spec.ephemeralContainers", "cannot be set on create")
@@ -56,10 +53,7 @@ def validate_template(template: Object, path: str) -> Iterator[FieldError]:
     yield from rules.labels(f"{path}.metadata.labels", metadata.get("labels"))
     for key in metadata.get("annotations") or ():
         yield from rules.checked(f"{path}.metadata.annotations", key.lower(), names.qualified_name)
-    spec = template.get("spec")
-    if not isinstance(spec, dict):
-        yield field.required(f"{path}.spec")
-        return
+    spec = template.get("spec") or {}
     yield from validate_pod_spec(spec, f"{path}.spec")
     if spec.get("ephemeralContainers"):
         words = "ephemeral containers not allowed in pod template"

@@ -191,23 +191,22 @@ def _counts(spec: Object) -> Iterator[FieldError]:
 
 
 def _selector(spec: Object, what: str) -> Iterator[FieldError]:
-    selector = spec.get("selector") or {}
+    selector = spec.get("selector")
+    labels = meta.labels(spec.get("template") or {})
+    if selector is None:
+        yield field.required("spec.selector")
+        yield field.invalid("spec.template.metadata.labels", labels or None, _NO_MATCH)
+        return
     wrong = list(rules.label_selector("spec.selector", selector))
     yield from wrong
     if not selector.get("matchLabels") and not selector.get("matchExpressions"):
         yield field.invalid("spec.selector", selector, f"empty selector is invalid for {what}")
-    elif not wrong:
-        labels = meta.labels(spec.get("template") or {})
-        if not from_label_selector(selector).matches(labels):
-            yield field.invalid("spec.template.metadata.labels", labels, _NO_MATCH)
+    elif not wrong and not from_label_selector(selector).matches(labels):
+        yield field.invalid("spec.template.metadata.labels", labels or None, _NO_MATCH)
 
 
 def _template(spec: Object, what: str) -> Iterator[FieldError]:
-    template = spec.get("template")
-    if template is None:
-        yield field.required("spec.template")
-    else:
-        yield from _pods(template, what)
+    yield from _pods(spec.get("template") or {}, what)
 
 
 def _pods(template: Object, what: str) -> Iterator[FieldError]:

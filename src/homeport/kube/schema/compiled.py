@@ -56,6 +56,13 @@ class Schema:
         status = with_zeros(node, obj["status"])
         return obj if status is obj["status"] else {**obj, "status": status}
 
+    def with_zeros(self, obj: Any) -> Any:
+        """`obj` with zero values for all required fields that it lacks, as Go's validation sees it; what has a ``spec``
+        in its schema has one."""
+        if "spec" in self._root.properties and "spec" not in obj:
+            obj = {**obj, "spec": {}}
+        return with_zeros(self._root, obj, whole=True)
+
     def prune(self, obj: Any) -> tuple[Any, list[str]]:
         """`obj` without fields that the schema does not know, and the paths of those, sorted.
 
