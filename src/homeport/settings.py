@@ -52,6 +52,10 @@ class AccountSettings:
     """Seconds that a token may hold; 0: as long as is asked for."""
     extend: bool = True
     """Whether the tokens in pods are good for a year, for programs that read them only once."""
+    signing_key_file: Path | None = None
+    """The private key that signs; by default one that is made in the data directory."""
+    key_files: tuple[Path, ...] = ()
+    """Further keys, public or private, whose tokens are believed: those that signed before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class ApiSettings:
     accounts: AccountSettings = AccountSettings()
     audit: AuditSettings | None = None
     oidc: OidcSettings | None = None
+    authentication_config: Path | None = None
+    """An AuthenticationConfiguration, in place of `oidc` (``--authentication-config``)."""
     request_header: RequestHeaderSettings | None = None
     event_ttl: int = 3600
     """Seconds that events are kept after they were last written (``--event-ttl``)."""

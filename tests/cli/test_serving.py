@@ -23,8 +23,10 @@ def parse(*flags: str) -> ApiSettings:
     [
         ApiSettings(),
         ApiSettings(AccountSettings("https://me.example", ("a", "b"), 86400, False)),
+        ApiSettings(AccountSettings(signing_key_file=Path("/key"), key_files=(Path("/a"), Path("/b")))),
         ApiSettings(audit=AuditSettings("-")),
         ApiSettings(admission_file=Path("/admission.yaml")),
+        ApiSettings(authentication_config=Path("/authentication.yaml")),
         ApiSettings(request_header=RequestHeaderSettings(Path("/ca")), event_ttl=90),
         ApiSettings(request_header=RequestHeaderSettings(Path("/ca"), ("a", "b"), ("u",), (), ("g", "h"), ("x-",))),
         ApiSettings(audit=AuditSettings("/log", Path("/policy"), 3, 4, 5)),

@@ -3,7 +3,7 @@
 Each authenticator answers with a user, with None (it found no credentials of its kind) or with Unauthorized (it found
 some and they are wrong). The first user wins; wrong credentials count only if no other authenticator takes them: two
 may read the same header. Without any credentials a request is anonymous, which is good for the paths of
-:func:`takes_anybody` and nothing else.
+:func:`takes_anybody` and nothing else, unless a configuration says otherwise.
 
 To find out may take time: keys have to be read, signatures to be verified. What an authenticator has found out before
 it *recalls* at once. It looks at everything that can end (the token's time, the account it belongs to) each time:
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
@@ -50,6 +50,8 @@ class Identified(NamedTuple):
 
 
 Authenticated: TypeAlias = Identified | None
+Anonymous: TypeAlias = Callable[[Request], Awaitable[bool]]
+"""Whether a request needs no credentials."""
 
 
 class Unsure(Enum):
@@ -94,6 +96,11 @@ def takes_anybody(path: str) -> bool:
     """Whether a request without credentials is anonymous instead of refused: for health and version. A single check's
     path takes a permission then."""
     return path in OPEN or path.startswith(_BELOW_OPEN)
+
+
+def is_open_to_all(request: Request) -> bool:
+    """Whether a request asks for such a thing."""
+    return request.method in ("GET", "HEAD") and takes_anybody(collapse(request.path))
 
 
 def bearer_token(request: Request) -> str | None:
@@ -242,9 +249,11 @@ def recall(authenticators: Sequence[Authenticator], request: Request) -> Identif
     return None
 
 
-async def authenticate(authenticators: Sequence[Authenticator], request: Request) -> Identified:
-    """The request's user. Raises Unauthorized for wrong credentials, and without any; paths that are open to everybody
-    have an anonymous user then."""
+async def authenticate(
+    authenticators: Sequence[Authenticator], request: Request, anonymous: Anonymous | None = None
+) -> Identified:
+    """The request's user. Raises Unauthorized for wrong credentials, and without any but for what `anonymous` allows
+    then: by default the paths that are open to everybody."""
     if request.user is not None:
         return Identified(request.user)
     refused: Unauthorized | None = None
@@ -256,7 +265,7 @@ async def authenticate(authenticators: Sequence[Authenticator], request: Request
             continue
         if found is not None:
             return _authenticated(found)
-    if refused is None and request.method in ("GET", "HEAD") and takes_anybody(collapse(request.path)):
+    if refused is None and (is_open_to_all(request) if anonymous is None else await anonymous(request)):
         return Identified(ANONYMOUS)
     # Kubernetes says no more than this either: which credential was wrong, and why, helps an attacker first of all.
     raise Unauthorized("Unauthorized") from refused

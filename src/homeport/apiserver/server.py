@@ -22,7 +22,7 @@ from homeport.apiserver.aggregation.table import ApiServices
 from homeport.apiserver.answers import error_response, not_allowed
 from homeport.apiserver.audit import trail as trails
 from homeport.apiserver.audit.trail import Trail
-from homeport.apiserver.authn import OPEN, Authenticator, BearerTokens, Identified, authenticate, recall
+from homeport.apiserver.authn import OPEN, Anonymous, Authenticator, BearerTokens, Identified, authenticate, recall
 from homeport.apiserver.authz import Authorizer, check_session, refusal
 from homeport.apiserver.compression import compress
 from homeport.apiserver.context import Api, Call
@@ -62,8 +62,9 @@ log = logging.getLogger(__name__)
 class ApiServer:
     """Serves `kinds` and the CRDs in `store`.
 
-    `authenticators` are asked in turn (see :mod:`homeport.apiserver.authn`); a request with a user set comes from
-    inside the process and needs no credentials. `node` is the way to what runs: logs, commands, ports, measurements.
+    `authenticators` are asked in turn, and `anonymous` about requests without credentials (see
+    :mod:`homeport.apiserver.authn`); a request with a user set comes from inside the process and needs none. `node` is
+    the way to what runs: logs, commands, ports, measurements.
     Without an `authorizer` the roles in `store` decide (:mod:`homeport.apiserver.rbac`; its ``bootstrap`` writes the
     default ones). ``/metrics`` shows the families of `shown`, to which the server adds its own; `shares` is what
     clients get of the server. `accounts` issues the tokens of service accounts; without it, pods need no account.
@@ -77,6 +78,7 @@ class ApiServer:
         kinds: Iterable[Kind],
         *,
         authenticators: Sequence[Authenticator] = (),
+        anonymous: Anonymous | None = None,
         node: NodeProxy | None = None,
         now: Callable[[], datetime] = utc_now,
         authorizer: Authorizer | None = None,
@@ -92,6 +94,7 @@ class ApiServer:
         self._metrics = metrics.Registry() if shown is None else shown
         self._measure = Measure(store, registry, self._metrics)
         self._authenticators = tuple(authenticators)
+        self._anonymous = anonymous
         quotas = Ledger(store)
         webhooks = WebhookClient(self._open_service)
         self._definitions = Definitions(store, registry, now, quotas, webhooks)
@@ -224,7 +227,9 @@ class ApiServer:
     async def _answer(self, request: Request, info: RequestInfo) -> Response:
         if request.user is not None:
             return await self._serve(request, info, Identified(request.user))
-        who = recall(self._authenticators, request) or await authenticate(self._authenticators, request)
+        who = recall(self._authenticators, request)
+        if who is None:
+            who = await authenticate(self._authenticators, request, self._anonymous)
         return await self._serve(request, info, who)
 
     async def _serve(self, request: Request, info: RequestInfo, who: Identified) -> Response:

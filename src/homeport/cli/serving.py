@@ -57,6 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     oidc.add_argument(
         "--oidc-signing-algs", default="RS256", metavar="LIST", help="signatures to accept (default: RS256)"
     )
+    oidc.add_argument(
+        "--authentication-config", type=Path, metavar="FILE",
+        help="an AuthenticationConfiguration: several providers, and rules (instead of --oidc-*)",
+    )  # fmt: skip
     accounts = parser.add_argument_group("service accounts")
     accounts.add_argument(
         "--service-account-issuer", metavar="URL", help="who issues tokens (default: the API server's name in pods)"
@@ -71,6 +75,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     accounts.add_argument(
         "--service-account-extend-token-expiration", type=_switch, default=True, metavar="true|false",
         help="let the tokens in pods hold for a year, for programs that read them once (default: true)",
+    )  # fmt: skip
+    accounts.add_argument(
+        "--service-account-signing-key-file", type=Path, metavar="FILE",
+        help="the private key that signs tokens (default: one that is made in the data directory)",
+    )  # fmt: skip
+    accounts.add_argument(
+        "--service-account-key-file", action="append", default=[], type=Path, metavar="FILE",
+        help="a key, public or private, whose tokens are believed too; may be given several times",
     )  # fmt: skip
     proxy = parser.add_argument_group("front proxy")
     proxy.add_argument(
@@ -101,12 +113,14 @@ def settings_of(args: argparse.Namespace) -> ApiSettings:
     audit = None
     if args.audit_log_path is not None:
         path = args.audit_log_path if args.audit_log_path == "-" else str(Path(args.audit_log_path).absolute())
-        policy = args.audit_policy_file.absolute() if args.audit_policy_file is not None else None
+        policy = _absolute(args.audit_policy_file)
         size = args.audit_log_maxsize or 100
         audit = AuditSettings(path, policy, args.audit_log_maxage, args.audit_log_maxbackup, size)
     if (args.oidc_issuer_url is None) != (args.oidc_client_id is None):
         raise Permanent("--oidc-issuer-url and --oidc-client-id should be specified together")
     oidc = None
+    if args.oidc_issuer_url is not None and args.authentication_config is not None:
+        raise Permanent("authentication-config file and oidc-* flags are mutually exclusive")
     if args.oidc_issuer_url is not None:
         oidc = OidcSettings(
             args.oidc_issuer_url,
@@ -116,7 +130,7 @@ def settings_of(args: argparse.Namespace) -> ApiSettings:
             args.oidc_groups_claim,
             args.oidc_groups_prefix,
             dict(args.oidc_required_claim),
-            args.oidc_ca_file.absolute() if args.oidc_ca_file is not None else None,
+            _absolute(args.oidc_ca_file),
             _list(args.oidc_signing_algs),
         )
     issuer = args.service_account_issuer or AccountSettings().issuer
@@ -125,6 +139,8 @@ def settings_of(args: argparse.Namespace) -> ApiSettings:
         _list(args.api_audiences),
         args.service_account_max_token_expiration,
         args.service_account_extend_token_expiration,
+        _absolute(args.service_account_signing_key_file),
+        tuple(path.absolute() for path in args.service_account_key_file),
     )
     proxy = None
     if args.requestheader_client_ca_file is not None:
@@ -136,9 +152,14 @@ def settings_of(args: argparse.Namespace) -> ApiSettings:
             _list(args.requestheader_group_headers),
             _list(args.requestheader_extra_headers_prefix),
         )
-    admission = args.admission_control_config_file
     return ApiSettings(
-        accounts, audit, oidc, proxy, args.event_ttl, admission.absolute() if admission is not None else None
+        accounts,
+        audit,
+        oidc,
+        _absolute(args.authentication_config),
+        proxy,
+        args.event_ttl,
+        _absolute(args.admission_control_config_file),
     )
 
 
@@ -154,6 +175,10 @@ def _flags(settings: ApiSettings) -> Iterator[tuple[str, object]]:
         yield "--api-audiences", ",".join(accounts.audiences)
         yield "--service-account-max-token-expiration", f"{accounts.longest}s"
         yield "--service-account-extend-token-expiration", str(accounts.extend).lower()
+        if accounts.signing_key_file is not None:
+            yield "--service-account-signing-key-file", accounts.signing_key_file
+        for path in accounts.key_files:
+            yield "--service-account-key-file", path
     if (audit := settings.audit) is not None:
         yield "--audit-log-path", audit.log_path
         if audit.policy_file is not None:
@@ -174,6 +199,8 @@ def _flags(settings: ApiSettings) -> Iterator[tuple[str, object]]:
         if oidc.ca_file is not None:
             yield "--oidc-ca-file", oidc.ca_file
         yield "--oidc-signing-algs", ",".join(oidc.signing_algs)
+    if settings.authentication_config is not None:
+        yield "--authentication-config", settings.authentication_config
     if (proxy := settings.request_header) is not None:
         yield "--requestheader-client-ca-file", proxy.client_ca_file
         yield "--requestheader-allowed-names", ",".join(proxy.allowed_names)
@@ -191,6 +218,11 @@ def _whole(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
+
+
+def _absolute(path: Path | None) -> Path | None:
+    """The platform in the background works elsewhere."""
+    return None if path is None else path.absolute()
 
 
 def _list(text: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from homeport.apiserver.aggregation import authentication
 from homeport.apiserver.aggregation.remote import Identity
 from homeport.apiserver.authn import (
     AUTHENTICATED_GROUP,
+    Anonymous,
     Authenticator,
     BearerTokens,
     ClientCertificates,
@@ -93,13 +94,15 @@ async def api_server(platform: Platform) -> AsyncIterator[str]:
     # Pods reach the server at the gateway of their network.
     authority = pki.ensure(directory.pki, addresses=(platform.runtime.gateway,))
     token = tokens.ensure(directory.pki / "admin.token")
-    platform.accounts = _service_accounts(platform)
+    platform.accounts = await _service_accounts(platform)
+    providers, anonymous = _providers(platform.settings)
     platform.node = NodeLink()
     await _write_defaults(platform.store, authority)
     platform.api = ApiServer(
         platform.store,
         KINDS,
-        authenticators=_authenticators(token, platform.accounts, platform.settings, authority),
+        authenticators=_authenticators(token, platform.accounts, providers, platform.settings, authority),
+        anonymous=anonymous,
         accounts=platform.accounts,
         auditor=_auditor(platform.settings),
         node=platform.node,
@@ -122,11 +125,16 @@ async def api_server(platform: Platform) -> AsyncIterator[str]:
         await platform.api.close()
 
 
-def _service_accounts(platform: Platform) -> ServiceAccounts:
+async def _service_accounts(platform: Platform) -> ServiceAccounts:
+    """Raises Permanent for keys that can't be read."""
     chosen = platform.settings.accounts
+    own = platform.directory.pki / "service-account.key"
+    key = SigningKey(chosen.signing_key_file or own, chosen.key_files, make=chosen.signing_key_file is None)
+    if chosen.signing_key_file is not None or chosen.key_files:
+        await key.load()  # who names files wants to hear now what is wrong with them
     return ServiceAccounts(
         platform.store,
-        SigningKey(platform.directory.pki / "service-account.key"),
+        key,
         issuer=chosen.issuer,
         audiences=chosen.audiences,
         longest=chosen.longest,
@@ -134,12 +142,31 @@ def _service_accounts(platform: Platform) -> ServiceAccounts:
     )
 
 
+def _providers(settings: ApiSettings) -> tuple[tuple[TokenAuthenticator, ...], Anonymous | None]:
+    """Who knows people's tokens, and what needs none where the user has said so; few platforms have either. Raises
+    Permanent."""
+    if settings.authentication_config is not None:
+        from homeport.apiserver.identity.configured import ConfiguredTokens
+
+        configured = ConfiguredTokens(settings.authentication_config, (settings.accounts.issuer,))
+        return (configured,), configured.anonymous
+    if settings.oidc is not None:
+        from homeport.apiserver.identity.oidc import of_flags
+
+        return (of_flags(settings.oidc),), None
+    return (), None
+
+
 def _authenticators(
-    token: str, accounts: ServiceAccounts, settings: ApiSettings, authority: pki.Paths
+    token: str,
+    accounts: ServiceAccounts,
+    providers: Sequence[TokenAuthenticator],
+    settings: ApiSettings,
+    authority: pki.Paths,
 ) -> tuple[Authenticator, ...]:
     """Raises Permanent if a front proxy's authority can't be read."""
     static = tokens.StaticTokens({token: tokens.ADMIN})
-    bearers = BearerTokens((static, accounts, *_oidc(settings)), accounts.audiences)
+    bearers = BearerTokens((static, accounts, *providers), accounts.audiences)
     if settings.request_header is None:
         return bearers, ClientCertificates()
     # Few platforms are behind a proxy.
@@ -204,14 +231,6 @@ def _tell_clients(platform: Platform, authority: pki.Paths, token: str) -> None:
 async def _informers_synced(informers: Informers) -> None:
     if waiting := informers.waiting:
         raise Unhealthy(f"{len(waiting)} informers not started yet: {waiting}")
-
-
-def _oidc(settings: ApiSettings) -> Sequence[TokenAuthenticator]:
-    if settings.oidc is None:
-        return ()
-    from homeport.apiserver.identity.oidc import OidcTokens  # few platforms have a provider
-
-    return (OidcTokens(settings.oidc),)
 
 
 def _pod_security(settings: ApiSettings) -> PodSecurityConfiguration | None:

@@ -16,7 +16,7 @@ import msgspec
 
 from homeport.apiserver.authn import AUTHENTICATED_GROUP, UNSURE, Identified, Unsure, token_digest
 from homeport.apiserver.identity import jose
-from homeport.apiserver.identity.keys import ALGORITHM, SigningKey
+from homeport.apiserver.identity.keys import SigningKey
 from homeport.clock import utc_now
 from homeport.kube import meta
 from homeport.kube.errors import Unauthorized
@@ -189,14 +189,14 @@ class ServiceAccounts:
         }
         return await self._key.sign(claims)
 
-    def discovery(self, base_url: str) -> dict[str, Any]:
+    async def discovery(self, base_url: str) -> dict[str, Any]:
         """The issuer's OpenID configuration; `base_url` is where whoever asks reaches this server."""
         return {
             "issuer": self.issuer,
             "jwks_uri": f"{base_url}/openid/v1/jwks",
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": [ALGORITHM],
+            "id_token_signing_alg_values_supported": await self._key.algorithms(),
         }
 
     async def jwks(self) -> dict[str, Any]:

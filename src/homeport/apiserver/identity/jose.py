@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+    PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 MAX_TOKEN = 64 << 10
 """Characters of the longest token that is looked at."""
@@ -131,6 +132,46 @@ def verify(token: Token, key: PublicKey) -> None:
     except InvalidSignature as error:
         raise BadToken("the token's signature does not hold") from error
     raise BadToken("the token's algorithm does not fit the key")
+
+
+def algorithm_of(key: PublicKey | PrivateKey) -> str:
+    """What tokens are signed by with such a key. Raises BadToken for a curve that has no algorithm."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    kind = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey) else "RSA"
+    for name, algorithm in ALGORITHMS.items():
+        if algorithm.kind == kind:
+            return name
+    raise BadToken(f"a key of the curve {kind}")
+
+
+def sign(signed: bytes, key: PrivateKey) -> bytes:
+    """The signature of a token's first two parts, by :func:`algorithm_of` the key."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
+
+    digest: hashes.HashAlgorithm = getattr(hashes, ALGORITHMS[algorithm_of(key)].hash)()
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        return key.sign(signed, padding.PKCS1v15(), digest)
+    size = (key.curve.key_size + 7) // 8
+    pair = utils.decode_dss_signature(key.sign(signed, ec.ECDSA(digest)))
+    return b"".join(number.to_bytes(size, "big") for number in pair)
+
+
+def jwk(key: PublicKey) -> dict[str, str]:
+    """The key as a JSON Web Key, without what it is for."""
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    if isinstance(key, rsa.RSAPublicKey):
+        numbers = key.public_numbers()
+        return {"kty": "RSA", "n": _encoded(numbers.n), "e": _encoded(numbers.e)}
+    point, size = key.public_numbers(), (key.curve.key_size + 7) // 8
+    names = {curve.lower(): name for name, curve in _CURVES.items()}
+    return {"kty": "EC", "crv": names[key.curve.name], "x": _encoded(point.x, size), "y": _encoded(point.y, size)}
+
+
+def _encoded(number: int, size: int = 0) -> str:
+    return base64url.encode(number.to_bytes(size or (number.bit_length() + 7) // 8, "big"))
 
 
 def public_key(jwk: Mapping[str, Any]) -> PublicKey | None:

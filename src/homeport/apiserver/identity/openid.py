@@ -19,4 +19,4 @@ async def answer(request: Request, path: str, accounts: ServiceAccounts) -> Resp
         return Response(200, {"content-type": "application/jwk-set+json", "cache-control": _CACHE}, keys)
     # The server is reached by several names, and only the asker knows by which one it can be.
     base = f"https://{request.headers.get('host', '127.0.0.1')}"
-    return Response(200, {"content-type": JSON, "cache-control": _CACHE}, encode(accounts.discovery(base)))
+    return Response(200, {"content-type": JSON, "cache-control": _CACHE}, encode(await accounts.discovery(base)))

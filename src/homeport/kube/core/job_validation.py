@@ -108,8 +108,8 @@ def _job_spec(spec: Object, path: str) -> Iterator[FieldError]:
             wrong = spec["podReplacementPolicy"]
             yield field.not_supported(f"{path}.podReplacementPolicy", wrong, ("Failed",))
     managed = spec.get("managedBy")
-    if managed is not None and "/" not in managed:
-        yield field.invalid(f"{path}.managedBy", managed, 'must be a domain-prefixed path (such as "acme.io/foo")')
+    if managed is not None:
+        yield from rules.domain_path(f"{path}.managedBy", managed)
 
 
 def _failure_policy(path: str, policy: Object, template: Object) -> Iterator[FieldError]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from homeport.kube import field, meta, names
@@ -15,7 +14,6 @@ _CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 _IMMUTABLE = "field is immutable"
 _BAD_PATHS = ("//", "/./", "/../", "%2f", "%2F")
 _BAD_ENDS = ("/..", "/.")
-_DOMAIN_PATH = re.compile(r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 
 
@@ -135,7 +133,7 @@ def validate_ingress_class(new: Object, old: Object | None) -> Iterator[FieldErr
     controller = spec.get("controller") or ""
     if len(controller) > 250:
         yield field.too_long("spec.controller", 250)
-    yield from domain_path("spec.controller", controller)
+    yield from rules.domain_path("spec.controller", controller)
     found = spec.get("parameters")
     if found is not None:
         path = "spec.parameters"
@@ -152,22 +150,6 @@ def validate_ingress_class(new: Object, old: Object | None) -> Iterator[FieldErr
             yield field.forbidden(f"{path}.namespace", "`parameters.scope` is set to 'Cluster'")
     if old is not None and meta.spec(old).get("controller") != spec.get("controller"):
         yield field.invalid("spec.controller", controller, _IMMUTABLE)
-
-
-def domain_path(path: str, value: str) -> Iterator[FieldError]:
-    """``example.com/name`` (upstream: ``IsDomainPrefixedPath``)."""
-    if not value:
-        yield field.required(path)
-        return
-    domain, slash, rest = value.partition("/")
-    if not slash or not domain or not rest:
-        yield field.invalid(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")')
-        return
-    wrong = names.dns1123_subdomain(domain)
-    for message in wrong:
-        yield field.invalid(path, domain, message)
-    if not _DOMAIN_PATH.fullmatch(rest):
-        yield field.invalid(path, rest, "Invalid path")
 
 
 def validate_network_policy(new: Object, old: Object | None) -> Iterator[FieldError]:

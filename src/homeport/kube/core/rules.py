@@ -6,6 +6,7 @@ All of them look at objects that their schemas find valid: types and required fi
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,7 @@ from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
 
 NOT_NEGATIVE = "must be greater than or equal to 0"
+_DOMAIN_PATH = re.compile(r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+")
 
 
 def checked(path: str, value: str, rule: names.Rule) -> Iterable[FieldError]:
@@ -35,6 +37,20 @@ def needed(path: str, value: Any, rule: names.Rule | None = None) -> Iterator[Fi
         yield field.required(path)
     elif rule is not None:
         yield from checked(path, value, rule)
+
+
+def domain_path(path: str, value: str) -> Iterator[FieldError]:
+    """``example.com/name`` (upstream: ``IsDomainPrefixedPath``)."""
+    if not value:
+        yield field.required(path)
+        return
+    domain, slash, rest = value.partition("/")
+    if not slash or not domain or not rest:
+        yield field.invalid(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")')
+        return
+    yield from checked(path, domain, names.dns1123_subdomain)
+    if not _DOMAIN_PATH.fullmatch(rest):
+        yield field.invalid(path, rest, "Invalid path")
 
 
 def labels(path: str, found: Object | None) -> Iterator[FieldError]:
