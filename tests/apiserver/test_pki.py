@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import stat
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -193,3 +194,28 @@ def test_the_certificate_lives_longer_than_the_renewal_window(tmp_path: Path) ->
     made = pki.ensure(tmp_path)
     ends = der.parse(ssl.PEM_cert_to_DER_cert(made.server.read_text())).not_after
     assert ends > (datetime.now(UTC) + timedelta(days=pki.RENEW_DAYS * 2)).timestamp()
+
+
+@pytest.mark.parametrize("label", ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"])
+async def test_what_is_signed_is_what_was_judged(tmp_path: Path, label: str) -> None:
+    """Two readers of PEM may find different blocks in one text: one with and one without a line break in front."""
+
+    def asking(group: str) -> bytes:
+        names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group), x509.NameAttribute(NameOID.COMMON_NAME, "eve")]
+        builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(names))
+        made = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+        return made.public_bytes(serialization.Encoding.PEM)
+
+    hidden = asking("system:masters").replace(b"CERTIFICATE REQUEST", label.encode())
+    text = hidden.replace(b"REQUEST-----\n", b"REQUEST-----", 1) + asking("devs")
+    judged = der.parse_request(der.unwrap(text, "CERTIFICATE REQUEST"))
+    assert judged.organizations == ("devs",)
+    signed = await pki.sign_request(pki.ensure(tmp_path), text, timedelta(days=1), frozenset({"client auth"}))
+    assert der.parse(der.unwrap(signed, "CERTIFICATE")).organizations == ("devs",)
+
+
+def test_a_block_without_an_end_takes_no_time() -> None:
+    began = time.process_time()
+    with pytest.raises(der.BadCertificate):
+        der.unwrap(b"-----BEGIN CERTIFICATE-----\n" * 100_000, "CERTIFICATE")
+    assert time.process_time() - began < 1

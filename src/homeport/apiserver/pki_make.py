@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from homeport.files import write_atomically
+from homeport.kube import der
 
 _SKEW = timedelta(minutes=5)
 """Certificates are valid a little before they are made: clocks differ."""
@@ -83,7 +84,8 @@ def signed(issuer: Issuer, request: bytes, lifetime: timedelta, usages: frozense
     """The certificate for a PKCS#10 request, both in PEM: its subject, its other names, its key, and of `usages` those
     of clients and servers. It ends with the authority's at the latest. Raises ValueError for a request that can't be
     read or has another key's signature. Upstream: ``pkg/controller/certificates/authority``."""
-    asked = x509.load_pem_x509_csr(request)
+    # The very bytes that were judged: another reader of PEM may find another block in the same text.
+    asked = x509.load_der_x509_csr(der.unwrap(request, "CERTIFICATE REQUEST"))
     if not asked.is_signature_valid:
         raise ValueError("the request is not signed with the key that it has")
     ca = x509.load_pem_x509_certificate(issuer.certificate.read_bytes())

@@ -64,16 +64,19 @@ class Request:
 
 def unwrap(pem: bytes, label: str) -> bytes:
     """The DER of the first block in `pem`, which has to be one of `label` (``CERTIFICATE``). Raises BadCertificate."""
-    found = _BLOCK.search(pem)
+    found = _BEGIN.search(pem)
     if found is None or found[1].decode() != label:
         raise BadCertificate(f"PEM block type must be {label}")
+    end = pem.find(b"-----END %b-----" % found[1], found.end())
+    if end < 0:
+        raise BadCertificate("the PEM block has no end")
     try:
-        return b64decode(b"".join(found[2].split()), validate=True)
+        return b64decode(b"".join(pem[found.end() : end].split()), validate=True)
     except binascii.Error as error:
         raise BadCertificate(f"the PEM block is damaged: {error}") from error
 
 
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s(.*?)-----END \1-----", re.DOTALL)
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s")
 
 
 def parse(certificate: bytes) -> Certificate:
