@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from api_testing import Caller
+from api_testing import Caller, config_map
 from rbac_testing import binding, put, role, rule
 
 from homeport.apiserver.rbac.bootstrap import bootstrap
@@ -37,6 +37,17 @@ async def test_asking_about_oneself(jane: Caller) -> None:
     assert (await jane.post(OWN, {"spec": {"resourceAttributes": other}})).ok(201)["status"] == {"allowed": False}
     path = {"nonResourceAttributes": {"path": "/apis/apps", "verb": "get"}}
     assert (await jane.post(OWN, {"spec": path})).ok(201)["status"]["allowed"]
+
+
+async def test_applying_what_is_not_there_takes_the_right_to_create(api: Caller, jane: Caller) -> None:
+    await put(api.store, role("patcher", rule("get patch", "configmaps"), namespace="default"))
+    await put(api.store, binding("patcher", "Role/patcher", "User:jane", namespace="default"))
+    path, body = "/api/v1/namespaces/default/configmaps/{}?fieldManager=m", config_map("fresh", {"a": "2"})
+    refused = await jane.patch(path.format("fresh"), body, "apply")
+    refused.error(403, "Forbidden", 'User "jane" cannot create resource "configmaps"')
+    (await api.get("/api/v1/namespaces/default/configmaps/fresh")).error(404, "NotFound")
+    (await api.post("/api/v1/namespaces/default/configmaps", config_map("there"))).ok(201)
+    (await jane.patch(path.format("there"), config_map("there", {"b": "2"}), "apply")).ok()
 
 
 async def test_asking_about_others(api: Caller, jane: Caller) -> None:

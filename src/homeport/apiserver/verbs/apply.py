@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from homeport.apiserver import managers
 from homeport.apiserver.admission import check_fields, check_type, finds_duplicates, without_empty_metadata
+from homeport.apiserver.authz import check
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import YAML, Body, decode_body
 from homeport.apiserver.offload import at, takes_long
@@ -53,6 +54,8 @@ async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
     uid = applied["metadata"].get("uid")
     if uid:
         raise Conflict(f"uid mismatch: the provided object specified uid {uid}, and no existing object was found")
+    # The request was allowed as a patch. What it does here is more (upstream: ``withAuthorization``).
+    check(api.authorizer, call.user, call.info._replace(verb="create"))
     try:
         return await create_object(api, call, await at(off, merged, None), applied=True)
     except AlreadyExists:
