@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -211,3 +212,30 @@ async def test_streams_and_other_protocols_go_through(api: Caller) -> None:
 )
 def test_links(page: str, expected: str) -> None:
     assert links.rewrite_html(page.encode(), "/p", frozenset({"own:80"})).decode() == expected
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<!--" * 200_000,
+        b"<script>" * 100_000,
+        b"<script " * 100_000,
+        b"<style></style " * 60_000,
+        b"<a " + b"x" * 800_000 + b">",
+        b"<a " + b"x " * 400_000 + b">",
+        b"<a" + b" " * 800_000,
+        b'<a href="' * 100_000,
+        b"<a href =" * 100_000,
+        b"<" + b"a" * 800_000,
+    ],
+    ids=lambda page: page[:9].decode(),
+)
+def test_a_page_of_any_shape_takes_time_that_grows_with_it(page: bytes) -> None:
+    began = time.process_time()
+    links.rewrite_html(page, "/p", frozenset())
+    assert time.process_time() - began < 3  # it was hours
+
+
+def test_what_no_tag_closes_is_left_alone() -> None:
+    for page in (b'<!-- <a href="/x">', b'<script><a href="/x">', b'<script src="/x" <a href="/y"'):
+        assert links.rewrite_html(page, "/p", frozenset()) == page

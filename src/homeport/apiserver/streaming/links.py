@@ -37,9 +37,12 @@ _ATTRIBUTES: dict[str, tuple[str, ...]] = {
 }
 """Attributes that hold a URL, by tag."""
 _VALUE = rb"""(?:"[^"<>]*"|'[^'<>]*'|[^\s"'=<>`]+)"""
-_TAG = re.compile(rb"""<([a-zA-Z][a-zA-Z0-9]*)((?:\s+[^\s"'<>/=]+(?:\s*=\s*%b)?)+)""" % _VALUE)
-_ATTRIBUTE = re.compile(rb"([^\s\"'<>/=]+)(\s*=\s*)(\"[^\"]*\"|'[^']*'|[^\s\"'=<>`]+)")
-_OPAQUE = re.compile(rb"<!--.*?-->|<(script|style)\b[^>]*>.*?</\1\s*>", re.S | re.I)
+_NAME = rb"""[^\s"'<>/=]++"""
+_TAG = re.compile(rb"""<([a-zA-Z][a-zA-Z0-9]*+)((?:\s++%b(?:\s*=\s*%b)?)+)""" % (_NAME, _VALUE))
+_ATTRIBUTE = re.compile(rb"""(\s++)(%b)(?:(\s*=\s*)(%b))?""" % (_NAME, _VALUE))
+_OPAQUE = re.compile(rb"<(?:!--|(script|style)\b)", re.I)
+_CLOSING = {name: re.compile(rb"</%b\s*+>" % name, re.I) for name in (b"script", b"style")}
+"""Pages are written by anybody: no expression here may need more time than grows with the page."""
 
 
 def rewrite_url(url: str, prefix: str, hosts: frozenset[str], scheme: str, host: str) -> str:
@@ -59,16 +62,28 @@ def rewrite_url(url: str, prefix: str, hosts: frozenset[str], scheme: str, host:
 
 def rewrite_html(page: bytes, prefix: str, hosts: frozenset[str], scheme: str = "", host: str = "") -> bytes:
     """A page with its links led through the proxy; the text of scripts, styles and comments stays."""
+    rewrite = _tag(prefix, hosts, scheme, host)
     out: list[bytes] = []
     position = 0
-    for opaque in _OPAQUE.finditer(page):
-        out.append(_TAG.sub(_tag(prefix, hosts, scheme, host), page[position : opaque.start()]))
-        text = opaque.group(0)
-        head_end = text.find(b">") + 1 if not text.startswith(b"<!--") else 0
-        out.append(_TAG.sub(_tag(prefix, hosts, scheme, host), text[:head_end]) + text[head_end:])
-        position = opaque.end()
-    out.append(_TAG.sub(_tag(prefix, hosts, scheme, host), page[position:]))
+    while (opaque := _OPAQUE.search(page, position)) is not None:
+        start, end = _text_of(page, opaque)
+        out += (_TAG.sub(rewrite, page[position:start]), page[start:end])
+        position = end
+    out.append(_TAG.sub(rewrite, page[position:]))
     return b"".join(out)
+
+
+def _text_of(page: bytes, opening: re.Match[bytes]) -> tuple[int, int]:
+    """Where the text of a comment, script or style begins and ends. Without an end it is all the rest, as browsers read
+    it."""
+    if opening[1] is None:
+        end = page.find(b"-->", opening.end())
+        return opening.start(), len(page) if end < 0 else end + 3
+    head_end = page.find(b">", opening.end())
+    if head_end < 0:
+        return opening.start(), len(page)
+    closing = _CLOSING[opening[1].lower()].search(page, head_end)
+    return head_end, len(page) if closing is None else closing.end()
 
 
 def _tag(prefix: str, hosts: frozenset[str], scheme: str, host: str) -> Callable[[re.Match[bytes]], bytes]:
@@ -78,13 +93,13 @@ def _tag(prefix: str, hosts: frozenset[str], scheme: str, host: str) -> Callable
             return tag.group(0)
 
         def attribute(found: re.Match[bytes]) -> bytes:
-            name, equals, value = found.groups()
-            if name.decode("latin-1").lower() not in wanted:
+            space, name, equals, value = found.groups()
+            if value is None or name.decode("latin-1").lower() not in wanted:
                 return found.group(0)
             quote = value[:1] if value[:1] in (b'"', b"'") else b""
             plain = value.strip(quote) if quote else value
             url = rewrite_url(plain.decode("utf-8", "surrogateescape"), prefix, hosts, scheme, host)
-            return name + equals + quote + url.encode("utf-8", "surrogateescape") + quote
+            return space + name + equals + quote + url.encode("utf-8", "surrogateescape") + quote
 
         return b"<" + tag.group(1) + _ATTRIBUTE.sub(attribute, tag.group(2))
 

@@ -35,7 +35,7 @@ _HOP_BY_HOP = frozenset(
 )
 _OURS = ("authorization", "impersonate-", "x-remote-", "expect", "content-length", "http2-settings")
 """Headers, or the beginnings of their names, that are meant for this server."""
-_MOST_PAGE = 8 << 20
+_MOST_PAGE = 2 << 20
 """Bytes of a page whose links are looked at; a longer one is passed on as it is."""
 _SAFE_IN_PATH = "/:@!$&'()*+,;=~-._"
 
@@ -106,12 +106,12 @@ def request_headers(request: Request, backend: Backend, *, upgrade: bool) -> dic
     headers.setdefault("host", _authority(backend.addresses[0]))
     if "trailers" in request.headers.get("te", "").lower():
         headers["te"] = "trailers"
+    offered = headers.pop("sec-websocket-protocol", "")
+    kept = [name.strip() for name in offered.split(",") if not name.strip().startswith(TOKEN_PROTOCOL)]
+    if any(kept):
+        headers["sec-websocket-protocol"] = ", ".join(kept)
     if upgrade:
         headers |= {"connection": "Upgrade", "upgrade": request.headers["upgrade"]}
-        offered = headers.pop("sec-websocket-protocol", "")
-        kept = [name.strip() for name in offered.split(",") if not name.strip().startswith(TOKEN_PROTOCOL)]
-        if any(kept):
-            headers["sec-websocket-protocol"] = ", ".join(kept)
     else:
         headers["connection"] = "close"
         if request.body or request.method in ("POST", "PUT", "PATCH"):
@@ -181,7 +181,7 @@ async def _page(
             return bytes(page)
         del headers["content-encoding"]
     headers.pop("content-length", None)
-    return rewrite(plain)
+    return await asyncio.to_thread(rewrite, plain)
 
 
 def upgraded(
