@@ -18,6 +18,8 @@ from homeport.kube.wire import User
 
 _MOST_KNOWN = 4096
 """Classes of requests that are remembered."""
+_LONGEST = 256
+"""Characters of the path of a request whose class is remembered: whoever asks makes them up."""
 _ACCOUNT = "system:serviceaccount:"
 _ALL = "*"
 
@@ -85,9 +87,11 @@ class Classes:
         key = (user.name, user.groups, info.verb, info.group, info.resource, info.subresource, info.namespace, path)
         place = self._known.get(key)
         if place is None:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            place = self._known[key] = self._sort(user, info)
+            place = self._sort(user, info)
+            if len(info.path) <= _LONGEST:
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                self._known[key] = place
         return place
 
     def _sort(self, user: User, info: RequestInfo) -> Place:

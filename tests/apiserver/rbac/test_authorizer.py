@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -346,3 +347,16 @@ def test_the_index_agrees_with_going_through_everything(rounds: list[Any]) -> No
         await store.close()
 
     asyncio.run(run())
+
+
+async def test_memory_does_not_grow_with_what_is_asked(store: MemoryStore) -> None:
+    rbac = Rbac(store)
+    anonymous = User("system:anonymous", ("system:unauthenticated",))
+
+    tracemalloc.start()
+    for number in range(200):
+        path = f"/healthz/{number}".ljust(20_000, "a")
+        assert not rbac.authorize(anonymous, RequestInfo("get", path)).allowed
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used < 200_000  # where each path was remembered: 4 MB

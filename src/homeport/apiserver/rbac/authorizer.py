@@ -16,6 +16,8 @@ from homeport.store.protocol import Store
 
 _REMEMBERED = 16_384
 """Answers to remember at most, for all users together: a few megabytes. Then it starts over."""
+_LONGEST = 512
+"""Characters of a question whose answer is remembered: a path may have thousands, and anybody may ask about health."""
 
 
 class _Answer(NamedTuple):
@@ -49,10 +51,9 @@ class Rbac:
         what = _kind_of(info)
         answer = known.get(what) if known is not None else None
         if answer is None:
-            if self._remembered >= _REMEMBERED:
-                self._forget()
-            answer = self._answers.setdefault(who, {})[what] = self._work_out(user, info)
-            self._remembered += 1
+            answer = self._work_out(user, info)
+            if sum(map(len, what)) <= _LONGEST:
+                self._remember(who, what, answer)
         for names, decision in answer.granted:
             if not names or info.object_name in names:
                 return decision
@@ -85,6 +86,12 @@ class Rbac:
         if self._index.catch_up():
             self._forget()
         self._seen = revision
+
+    def _remember(self, who: tuple[str, tuple[str, ...]], what: tuple[str, ...], answer: _Answer) -> None:
+        if self._remembered >= _REMEMBERED:
+            self._forget()
+        self._answers.setdefault(who, {})[what] = answer
+        self._remembered += 1
 
     def _forget(self) -> None:
         self._answers.clear()
