@@ -265,7 +265,12 @@ async def test_token_review(api: Caller) -> None:
     assert found["audiences"] == ["vault"]
     assert found["user"]["username"] == "system:serviceaccount:default:builder"
     assert (await review(token=token)).get("authenticated") is None
-    assert (await review(token="secret"))["user"]["username"] == ADMIN.name
+    ours = await review(token="secret")
+    assert ours["user"]["username"] == ADMIN.name
+    assert ours["audiences"] == [DEFAULT_ISSUER]
+    assert (await review(token="secret", audiences=["vault", DEFAULT_ISSUER]))["audiences"] == [DEFAULT_ISSUER]
+    # It names no audience, so that it is for this server and not for whoever asks.
+    assert (await review(token="secret", audiences=["vault"])).get("authenticated") is None
     refused = await review(token="no.such.token")
     assert "authenticated" not in refused
     assert refused["error"]
@@ -305,6 +310,10 @@ async def test_acting_as_somebody_else(api: Caller) -> None:
     account = {"impersonate-user": "system:serviceaccount:default:builder"}
     info = (await api.post(WHO, {}, headers=account)).ok(201)["status"]["userInfo"]
     assert info["groups"] == ["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"]
+    # A header's bytes have been read as Latin-1, and what can only be said once is what came first.
+    odd = {"impersonate-user": "J\xc3\xbcrgen\nX-Remote-Group: system:masters", "impersonate-uid": "1\n2"}
+    info = (await api.post(WHO, {}, headers=odd)).ok(201)["status"]["userInfo"]
+    assert (info["username"], info["uid"]) == ("J\xfcrgen", "1")
     half = {"impersonate-group": "system:masters"}
     (await api.post(WHO, {}, headers=half)).error(400, "BadRequest", "without impersonating a user")
 
@@ -341,9 +350,11 @@ async def test_nothing_else_is(api: Caller, path: str) -> None:
 async def test_a_web_socket_carries_its_token_as_a_protocol(api: Caller) -> None:
     encoded = base64.urlsafe_b64encode(b"secret").rstrip(b"=").decode()
     headers = {"sec-websocket-protocol": f"v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.{encoded}"}
-    assert (await api.server.handle(Request("GET", "/api", (), headers))).status == 200
-    headers = {"sec-websocket-protocol": "base64url.bearer.authorization.k8s.io.%%%"}
+    upgrade = {"connection": "Upgrade", "upgrade": "websocket"}
+    assert (await api.server.handle(Request("GET", "/api", (), headers | upgrade))).status == 200
     assert (await api.server.handle(Request("GET", "/api", (), headers))).status == 401
+    headers = {"sec-websocket-protocol": "base64url.bearer.authorization.k8s.io.%%%"}
+    assert (await api.server.handle(Request("GET", "/api", (), headers | upgrade))).status == 401
 
 
 async def test_a_secret_holds_a_token_without_an_end(api: Caller, clock: Clock, key_path: Path) -> None:

@@ -53,6 +53,13 @@ async def test_only_allowed_names_are_believed(paths: pki.Paths) -> None:
         await headers(paths, "other").authenticate(request)
 
 
+async def test_the_proxys_certificate_ends_on_an_open_connection(paths: pki.Paths) -> None:
+    request = Request("GET", "/api", (), HEADERS, certificate=der(paths.front_proxy))
+    chosen, trusted = RequestHeaderSettings(paths.front_proxy_ca), IssuedBy(paths.front_proxy_ca.read_bytes())
+    with pytest.raises(Unauthorized):
+        await RequestHeaders(chosen, trusted, clock=lambda: 1e11).authenticate(request)
+
+
 async def test_the_proxys_certificate_is_no_user(paths: pki.Paths) -> None:
     users = ClientCertificates(trusted=IssuedBy(paths.ca.read_bytes()))
     assert await users.authenticate(Request("GET", "/api", certificate=der(paths.front_proxy))) is None

@@ -44,7 +44,8 @@ class Identified(NamedTuple):
 
     user: User
     audiences: tuple[str, ...] = ()
-    """For whom it is, of those asked for."""
+    """For whom it is, of those asked for. Empty for a token that names none that counts here: it is for the API server
+    and nobody else."""
     annotations: Mapping[str, str] = {}
     """What to note of its use in the audit log."""
 
@@ -113,6 +114,8 @@ def bearer_token(request: Request) -> str | None:
     protocols = request.headers.get("sec-websocket-protocol")
     if protocols is None or TOKEN_PROTOCOL not in protocols:
         return None
+    if request.headers.get("upgrade", "").lower() != "websocket":
+        return None  # what is no WebSocket has no subprotocol, and its headers may go on to others
     for protocol in protocols.split(","):
         if protocol.strip().startswith(TOKEN_PROTOCOL):
             encoded = protocol.strip().removeprefix(TOKEN_PROTOCOL)
@@ -176,6 +179,8 @@ class BearerTokens:
             except Unauthorized as error:
                 refused = error
                 continue
+            if found is not None and not found.audiences:
+                found = self._of_ours(found, audiences)
             if found is not None:
                 if refused is None:
                     self._remember(token_digest(token), authenticator)
@@ -186,6 +191,14 @@ class BearerTokens:
         while len(self._known) >= _MOST_KNOWN:
             del self._known[next(iter(self._known))]
         self._known[digest] = authenticator
+
+    def _of_ours(self, found: Identified, audiences: Sequence[str]) -> Authenticated:
+        """A token without audiences is good where one of the API server's own is asked for (upstream:
+        ``WrapAudienceAgnosticToken``): else a service that checks for itself would take what was never meant for it."""
+        if audiences is self.audiences:
+            return Identified(found.user, self.audiences, found.annotations)
+        shared = tuple(audience for audience in self.audiences if audience in audiences)
+        return Identified(found.user, shared, found.annotations) if shared else None
 
 
 class ClientCertificates:

@@ -15,20 +15,16 @@ ADMIN = User("kubernetes-admin", (MASTERS, AUTHENTICATED_GROUP))
 
 
 class StaticTokens:
-    """Users by token. Tokens are compared by digest, so that the time it takes tells nothing about them.
-
-    They are good for whoever asks: they name no audience.
-    """
+    """Users by token. Tokens are compared by digest, so that the time it takes tells nothing about them."""
 
     def __init__(self, users: Mapping[str, User]) -> None:
-        self._users = {token_digest(token): user for token, user in users.items()}
+        self._users = {token_digest(token): Identified(user) for token, user in users.items()}
 
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
         return self.recall_token(token, audiences)
 
     def recall_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
-        user = self._users.get(token_digest(token))
-        return None if user is None else Identified(user, tuple(audiences))
+        return self._users.get(token_digest(token))
 
 
 def ensure(path: Path) -> str:

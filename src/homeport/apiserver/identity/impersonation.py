@@ -26,6 +26,16 @@ SEPARATOR = "\n"
 group's name."""
 
 
+def text(value: str) -> str:
+    """What a header says about a user: UTF-8, whose bytes have been read as Latin-1 (as headers are)."""
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value  # not UTF-8, or from a caller inside the process
+
+
 class Wanted(NamedTuple):
     user: str
     groups: tuple[str, ...]
@@ -43,17 +53,17 @@ def wanted(headers: Mapping[str, str]) -> Wanted | None:
     """Whom the request's headers ask to act as; None if they don't. Raises BadRequest for half a wish."""
     if not is_wanted(headers):
         return None
-    asked = {name: value for name, value in headers.items() if name.startswith(_PREFIX)}
-    user = asked.get("impersonate-user", "")
+    asked = {name: text(value) for name, value in headers.items() if name.startswith(_PREFIX)}
+    user, uid = (asked.get(name, "").partition(SEPARATOR)[0] for name in ("impersonate-user", "impersonate-uid"))
     if not user:
         raise BadRequest(f"requested {', '.join(sorted(asked))} without impersonating a user")
     extra = {
-        unquote(name[len(_EXTRA) :]).lower(): tuple(value.split(SEPARATOR))
+        unquote(name[len(_EXTRA) :].lower()): tuple(value.split(SEPARATOR))
         for name, value in asked.items()
         if name.startswith(_EXTRA)
     }
     groups = tuple(asked["impersonate-group"].split(SEPARATOR)) if "impersonate-group" in asked else ()
-    return Wanted(user, groups, asked.get("impersonate-uid", ""), extra)
+    return Wanted(user, groups, uid, extra)
 
 
 def impersonate(authorizer: Authorizer, user: User, asked: Wanted) -> User:

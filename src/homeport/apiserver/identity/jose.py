@@ -217,4 +217,7 @@ def moment(claims: Mapping[str, Any], name: str) -> float | None:
         return None
     if isinstance(found, bool) or not isinstance(found, (int, float)):
         raise BadToken(f"the claim {name} is not a time")
-    return float(found)
+    try:
+        return float(found)
+    except OverflowError:
+        raise BadToken(f"the claim {name} is not a time") from None

@@ -55,7 +55,7 @@ class OidcTokens:
         while len(self._known) >= _MAX_CACHED:
             del self._known[next(iter(self._known))]
         self._known[token_digest(token)] = known
-        return self._identified(token, known, audiences, now)
+        return self._identified(token, known, now)
 
     def recall_token(self, token: str, audiences: Sequence[str]) -> Identified | Literal[Unsure.UNSURE]:
         """As :meth:`authenticate_token`, of a token whose signature has been verified; UNSURE for others."""
@@ -63,16 +63,16 @@ class OidcTokens:
         if self.keys.is_stale(now):
             self._known.clear()  # keys that the provider has taken back sign for nobody
         known = self._known.get(token_digest(token))
-        return UNSURE if known is None else self._identified(token, known, audiences, now)
+        return UNSURE if known is None else self._identified(token, known, now)
 
-    def _identified(self, token: str, known: _Known, audiences: Sequence[str], now: float) -> Identified:
+    def _identified(self, token: str, known: _Known, now: float) -> Identified:
         """Raises Unauthorized for a token that does not hold now."""
         if now >= known.expires:
             self._known.pop(token_digest(token), None)
             raise Unauthorized("oidc: the token has expired")
         if now < known.begins - _EARLY_SECONDS:
             raise Unauthorized("oidc: the token is not valid yet")
-        return Identified(known.user, tuple(audiences))
+        return Identified(known.user)
 
     async def _verify(self, token: jose.Token, now: float) -> _Known:
         issuer, claims = self._issuer, token.claims

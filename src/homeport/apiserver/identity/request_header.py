@@ -7,12 +7,13 @@ there (upstream: ``apiserver/pkg/authentication/request/headerrequest``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from urllib.parse import unquote
 
 from homeport.apiserver.authn import Authenticated, Identified, authenticated
-from homeport.apiserver.identity.impersonation import SEPARATOR
+from homeport.apiserver.identity.impersonation import SEPARATOR, text
 from homeport.kube import der
 from homeport.kube.errors import Permanent, Unauthorized
 from homeport.kube.wire import Request, User
@@ -60,8 +61,11 @@ class IssuedBy:
 class RequestHeaders:
     """An authenticator. `trusted` says which client certificates are the front proxy's: :class:`IssuedBy`."""
 
-    def __init__(self, settings: RequestHeaderSettings, trusted: IssuedBy) -> None:
+    def __init__(
+        self, settings: RequestHeaderSettings, trusted: IssuedBy, clock: Callable[[], float] = time.time
+    ) -> None:
         self._trusted = trusted
+        self._clock = clock
         self._allowed = frozenset(settings.allowed_names)
         self._user = _lower(settings.username_headers)
         self._uid = _lower(settings.uid_headers)
@@ -78,17 +82,29 @@ class RequestHeaders:
         certificate = request.certificate
         if not name or certificate is None or not self._trusted(certificate):
             return None
-        if self._allowed and der.parse(certificate).common_name not in self._allowed:
+        shown = _parsed(certificate)
+        if self._allowed and shown.common_name not in self._allowed:
             raise Unauthorized("the client certificate is not one of the front proxy's")
+        if self._clock() > shown.not_after:
+            # Connections outlive the certificates that they were opened with.
+            raise Unauthorized("the front proxy's client certificate has expired")
         groups = tuple(group for header in self._groups for group in _values(request, header) if group)
         uid = next((found for header in self._uid for found in _values(request, header) if found), "")
         extra: dict[str, tuple[str, ...]] = {}
         for header in request.headers:
             for prefix in self._extra:
                 if header.startswith(prefix):
-                    key = unquote(header[len(prefix) :]).lower()
+                    key = unquote(header[len(prefix) :])
                     extra[key] = (*extra.get(key, ()), *_values(request, header))
         return Identified(authenticated(User(name, groups, uid, extra)))
+
+
+@lru_cache(maxsize=64)
+def _parsed(certificate: bytes) -> der.Certificate:
+    try:
+        return der.parse(certificate)
+    except der.BadCertificate as error:
+        raise Unauthorized(f"the front proxy's client certificate can't be read: {error}") from error
 
 
 def _lower(names: Sequence[str]) -> tuple[str, ...]:
@@ -97,7 +113,7 @@ def _lower(names: Sequence[str]) -> tuple[str, ...]:
 
 def _values(request: Request, header: str) -> Iterator[str]:
     """The header's values, as UTF-8."""
-    text = request.headers.get(header)
-    if text is not None:
-        for value in text.split(SEPARATOR):
-            yield value.strip().encode("latin-1", "replace").decode("utf-8", "replace")
+    found = request.headers.get(header)
+    if found is not None:
+        for value in found.split(SEPARATOR):
+            yield text(value.strip())
