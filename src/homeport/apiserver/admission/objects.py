@@ -246,7 +246,7 @@ def _counts(new: Object, old: Object, served: Served) -> bool:
 def _draft(served: Served, obj: Object, old: Object | None) -> Draft:
     """Default, normalise, prepare."""
     schema = served.schema
-    sent = schema.normalise(schema.default(without_empty_metadata(obj)))
+    sent = schema.complete(without_empty_metadata(obj))
     obj = served.prepare(sent, old)
     return Draft(obj if obj is sent else schema.normalise(obj, sent), sent)
 

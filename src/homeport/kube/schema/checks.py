@@ -232,6 +232,9 @@ _MAKERS: dict[str, Callable[[JsonSchema], Check]] = {
     "format": _format,
 }
 
+KEYWORDS = tuple(_MAKERS)
+"""The keywords that there are checks for."""
+
 _SENSITIVE = frozenset({"byte", "password"})
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 from homeport.kube.errors import FieldError
 from homeport.kube.schema import JsonSchema, decoding, passes, validation
 from homeport.kube.schema.checks import Found
+from homeport.kube.schema.judge import Judge
 from homeport.kube.schema.node import Builder
 from homeport.kube.schema.zeros import with_zeros
+
+_JUDGED_AFTER = 20
+"""Objects of a kind after which it gets a judge. Making one takes up to 20 ms and half a megabyte, for a pod's schema:
+most kinds of a server never have as many."""
 
 
 class Schema:
@@ -26,9 +32,12 @@ class Schema:
     the stricter rules that they have on a cluster. By default a schema with a reference is typed.
 
     CEL rules (``x-kubernetes-validations``) are no part of this: see :mod:`homeport.kube.schema.rules`.
+
+    Of a schema that is much used, a :class:`~homeport.kube.schema.judge.Judge` looks at each object first; it changes
+    nothing about the results.
     """
 
-    __slots__ = ("_root", "_typed", "schema")
+    __slots__ = ("_judge", "_root", "_seen", "_typed", "schema")
 
     def __init__(
         self,
@@ -43,10 +52,21 @@ class Schema:
         self.schema = schema
         self._root = builder.part(schema) if part else builder.root(schema)
         self._typed = "$ref" in schema if typed is None else typed
+        self._judge: Judge | None = None
+        self._seen = 0
+        """Objects that were judged without a judge."""
 
     def default(self, obj: Any) -> Any:
         """`obj` with defaults where a field is absent."""
         return passes.set_defaults(self._root, obj, self._typed)
+
+    def complete(self, obj: Any) -> Any:
+        """`obj` with defaults, and in normal form."""
+        if self._judge is not None:
+            completed = self._judge.completed(obj)
+            if completed is not None:
+                return completed
+        return self.normalise(self.default(obj))
 
     def with_zero_status(self, obj: Any) -> Any:
         """`obj` with zero values for the required fields that its ``status`` lacks, as Go's decoder would have it."""
@@ -68,6 +88,8 @@ class Schema:
 
         A path reads as in a strict decoding error: ``spec.tfReplicaSpecs.Worker.replica``, ``spec.containers[0].imag``.
         """
+        if self._judge is not None and self._judge.knows(obj):
+            return obj, []
         unknown: list[str] = []
         pruned = passes.prune(self._root, obj, None, unknown)
         unknown.sort()
@@ -99,6 +121,14 @@ class Schema:
         On an update, `old` is the stored object: what is wrong in a part that the update leaves as it is, is no reason
         to refuse the update.
         """
+        if self._judge is not None:
+            if self._judge.accepts(obj):
+                return []
+        elif self._seen < _JUDGED_AFTER:
+            self._seen += 1
+            if self._seen == _JUDGED_AFTER:
+                with contextlib.suppress(ValueError):  # there can be no judge of it: it goes on as before
+                    self._judge = Judge(self._root, self._typed)
         found: Found = []
         if old is None:
             validation.validate(self._root, obj, None, found)

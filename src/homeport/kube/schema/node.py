@@ -51,6 +51,7 @@ class Node:
         "leaf",
         "list_keys",
         "list_type",
+        "mould",
         "name",
         "native",
         "not_",
@@ -86,6 +87,8 @@ class Node:
         self.items: Node | None = None
         self.native = False
         """Part of a kind that every Kubernetes has: its lists may repeat a key, as upstream's Go types allow."""
+        self.mould: Any = None
+        """Belongs to :mod:`homeport.kube.schema.judge`."""
         self.all_of: tuple[Node, ...] = ()
         self.any_of: tuple[Node, ...] = ()
         self.one_of: tuple[Node, ...] = ()
@@ -188,7 +191,8 @@ class Builder:
             node.all_of = tuple(self._node(part, ()) for part in every)
             alternatives = schema.get("anyOf") or ()
             node.any_of = () if alternatives == either else tuple(self._node(part, ()) for part in alternatives)
-            node.one_of = tuple(self._node(part, ()) for part in schema.get("oneOf") or ())
+            one = schema.get("oneOf") or ()
+            node.one_of = () if one == either else tuple(self._node(part, ()) for part in one)
         if isinstance(schema.get("not"), dict):
             node.not_ = self._node(schema["not"], ())
         node.judged = bool(node.all_of or node.any_of or node.one_of) or node.not_ is not None

@@ -57,6 +57,21 @@ def validate(node: Node, value: Any, path: Path, found: Found) -> None:
         _validate_junctors(node, value, path, found)
 
 
+def validate_itself(node: Node, value: Any, path: Path, found: Found) -> None:
+    """As `validate` of a `value` whose type is right, but of what is below it: nothing of that is looked at."""
+    if node.quantity:
+        _validate_quantity(value, path, found)
+        return
+    if type(value) is dict:
+        _validate_required(node, value, path, found)
+    elif type(value) is list and node.list_type and not node.native:
+        _validate_list(node, value, path, found)
+    for check in node.checks:
+        check(value, path, found)
+    if node.judged:
+        _validate_junctors(node, value, path, found)
+
+
 def validate_change(node: Node, value: Any, old: Any, path: Path, found: Found, levels: int = 2) -> None:
     """As `validate`, but for what :func:`ratchet` would drop anyway: errors in fields that are the same in `old`.
 
