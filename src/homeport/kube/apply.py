@@ -175,7 +175,9 @@ def _of_new(new: Object, writer: Manager, node: Node, now: datetime) -> list[Ent
     fields = structured.everything(unmanaged(new), node)
     # Neither is part of a set by itself: the root, and the object's metadata.
     mine = {element: child for element, child in fields.items() if element != fieldset.SELF}
-    mine = fieldset.difference(mine, STRIPPED)
+    metadata = mine.get("f:metadata")
+    if metadata is not None:
+        mine["f:metadata"] = {element: child for element, child in metadata.items() if element != fieldset.SELF}
     return [Entry(writer, mine, timestamp(now), in_order=True)] if mine else []
 
 

@@ -55,7 +55,18 @@ def key(name: str, value: Any) -> str:
 
 def keys(values: Mapping[str, Any]) -> str:
     """The path element of the list element with these keys."""
-    return f"k:{_encode({name: _number(value) for name, value in values.items()}).decode()}"
+    if all(type(value) in _REMEMBERED for value in values.values()):
+        return _keys(tuple(values), *values.values())
+    return _keys.__wrapped__(tuple(values), *values.values())
+
+
+_REMEMBERED: Final = frozenset({str, int})
+"""Other values may be equal and yet be written in another way, or cannot be remembered at all."""
+
+
+@lru_cache(maxsize=8192)
+def _keys(names: tuple[str, ...], *values: Any) -> str:
+    return f"k:{_encode({name: _number(value) for name, value in zip(names, values, strict=True)}).decode()}"
 
 
 @lru_cache(maxsize=8192, typed=True)

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
 
 from homeport.kube.fieldset import FieldSet, decode, ordered, union
 from homeport.kube.meta import Object, parse_time
@@ -38,8 +39,7 @@ STRIPPED: Final[FieldSet] = {
 """Fields that nobody manages: the server's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manager:
+class Manager(msgspec.Struct, frozen=True):
     """Who an entry is about. An applier keeps its entry when it changes to another version of the API."""
 
     name: str
@@ -60,8 +60,7 @@ class Manager:
         return f"{text} using {self.api_version}" if self.operation == "Update" else text
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One entry. ``raw`` is its wire form as long as nothing has changed."""
 
     manager: Manager
@@ -136,9 +135,9 @@ def is_reset(managed_fields: Any) -> bool:
     return managed_fields in ([], [{}])
 
 
-def with_entries(obj: Object, entries: Iterable[Entry]) -> Object:
+def with_entries(obj: Object, entries: Sequence[Entry]) -> Object:
     """`obj` with these entries, in upstream's order, as its ``managedFields``; itself if it has exactly those."""
-    encoded = [entry.encoded() for entry in sorted(entries, key=_order)]
+    encoded = [entry.encoded() for entry in (sorted(entries, key=_order) if len(entries) > 1 else entries)]
     metadata = obj.get("metadata") or {}
     if metadata.get("managedFields") == (encoded or None):
         return obj

@@ -17,6 +17,9 @@ Components: TypeAlias = Mapping[str, Schema]
 _CACHED: Final = 256
 """Whole schemas kept ready, the most recently used ones."""
 
+_SCALARS: Final = frozenset({"string", "integer", "boolean", "number", "quantity", "int-or-string"})
+"""Types and formats of values without parts."""
+
 
 class Node:
     """How the values at one place of an object merge. Children are made when they are first asked for, since schemas
@@ -33,6 +36,8 @@ class Node:
         "atomic_map",
         "defaults",
         "keys",
+        "plans",
+        "scalar",
     )
 
     def __init__(self, schema: Schema, components: Components) -> None:
@@ -46,6 +51,10 @@ class Node:
         self._children: dict[str, Node] = {}
         self._other: Node | None = None
         self._element: Node | None = None
+        self.plans: dict[tuple[str, ...], Any] = {}
+        """Belongs to :mod:`homeport.kube.structured`."""
+        self.scalar = schema.get("type") in _SCALARS or schema.get("format") in _SCALARS
+        """Whether values have no parts."""
         self.atomic_map = extensions.get("x-kubernetes-map-type") == "atomic"
         self.atomic_list, self.keys = _list_rules(extensions)
         """``keys`` are those of a keyed list; a list that is neither atomic nor keyed is a set of scalars."""

@@ -110,45 +110,107 @@ def element_of(item: Any, node: Node) -> str:
         if not isinstance(item, dict):
             raise ElementError("an element of a list with keys must be an object")
         if len(names) == 1:
-            value = item.get(names[0], node.defaults.get(names[0]))
+            name = names[0]
+            value = item[name] if name in item else node.defaults.get(name)
             if isinstance(value, (str, int, float)):
-                return fieldset.key(names[0], value)
+                return fieldset.key(name, value)
         found = {name: item[name] for name in names if name in item}
         for name, default in node.defaults.items():
             found.setdefault(name, default)
         if not found:
             raise ElementError(f"an element leaves out all of the list's keys ({', '.join(names)})")
-        return fieldset.keys({name: found[name] for name in sorted(found)})
+        return fieldset.keys(found)
     if isinstance(item, (str, int, float)):
         return fieldset.value(item)
     raise ElementError("an element of a set must be a string, a number or a boolean")
 
 
+class _Plan(NamedTuple):
+    """What the fields of a map with certain keys are."""
+
+    fields: FieldSet
+    """In order, as if none had parts."""
+    deeper: tuple[tuple[str, str, Node], ...]
+    """Path elements, names and nodes of those whose values may have parts."""
+
+
+_MOST_PLANS: Final = 64
+_LONGEST_PLAN: Final = 64
+"""What a node remembers: so many maps of so many keys."""
+
+
+def _plan(node: Node, names: tuple[str, ...]) -> _Plan:
+    elements = sorted(names)
+    fields: FieldSet = {SELF: LEAF}
+    deeper = []
+    for name in elements:
+        child = node.child(name)
+        fields[f"f:{name}"] = LEAF
+        if not child.scalar:
+            deeper.append((f"f:{name}", name, child))
+    plan = _Plan(fields, tuple(deeper))
+    if len(names) <= _LONGEST_PLAN:
+        if len(node.plans) >= _MOST_PLANS:
+            node.plans.clear()
+        node.plans[names] = plan
+    return plan
+
+
 def everything(value: Any, node: Node) -> FieldSet:
     """All paths of a value that came or went as a whole, containers included; in the order in which sets are stored."""
-    if isinstance(value, dict):
+    kind = type(value)
+    if kind is dict:
         if node.atomic_map or not value:
             return LEAF
-        result: FieldSet = {SELF: LEAF}
-        for name in sorted(value):
+        names = tuple(value)
+        fields, deeper = node.plans.get(names) or _plan(node, names)
+        result: FieldSet | None = None
+        for element, name, child in deeper:
             item = value[name]
-            kind = type(item)
-            inner = kind is dict or kind is list
-            result[f"f:{name}"] = everything(item, node.child(name)) if inner else LEAF
-        return result
-    if isinstance(value, list):
+            if item and (type(item) is dict or type(item) is list):
+                below = everything(item, child)
+                if below is not LEAF:
+                    if result is None:
+                        result = fields.copy()
+                    result[element] = below
+        return fields if result is None else result
+    if kind is list:
         if node.atomic_list or not value:
             return LEAF
-        elements = _elements(value, node)
-        if elements is None:
-            return LEAF
-        result = {SELF: LEAF}
-        below = node.element
-        for element in sorted(elements):
-            items = elements[element]
-            result[element] = everything(items[0], below) if len(items) == 1 else LEAF
-        return result
+        return _everything_in_list(value, node)
     return LEAF
+
+
+def _everything_in_list(items: list[Any], node: Node) -> FieldSet:
+    found: FieldSet = {SELF: LEAF}
+    below = node.element
+    name = node.keys[0] if len(node.keys) == 1 else None
+    plans = None if below.atomic_map else below.plans
+    for item in items:
+        plan = None
+        if type(item) is dict:
+            key = item.get(name) if name is not None else None
+            if type(key) is str:
+                element = fieldset.key(name, key)  # type: ignore[arg-type]
+            else:
+                try:
+                    element = element_of(item, node)
+                except ElementError:
+                    return LEAF
+            if plans is not None:
+                plan = plans.get(tuple(item))
+        else:
+            try:
+                element = element_of(item, node)
+            except ElementError:
+                return LEAF
+        if element in found:
+            found[element] = LEAF  # duplicates share an entry, of which nothing more is said
+        elif plan is not None and not plan.deeper:
+            found[element] = plan.fields
+        else:
+            found[element] = everything(item, below)
+    return {element: found[element] for element in sorted(found)}
 
 
 def _elements(items: Sequence[Any], node: Node) -> dict[str, list[Any]] | None:
