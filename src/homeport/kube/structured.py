@@ -191,7 +191,7 @@ def _everything_in_list(items: list[Any], node: Node) -> FieldSet:
         if type(item) is dict:
             key = item.get(name) if name is not None else None
             if type(key) is str:
-                element = fieldset.key(name, key)  # type: ignore[arg-type]
+                element = fieldset.key(name, key)
             else:
                 try:
                     element = element_of(item, node)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from dataclasses import field as member
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
 
 from homeport.kube import field, names
 from homeport.kube.core import rules
@@ -34,14 +34,14 @@ _RESOURCE_FIELDS = (
 _HUGE_PAGE_FIELDS = ("limits.hugepages-", "requests.hugepages-")
 _ENV_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
+_HOOKS = frozenset({"lifecycle", "livenessProbe", "readinessProbe", "startupProbe"})
 _HIGHEST_ID = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class PodFacts:
+class PodFacts(msgspec.Struct, frozen=True):
     """What a container's rules have to know of its pod."""
 
-    volumes: Mapping[str, Object] = member(default_factory=dict)
+    volumes: Mapping[str, Object] = {}
     claims: frozenset[str] = frozenset()
     grace_period: int | None = None
     restart_policy: str | None = None
@@ -52,18 +52,34 @@ def validate_container(container: Object, path: str, pod: PodFacts) -> Iterator[
     yield from rules.needed(f"{path}.name", container.get("name"), names.dns1123_label)
     if not container.get("image"):
         yield field.required(f"{path}.image")
-    yield from _ports(container.get("ports") or [], f"{path}.ports")
-    yield from _env(container.get("env") or [], f"{path}.env")
-    yield from _env_from(container.get("envFrom") or [], f"{path}.envFrom")
-    yield from _volume_mounts(container, f"{path}.volumeMounts", pod)
-    yield from _volume_devices(container, f"{path}.volumeDevices", pod)
-    yield from validate_resources(container.get("resources"), f"{path}.resources", set(pod.claims))
-    yield from _resize_policy(container, f"{path}.resizePolicy", pod)
-    yield from _security_context(container.get("securityContext"), f"{path}.securityContext")
+    if container.get("ports"):
+        yield from rules.remembered(_ports, container["ports"], f"{path}.ports")
+    if container.get("env"):
+        yield from _env(container["env"], f"{path}.env")
+    if container.get("envFrom"):
+        yield from _env_from(container["envFrom"], f"{path}.envFrom")
+    if container.get("volumeMounts"):
+        yield from _volume_mounts(container, f"{path}.volumeMounts", pod)
+    if container.get("volumeDevices"):
+        yield from _volume_devices(container, f"{path}.volumeDevices", pod)
+    if container.get("resources"):
+        yield from _resources(container["resources"], f"{path}.resources", pod)
+    if container.get("resizePolicy"):
+        yield from _resize_policy(container, f"{path}.resizePolicy", pod)
+    if container.get("securityContext"):
+        yield from _security_context(container["securityContext"], f"{path}.securityContext")
+
+
+def _resources(resources: Object, path: str, pod: PodFacts) -> Iterable[FieldError]:
+    if resources.get("claims"):
+        return validate_resources(resources, path, set(pod.claims))
+    return rules.remembered(validate_resources, resources, path)
 
 
 def validate_hooks(container: Object, path: str, pod: PodFacts) -> Iterator[FieldError]:
     """Lifecycle and probes, of containers that may have them."""
+    if _HOOKS.isdisjoint(container):
+        return
     lifecycle = container.get("lifecycle") or {}
     for name in ("postStart", "preStop"):
         if lifecycle.get(name) is not None:
@@ -100,9 +116,11 @@ def _ports(ports: list[Object], path: str) -> Iterator[FieldError]:
 
 def _env(variables: list[Object], path: str) -> Iterator[FieldError]:
     for index, variable in enumerate(variables):
+        name, source = variable.get("name"), variable.get("valueFrom")
+        if name and source is None and rules.follows(name, names.env_name):
+            continue
         at = f"{path}[{index}]"
-        yield from rules.needed(f"{at}.name", variable.get("name"), names.env_name)
-        source = variable.get("valueFrom")
+        yield from rules.needed(f"{at}.name", name, names.env_name)
         if source is not None:
             yield from _env_source(variable, source, f"{at}.valueFrom")
 
@@ -179,8 +197,11 @@ def _volume_mounts(container: Object, path: str, pod: PodFacts) -> Iterator[Fiel
     device_paths = {device.get("devicePath") for device in devices}
     seen = set()
     for index, mount in enumerate(container.get("volumeMounts") or ()):
-        at = f"{path}[{index}]"
         name, target = mount.get("name"), mount.get("mountPath")
+        if name in pod.volumes and target and target not in seen and not devices and _SUB_PATHS.isdisjoint(mount):
+            seen.add(target)
+            continue
+        at = f"{path}[{index}]"
         if not name:
             yield field.required(f"{at}.name")
         if name not in pod.volumes:
@@ -195,6 +216,9 @@ def _volume_mounts(container: Object, path: str, pod: PodFacts) -> Iterator[Fiel
         if target in device_paths:
             yield field.invalid(f"{at}.mountPath", target, "must not already exist as a path in volumeDevices")
         yield from _sub_paths(mount, at)
+
+
+_SUB_PATHS = frozenset({"subPath", "subPathExpr"})
 
 
 def _sub_paths(mount: Object, path: str) -> Iterator[FieldError]:

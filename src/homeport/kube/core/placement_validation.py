@@ -15,9 +15,13 @@ _WEIGHT = "must be in the range 1-100"
 
 
 def validate_placement(spec: Object, path: str) -> Iterator[FieldError]:
-    yield from validate_tolerations(spec.get("tolerations") or [], f"{path}.tolerations")
-    yield from _spreading(spec.get("topologySpreadConstraints") or [], f"{path}.topologySpreadConstraints")
-    affinity = spec.get("affinity") or {}
+    if spec.get("tolerations"):
+        yield from rules.remembered(validate_tolerations, spec["tolerations"], f"{path}.tolerations")
+    if spec.get("topologySpreadConstraints"):
+        yield from _spreading(spec["topologySpreadConstraints"], f"{path}.topologySpreadConstraints")
+    affinity = spec.get("affinity")
+    if not affinity:
+        return
     if affinity.get("nodeAffinity"):
         yield from _node_affinity(affinity["nodeAffinity"], f"{path}.affinity.nodeAffinity")
     for kind in ("podAffinity", "podAntiAffinity"):

@@ -71,15 +71,21 @@ def validate_pod_spec(spec: Object, path: str) -> Iterator[FieldError]:
     )
     yield from validate_volumes(volumes, f"{path}.volumes")
     yield from _containers(spec.get("containers") or [], f"{path}.containers", pod)
-    yield from _init_containers(spec, f"{path}.initContainers", pod)
-    yield from _ephemeral_containers(spec, f"{path}.ephemeralContainers", pod)
+    if spec.get("initContainers"):
+        yield from _init_containers(spec, f"{path}.initContainers", pod)
+    if spec.get("ephemeralContainers"):
+        yield from _ephemeral_containers(spec, f"{path}.ephemeralContainers", pod)
     yield from _names(spec, path)
-    yield from _claims(spec.get("resourceClaims") or [], f"{path}.resourceClaims")
-    yield from rules.labels(f"{path}.nodeSelector", spec.get("nodeSelector"))
+    if spec.get("resourceClaims"):
+        yield from _claims(spec["resourceClaims"], f"{path}.resourceClaims")
+    if spec.get("nodeSelector"):
+        yield from rules.labels(f"{path}.nodeSelector", spec["nodeSelector"])
     yield from rules.in_range(f"{path}.activeDeadlineSeconds", spec.get("activeDeadlineSeconds"), 1, _MAX_DEADLINE)
-    yield from _security_context(spec.get("securityContext") or {}, f"{path}.securityContext")
+    if spec.get("securityContext"):
+        yield from _security_context(spec["securityContext"], f"{path}.securityContext")
     yield from _dns(spec, path)
-    yield from _host_aliases(spec.get("hostAliases") or [], f"{path}.hostAliases")
+    if spec.get("hostAliases"):
+        yield from _host_aliases(spec["hostAliases"], f"{path}.hostAliases")
     for index, gate in enumerate(spec.get("readinessGates") or ()):
         at = f"{path}.readinessGates[{index}].conditionType"
         yield from rules.checked(at, gate.get("conditionType", ""), names.qualified_name)
@@ -151,18 +157,22 @@ def _host_ports(containers: Iterable[Object], path: str) -> Iterator[FieldError]
             seen.add(text)
 
 
+_NAMES = (
+    ("serviceAccountName", names.dns1123_subdomain),
+    ("nodeName", names.dns1123_subdomain),
+    ("priorityClassName", names.dns1123_subdomain),
+    ("runtimeClassName", names.dns1123_subdomain),
+    ("hostname", names.dns1123_label),
+    ("subdomain", names.dns1123_label),
+    ("schedulerName", names.qualified_name),
+)
+
+
 def _names(spec: Object, path: str) -> Iterator[FieldError]:
-    for name, rule in (
-        ("serviceAccountName", names.dns1123_subdomain),
-        ("nodeName", names.dns1123_subdomain),
-        ("priorityClassName", names.dns1123_subdomain),
-        ("runtimeClassName", names.dns1123_subdomain),
-        ("hostname", names.dns1123_label),
-        ("subdomain", names.dns1123_label),
-        ("schedulerName", names.qualified_name),
-    ):
-        if spec.get(name):
-            yield from rules.checked(f"{path}.{name}", spec[name], rule)
+    for name, rule in _NAMES:
+        value = spec.get(name)
+        if value and not rules.follows(value, rule):
+            yield from rules.checked(f"{path}.{name}", value, rule)
 
 
 def _claims(claims: list[Object], path: str) -> Iterator[FieldError]:
@@ -189,6 +199,8 @@ def _security_context(context: Object, path: str) -> Iterator[FieldError]:
 
 def _dns(spec: Object, path: str) -> Iterator[FieldError]:
     config = spec.get("dnsConfig")
+    if not config and spec.get("dnsPolicy") != "None":
+        return
     at = f"{path}.dnsConfig"
     if spec.get("dnsPolicy") == "None":
         if config is None:

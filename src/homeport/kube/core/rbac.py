@@ -33,7 +33,7 @@ def prepare_binding(new: Object, old: Object | None) -> Object:
     if subjects is not new.get("subjects"):
         new = {**new, "subjects": subjects}
     role = new.get("roleRef")
-    if role is not None and not role.get("apiGroup"):
+    if isinstance(role, dict) and not role.get("apiGroup"):
         new = {**new, "roleRef": {**role, "apiGroup": GROUP}}
     return new
 

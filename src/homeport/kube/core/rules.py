@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from homeport.kube import field, names
 from homeport.kube.errors import FieldError
@@ -29,6 +31,34 @@ def checked(path: str, value: str, rule: names.Rule) -> Iterable[FieldError]:
 def _messages(rule: names.Rule, value: str) -> tuple[str, ...]:
     """The same few names and keys come with nearly every object."""
     return tuple(rule(value))
+
+
+def follows(value: str, rule: names.Rule) -> bool:
+    """Whether there is nothing to say of `value`. For places that come with every object: nobody has to write down a
+    path then."""
+    return not (_messages(rule, value) if len(value) <= names.SUBDOMAIN_LIMIT else rule(value))
+
+
+Rules = Callable[[Any, str], Iterable[FieldError]]
+
+_REMEMBERED = 1024
+"""Values that were found to be right, of at most so many bytes each, in about as many pieces."""
+_right: dict[tuple[Rules, bytes], None] = {}
+_encode = msgspec.json.Encoder().encode
+
+
+def remembered(judge: Rules, value: Any, path: str) -> Iterable[FieldError]:
+    """What `judge` says of a value of JSON that comes again and again: tolerations, resources, a projected volume. The
+    objects of one job differ in less than they have in common, and who was right before is right again."""
+    key = judge, _encode(value)
+    if key in _right:
+        return ()
+    errors = tuple(judge(value, path))
+    if not errors and len(key[1]) <= _REMEMBERED:
+        if len(_right) >= _REMEMBERED:
+            _right.clear()
+        _right[key] = None
+    return errors
 
 
 def needed(path: str, value: Any, rule: names.Rule | None = None) -> Iterator[FieldError]:

@@ -21,13 +21,15 @@ def validate_volumes(volumes: list[Object], path: str) -> Iterator[FieldError]:
     seen = set()
     for index, volume in enumerate(volumes):
         at = f"{path}[{index}]"
-        yield from _source(volume, at)
-        name = volume.get("name")
+        source = volume.copy()
+        name = source.pop("name", None)
+        yield from rules.remembered(_source, source, at)
         if not name:
             yield field.required(f"{at}.name")
             continue
-        wrong = list(rules.checked(f"{at}.name", name, names.dns1123_label))
-        yield from wrong
+        wrong = not rules.follows(name, names.dns1123_label)
+        if wrong:
+            yield from rules.checked(f"{at}.name", name, names.dns1123_label)
         if name in seen:
             yield field.duplicate(f"{at}.name", name)
         elif not wrong:
@@ -35,7 +37,8 @@ def validate_volumes(volumes: list[Object], path: str) -> Iterator[FieldError]:
 
 
 def _source(volume: Object, path: str) -> Iterator[FieldError]:
-    sources = [name for name in volume if name != "name" and volume[name] is not None]
+    """Of a volume without its name."""
+    sources = [name for name in volume if volume[name] is not None]
     for extra in sources[1:]:
         yield field.forbidden(f"{path}.{extra}", "may not specify more than 1 volume type")
     if not sources:
