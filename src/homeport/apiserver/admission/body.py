@@ -82,7 +82,7 @@ def check_fields(call: Call, body: Body, *, refuse: Refuse | None = None, conver
         if call.served.builtin:
             obj, unknown = schema.read(body.object, converted=converted)
         else:
-            obj, unknown = schema.prune(schema.read_metadata(body.object))
+            obj, unknown = schema.read_custom(body.object)
     except Undecodable as error:
         raise (refuse(str(error)) if refuse is not None else unreadable(call, str(error))) from error
     if mode != "Ignore" and (unknown or body.duplicates):

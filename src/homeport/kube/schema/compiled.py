@@ -88,8 +88,6 @@ class Schema:
 
         A path reads as in a strict decoding error: ``spec.tfReplicaSpecs.Worker.replica``, ``spec.containers[0].imag``.
         """
-        if self._judge is not None and self._judge.knows(obj):
-            return obj, []
         unknown: list[str] = []
         pruned = passes.prune(self._root, obj, None, unknown)
         unknown.sort()
@@ -99,15 +97,19 @@ class Schema:
         """As `prune`, for the kinds that every Kubernetes has: `obj` as Go's decoder reads it (see
         :mod:`homeport.kube.schema.decoding`). `converted` is the result of a strategic merge patch. Raises
         Undecodable."""
+        if self._judge is not None and self._judge.reads(obj):
+            return obj, []
         return decoding.read(self._root, obj, converted=converted)
 
-    def read_metadata(self, obj: Any) -> Any:
-        """`obj` with its metadata as Go's decoder reads it: that of a custom resource is a Go struct, too. Unknown
-        fields stay. Raises Undecodable."""
+    def read_custom(self, obj: Any) -> tuple[Any, list[str]]:
+        """As `prune`, for custom resources: `obj` with its metadata as Go's decoder reads it, since that is a Go struct
+        of theirs, too. Raises Undecodable."""
+        if self._judge is not None and self._judge.reads(obj):
+            return obj, []
         node = self._root.properties["metadata"]
         metadata = obj["metadata"]
         read, unknown = decoding.read(node, metadata)
-        return obj if read is metadata or unknown else {**obj, "metadata": read}
+        return self.prune(obj if read is metadata or unknown else {**obj, "metadata": read})
 
     def normalise(self, obj: Any, known: Any = None) -> Any:
         """`obj` with quantities as canonical strings, and integers that came as floats (``2.0``) as integers.

@@ -12,12 +12,12 @@ null for a field that is not set). Then the walks have their say, as if nobody h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from homeport.kube.schema import JsonSchema, checks, passes, validation
+from homeport.kube.schema import JsonSchema, checks, decoding, passes, validation
 from homeport.kube.schema.checks import Found
 from homeport.kube.schema.node import Node
 
@@ -53,13 +53,13 @@ _Hook = Callable[[type[Closer], Any], Closer]
 class Judge:
     """See the module's text. `typed` is as for :class:`~homeport.kube.schema.compiled.Schema`."""
 
-    __slots__ = ("_completes", "_fills", "_type")
+    __slots__ = ("_fills", "_hooks", "_type")
 
     def __init__(self, root: Node, typed: bool) -> None:
         """Takes some milliseconds for a large schema. Raises ValueError for one that there can be no judge of."""
         nodes = _reachable(root)
-        hook = _completes_typed if typed else _completes_untyped
-        moulds = _Moulds(_endless(nodes), hook)
+        self._hooks = _TYPED if typed else _UNTYPED
+        moulds = _Moulds(_endless(nodes), typed)
         try:
             self._type = moulds.of(root)
         except msgspec.ValidationError as error:
@@ -67,12 +67,12 @@ class Judge:
         if _is_closer(self._type) and self._type.inner is None:
             raise ValueError("the schema says nothing that a type could say")
         self._fills = root.has_defaults or any(map(_may_change, nodes))
-        self._completes = hook
 
-    def knows(self, obj: Any) -> bool:
-        """Whether there is nothing to prune. False says nothing."""
+    def reads(self, obj: Any) -> bool:
+        """Whether reading leaves `obj` as it is: there is nothing to prune, nothing of a wrong type and no moment in
+        another form. False says nothing."""
         try:
-            msgspec.convert(obj, self._type, dec_hook=_knows)
+            msgspec.convert(obj, self._type, dec_hook=self._hooks.reads)
         except _REFUSED:
             return False
         return True
@@ -80,7 +80,7 @@ class Judge:
     def completed(self, obj: Any) -> Any | None:
         """`obj` with defaults and in normal form, itself if it is so already; None if that takes a closer look."""
         try:
-            known = msgspec.convert(obj, self._type, dec_hook=self._completes)
+            known = msgspec.convert(obj, self._type, dec_hook=self._hooks.completes)
         except _REFUSED:
             return None
         if not self._fills:
@@ -100,14 +100,28 @@ class Judge:
 # -- hooks
 
 
-def _knows(kind: type[Closer], value: Any) -> Closer:
-    node = kind.node
+def _reads_typed(kind: type[Closer], value: Any) -> Closer:
+    """As Go reads the types of Kubernetes' own kinds."""
+    if kind.inner is not None:
+        msgspec.convert(value, kind.inner, dec_hook=_reads_typed)
+        return kind(None)
+    result, unknown = decoding.read(kind.node, value)
+    if result is not value or unknown:
+        raise ValueError("there is something to read in another way")
+    return kind(None)
+
+
+def _reads_untyped(kind: type[Closer], value: Any) -> Closer:
+    """As custom resources are read: their types are for validation to refuse. But all of them have the same metadata,
+    which is of Kubernetes' own types."""
+    if kind.node.name:
+        return _reads_typed(kind, value)
     if kind.inner is not None:
         if value is not None:
-            msgspec.convert(value, kind.inner, dec_hook=_knows)
+            msgspec.convert(value, kind.inner, dec_hook=_reads_untyped)
     elif type(value) is dict or type(value) is list:
         unknown: list[str] = []
-        passes.prune(node, value, None, unknown)
+        passes.prune(kind.node, value, None, unknown)
         if unknown:
             raise ValueError("there is something to prune")
     return kind(None)
@@ -134,6 +148,15 @@ def _completes_untyped(kind: type[Closer], value: Any) -> Closer:
     return _completes(kind, value, False, _completes_untyped)
 
 
+class _Hooks(NamedTuple):
+    reads: _Hook
+    completes: _Hook
+
+
+_TYPED: Final = _Hooks(_reads_typed, _completes_typed)
+_UNTYPED: Final = _Hooks(_reads_untyped, _completes_untyped)
+
+
 def _accepts(kind: type[Closer], value: Any) -> Closer:
     found: Found = []
     if kind.inner is None or value is None:
@@ -156,10 +179,10 @@ def _value(closer: Closer) -> Any:
 class _Moulds:
     """Makes the types. A node's type is made once, whichever schemas the node is part of."""
 
-    def __init__(self, endless: frozenset[int], hook: _Hook) -> None:
+    def __init__(self, endless: frozenset[int], typed: bool) -> None:
         self._endless = endless
-        self._hook = hook
-        """Reads defaults."""
+        self._typed = typed
+        self._completes = (_TYPED if typed else _UNTYPED).completes
 
     def of(self, node: Node) -> Any:
         if node.mould is None:
@@ -172,7 +195,8 @@ class _Moulds:
         inner = self._inner(node)
         if _leaves_open(node):
             return _closer(node, inner if node.type in ("object", "array") else None)
-        return inner | None if node.nullable else inner
+        # Go reads null in a list or a map as a zero value.
+        return inner | None if node.nullable and not self._typed else inner
 
     def _is_opaque(self, node: Node) -> bool:
         """Whether a type can say nothing of a node's values."""
@@ -198,20 +222,21 @@ class _Moulds:
                 lengths: dict[str, Any] = {_LENGTHS[key]: node.schema[key] for key in said if key in _LENGTHS}
                 return Annotated[str, Meta(**lengths)] if lengths else str
             case "integer":
-                limits = _limits(node.schema, said)
-                return Annotated[int, Meta(**limits)] if limits else int
+                return Annotated[int, Meta(**_limits(node.schema, said))]
             case "boolean":
                 return bool
             case "number":
                 return int | float
-        return int | str
+        return Annotated[int, Meta(ge=-_INT32, le=_INT32 - 1)] | str
 
     def _struct(self, node: Node) -> Any:
         fields = []
         for index, name in enumerate(sorted(node.properties, key=lambda name: name not in _FIRST)):
             kind = self.of(node.properties[name])
             if name in node.defaults:
-                default = msgspec.convert(node.defaults[name], kind, dec_hook=self._hook)
+                default = msgspec.convert(
+                    node.defaults[name], kind, dec_hook=(_TYPED if self._typed else _UNTYPED).completes
+                )
                 field = msgspec.field(name=name, default_factory=_Same(default))
             elif name in node.required:
                 field = msgspec.field(name=name)
@@ -278,16 +303,14 @@ def _said(node: Node) -> tuple[str, ...]:
 
 
 def _limits(schema: JsonSchema, said: tuple[str, ...]) -> dict[str, Any]:
-    """The bounds of an integer."""
-    low, high = [], []
-    if "format" in said:
-        size = _INT32 if schema["format"] == "int32" else _INT64
-        low, high = [-size], [size - 1]
+    """The bounds of an integer; no type of Go is wider than 64 bits."""
+    size = _INT32 if schema.get("format") == "int32" else _INT64
+    low, high = -size, size - 1
     if "minimum" in said:
-        low.append(schema["minimum"] + bool(schema.get("exclusiveMinimum")))
+        low = max(low, schema["minimum"] + bool(schema.get("exclusiveMinimum")))
     if "maximum" in said:
-        high.append(schema["maximum"] - bool(schema.get("exclusiveMaximum")))
-    return ({"ge": max(low)} if low else {}) | ({"le": min(high)} if high else {})
+        high = min(high, schema["maximum"] - bool(schema.get("exclusiveMaximum")))
+    return {"ge": low, "le": high}
 
 
 def _reachable(root: Node) -> list[Node]:
