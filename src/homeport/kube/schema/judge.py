@@ -102,6 +102,8 @@ class Judge:
 
 def _reads_typed(kind: type[Closer], value: Any) -> Closer:
     """As Go reads the types of Kubernetes' own kinds."""
+    if value is None:
+        raise ValueError("null in a list or a map becomes another value: whoever has it knows")
     if kind.inner is not None:
         msgspec.convert(value, kind.inner, dec_hook=_reads_typed)
         return kind(None)
@@ -195,7 +197,7 @@ class _Moulds:
         inner = self._inner(node)
         if _leaves_open(node):
             return _closer(node, inner if node.type in ("object", "array") else None)
-        # Go reads null in a list or a map as a zero value.
+        # Go reads null in a list or a map as another value, and has nothing that says it is one.
         return inner | None if node.nullable and not self._typed else inner
 
     def _is_opaque(self, node: Node) -> bool:
