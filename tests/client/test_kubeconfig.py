@@ -84,6 +84,11 @@ def test_data_wins_over_files_and_files_are_relative_to_the_kubeconfig(tmp_path:
     [
         ("{", "not YAML"),
         ("- a", "expected a mapping"),
+        ("kind: Config\n---\nkind: Config", "expected a mapping"),
+        ("[" * 100_000, "nested deeper than 200 levels"),
+        ("{a: " * 100_000, "nested deeper than 200 levels"),
+        ("clusters: 3", "clusters: expected a list"),
+        ("users: [{name: u, user: 3}]", "user: expected a mapping"),
         ("current-context: x", 'context "x" does not exist'),
         ("kind: Config", "no current-context"),
         ("{contexts: [{context: {}}]}", "needs a name"),
@@ -91,6 +96,21 @@ def test_data_wins_over_files_and_files_are_relative_to_the_kubeconfig(tmp_path:
         (
             "{current-context: x, contexts: [{name: x, context: {cluster: y}}], clusters: [{name: y, cluster: {}}]}",
             "cluster.server is missing",
+        ),
+        (
+            "{current-context: x, contexts: [{name: x, context: {cluster: y}}], "
+            "clusters: [{name: y, cluster: {server: 'https://[x'}}]}",
+            "cluster.server 'https://\\[x': Invalid IPv6 URL",
+        ),
+        (
+            "{current-context: x, contexts: [{name: x, context: {cluster: y}}], "
+            "clusters: [{name: y, cluster: {server: 'localhost:6443'}}]}",
+            "expected a URL like https://host:port",
+        ),
+        (
+            "{current-context: x, contexts: [{name: x, context: {cluster: y}}], "
+            "clusters: [{name: y, cluster: {server: 'https://x', certificate-authority: \"a\\0b\"}}]}",
+            "no null byte",
         ),
         (
             "{current-context: x, contexts: [{name: x, context: {cluster: y}}], "

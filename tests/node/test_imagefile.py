@@ -104,6 +104,9 @@ names: [plain]
         (HEAD + "names: [x]\nmetadata: {name: A B}", "metadata.name: "),
         ("[1]", "is a mapping"),
         ("a: [", "not valid YAML"),
+        ("[" * 100_000, "nested deeper than 200 levels"),
+        ("kind: Image\n---\n" + "{a: " * 100_000, "nested deeper than 200 levels"),
+        ("a0: &a0 1\n" + "".join(f"a{n}: &a{n} [{f'*a{n - 1}, ' * 9}]\n" for n in range(1, 9)), "more than 500000"),
     ],
 )
 def test_mistakes_are_named_with_file_and_field(tmp_path: Path, text: str, message: str) -> None:

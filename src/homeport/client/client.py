@@ -34,6 +34,7 @@ _PATCH_TYPES: Mapping[str, str] = {
 _APPLY_TYPE = "application/apply-patch+yaml"
 _JSON = "application/json"
 _PAGE = 500
+_MOST_DIGITS = 9
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -395,7 +396,7 @@ def _error(request: Request, response: Response, data: bytes) -> ApiError:
     error = ApiError.from_status(status, response.status)
     if error.retry_after is None:
         after = header(response.headers, "retry-after")
-        if after.isdigit():
+        if after.isascii() and after.isdigit() and len(after) < _MOST_DIGITS:
             error.details["retryAfterSeconds"] = int(after)
     return error
 

@@ -251,7 +251,7 @@ def _retry_after(response: Response) -> float | None:
     if response.status not in (429, 503):
         return None
     value = response.headers.get("retry-after", "")
-    return min(float(value), _LONGEST_WAIT) if value.isdigit() else None
+    return min(float(value), _LONGEST_WAIT) if value.isascii() and value.isdigit() else None
 
 
 def _is_loopback(host: str) -> bool:

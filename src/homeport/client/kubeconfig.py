@@ -13,10 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from homeport.files import write_atomically
 from homeport.kube.errors import Permanent
 
+_ENTRIES = {"clusters": "cluster", "users": "user", "contexts": "context"}
+"""The lists of a file, and what is under the name of each entry."""
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -69,14 +72,10 @@ class Kubeconfig:
         self._in_cluster: Access | None = None
         for path, document in documents:
             self.current_context = self.current_context or str(document.get("current-context") or "")
-            for key, member, into in (
-                ("clusters", "cluster", self._clusters),
-                ("users", "user", self._users),
-                ("contexts", "context", self._contexts),
+            for (key, member), into in zip(
+                _ENTRIES.items(), (self._clusters, self._users, self._contexts), strict=True
             ):
                 for entry in document.get(key) or ():
-                    if not isinstance(entry, Mapping) or "name" not in entry:
-                        raise KubeconfigError(f"{path}: every entry of {key} needs a name")
                     into.setdefault(str(entry["name"]), (path, entry.get(member) or {}))
 
     @classmethod
@@ -130,14 +129,12 @@ def _member(
 def _access(
     cluster_path: Path, cluster: Mapping[str, Any], user_path: Path, user: Mapping[str, Any], namespace: str
 ) -> Access:
-    server = str(cluster.get("server") or "")
-    if not server:
-        raise KubeconfigError(f"{cluster_path}: cluster.server is missing")
+    server = _server(cluster_path, cluster)
     if "auth-provider" in user:
         raise KubeconfigError(f"{user_path}: user.auth-provider is gone from Kubernetes; use an exec plugin instead")
     token_file = user.get("tokenFile")
     return Access(
-        server=server.rstrip("/"),
+        server=server,
         namespace=namespace,
         ca_pem=_data_or_file(cluster_path, cluster, "certificate-authority"),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
@@ -149,10 +146,47 @@ def _access(
         token_file=_resolve(user_path, str(token_file)) if token_file else None,
         username=str(user.get("username") or ""),
         password=str(user.get("password") or ""),
-        plugin=_plugin(user_path, user["exec"]) if user.get("exec") else None,
+        plugin=_plugin(user_path, plugin) if (plugin := _mapping(user_path, user, "exec")) else None,
         impersonate=str(user.get("as") or ""),
-        impersonate_groups=tuple(str(group) for group in user.get("as-groups") or ()),
+        impersonate_groups=tuple(str(group) for group in _list(user_path, user, "as-groups")),
     )
+
+
+def _server(path: Path, cluster: Mapping[str, Any]) -> str:
+    server = str(cluster.get("server") or "")
+    if not server:
+        raise KubeconfigError(f"{path}: cluster.server is missing")
+    try:
+        parts = urlsplit(server)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return server.rstrip("/")
+    except ValueError as error:
+        raise KubeconfigError(f"{path}: cluster.server {server!r}: {error}") from error
+    raise KubeconfigError(f"{path}: cluster.server {server!r}: expected a URL like https://host:port")
+
+
+def _mapping(path: Path, owner: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = owner.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise KubeconfigError(f"{path}: {key}: expected a mapping")
+    return value
+
+
+def _list(path: Path, owner: Mapping[str, Any], key: str) -> Sequence[Any]:
+    value = owner.get(key)
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise KubeconfigError(f"{path}: {key}: expected a list")
+    return value
+
+
+def _variable(path: Path, pair: Any) -> tuple[str, str]:
+    if not isinstance(pair, Mapping) or "name" not in pair:
+        raise KubeconfigError(f"{path}: every entry of user.exec.env needs a name")
+    return str(pair["name"]), str(pair.get("value") or "")
 
 
 def _plugin(path: Path, entry: Mapping[str, Any]) -> ExecPlugin:
@@ -166,8 +200,8 @@ def _plugin(path: Path, entry: Mapping[str, Any]) -> ExecPlugin:
         raise KubeconfigError(f"{path}: user.exec.apiVersion {version!r}: expected client.authentication.k8s.io/v1")
     return ExecPlugin(
         command=command,
-        args=tuple(str(arg) for arg in entry.get("args") or ()),
-        env={str(pair["name"]): str(pair.get("value") or "") for pair in entry.get("env") or ()},
+        args=tuple(str(arg) for arg in _list(path, entry, "args")),
+        env=dict(_variable(path, pair) for pair in _list(path, entry, "env")),
         api_version=version,
         provide_cluster_info=bool(entry.get("provideClusterInfo")),
         install_hint=str(entry.get("installHint") or ""),
@@ -193,7 +227,13 @@ def _data_or_file(path: Path, entry: Mapping[str, Any], key: str) -> bytes:
 
 
 def _resolve(path: Path, file: str) -> Path:
-    return (path.parent / Path(file).expanduser()).absolute()
+    """A file that a kubeconfig names, relative to it. Raises KubeconfigError for what can't be one."""
+    try:
+        if "\0" in file:
+            raise ValueError("a file name has no null byte")
+        return (path.parent / Path(file).expanduser()).absolute()
+    except (ValueError, RuntimeError) as error:  # the second: ~ of nobody
+        raise KubeconfigError(f"{path}: {file!r}: {error}") from error
 
 
 def in_cluster(directory: Path = _SERVICE_ACCOUNT, environ: Mapping[str, str] | None = None) -> Access | None:
@@ -215,18 +255,31 @@ def in_cluster(directory: Path = _SERVICE_ACCOUNT, environ: Mapping[str, str] | 
 
 def read(path: Path) -> dict[str, Any]:
     """A kubeconfig file as a dict. Raises KubeconfigError."""
-    import yaml
-
     try:
-        document = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return parse(path, path.read_bytes())
     except OSError as error:
         raise KubeconfigError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+
+
+def parse(path: Path, text: bytes) -> dict[str, Any]:
+    """The content of the file at `path` as a dict, whose clusters, users and contexts are mappings with names. Raises
+    KubeconfigError."""
+    from homeport.kube import yamltext
+
+    try:
+        documents = yamltext.documents(text)
+    except yamltext.YamlError as error:
         raise KubeconfigError(f"{path}: not YAML: {error}") from error
+    document = documents[0] if documents else None
     if document is None:
         return {}
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or len(documents) > 1:
         raise KubeconfigError(f"{path}: expected a mapping with clusters, users and contexts")
+    for key, member in _ENTRIES.items():
+        for entry in _list(path, document, key):
+            if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
+                raise KubeconfigError(f"{path}: every entry of {key} needs a name")
+            _mapping(path, entry, member)
     return document
 
 

@@ -4,7 +4,8 @@ load."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -101,20 +102,42 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _tagged("construct_yaml_int"))
 _Loader.add_constructor("tag:yaml.org,2002:bool", _tagged("construct_yaml_bool"))
 
 
+class YamlError(ValueError):
+    """A text is no YAML, or has what JSON does not have, or more of it than is read; says what, and in which line."""
+
+
 def load(body: bytes) -> tuple[Any, list[str]]:
     """The document in `body`, and what there is to say of keys that a mapping of it has twice. Raises BadRequest."""
+    try:
+        with _reading(body) as loader:
+            value = loader.get_single_data()
+            _check_size(value, body)
+            return value, loader.duplicates
+    except YamlError as error:
+        raise BadRequest(f"the object provided is not valid YAML: {error}") from error.__cause__
+
+
+def documents(body: bytes) -> list[Any]:
+    """All documents in `body`, of which a user's file may have several. Raises YamlError."""
+    found = []
+    with _reading(body) as loader:
+        while loader.check_data():
+            found.append(loader.get_data())
+        _check_size(found, body)
+    return found
+
+
+@contextmanager
+def _reading(body: bytes) -> Iterator[_Loader]:
     try:
         _check_depth(body)
         loader = _Loader(body)
         try:
-            value = loader.get_single_data()
-            if b"*" in body:
-                _size(value, {})
-            return value, loader.duplicates
+            yield loader
         finally:
             loader.dispose()
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise BadRequest(f"the object provided is not valid YAML: {error}") from error
+        raise YamlError(str(error)) from error
 
 
 def _check_depth(body: bytes) -> None:
@@ -133,6 +156,12 @@ def dump(value: Any) -> bytes:
     """`value` as YAML in UTF-8."""
     text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
     return text.encode()
+
+
+def _check_size(value: Any, body: bytes) -> None:
+    """Raises YAMLError for a document that aliases make too large."""
+    if b"*" in body:
+        _size(value, {})
 
 
 def _size(value: Any, known: dict[int, int]) -> int:

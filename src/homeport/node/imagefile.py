@@ -141,13 +141,13 @@ class ImageFile:
 
 def read(path: Path) -> list[ImageFile]:
     """All images of a file (YAML, one or several documents). Raises ImageFileError."""
-    import yaml
+    from homeport.kube import yamltext
 
     try:
-        documents = list(yaml.load_all(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        documents = yamltext.documents(path.read_bytes())
     except OSError as error:
         raise ImageFileError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yamltext.YamlError as error:
         raise ImageFileError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     return [parse(document, path) for document in documents if document is not None]
 

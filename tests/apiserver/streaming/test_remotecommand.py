@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from api_testing import Caller, Clock, make_server, namespace, pod
 
-from homeport.apiserver.streaming import spdy, websocket
+from homeport.apiserver.streaming import remotecommand, spdy, websocket
 from homeport.apiserver.streaming.pipe import Pipe
 from homeport.kube.errors import InternalError
 from homeport.kube.meta import Object
@@ -203,6 +203,14 @@ async def test_a_dashboards_characters(api: Caller, node: Node) -> None:
     output, status = peer.messages()
     assert output == b"1" + base64.b64encode(b"HELLO")
     assert json.loads(base64.b64decode(status[1:])) == {"metadata": {}, "status": "Success"}
+
+
+def test_sizes_come_cut_anywhere_and_what_is_none_is_left_out() -> None:
+    first = remotecommand.read_sizes('{"Width": 80, "Height": 24} [1] {"Width": 0, "Height": 1}{"Wid')
+    assert first == ([remotecommand.Size(24, 80)], '{"Wid')
+    assert remotecommand.read_sizes(first[1] + 'th": 9, "Height": 8}') == ([remotecommand.Size(8, 9)], "")
+    for endless in ("[" * 4096, '{"a":' * 800, "1" * 4096):
+        assert remotecommand.read_sizes(endless)[0] == []
 
 
 async def test_a_terminals_size(api: Caller, node: Node) -> None:

@@ -127,7 +127,12 @@ def test_the_handshake() -> None:
     assert answer["sec-websocket-accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
     assert answer["sec-websocket-protocol"] == "v4.channel.k8s.io"
     assert "sec-websocket-protocol" not in websocket.handshake("GET", HEADERS, "")
-    for bad in ({"sec-websocket-version": "8"}, {"sec-websocket-key": "x"}, {"sec-websocket-key": "eA=="}):
+    for bad in (
+        {"sec-websocket-version": "8"},
+        {"sec-websocket-key": "x"},
+        {"sec-websocket-key": "eA=="},
+        {"sec-websocket-key": "é"},
+    ):
         with pytest.raises(websocket.BadHandshake):
             websocket.handshake("GET", HEADERS | bad, "")
     with pytest.raises(websocket.BadHandshake):

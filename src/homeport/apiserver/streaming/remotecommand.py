@@ -29,6 +29,7 @@ _STREAM_SECONDS = 30.0
 _FINISH_SECONDS = 10.0
 """How long a client may take to close once it has been told how its command ended."""
 _MOST_SIZES = 4096
+_DECODER = json.JSONDecoder()
 """Bytes of sizes of a terminal that make no sense yet."""
 WEBSOCKET_PROTOCOLS = (
     "v5.channel.k8s.io",
@@ -208,19 +209,26 @@ def _status_text(status: Object, structured: bool) -> bytes:
 async def _sizes(source: Pipe | Stream) -> AsyncIterator[Size]:
     """``{"Width": 80, "Height": 24}`` one after the other, cut anywhere."""
     text = ""
-    decoder = json.JSONDecoder()
     while data := await source.read():
-        text += data.decode(errors="replace")
-        while text := text.lstrip():
-            try:
-                found, end = decoder.raw_decode(text)
-            except ValueError:
-                break
-            text = text[end:]
-            if (size := _size(found)) is not None:
-                yield size
+        found, text = read_sizes(text + data.decode(errors="replace"))
+        for size in found:
+            yield size
         if len(text) > _MOST_SIZES:
             return
+
+
+def read_sizes(text: str) -> tuple[list[Size], str]:
+    """The sizes at the beginning of `text`, and what is left: the beginning of another, or what never becomes one."""
+    sizes = []
+    while text := text.lstrip():
+        try:
+            found, end = _DECODER.raw_decode(text)
+        except (ValueError, RecursionError):
+            break
+        text = text[end:]
+        if (size := _size(found)) is not None:
+            sizes.append(size)
+    return sizes, text
 
 
 def _size(found: Any) -> Size | None:

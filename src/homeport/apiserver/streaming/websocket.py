@@ -7,7 +7,6 @@ checked for being UTF-8: clients send a command's input as text, whatever it is.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,7 +70,7 @@ def handshake(method: str, headers: Mapping[str, str], protocol: str) -> dict[st
     try:
         if len(base64.b64decode(key, validate=True)) != 16:
             raise BadHandshake("Sec-WebSocket-Key has to be 16 bytes in base64")
-    except binascii.Error:
+    except ValueError:  # base64's own error is one, and so is that for other letters than ASCII's
         raise BadHandshake("Sec-WebSocket-Key has to be 16 bytes in base64") from None
     digest = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
     answer = {
