@@ -157,19 +157,21 @@ async def test_pages_of_a_selection(api: Caller) -> None:
     assert found == [f"m{n:04}" for n in range(7)]
 
 
-async def test_pages_over_namespaces(api: Caller) -> None:
+@pytest.mark.parametrize("only", ["", "x"])
+async def test_pages_over_namespaces(api: Caller, only: str) -> None:
+    selector = f"&fieldSelector=metadata.name%3D{only}" if only else ""
     for space in ("aaa", "zzz"):
         (await api.post("/api/v1/namespaces", namespace(space))).ok(201)
         for name in ("x", "y"):
             (await api.post(f"/api/v1/namespaces/{space}/configmaps", config_map(name))).ok(201)
     found, token = [], ""
     while True:
-        body = (await api.get(f"/api/v1/configmaps?limit=1&continue={token}")).ok()
+        body = (await api.get(f"/api/v1/configmaps?limit=1&continue={token}{selector}")).ok()
         found += [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in body["items"]]
         token = body["metadata"].get("continue", "")
         if not token:
             break
-    assert found == [("aaa", "x"), ("aaa", "y"), ("zzz", "x"), ("zzz", "y")]
+    assert found == [(space, name) for space in ("aaa", "zzz") for name in ("x", "y") if only in ("", name)]
 
 
 async def expiring(clock: Clock) -> Caller:

@@ -311,6 +311,17 @@ class TestStores:
         assert watch.take() == []
         await store.close()
 
+    async def test_records_of_one_name(self, open_store: OpenStore) -> None:
+        store = open_store()
+        assert store.named(PODS, "a") == []
+        b = await create(store, pod("a", "b"))
+        a = await create(store, pod("a", "a"))
+        await create(store, pod("other", "a"))
+        assert store.named(PODS, "a") == [a, b]
+        await store.write(Delete(pod("a", "b"), b.revision))
+        assert store.named(PODS, "a") == [a]
+        await store.close()
+
     async def test_events_are_delivered_to_a_reader_that_waits(self, open_store: OpenStore) -> None:
         store = open_store()
         watch = store.watch(PODS)

@@ -12,9 +12,10 @@ from homeport.client.transport import Unreachable
 from homeport.control.cache import Change
 from homeport.control.freeze import FrozenError, freeze, thaw
 from homeport.control.informer import Informer, Informers
+from homeport.control.reflector import Follower
 from homeport.kube.errors import Expired
 from homeport.kube.kind import Resource
-from homeport.kube.meta import Object, metadata
+from homeport.kube.meta import Object, metadata, uid
 from homeport.kube.wire import Request, Response
 
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
@@ -280,3 +281,85 @@ def test_frozen_lists() -> None:
     with pytest.raises(FrozenError):
         frozen["a"][1]["b"].sort()
     assert thaw(frozen) == {"a": [1, {"b": []}]}
+
+
+# -- followers, which keep nothing
+
+
+class Following:
+    """A follower of config maps: those with a finalizer matter."""
+
+    def __init__(self, client: Client) -> None:
+        self.seen: list[tuple[str, str]] = []
+        self.remembered: list[tuple[str, Object]] = []
+        self.follower = Follower(
+            client,
+            CONFIG_MAPS,
+            self.told,
+            matters=lambda meta: bool(meta.finalizers),
+            remembered=lambda: self.remembered,
+        )
+
+    def told(self, change: Change) -> None:
+        assert change.object["kind"] == "ConfigMap"
+        assert "data" not in change.object
+        self.seen.append((change.type, metadata(change.object)["name"]))
+
+
+async def test_a_follower_tells_what_matters_and_every_change(
+    world: support.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("homeport.client.client._LOCAL_PAGE", 2)
+    for number in range(5):
+        held = {"finalizers": ["example.com/held"]} if number % 2 else {}
+        await world.client.create(CONFIG_MAPS, config_map(f"m{number}", **held))
+    following = Following(world.client)
+    async with support.running(following.follower.run()):
+        await following.follower.attempted.wait()
+        assert following.seen == [("MODIFIED", "m1"), ("MODIFIED", "m3")]
+        following.seen.clear()
+        await world.client.patch(CONFIG_MAPS, "m0", "default", {"data": {"k": "1"}})
+        await world.client.create(CONFIG_MAPS, config_map("new"))
+        await world.client.delete(CONFIG_MAPS, "m2", "default")
+        await eventually(world, lambda: len(following.seen) == 3)
+        assert following.seen == [("MODIFIED", "m0"), ("ADDED", "new"), ("DELETED", "m2")]
+
+
+async def test_a_follower_tells_of_what_went_while_nobody_watched(world: support.World) -> None:
+    switch = Switch(world)
+    following = Following(Client(switch))
+    made = [await world.client.create(CONFIG_MAPS, config_map(name)) for name in ("gone", "kept", "remade", "unknown")]
+    async with support.running(following.follower.run()):
+        await eventually(world, lambda: switch.watches == 1)
+        assert following.follower.watching
+        following.remembered = [(uid(obj), obj) for obj in made[:3]]
+        switch.down = True
+        switch.cut.set()
+        await asyncio.sleep(0.01)
+        for name in ("gone", "remade", "unknown"):
+            await world.client.delete(CONFIG_MAPS, name, "default")
+        await world.client.create(CONFIG_MAPS, config_map("remade"))
+        switch.expired = True
+        switch.cut.clear()
+        switch.down = False
+        await eventually(world, lambda: len(following.seen) >= 2)
+    assert following.seen == [("DELETED", "gone"), ("DELETED", "remade")]
+
+
+async def test_followers_run_with_the_informers(world: support.World) -> None:
+    informers = Informers(world.client)
+    following = Following(world.client)
+    assert informers.find(CONFIG_MAPS) is None
+    async with support.running(informers.run()):
+        await asyncio.sleep(0)
+        informers.follow(following.follower)
+        assert informers.waiting == ["configmaps"]
+        await following.follower.attempted.wait()
+        assert informers.waiting == []
+        informers.drop(CONFIG_MAPS)
+        await asyncio.sleep(0)
+        await world.client.create(CONFIG_MAPS, config_map("a"))
+        informer = informers.get(CONFIG_MAPS)
+        assert informers.find(CONFIG_MAPS) is informer
+        await informer.synced.wait()
+    assert following.seen == []

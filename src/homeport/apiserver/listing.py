@@ -193,12 +193,16 @@ async def page(api: Api, call: Call, options: ListOptions) -> Page:
         await fresh(store, options.revision or 0)
         if options.match == "Exact":
             exact = options.revision
-    if options.name is not None and namespace is not None and exact is None and after is None:
+    now_and_first = exact is None and after is None
+    if options.name is not None and namespace is not None and now_and_first:
         record = store.get(Key(key, namespace, options.name))
         named = await shown(call.served, [record] if record is not None else [])
         return Page([record for record in named if options.matches(record)], store.revision, "", None)
     try:
-        records, revision = store.scan(key, namespace, revision=exact)
+        if options.name is not None and now_and_first:
+            records, revision = store.named(key, options.name), store.revision
+        else:
+            records, revision = store.scan(key, namespace, revision=exact)
     except TooNew as error:
         raise too_new(error) from error
     except Compacted as error:

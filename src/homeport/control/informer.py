@@ -1,8 +1,5 @@
 """A local copy of a resource, kept fresh by list and watch.
 
-An informer lists once, then follows the watch. It resumes where it stopped; when the history no longer reaches that far
-(410) it lists anew and reports the difference. Errors are waited out with growing, jittered delays.
-
 Objects in the cache are shared by all readers and read-only. They lack ``metadata.managedFields`` except the entries
 of the field managers asked for: half of an object's bytes, for nobody.
 """
@@ -13,27 +10,24 @@ import asyncio
 import heapq
 import itertools
 import logging
-import random
 from collections.abc import Callable
 from typing import NamedTuple
 
 from homeport.client.client import Client
+from homeport.client.watch import WatchEvent
 from homeport.control.cache import Cache, Change, ObjectKey, key_of
 from homeport.control.freeze import freeze as freeze_object
-from homeport.kube.errors import ApiError, Expired, HomeportError, Timeout
+from homeport.control.reflector import Follower, Reflector
+from homeport.kube.errors import HomeportError
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object
 
 _log = logging.getLogger(__name__)
-_FIRST_DELAY = 0.05
-_LONGEST_DELAY = 30.0
-_CALM = 5.0
-"""Seconds of a watch after which earlier failures are forgotten even if nothing happened."""
 
 Handler = Callable[[Change], None]
 
 
-class Informer:
+class Informer(Reflector):
     """Use through `Informers`, which shares them. `cache` is complete once `synced` is set."""
 
     def __init__(
@@ -45,25 +39,16 @@ class Informer:
         fields: str = "",
         freeze: bool = False,
     ) -> None:
-        self.resource = resource
+        super().__init__(client, resource, metadata_only=metadata_only, fields=fields)
         self.cache = Cache()
         self.synced = asyncio.Event()
-        self.attempted = asyncio.Event()
-        """Set once a first list succeeded or failed: for those who can't wait for a resource that is broken."""
         self.revision = 0
         """Every change up to this revision is in the cache."""
-        self.lists = 0
-        """How often everything was listed: once, if all goes well."""
-        self._client = client
-        self._metadata_only = metadata_only
-        self._fields = fields
         self._freeze = freeze
         self._managers: set[str] = set()
         self._handlers: list[Handler] = []
         self._when: list[tuple[int, int, Callable[[], None]]] = []
         self._count = itertools.count()
-        self._resume = ""
-        self._delay = _FIRST_DELAY
 
     def subscribe(self, handler: Handler) -> None:
         """Call `handler` with every change, at once with an ADDED for each object already in the cache.
@@ -88,34 +73,8 @@ class Informer:
         else:
             heapq.heappush(self._when, (revision, next(self._count), callback))
 
-    async def run(self) -> None:
-        """List and watch until cancelled."""
-        while True:
-            try:
-                if not self._resume:
-                    await self._list()
-                await self._watch()
-            except Expired:
-                _log.info("%s: the watch is too old to resume; listing anew", self.resource.qualified)
-                self._resume = ""
-                await self._pause_if_failing()
-            except Timeout as error:
-                # A revision from before the server's data was replaced: it has never heard of it.
-                if "resource version" in str(error).lower():
-                    self._resume = ""
-                await self._pause(error)
-            except HomeportError as error:
-                await self._pause(error)
-            except Exception as error:  # an object that can't be: start over rather than end everybody's view
-                _log.exception("%s: the informer failed", self.resource.qualified)
-                self._resume = ""
-                await self._pause(HomeportError(f"{type(error).__name__}: {error}"))
-            else:
-                await self._pause_if_failing()
-
-    async def _list(self) -> None:
+    async def _list(self) -> str:
         listed = await self._client.list(self.resource, fields=self._fields, metadata_only=self._metadata_only)
-        self.lists += 1
         fresh = {key_of(obj): obj for obj in listed.items}
         revision = _number(listed.resource_version, self.resource)
         for key in set(self.cache.keys()).difference(fresh):
@@ -124,7 +83,6 @@ class Informer:
             known = self.cache.get(*key)
             if known is None or known["metadata"].get("resourceVersion") != obj["metadata"].get("resourceVersion"):
                 self._came(obj)
-        self._resume = listed.resource_version
         if revision < self.revision:
             # The server went back in time (its data was replaced). What somebody waited for will never come.
             self.revision = revision
@@ -133,32 +91,15 @@ class Informer:
                 callback()
         self._reached(revision)
         self.synced.set()
-        self.attempted.set()
+        return listed.resource_version
 
-    async def _watch(self) -> None:
-        """Follow until the server ends the stream."""
-        loop = asyncio.get_running_loop()
-        timeout = random.uniform(300, 600)  # many clients must not come back all at once
-        started = loop.time()
-        async with self._client.watch(
-            self.resource,
-            resource_version=self._resume,
-            timeout=timeout,
-            fields=self._fields,
-            metadata_only=self._metadata_only,
-        ) as events:
-            async for type, obj in events:
-                meta = obj.get("metadata") or {}
-                version = meta.get("resourceVersion") or ""
-                if type == "DELETED":
-                    self._gone(key_of(obj), obj)
-                elif type != "BOOKMARK":
-                    self._came(obj)
-                    self._delay = _FIRST_DELAY  # the watch gets on
-                self._resume = version
-                self._reached(_number(version, self.resource))
-        if loop.time() - started > _CALM:
-            self._delay = _FIRST_DELAY
+    def _take(self, event: WatchEvent) -> None:
+        type, obj = event
+        if type == "DELETED":
+            self._gone(key_of(obj), obj)
+        elif type != "BOOKMARK":
+            self._came(obj)
+        self._reached(_number((obj.get("metadata") or {}).get("resourceVersion") or "", self.resource))
 
     def _came(self, obj: Object) -> None:
         meta = obj["metadata"]
@@ -197,23 +138,6 @@ class Informer:
         while self._when and self._when[0][0] <= self.revision:
             heapq.heappop(self._when)[2]()
 
-    async def _pause_if_failing(self) -> None:
-        """A server that ends every watch at once must not be asked in a tight loop."""
-        if self._delay != _FIRST_DELAY:
-            await asyncio.sleep(self._delay * random.uniform(0.5, 1.5))
-        self._delay = min(self._delay * 2, _LONGEST_DELAY)
-
-    async def _pause(self, error: HomeportError) -> None:
-        self.attempted.set()
-        delay = self._delay * random.uniform(0.5, 1.5)
-        after = error.retry_after if isinstance(error, ApiError) else None
-        if after is not None:
-            delay = max(delay, min(float(after), _LONGEST_DELAY))
-        self._delay = min(self._delay * 2, _LONGEST_DELAY)
-        level = logging.INFO if self._delay < 1 else logging.WARNING
-        _log.log(level, "%s: %s; again in %.2g s", self.resource.qualified, error, delay)
-        await asyncio.sleep(delay)
-
 
 class _Key(NamedTuple):
     resource: Resource
@@ -228,7 +152,8 @@ class Informers:
         self.client = client
         self._freeze = freeze
         self._informers: dict[_Key, Informer] = {}
-        self._tasks: dict[_Key, asyncio.Task[None]] = {}
+        self._followers: dict[Resource, Follower] = {}
+        self._tasks: dict[Reflector, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
 
     def get(self, resource: Resource, *, metadata_only: bool = False, fields: str = "") -> Informer:
@@ -243,21 +168,29 @@ class Informers:
         if informer is None:
             informer = Informer(self.client, resource, metadata_only=metadata_only, fields=fields, freeze=self._freeze)
             self._informers[key] = informer
-            self._start(key)
+            self._start(informer)
         return informer
 
+    def find(self, resource: Resource) -> Informer | None:
+        """The informer of all whole objects of a resource, if somebody has asked for one."""
+        return self._informers.get(_Key(resource, False, ""))
+
+    def follow(self, follower: Follower) -> None:
+        """Run a follower too, one for each resource."""
+        self._followers[follower.resource] = follower
+        self._start(follower)
+
     def drop(self, resource: Resource) -> None:
-        """Stop and forget the metadata-only informer of a resource that the server no longer has."""
-        key = _Key(resource, True, "")
-        self._informers.pop(key, None)
-        task = self._tasks.pop(key, None)
+        """Stop and forget the follower of a resource that the server no longer has."""
+        follower = self._followers.pop(resource, None)
+        task = self._tasks.pop(follower, None) if follower is not None else None
         if task is not None:
             task.cancel()
 
     @property
     def waiting(self) -> list[str]:
         """The resources that have not been listed yet, nor failed to be."""
-        return [key.resource.qualified for key, informer in self._informers.items() if not informer.attempted.is_set()]
+        return [each.resource.qualified for each in self._all() if not each.attempted.is_set()]
 
     async def synced(self) -> None:
         """Wait until every informer known now has listed."""
@@ -265,23 +198,26 @@ class Informers:
             await informer.synced.wait()
 
     async def run(self) -> None:
-        """Run all informers, also those that are asked for later, until cancelled."""
+        """Run all of them, also those that are asked for later, until cancelled."""
         if self._group is not None:
             raise RuntimeError("these informers run already")
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                for key in list(self._informers):
-                    self._start(key)
+                for each in self._all():
+                    self._start(each)
                 await asyncio.get_running_loop().create_future()
         finally:
             self._group = None
             self._tasks.clear()
 
-    def _start(self, key: _Key) -> None:
-        if self._group is not None and key not in self._tasks:
-            name = f"informer {key.resource.qualified}"
-            self._tasks[key] = self._group.create_task(self._informers[key].run(), name=name)
+    def _all(self) -> list[Reflector]:
+        return [*self._informers.values(), *self._followers.values()]
+
+    def _start(self, reflector: Reflector) -> None:
+        if self._group is not None and reflector not in self._tasks:
+            name = f"informer {reflector.resource.qualified}"
+            self._tasks[reflector] = self._group.create_task(reflector.run(), name=name)
 
 
 def _number(resource_version: str, resource: Resource) -> int:

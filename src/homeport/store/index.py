@@ -59,6 +59,11 @@ class Index:
         group = self._namespaces.get(namespace)
         return group.by_name.get(name) if group else None
 
+    def named(self, name: str) -> list[Record]:
+        """The records of that name, of all namespaces, in order."""
+        found = (self._namespaces[namespace].by_name.get(name) for namespace in self._names)
+        return [record for record in found if record is not None]
+
     def put(self, record: Record) -> None:
         group = self._namespaces.get(record.key.namespace)
         if group is None:

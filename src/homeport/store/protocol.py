@@ -165,6 +165,9 @@ class Store(Protocol):
         With `revision`, the state as of then; raises Compacted or TooNew.
         """
 
+    def named(self, resource: str, name: str) -> Sequence[Record]:
+        """The committed records of one name, of all namespaces in order."""
+
     def count(self, resource: str) -> int:
         """How many records the resource has in all namespaces."""
 

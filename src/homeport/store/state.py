@@ -98,6 +98,10 @@ class State(ABC):
             records = _with(records, then)
         return records, revision
 
+    def named(self, resource: str, name: str) -> Sequence[Record]:
+        index = self._indexes.get(resource)
+        return index.named(name) if index else []
+
     def count(self, resource: str) -> int:
         index = self._indexes.get(resource)
         return len(index) if index else 0

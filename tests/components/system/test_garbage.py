@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,8 +14,10 @@ from homeport.components.system.monitor import Monitor
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube import core
+from homeport.kube.errors import Expired
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, metadata, uid
+from homeport.kube.wire import Request, Response
 from virtual_time import now
 
 PODS = Resource("", "v1", "pods", "Pod")
@@ -273,3 +275,108 @@ async def test_whatever_goes_wrong_the_right_ones_go(world: support.World, seed:
 def secret(name: str, owner: Object) -> Object:
     meta = {"name": name, "namespace": "default", "ownerReferences": [reference(owner)]}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": meta}
+
+
+# -- what is kept in mind
+
+
+async def test_objects_that_own_nothing_and_are_not_owned_are_not_kept(world: support.World) -> None:
+    for number in range(20):
+        await world.client.create(CONFIG_MAPS, config_map(f"plain-{number}"))
+    async with collecting(world) as collector:
+        assert len(collector.graph) == 0
+        owner = await world.client.create(CONFIG_MAPS, config_map("owner"))
+        await world.client.create(SECRETS, secret("child", owner))
+        await settled(world, lambda: len(collector.graph) == 2)
+        await world.client.patch(SECRETS, "child", "default", {"metadata": {"ownerReferences": None}})
+        await settled(world, lambda: len(collector.graph) == 0)
+
+
+async def test_an_owner_that_was_long_there_is_asked_about_once(world: support.World) -> None:
+    asked: list[str] = []
+
+    class Counting:
+        remote = False
+
+        async def send(self, request: Request) -> Response:
+            if request.path.endswith("/configmaps/owner"):
+                asked.append(request.method)
+            return await world.transport.send(request)
+
+        async def close(self) -> None: ...
+
+    owner = await world.client.create(CONFIG_MAPS, config_map("owner"))
+    async with collecting(world, Client(Counting())) as collector:
+        await world.client.create(SECRETS, secret("first", owner))
+        await settled(world, lambda: collector.graph.get(uid(owner)) is not None)
+        for number in range(5):
+            await world.client.create(SECRETS, secret(f"child-{number}", owner))
+        await settled(world, lambda: len(collector.graph) == 7)
+        assert asked == ["GET"]
+        await world.client.delete(CONFIG_MAPS, "owner", "default", propagation="Foreground")
+        await names(world, resource=SECRETS)
+        await names(world)
+        await settled(world, lambda: len(collector.graph) == 0)
+
+
+async def test_an_owner_that_went_while_nobody_watched_takes_its_dependents(world: support.World) -> None:
+    deaf = Deaf(world)
+    owner = await world.client.create(CONFIG_MAPS, config_map("owner"))
+    await world.client.create(SECRETS, secret("child", owner))
+    async with collecting(world, Client(deaf)) as collector:
+        await settled(world, lambda: collector.graph.get(uid(owner)) is not None)
+        deaf.hears.clear()
+        await world.client.delete(CONFIG_MAPS, "owner", "default")
+        await world.client.create(CONFIG_MAPS, config_map("owner"))
+        deaf.forgets = True
+        deaf.hears.set()
+        await names(world, resource=SECRETS)
+
+
+class Deaf:
+    """Watches of config maps end, and end again, until it `hears`; if it `forgets`, the next one has to list anew."""
+
+    remote = False
+
+    def __init__(self, world: support.World) -> None:
+        self._inner = world.transport
+        self.hears = asyncio.Event()
+        self.hears.set()
+        self.forgets = False
+
+    async def send(self, request: Request) -> Response:
+        response = await self._inner.send(request)
+        if request.path != "/api/v1/configmaps" or ("watch", "true") not in request.query:
+            return response
+        assert not isinstance(response.body, bytes)
+        if self.forgets:
+            self.forgets = False
+            await response.body.aclose()  # type: ignore[attr-defined]
+            raise Expired("too old resource version")
+        response.body = self._while_it_hears(response.body)
+        return response
+
+    async def _while_it_hears(self, body: Any) -> AsyncIterator[bytes]:
+        following: asyncio.Future[bytes] | None = None
+        try:
+            while self.hears.is_set():
+                following = following or asyncio.ensure_future(anext(body))
+                await asyncio.wait({following}, timeout=0.01)
+                if following.done() and self.hears.is_set():
+                    yield following.result()
+                    following = None
+            await self.hears.wait()
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+            await body.aclose()
+
+    async def close(self) -> None: ...
+
+
+async def settled(world: support.World, check: Callable[[], bool]) -> None:
+    async def asked() -> bool:
+        return check()
+
+    await world.eventually(asked)

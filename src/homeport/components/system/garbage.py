@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from homeport.client.client import Client, Propagation
+from homeport.client.partial import Meta
 from homeport.components.system.graph import Graph, Node, Owner, Verdict, node_of
 from homeport.components.system.monitor import Monitor
 from homeport.control.cache import Change
@@ -22,7 +23,15 @@ from homeport.control.events import EventRecorder
 from homeport.control.loop import KeyedLoop
 from homeport.kube.errors import NotFound
 from homeport.kube.kind import Resource
-from homeport.kube.meta import FOREGROUND_FINALIZER, ORPHAN_FINALIZER, Object, metadata, resource_version, uid
+from homeport.kube.meta import (
+    FOREGROUND_FINALIZER,
+    ORPHAN_FINALIZER,
+    Object,
+    is_deleting,
+    metadata,
+    resource_version,
+    uid,
+)
 
 _log = logging.getLogger(__name__)
 _WORKERS = 16
@@ -44,7 +53,15 @@ class GarbageCollector:
         self._unknown_kind: set[str] = set()
         """Objects with an owner of a kind that the server does not have: kept, and looked at again with new kinds."""
         self._loop: KeyedLoop[str] = KeyedLoop(self.name, self._collect, workers=_WORKERS)
-        monitor.subscribe(self._changed, gone=self._resource_gone, discovered=self._look_again)
+        self._asked: set[str] = set()
+        """Owners that the server is being asked about, and of whose end nobody has heard meanwhile."""
+        monitor.subscribe(
+            self._changed,
+            matters=self._matters,
+            remembered=self._remembered,
+            gone=self._resource_gone,
+            discovered=self._look_again,
+        )
 
     async def run(self) -> None:
         await self._monitor.ready.wait()
@@ -53,22 +70,29 @@ class GarbageCollector:
 
     # What happened
 
+    def _matters(self, meta: Meta) -> bool:
+        if meta.ownerReferences or meta.deletionTimestamp:
+            return True
+        return self.graph.get(meta.uid) is not None or self.graph.has_dependents(meta.uid)
+
+    def _remembered(self, resource: Resource) -> list[tuple[str, Object]]:
+        return [(node.uid, _reference(node)) for node in self.graph.of_resource(resource)]
+
     def _changed(self, resource: Resource, change: Change) -> None:
         if change.new is None:
             self._vanished(uid(change.object))
             return
         node = node_of(resource, change.new)
         old = self.graph.put(node)
-        if node.deleting and (node.foreground or node.orphans):
+        if node.waits:
             self._loop.queue.add(node.uid)
         if node.owners and (old is None or old.owners != node.owners) and not self._all_present(node):
             self._loop.queue.add(node.uid)
 
     def _vanished(self, gone: str) -> None:
         node = self.graph.remove(gone)
-        self._absent[gone] = None
-        if len(self._absent) > _ABSENT:
-            self._absent.popitem(last=False)
+        self._asked.discard(gone)
+        self._gone_for_good(gone)
         self._unknown_kind.discard(gone)
         for dependent in self.graph.dependents(gone):
             self._loop.queue.add(dependent.uid)
@@ -76,6 +100,11 @@ class GarbageCollector:
             known = self.graph.get(owner.uid)
             if known is not None and known.deleting and known.foreground:
                 self._loop.queue.add(owner.uid)  # perhaps it waited for this one
+
+    def _gone_for_good(self, gone: str) -> None:
+        self._absent[gone] = None
+        if len(self._absent) > _ABSENT:
+            self._absent.popitem(last=False)
 
     def _resource_gone(self, resource: Resource) -> None:
         for node in self.graph.of_resource(resource):
@@ -141,15 +170,38 @@ class GarbageCollector:
             return None
         if resource.namespaced and not node.namespace:
             return self._out_of_reach(node, owner)
+        live = self._monitor.cached(resource, node.namespace if resource.namespaced else "", owner.name)
+        if live is None or uid(live) != owner.uid:
+            live = await self._ask(resource, node.namespace, owner)
+        if live is not None:
+            return "waiting" if is_deleting(live) and FOREGROUND_FINALIZER in _finalizers(live) else "solid"
+        if resource.namespaced and await self._is_elsewhere(resource, owner):
+            return self._out_of_reach(node, owner)
+        self._gone_for_good(owner.uid)
+        return "absent"
+
+    async def _ask(self, resource: Resource, namespace: str, owner: Owner) -> Object | None:
+        """What the server says of an owner. It is kept in mind, so that its other dependents need not ask too."""
+        self._asked.add(owner.uid)
         try:
-            live = await self._client.get(resource, owner.name, node.namespace)
+            live = await self._client.get(resource, owner.name, namespace)
         except NotFound:
-            return "absent"
+            return None
+        finally:
+            unheard = owner.uid in self._asked
+            self._asked.discard(owner.uid)
         if uid(live) != owner.uid:
-            return "absent"
-        meta = metadata(live)
-        waiting = "deletionTimestamp" in meta and FOREGROUND_FINALIZER in (meta.get("finalizers") or ())
-        return "waiting" if waiting else "solid"
+            return None
+        # Only if its end will be heard of, and nothing newer has been.
+        passing = self._monitor.passing(resource)
+        if unheard and passing is not None and self.graph.get(owner.uid) is None:
+            self.graph.put(node_of(passing, live))
+        return live
+
+    async def _is_elsewhere(self, resource: Resource, owner: Owner) -> bool:
+        """Whether the owner exists in another namespace than its dependent."""
+        namesakes = await self._client.list(resource, fields=f"metadata.name={owner.name}", metadata_only=True)
+        return any(uid(each) == owner.uid for each in namesakes.items)
 
     def _out_of_reach(self, node: Node, owner: Owner) -> Verdict:
         """An owner must be cluster-scoped or in the dependent's namespace; any other one counts as absent."""
@@ -232,7 +284,12 @@ def _unblocked(meta: Object) -> list[Object]:
     return [{**reference, "blockOwnerDeletion": False} for reference in meta.get("ownerReferences") or ()]
 
 
+def _finalizers(obj: Object) -> Sequence[str]:
+    return metadata(obj).get("finalizers") or ()
+
+
 def _reference(node: Node) -> Object:
+    """What there is to say of an object without asking."""
     place = {"namespace": node.namespace} if node.namespace else {}
     return {
         "apiVersion": node.resource.api_version,

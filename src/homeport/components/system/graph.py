@@ -1,4 +1,4 @@
-"""Who owns whom: all objects by uid, and their dependents. Pure."""
+"""Who owns whom: objects by uid, and their dependents. Pure."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ class Node:
     orphans: bool = False
     """Its deletion sets its dependents free."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether its deletion waits for something to be done about its dependents."""
+        return self.deleting and (self.foreground or self.orphans)
+
     def __str__(self) -> str:
         place = f"{self.namespace}/{self.name}" if self.namespace else self.name
         return f"{self.resource.qualified} {place}"
@@ -73,7 +78,10 @@ def node_of(resource: Resource, obj: Object) -> Node:
 
 
 class Graph:
-    """Objects and their dependents. A dependent is known by its owner's uid even while the owner is not."""
+    """The objects that own, are owned, or wait for their dependents: most objects do none of it and are not kept.
+
+    A dependent is known by its owner's uid even while the owner is not.
+    """
 
     def __init__(self) -> None:
         self._nodes: dict[str, Node] = {}
@@ -102,14 +110,15 @@ class Graph:
         ]
 
     def put(self, node: Node) -> Node | None:
-        """Add or replace. Gives the former state."""
+        """Add or replace, as long as there is a reason to keep it. Gives the former state."""
         old = self._nodes.get(node.uid)
         self._nodes[node.uid] = node
         before, after = _uids(old), _uids(node)
         if before != after:
-            self._unlink(node.uid, before - after)
             for owner in after - before:
                 self._dependents.setdefault(owner, set()).add(node.uid)
+            self._unlink(node.uid, before - after)
+        self._keep_or_drop(node.uid)
         return old
 
     def remove(self, uid: str) -> Node | None:
@@ -124,6 +133,12 @@ class Graph:
             left.discard(uid)
             if not left:
                 del self._dependents[owner]
+                self._keep_or_drop(owner)
+
+    def _keep_or_drop(self, uid: str) -> None:
+        node = self._nodes.get(uid)
+        if node is not None and not (node.owners or node.waits or uid in self._dependents):
+            del self._nodes[uid]
 
 
 def _uids(node: Node | None) -> Set[str]:

@@ -15,6 +15,7 @@ from datetime import datetime
 
 from homeport.client.client import Client
 from homeport.client.discovery import ApiResource
+from homeport.client.partial import Meta
 from homeport.components.system.monitor import Monitor
 from homeport.control.cache import Change
 from homeport.control.informer import Informers
@@ -40,6 +41,16 @@ class _Left:
     """By ``plural.group``."""
     finalizers: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Content:
+    """What a namespace has of one resource."""
+
+    count: int = 0
+    finalizers: Counter[str] = field(default_factory=Counter)
+    live: list[Object] = field(default_factory=list)
+    """Those that nobody has deleted yet; where they can be deleted together, a few of them."""
 
 
 class NamespaceLifecycle:
@@ -136,28 +147,40 @@ class NamespaceLifecycle:
         """Delete all objects of one resource, and count what stays (to finish by itself, or held by a finalizer)."""
         resource = entry.resource
         try:
-            present = await self._client.list(resource, own, metadata_only=True)
-            if any(not is_deleting(obj) for obj in present.items):
-                await self._delete_all(entry, own, present.items)
-                present = await self._client.list(resource, own, metadata_only=True)
+            present = await self._survey(entry, own)
+            if present.live:
+                await self._delete_all(entry, own, present.live)
+                present = await self._survey(entry, own)
         except (NotFound, MethodNotAllowed):  # the resource has gone meanwhile, or is not really a collection
             return
         except HomeportError as error:
             left.failures.append(f"{resource.qualified}: {error}")
             return
-        if not present.items:
+        if not present.count:
             emptied.add(resource)
             return
-        left.objects[f"{resource.plural}.{resource.group}"] += len(present.items)
-        for obj in present.items:
-            for finalizer in metadata(obj).get("finalizers") or ():
-                left.finalizers[finalizer] += 1
+        left.objects[f"{resource.plural}.{resource.group}"] += present.count
+        left.finalizers += present.finalizers
 
-    async def _delete_all(self, entry: ApiResource, own: str, present: Sequence[Object]) -> None:
+    async def _survey(self, entry: ApiResource, own: str) -> _Content:
+        """What a namespace has of a resource. There may be more of it than memory should hold."""
+        content = _Content()
+        collectively = entry.can("deletecollection")
+
+        def look_at(meta: Meta) -> bool:
+            content.count += 1
+            content.finalizers.update(meta.finalizers or ())
+            return not meta.deletionTimestamp and not (collectively and content.live)
+
+        async for page in self._client.pages(entry.resource, own, wanted=look_at):
+            content.live += page.items
+        return content
+
+    async def _delete_all(self, entry: ApiResource, own: str, live: Sequence[Object]) -> None:
         if entry.can("deletecollection"):
             await self._client.delete_collection(entry.resource, own, propagation="Background")
             return
-        for obj in present:
+        for obj in live:
             try:
                 await self._client.delete(entry.resource, name(obj), own, propagation="Background", uid=uid(obj))
             except (NotFound, Conflict):
