@@ -107,6 +107,17 @@ async def test_who_did_what(tmp_path: Path, clock: Clock) -> None:
     assert unknown["responseStatus"]["code"] == 401
 
 
+async def test_what_was_refused_is_named(tmp_path: Path, clock: Clock) -> None:
+    async with audited(tmp_path, clock) as (api, events):
+        wrong = {"metadata": {"name": "wrong"}, "data": {"not a key": "v"}}
+        (await api.post(f"{DEFAULT}/configmaps", wrong)).error(422, "Invalid")
+        stranger = Caller(api.server, api.store, api.clock, User("stranger"))
+        (await stranger.post(f"{DEFAULT}/configmaps", wrong)).error(403, "Forbidden")
+    invalid, forbidden = events
+    assert invalid["objectRef"]["name"] == "wrong"
+    assert "name" not in forbidden["objectRef"], "what a stranger sends is not even read"
+
+
 async def test_bodies_on_request_and_secrets_only_by_name(tmp_path: Path, clock: Clock) -> None:
     document = {"rules": [{"level": "RequestResponse", "omitManagedFields": True, "omitStages": ["RequestReceived"]}]}
     async with audited(tmp_path, clock, document) as (api, events):

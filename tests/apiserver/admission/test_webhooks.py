@@ -416,7 +416,7 @@ async def test_nobody_listens(api: Caller, hook: WebhookServer) -> None:
     missing = hook.webhook("/x")
     missing["clientConfig"] = {"service": {"namespace": "default", "name": "hook", "port": 8443}}
     await register(api, validating("u", missing))
-    words = 'Post "https://hook.default.svc:8443/?timeout=10s": services "hook" not found'
+    words = 'Post "https://hook.default.svc:8443/?timeout=10s": service "hook" not found'
     (await api.post(MAPS, config_map("m"))).error(500, "InternalError", words)
 
 

@@ -18,6 +18,9 @@ from homeport.kube.errors import ApiError
 from homeport.kube.meta import micro_timestamp
 from homeport.kube.wire import Request, User
 
+DECISION, ALLOWED = "authorization.k8s.io/decision", "allow"
+"""The annotation that says what the authorizer decided."""
+_REFUSED = 400
 _encoder = msgspec.json.Encoder()
 
 
@@ -62,7 +65,7 @@ def line(facts: Facts) -> bytes:
         event["userAgent"] = request.headers["user-agent"]
     answer = _decoded(facts.body) if facts.body else None
     if facts.info.is_resource and facts.info.resource:
-        event["objectRef"] = _reference(facts.info, answer)
+        event["objectRef"] = _reference(facts, answer)
     if facts.code:
         event["responseStatus"] = _status(facts.code, answer)
     if decision.level >= Level.REQUEST and request.body:
@@ -104,12 +107,15 @@ def _sent(request: Request) -> Any:
         return None
 
 
-def _reference(info: RequestInfo, answer: Any) -> dict[str, str]:
-    metadata = answer.get("metadata") if isinstance(answer, dict) and answer.get("kind") != "Status" else None
-    metadata = metadata if isinstance(metadata, dict) else {}
+def _reference(facts: Facts, answer: Any) -> dict[str, str]:
+    info = facts.info
+    metadata = _metadata(answer) if isinstance(answer, dict) and answer.get("kind") != "Status" else {}
     name = info.name
     if not name and info.verb == "create":
         name = str(metadata.get("name") or "")
+        # What was refused was still looked at, if the user may create such things.
+        if not name and facts.code >= _REFUSED and facts.annotations.get(DECISION) == ALLOWED:
+            name = str(_metadata(_sent(facts.request)).get("name") or "")
     reference = {
         "resource": info.resource,
         "namespace": info.namespace,
@@ -121,6 +127,11 @@ def _reference(info: RequestInfo, answer: Any) -> dict[str, str]:
         "subresource": info.subresource,
     }
     return {key: value for key, value in reference.items() if value}
+
+
+def _metadata(obj: Any) -> dict[str, Any]:
+    metadata = obj.get("metadata") if isinstance(obj, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _status(code: int, answer: Any) -> dict[str, Any]:

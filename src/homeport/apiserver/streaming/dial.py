@@ -201,7 +201,10 @@ async def open_service(
     `port` is the service's own, by number or name. With `tls` the peer has to prove to be `server_hostname`, by default
     ``<name>.<namespace>.svc``. Raises NotFound, ServiceUnavailable (none is there or answers), ssl.SSLError.
     """
-    service = find_object(api, "services", namespace, name)
+    try:
+        service = find_object(api, "services", namespace, name)
+    except NotFound as error:
+        raise NotFound.of("", "service", name) from error  # upstream's cache of services speaks of one in the singular
     hostname = server_hostname or f"{name}.{namespace}.svc"
     if spec(service).get("type") == "ExternalName":
         external = Address(str(spec(service).get("externalName")), int(port))
