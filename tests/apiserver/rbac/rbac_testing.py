@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from homeport.apiserver.rbac.rules import Rule, covers_request
 from homeport.apiserver.routes import RequestInfo
 from homeport.kube import core
 from homeport.kube.core.rbac import GROUP
@@ -84,3 +85,10 @@ def asks(text: str) -> RequestInfo:
 
 def all_asks(texts: Iterable[str]) -> list[RequestInfo]:
     return [asks(text) for text in texts]
+
+
+def allows(rule: Rule, info: RequestInfo) -> bool:
+    """Whether `rule` alone allows the request."""
+    if info.is_resource and rule.names and info.object_name not in rule.names:
+        return False
+    return covers_request(rule, info)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rbac_testing import asks, binding, key, put, remove, role, rule
+from rbac_testing import allows, asks, binding, key, put, remove, role, rule
 
 from homeport.apiserver.rbac import authorizer
 from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.rbac.index import ACCOUNT_PREFIX, binding_of
-from homeport.apiserver.rbac.rules import allows, rule_of
+from homeport.apiserver.rbac.rules import rule_of
 from homeport.apiserver.routes import RequestInfo
 from homeport.kube.meta import Object
 from homeport.kube.wire import User

@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from rbac_testing import asks, binding, put
+from rbac_testing import allows, asks, binding, put
 
 from homeport.apiserver.rbac import bootstrap as written
 from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.rbac.bootstrap import bootstrap
 from homeport.apiserver.rbac.index import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES
 from homeport.apiserver.rbac.reconcile import reconciled_binding, reconciled_role
-from homeport.apiserver.rbac.rules import allows, rule_of
+from homeport.apiserver.rbac.rules import rule_of
 from homeport.apiserver.routes import RequestInfo
 from homeport.apiserver.server import ApiServer
 from homeport.components.training import KINDS as TRAINING

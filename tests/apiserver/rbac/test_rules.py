@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rbac_testing import allows
 
-from homeport.apiserver.rbac.rules import Rule, allows, compacted, uncovered
+from homeport.apiserver.rbac.rules import Rule, compacted, uncovered
 from homeport.apiserver.routes import RequestInfo
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from homeport.apiserver import config_file
 from homeport.apiserver.admission.pod_security_checks import LEVELS, Policy, parse_level, parse_version
 from homeport.kube import field, names
-from homeport.kube.errors import BadRequest, FieldError, Permanent
+from homeport.kube.errors import FieldError, Permanent
 
 MODES: Final = ("enforce", "audit", "warn")
 _FLAG = "--admission-control-config-file"
@@ -49,7 +50,7 @@ class PodSecurityConfiguration:
 
 def load(path: Path) -> PodSecurityConfiguration:
     """What an AdmissionConfiguration says. Raises Permanent for a file that can't be read or says something else."""
-    document = _document(path)
+    document = config_file.load(_FLAG, path)
     if (document.get("apiVersion"), document.get("kind")) != _ADMISSION:
         raise Permanent(f"{_FLAG}: {path} has to be an {_ADMISSION[1]} of {_ADMISSION[0]}")
     found = PodSecurityConfiguration()
@@ -59,7 +60,7 @@ def load(path: Path) -> PodSecurityConfiguration:
             raise Permanent(f'{_FLAG}: {path}: of all plug-ins {_PLUGIN} can be configured, not "{name}"')
         configuration = plugin.get("configuration")
         if configuration is None and plugin.get("path"):
-            configuration = _document(path.parent / str(plugin["path"]))
+            configuration = config_file.load(_FLAG, path.parent / str(plugin["path"]))
         errors: list[FieldError] = []
         if isinstance(configuration, dict):
             found = read(configuration, errors)
@@ -68,20 +69,6 @@ def load(path: Path) -> PodSecurityConfiguration:
         if errors:
             raise Permanent(f"{_FLAG}: {path}: {'; '.join(map(str, errors))}")
     return found
-
-
-def _document(path: Path) -> dict[str, Any]:
-    from homeport.kube import yamltext  # few platforms have such a file
-
-    try:
-        document: Any = yamltext.load(path.read_bytes())[0]
-    except OSError as error:
-        raise Permanent(f"{_FLAG}: {path} can't be read: {error.strerror}") from error
-    except BadRequest as error:
-        raise Permanent(f"{_FLAG}: {path}: {error}") from error
-    if not isinstance(document, dict):
-        raise Permanent(f"{_FLAG}: {path} has to be an object")
-    return document
 
 
 def read(document: dict[str, Any], errors: list[FieldError]) -> PodSecurityConfiguration:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from homeport.apiserver import config_file
 from homeport.apiserver.audit import policy
 from homeport.apiserver.audit.auditor import Auditor
 from homeport.apiserver.audit.log import LogFile, Rotation
-from homeport.kube.errors import BadRequest, Permanent
+from homeport.kube.errors import Permanent
 from homeport.settings import AuditSettings
 
 
@@ -23,16 +23,7 @@ def open_auditor(settings: AuditSettings) -> Auditor:
 
 
 def _read(path: Path) -> policy.Policy:
-    from homeport.kube import yamltext
-
-    try:
-        document: Any = yamltext.load(path.read_bytes())[0]
-    except OSError as error:
-        raise Permanent(f"--audit-policy-file: {path} can't be read: {error.strerror}") from error
-    except BadRequest as error:
-        raise Permanent(f"--audit-policy-file: {path}: {error}") from error
-    if not isinstance(document, dict):
-        raise Permanent(f"--audit-policy-file: {path} is not a Policy")
+    document = config_file.load("--audit-policy-file", path, "Policy")
     found, errors = policy.read(document)
     if found is None:
         raise Permanent(f"--audit-policy-file: {path}: {'; '.join(map(str, errors))}")

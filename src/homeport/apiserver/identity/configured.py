@@ -10,14 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from homeport.apiserver import config_file
 from homeport.apiserver.authn import UNSURE, Authenticated, Recalled, is_open_to_all
 from homeport.apiserver.identity import configuration
 from homeport.apiserver.identity.configuration import Anonymous, Configuration
 from homeport.apiserver.identity.oidc import OidcTokens
 from homeport.apiserver.identity.provider import ProviderKeys
 from homeport.clock import utc_now
-from homeport.kube import yamltext
-from homeport.kube.errors import BadRequest, Permanent
+from homeport.kube.errors import Permanent
 from homeport.kube.wire import Request
 
 log = logging.getLogger(__name__)
@@ -129,10 +129,7 @@ def _stamp(path: Path) -> _Stamp:
 
 def _read(path: Path, disallowed: Collection[str]) -> Configuration:
     """Raises OSError and ValueError."""
-    try:
-        document, twice = yamltext.load(path.read_bytes())
-    except BadRequest as error:
-        raise ValueError(str(error)) from error
+    document, twice = config_file.read(path)
     if twice:
         raise ValueError("; ".join(twice))
     return configuration.read(document, disallowed)

@@ -96,13 +96,6 @@ def covers_request(rule: Rule, info: RequestInfo) -> bool:
     return f"{info.resource}/{info.subresource}" in resources or f"*/{info.subresource}" in resources
 
 
-def allows(rule: Rule, info: RequestInfo) -> bool:
-    """Whether `rule` alone allows the request."""
-    if info.is_resource and rule.names and info.object_name not in rule.names:
-        return False
-    return covers_request(rule, info)
-
-
 def _url_matches(url: str, path: str) -> bool:
     return url == path or (url.endswith(ALL) and path.startswith(url.rstrip(ALL)))
 

@@ -17,7 +17,6 @@ from homeport.kube.wire import Duplex
 
 CLOSE_CHANNEL = 255
 """Of v5: the message's second byte is the channel that the client closes."""
-_LINGER_SECONDS = 2.0
 _CHUNK = 32 << 10
 
 
@@ -64,17 +63,6 @@ class WebSocket:
             if not self._closed:
                 self._closed = True
                 await self._peer.write(websocket.close_frame(code, reason))
-
-    async def linger(self) -> None:
-        """After :meth:`close`: wait until the peer has read it and closes too, but not for long. What it still sends is
-        dropped."""
-        try:
-            async with asyncio.timeout(_LINGER_SECONDS):
-                while data := await self._peer.read():
-                    if any(piece.opcode == websocket.CLOSE for piece in self._parser.feed(data)):
-                        return
-        except (TimeoutError, ConnectionError, websocket.ProtocolError):
-            return
 
 
 def _code(data: bytes) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from homeport.kube.cel.functions import Run
@@ -96,27 +96,28 @@ def type_value(arg: Run) -> Run:
 
 def either(parts: Sequence[Run], *, decisive: bool) -> Run:
     """``||`` (what decides is true) and ``&&`` (false) of any number of parts."""
+    return lambda frame: decided(parts, frame, decisive)
+
+
+def decided(parts: Iterable[Run], frame: list[Any], decisive: bool) -> bool:
+    """`decisive` as soon as one of the parts is, whatever others before it came to. An error counts only if none is."""
     other = not decisive
-
-    def run(frame: list[Any]) -> bool:
-        error: EvaluationError | None = None
-        for part in parts:
-            try:
-                value = part(frame)
-            except BudgetExceeded:
-                raise
-            except EvaluationError as raised:
-                error = error or raised
-                continue
-            if value is decisive:
-                return bool(value)
-            if value is not other:
-                error = error or EvaluationError(NO_OVERLOAD)
-        if error is not None:
-            raise error
-        return other
-
-    return run
+    error: EvaluationError | None = None
+    for part in parts:
+        try:
+            value = part(frame)
+        except BudgetExceeded:
+            raise
+        except EvaluationError as raised:
+            error = error or raised
+            continue
+        if value is decisive:
+            return bool(value)
+        if value is not other:
+            error = error or EvaluationError(NO_OVERLOAD)
+    if error is not None:
+        raise error
+    return other
 
 
 def make_list(items: Sequence[Run], optional: frozenset[int]) -> Run:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from homeport.kube.cel.access import decided
 from homeport.kube.cel.functions import Run
 from homeport.kube.cel.values import (
     NO_OVERLOAD,
     NONE,
     Budget,
-    BudgetExceeded,
     EvaluationError,
     Optional,
     from_key,
@@ -96,27 +96,7 @@ def _holds(condition: Run | None, frame: list[Any]) -> bool:
 
 
 def _quantified(turns: Turns, condition: Run, *, decisive: bool) -> Run:
-    other = not decisive
-
-    def run(frame: list[Any]) -> bool:
-        error: EvaluationError | None = None
-        for _ in turns(frame):
-            try:
-                value = condition(frame)
-            except BudgetExceeded:
-                raise
-            except EvaluationError as raised:
-                error = error or raised
-                continue
-            if value is decisive:
-                return bool(value)
-            if value is not other:
-                error = error or EvaluationError(NO_OVERLOAD)
-        if error is not None:
-            raise error
-        return other
-
-    return run
+    return lambda frame: decided((condition for _ in turns(frame)), frame, decisive)
 
 
 def _exactly_one(turns: Turns, condition: Run) -> Run:

@@ -14,13 +14,20 @@ from homeport.kube.core.types.volume import HostPathVolumeSource
 from homeport.kube.core.types.volume_backends import (
     AWSElasticBlockStoreVolumeSource,
     AzureDiskVolumeSource,
+    AzureFileVolumeSource,
+    CephFileSystem,
+    CinderVolume,
     FCVolumeSource,
+    FlexVolume,
     FlockerVolumeSource,
     GCEPersistentDiskVolumeSource,
+    GlusterfsVolumeSource,
+    ISCSIDisk,
     NFSVolumeSource,
     PhotonPersistentDiskVolumeSource,
     PortworxVolumeSource,
     QuobyteVolumeSource,
+    RBDImage,
     VsphereVirtualDiskVolumeSource,
 )
 from homeport.kube.schema.fields import Quantity, Time, atomic_list, doc
@@ -146,80 +153,45 @@ class CSIPersistentVolumeSource(CoreV1, frozen=True):
     ] = None
 
 
-class ISCSIPersistentVolumeSource(CoreV1, frozen=True):
+class ISCSIPersistentVolumeSource(ISCSIDisk, frozen=True):
     """An iSCSI disk."""
 
-    target_portal: Annotated[str, doc("Address of the target, with its port if that is not the usual one.")]
-    iqn: Annotated[str, doc("Name of the target.")]
-    lun: Annotated[int, doc("Number of the logical unit.")]
-    iscsi_interface: Annotated[str, doc("Interface to use.")] = "default"
-    fs_type: Annotated[str, doc("File system of the volume, such as ext4.")] = ""
-    read_only: Annotated[bool, doc("Mount the volume read-only.")] = False
-    portals: Annotated[list[str], doc("Further addresses of the target."), atomic_list()] = []
-    chap_auth_discovery: Annotated[bool, doc("Authenticate for discovery with CHAP.")] = False
-    chap_auth_session: Annotated[bool, doc("Authenticate for the session with CHAP.")] = False
     secret_ref: Annotated[SecretReference | None, doc("Secret with the credentials.")] = None
-    initiator_name: Annotated[str | None, doc("Name of the initiator.")] = None
 
 
-class GlusterfsPersistentVolumeSource(CoreV1, frozen=True):
+class GlusterfsPersistentVolumeSource(GlusterfsVolumeSource, frozen=True):
     """A GlusterFS volume."""
 
-    endpoints: Annotated[str, doc("Name of the endpoints object with the servers.")]
-    path: Annotated[str, doc("Path of the volume.")]
-    read_only: Annotated[bool, doc("Mount the volume read-only.")] = False
     endpoints_namespace: Annotated[str | None, doc("Namespace of the endpoints object.")] = None
 
 
-class RBDPersistentVolumeSource(CoreV1, frozen=True):
+class RBDPersistentVolumeSource(RBDImage, frozen=True):
     """A Ceph block device."""
 
-    monitors: Annotated[list[str], doc("Addresses of the Ceph monitors."), atomic_list()]
-    image: Annotated[str, doc("Name of the RBD image.")]
-    fs_type: Annotated[str, doc("File system of the volume, such as ext4.")] = ""
-    pool: Annotated[str, doc("Name of the pool.")] = "rbd"
-    user: Annotated[str, doc("Ceph user.")] = "admin"
-    keyring: Annotated[str, doc("Path of the key ring.")] = "/etc/ceph/keyring"
     secret_ref: Annotated[SecretReference | None, doc("Secret with the credentials.")] = None
-    read_only: Annotated[bool, doc("Mount the volume read-only.")] = False
 
 
-class CephFSPersistentVolumeSource(CoreV1, frozen=True):
+class CephFSPersistentVolumeSource(CephFileSystem, frozen=True):
     """A Ceph file system."""
 
-    monitors: Annotated[list[str], doc("Addresses of the Ceph monitors."), atomic_list()]
-    path: Annotated[str, doc("Path of the volume.")] = ""
-    user: Annotated[str, doc("Ceph user.")] = ""
-    secret_file: Annotated[str, doc("Path of the file with the user's key.")] = ""
     secret_ref: Annotated[SecretReference | None, doc("Secret with the credentials.")] = None
-    read_only: Annotated[bool, doc("Mount the volume read-only.")] = False
 
 
-class CinderPersistentVolumeSource(CoreV1, frozen=True):
+class CinderPersistentVolumeSource(CinderVolume, frozen=True):
     """An OpenStack Cinder volume."""
 
-    volume_id: Annotated[str, doc("Identifier of the volume.")] = msgspec.field(name="volumeID")
-    fs_type: Annotated[str, doc("File system of the volume, such as ext4.")] = ""
-    read_only: Annotated[bool, doc("Mount the volume read-only.")] = False
     secret_ref: Annotated[SecretReference | None, doc("Secret with the credentials.")] = None
 
 
-class FlexPersistentVolumeSource(CoreV1, frozen=True):
+class FlexPersistentVolumeSource(FlexVolume, frozen=True):
     """A volume of an exec based plugin."""
 
-    driver: Annotated[str, doc("Name of the driver.")]
-    fs_type: Annotated[str, doc("File system of the volume, such as ext4.")] = ""
     secret_ref: Annotated[SecretReference | None, doc("Secret with the credentials.")] = None
-    read_only: Annotated[bool, doc("Mount the volume read-only.")] = False
-    options: Annotated[dict[str, str], doc("Settings for the plugin.")] = {}
 
 
-class AzureFilePersistentVolumeSource(CoreV1, frozen=True):
+class AzureFilePersistentVolumeSource(AzureFileVolumeSource, frozen=True):
     """A share of Azure Files."""
 
-    secret_name: Annotated[str, doc("Name of the secret with account and key.")]
-    share_name: Annotated[str, doc("Name of the share.")]
-    read_only: Annotated[bool, doc("Mount the volume read-only.")] = False
     secret_namespace: Annotated[str | None, doc("Namespace of the secret.")] = None
 
 

@@ -29,26 +29,23 @@ class NodeAffinity(CoreV1, frozen=True):
     ] = []
 
 
-class PodAffinity(CoreV1, frozen=True):
+class PodPlacement(CoreV1, frozen=True):
+    """Rules on where certain other pods run."""
+
+    required_during_scheduling_ignored_during_execution: Annotated[
+        list[PodAffinityTerm], doc("Must hold when the pod is scheduled."), atomic_list()
+    ] = []
+    preferred_during_scheduling_ignored_during_execution: Annotated[
+        list[WeightedPodAffinityTerm], doc("Would be good to hold when the pod is scheduled."), atomic_list()
+    ] = []
+
+
+class PodAffinity(PodPlacement, frozen=True):
     """Run near certain other pods."""
 
-    required_during_scheduling_ignored_during_execution: Annotated[
-        list[PodAffinityTerm], doc("Must hold when the pod is scheduled."), atomic_list()
-    ] = []
-    preferred_during_scheduling_ignored_during_execution: Annotated[
-        list[WeightedPodAffinityTerm], doc("Would be good to hold when the pod is scheduled."), atomic_list()
-    ] = []
 
-
-class PodAntiAffinity(CoreV1, frozen=True):
+class PodAntiAffinity(PodPlacement, frozen=True):
     """Run away from certain other pods."""
-
-    required_during_scheduling_ignored_during_execution: Annotated[
-        list[PodAffinityTerm], doc("Must hold when the pod is scheduled."), atomic_list()
-    ] = []
-    preferred_during_scheduling_ignored_during_execution: Annotated[
-        list[WeightedPodAffinityTerm], doc("Would be good to hold when the pod is scheduled."), atomic_list()
-    ] = []
 
 
 class PodAffinityTerm(CoreV1, frozen=True):

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from homeport.kube.core.types.bases import AdmissionregistrationV1
 from homeport.kube.core.types.meta import Condition, LabelSelector, ObjectMeta
-from homeport.kube.core.types.webhooks import MatchCondition
+from homeport.kube.core.types.webhooks import MatchCondition, RuleWithOperations
 from homeport.kube.schema import JsonSchema
 from homeport.kube.schema.fields import Int64, atomic_list, doc, map_list, set_list
 
@@ -165,28 +165,12 @@ class MatchResources(AdmissionregistrationV1, frozen=True):
     ] = "Equivalent"
 
 
-class NamedRuleWithOperations(AdmissionregistrationV1, frozen=True):
+class NamedRuleWithOperations(RuleWithOperations, frozen=True):
     """Operations on resources, or on certain objects, that a rule is met by."""
 
     __schema_extra__: ClassVar[JsonSchema] = {"x-kubernetes-map-type": "atomic"}
 
     resource_names: Annotated[list[str], doc("Names of the objects; without any, all are meant."), atomic_list()] = []
-    operations: Annotated[
-        list[Literal["*", "CONNECT", "CREATE", "DELETE", "UPDATE"]],
-        doc("CREATE, UPDATE, DELETE, CONNECT or *."),
-        atomic_list(),
-    ] = []
-    api_groups: Annotated[
-        list[str], doc("API groups of the resources; * is all of them, the empty string the core group."), atomic_list()
-    ] = []
-    api_versions: Annotated[list[str], doc("Versions of the resources; * is all of them."), atomic_list()] = []
-    resources: Annotated[
-        list[str], doc("Resources, also with a subresource: pods, pods/log, pods/*, */scale, * or */*."), atomic_list()
-    ] = []
-    scope: Annotated[
-        Literal["*", "Cluster", "Namespaced"],
-        doc("Whether objects in namespaces or others are meant: Namespaced, Cluster or *."),
-    ] = "*"
 
 
 class MutatingAdmissionPolicy(AdmissionregistrationV1, frozen=True):

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from homeport.kube.core.types.bases import CoreV1
 from homeport.kube.core.types.meta import ObjectMeta
 from homeport.kube.schema import JsonSchema
 from homeport.kube.schema.fields import Quantity, atomic_list, doc
+
+Scope: TypeAlias = Literal[
+    "BestEffort",
+    "CrossNamespacePodAffinity",
+    "NotBestEffort",
+    "NotTerminating",
+    "PriorityClass",
+    "Terminating",
+    "VolumeAttributesClass",
+]
 
 
 class ResourceQuota(CoreV1, frozen=True):
@@ -23,17 +33,7 @@ class ResourceQuotaSpec(CoreV1, frozen=True):
 
     hard: Annotated[dict[str, Quantity], doc("Limit of each resource.")] = {}
     scopes: Annotated[
-        list[
-            Literal[
-                "BestEffort",
-                "CrossNamespacePodAffinity",
-                "NotBestEffort",
-                "NotTerminating",
-                "PriorityClass",
-                "Terminating",
-                "VolumeAttributesClass",
-            ]
-        ],
+        list[Scope],
         doc("Scopes that an object must match to count."),
         atomic_list(),
     ] = []
@@ -61,15 +61,7 @@ class ScopedResourceSelectorRequirement(CoreV1, frozen=True):
     """One requirement on a scope."""
 
     scope_name: Annotated[
-        Literal[
-            "BestEffort",
-            "CrossNamespacePodAffinity",
-            "NotBestEffort",
-            "NotTerminating",
-            "PriorityClass",
-            "Terminating",
-            "VolumeAttributesClass",
-        ],
+        Scope,
         doc("Name of the scope."),
     ]
     operator: Annotated[Literal["DoesNotExist", "Exists", "In", "NotIn"], doc("In, NotIn, Exists or DoesNotExist.")]

@@ -19,8 +19,8 @@ class NFSVolumeSource(CoreV1, frozen=True):
     read_only: Annotated[bool, doc("Mount the volume read-only.")] = False
 
 
-class ISCSIVolumeSource(CoreV1, frozen=True):
-    """An iSCSI disk."""
+class ISCSIDisk(CoreV1, frozen=True):
+    """Where an iSCSI disk is, and how it is mounted."""
 
     target_portal: Annotated[str, doc("Address of the target, with its port if that is not the usual one.")]
     iqn: Annotated[str, doc("Name of the target.")]
@@ -31,8 +31,13 @@ class ISCSIVolumeSource(CoreV1, frozen=True):
     portals: Annotated[list[str], doc("Further addresses of the target."), atomic_list()] = []
     chap_auth_discovery: Annotated[bool, doc("Authenticate for discovery with CHAP.")] = False
     chap_auth_session: Annotated[bool, doc("Authenticate for the session with CHAP.")] = False
-    secret_ref: Annotated[LocalObjectReference | None, doc("Secret with the credentials.")] = None
     initiator_name: Annotated[str | None, doc("Name of the initiator.")] = None
+
+
+class ISCSIVolumeSource(ISCSIDisk, frozen=True):
+    """An iSCSI disk."""
+
+    secret_ref: Annotated[LocalObjectReference | None, doc("Secret with the credentials.")] = None
 
 
 class GlusterfsVolumeSource(CoreV1, frozen=True):
@@ -43,8 +48,8 @@ class GlusterfsVolumeSource(CoreV1, frozen=True):
     read_only: Annotated[bool, doc("Mount the volume read-only.")] = False
 
 
-class RBDVolumeSource(CoreV1, frozen=True):
-    """A Ceph block device."""
+class RBDImage(CoreV1, frozen=True):
+    """Where a Ceph block device is, and how it is mounted."""
 
     monitors: Annotated[list[str], doc("Addresses of the Ceph monitors."), atomic_list()]
     image: Annotated[str, doc("Name of the RBD image.")]
@@ -52,38 +57,58 @@ class RBDVolumeSource(CoreV1, frozen=True):
     pool: Annotated[str, doc("Name of the pool.")] = "rbd"
     user: Annotated[str, doc("Ceph user.")] = "admin"
     keyring: Annotated[str, doc("Path of the key ring.")] = "/etc/ceph/keyring"
-    secret_ref: Annotated[LocalObjectReference | None, doc("Secret with the credentials.")] = None
     read_only: Annotated[bool, doc("Mount the volume read-only.")] = False
 
 
-class CephFSVolumeSource(CoreV1, frozen=True):
-    """A Ceph file system."""
+class RBDVolumeSource(RBDImage, frozen=True):
+    """A Ceph block device."""
+
+    secret_ref: Annotated[LocalObjectReference | None, doc("Secret with the credentials.")] = None
+
+
+class CephFileSystem(CoreV1, frozen=True):
+    """Where a Ceph file system is, and how it is mounted."""
 
     monitors: Annotated[list[str], doc("Addresses of the Ceph monitors."), atomic_list()]
     path: Annotated[str, doc("Path of the volume.")] = ""
     user: Annotated[str, doc("Ceph user.")] = ""
     secret_file: Annotated[str, doc("Path of the file with the user's key.")] = ""
-    secret_ref: Annotated[LocalObjectReference | None, doc("Secret with the credentials.")] = None
     read_only: Annotated[bool, doc("Mount the volume read-only.")] = False
 
 
-class CinderVolumeSource(CoreV1, frozen=True):
-    """An OpenStack Cinder volume."""
+class CephFSVolumeSource(CephFileSystem, frozen=True):
+    """A Ceph file system."""
+
+    secret_ref: Annotated[LocalObjectReference | None, doc("Secret with the credentials.")] = None
+
+
+class CinderVolume(CoreV1, frozen=True):
+    """Which OpenStack Cinder volume is meant, and how it is mounted."""
 
     volume_id: Annotated[str, doc("Identifier of the volume.")] = msgspec.field(name="volumeID")
     fs_type: Annotated[str, doc("File system of the volume, such as ext4.")] = ""
     read_only: Annotated[bool, doc("Mount the volume read-only.")] = False
+
+
+class CinderVolumeSource(CinderVolume, frozen=True):
+    """An OpenStack Cinder volume."""
+
     secret_ref: Annotated[LocalObjectReference | None, doc("Secret with the credentials.")] = None
 
 
-class FlexVolumeSource(CoreV1, frozen=True):
-    """A volume of an exec based plugin."""
+class FlexVolume(CoreV1, frozen=True):
+    """Which volume of an exec based plugin is meant, and how it is mounted."""
 
     driver: Annotated[str, doc("Name of the driver.")]
     fs_type: Annotated[str, doc("File system of the volume, such as ext4.")] = ""
-    secret_ref: Annotated[LocalObjectReference | None, doc("Secret with the credentials.")] = None
     read_only: Annotated[bool, doc("Mount the volume read-only.")] = False
     options: Annotated[dict[str, str], doc("Settings for the plugin.")] = {}
+
+
+class FlexVolumeSource(FlexVolume, frozen=True):
+    """A volume of an exec based plugin."""
+
+    secret_ref: Annotated[LocalObjectReference | None, doc("Secret with the credentials.")] = None
 
 
 class FlockerVolumeSource(CoreV1, frozen=True):

@@ -23,8 +23,8 @@ class ValidatingWebhookConfiguration(AdmissionregistrationV1, frozen=True):
     webhooks: Annotated[list[ValidatingWebhook], doc("The webhooks, all asked at once."), map_list("name")] = []
 
 
-class MutatingWebhook(AdmissionregistrationV1, frozen=True):
-    """One webhook that may change objects, and the requests that it is asked about."""
+class Webhook(AdmissionregistrationV1, frozen=True):
+    """What webhooks of both kinds have in common."""
 
     name: Annotated[str, doc("Name of the webhook, a domain name of at least three parts.")]
     client_config: Annotated[WebhookClientConfig, doc("How to reach the webhook.")]
@@ -50,49 +50,24 @@ class MutatingWebhook(AdmissionregistrationV1, frozen=True):
         LabelSelector | None, doc("Labels that the object must have, before or after the request.", default={})
     ] = None
     timeout_seconds: Annotated[int, doc("Seconds to wait for an answer, 1 to 30.")] = 10
+    match_conditions: Annotated[
+        list[MatchCondition],
+        doc("CEL expressions that must all be true for the webhook to be asked."),
+        map_list("name"),
+    ] = []
+
+
+class MutatingWebhook(Webhook, frozen=True):
+    """One webhook that may change objects, and the requests that it is asked about."""
+
     reinvocation_policy: Annotated[
         Literal["IfNeeded", "Never"],
         doc("Whether the webhook is asked again after a later one changed the object: Never or IfNeeded."),
     ] = "Never"
-    match_conditions: Annotated[
-        list[MatchCondition],
-        doc("CEL expressions that must all be true for the webhook to be asked."),
-        map_list("name"),
-    ] = []
 
 
-class ValidatingWebhook(AdmissionregistrationV1, frozen=True):
+class ValidatingWebhook(Webhook, frozen=True):
     """One webhook that may refuse objects, and the requests that it is asked about."""
-
-    name: Annotated[str, doc("Name of the webhook, a domain name of at least three parts.")]
-    client_config: Annotated[WebhookClientConfig, doc("How to reach the webhook.")]
-    side_effects: Annotated[
-        Literal["None", "NoneOnDryRun", "Some", "Unknown"],
-        doc("What else the webhook does; dry runs ask only None and NoneOnDryRun."),
-    ]
-    admission_review_versions: Annotated[
-        list[str], doc("Versions of AdmissionReview that the webhook understands, the best first."), atomic_list()
-    ]
-    rules: Annotated[list[RuleWithOperations], doc("The requests that the webhook is asked about."), atomic_list()] = []
-    failure_policy: Annotated[
-        Literal["Fail", "Ignore"], doc("What happens to a request when the webhook can't be asked: Fail or Ignore.")
-    ] = "Fail"
-    match_policy: Annotated[
-        Literal["Equivalent", "Exact"],
-        doc("Whether a rule is also met by the same resource in another group or version: Exact or Equivalent."),
-    ] = "Equivalent"
-    namespace_selector: Annotated[
-        LabelSelector | None, doc("Labels that the object's namespace must have.", default={})
-    ] = None
-    object_selector: Annotated[
-        LabelSelector | None, doc("Labels that the object must have, before or after the request.", default={})
-    ] = None
-    timeout_seconds: Annotated[int, doc("Seconds to wait for an answer, 1 to 30.")] = 10
-    match_conditions: Annotated[
-        list[MatchCondition],
-        doc("CEL expressions that must all be true for the webhook to be asked."),
-        map_list("name"),
-    ] = []
 
 
 class RuleWithOperations(AdmissionregistrationV1, frozen=True):
