@@ -12,6 +12,7 @@ from pathlib import Path
 import atheris  # type: ignore[import-not-found]
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "apiserver"))  # api_testing.py, samples.py
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
 with atheris.instrument_imports(include=["homeport", "yaml"]):

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from more_targets import MORE
+
 from homeport.apiserver import encoding, listing, target
 from homeport.apiserver.audit import policy
 from homeport.apiserver.identity import jose
@@ -191,6 +193,7 @@ TARGETS: Mapping[str, tuple[Callable[[bytes], None], tuple[type[Exception], ...]
     "spdy": (spdy_frames, (spdy.ProtocolError,)),
     "audit-policy": (audit_policies, (ApiError,)),
     "image-file": (image_files, (ApiError, imagefile.ImageFileError)),
+    **MORE,
 }
 
 
