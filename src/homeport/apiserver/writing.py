@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from homeport.apiserver.context import Api, Call, Follower
-from homeport.kube.errors import BadRequest, Conflict, ServiceUnavailable, StorageFull
+from homeport.kube.errors import Conflict, ServiceUnavailable, StorageFull
 from homeport.kube.meta import Object
 from homeport.store.protocol import Delete, Full, Key, Put, Record, Unavailable
 
@@ -67,8 +67,5 @@ def modified(call: Call, name: str) -> Conflict:
 
 
 def wants_dry_run(call: Call) -> bool:
-    """The query parameter ``dryRun``, of which there is one value. Raises BadRequest."""
-    values = [value for key, value in call.request.query if key == "dryRun" and value]
-    if any(value != "All" for value in values):
-        raise BadRequest(f'dryRun: Unsupported value: "{values[0]}": supported values: "All"')
-    return bool(values)
+    """Whether the query has ``dryRun``, whose value has been checked (:mod:`homeport.apiserver.options`)."""
+    return bool(call.query) and any(key == "dryRun" and value for key, value in call.request.query)

@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 from homeport.apiserver.context import Call
 from homeport.apiserver.encoding import Body, decode_body
-from homeport.kube import field
-from homeport.kube.errors import ApiError, BadRequest, Invalid
+from homeport.apiserver.options import check_options
+from homeport.kube.errors import ApiError, BadRequest
 from homeport.kube.meta import Object
 from homeport.kube.schema.decoding import Undecodable
 
@@ -21,7 +21,9 @@ Refuse: TypeAlias = Callable[[str], ApiError]
 
 
 def read_object(call: Call) -> Object:
-    """The object in the request's body, of the kind that the path names. Raises BadRequest, UnsupportedMediaType."""
+    """The object in the request's body, of the kind that the path names. Raises BadRequest, UnsupportedMediaType, and
+    Invalid where the request's options are wrong."""
+    check_options(call, "CreateOptions" if call.info.verb == "create" else "UpdateOptions")
     body = decode_body(
         call.request.headers.get("content-type"), call.request.body, find_duplicates=finds_duplicates(call)
     )
@@ -73,10 +75,6 @@ def check_fields(call: Call, body: Body, *, refuse: Refuse | None = None, conver
     `refuse` makes the error of an object that is none of the kind; `converted` is as in :meth:`Schema.read`.
     """
     mode = call.query.get("fieldValidation") or "Warn"
-    if mode not in ("Strict", "Warn", "Ignore"):
-        supported = ("Ignore", "Strict", "Warn")
-        errors = [field.not_supported("fieldValidation", mode, supported)]
-        raise Invalid.of("meta.k8s.io", "CreateOptions", "", errors)
     schema = call.served.schema
     try:
         if call.served.builtin:

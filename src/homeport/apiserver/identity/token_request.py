@@ -15,6 +15,7 @@ from homeport.apiserver.admission.attributes import CREATE, attributes_of
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.identity.accounts import NODES, PODS, SECRETS, Binding, ServiceAccounts
+from homeport.apiserver.options import check_options
 from homeport.apiserver.verbs.get import not_found
 from homeport.kube import field, meta
 from homeport.kube.errors import BadRequest, Conflict, FieldError, Invalid, MethodNotAllowed, NotFound
@@ -33,6 +34,7 @@ async def token_request(api: Api, call: Call) -> Response:
     """Raises NotFound, BadRequest, Invalid or Conflict."""
     if call.info.verb != "create":
         raise MethodNotAllowed("serviceaccounts/token takes POST only")
+    check_options(call, "CreateOptions")
     if api.accounts is None:
         raise NotFound("this server issues no service-account tokens")
     body = decode_body(call.request.headers.get("content-type"), call.request.body).object

@@ -8,13 +8,13 @@ from homeport.apiserver.authz import check
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import YAML, Body, decode_body
 from homeport.apiserver.offload import at, takes_long
+from homeport.apiserver.options import check_options
 from homeport.apiserver.routes import parse_bool
 from homeport.apiserver.verbs.create import create_object
 from homeport.apiserver.verbs.update import change
 from homeport.apiserver.writing import modified
 from homeport.kube import apply as merging
-from homeport.kube import field
-from homeport.kube.errors import AlreadyExists, BadRequest, Conflict, Invalid
+from homeport.kube.errors import AlreadyExists, BadRequest, Conflict
 from homeport.kube.meta import Object
 from homeport.kube.wire import Response
 from homeport.store.protocol import Key
@@ -24,10 +24,8 @@ _CONVERSIONS = 64
 
 
 async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
-    manager = call.query.get("fieldManager", "")
-    if not manager:
-        error = field.required("fieldManager", "is required for apply patch")
-        raise Invalid.of("meta.k8s.io", "PatchOptions", "", [error])
+    check_options(call, "PatchOptions", applies=True)
+    manager = call.query["fieldManager"]
     off = takes_long(call.served, len(call.request.body))
     applied = await at(off, _read, call, subresource)
     wanted = applied["metadata"].pop("resourceVersion", "")

@@ -8,6 +8,7 @@ from typing import Any
 from homeport.apiserver.admission import check_fields, check_type
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import Body, check_depth, decode_json, media_type
+from homeport.apiserver.options import check_options
 from homeport.apiserver.resources import Served
 from homeport.apiserver.verbs import apply
 from homeport.apiserver.verbs.update import change
@@ -43,9 +44,7 @@ def change_of(call: Call) -> Change:
             "the body of the request was in an unknown format - accepted media types include: "
             + ", ".join(accepted(call.served))
         )
-    if "force" in call.query:
-        error = field.forbidden("force", "may not be specified for non-apply patch")
-        raise Invalid.of("meta.k8s.io", "PatchOptions", "", [error])
+    check_options(call, "PatchOptions")
     patch, _ = decode_json(call.request.body)
     check_depth([patch])
     if media == JSON_PATCH:

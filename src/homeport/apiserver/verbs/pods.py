@@ -11,6 +11,7 @@ from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import DeleteOptions, delete_options
 from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.node import log_options
+from homeport.apiserver.options import check_options
 from homeport.apiserver.routes import RequestInfo
 from homeport.apiserver.verbs.delete import delete_record
 from homeport.apiserver.verbs.get import find
@@ -48,6 +49,7 @@ async def binding(api: Api, call: Call) -> Response:
     """``POST``: the scheduler gives a pod to a node."""
     if call.info.verb != "create":
         raise MethodNotAllowed("pods/binding takes POST only")
+    check_options(call, "CreateOptions")
     body = decode_body(call.request.headers.get("content-type"), call.request.body).object
     name = call.info.name
     _check_binding(name, body)
@@ -126,6 +128,7 @@ async def eviction(api: Api, call: Call) -> Response:
     """``POST``: a deletion that disruption budgets may refuse; there are none yet, so none does."""
     if call.info.verb != "create":
         raise MethodNotAllowed("pods/eviction takes POST only")
+    check_options(call, "CreateOptions")
     body: Object = {}
     if call.request.body.strip():
         body = decode_body(call.request.headers.get("content-type"), call.request.body).object

@@ -10,6 +10,7 @@ from homeport.apiserver.admission import UPDATE, attributes_of, draft_update, fi
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.offload import finished
+from homeport.apiserver.options import check_options
 from homeport.apiserver.verbs.get import find
 from homeport.apiserver.verbs.patch import change_of, check_version
 from homeport.apiserver.verbs.update import ATTEMPTS, head, write
@@ -30,6 +31,7 @@ async def scale(api: Api, call: Call) -> Response:
         case "get":
             return object_response(encode(scale_of(call, await shown_one(call.served, find(api, call)))), call.form)
         case "update":
+            check_options(call, "UpdateOptions")
             wanted = decode_body(call.request.headers.get("content-type"), call.request.body).object
             return await _write(api, call, lambda _: wanted)
         case "patch":
