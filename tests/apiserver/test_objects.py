@@ -220,7 +220,9 @@ async def test_dry_run_stores_nothing(api: Caller) -> None:
     assert (await api.delete(f"{MAPS}/m?dryRun=All")).ok()["status"] == "Success"
     (await api.delete(f"{MAPS}/m", {"dryRun": ["All"]})).ok()
     assert api.store.revision == before
-    (await api.post(f"{MAPS}?dryRun=Some", config_map("x"))).error(422, "Invalid", 'dryRun: Unsupported value: ["Some"]')
+    (await api.post(f"{MAPS}?dryRun=Some", config_map("x"))).error(
+        422, "Invalid", 'dryRun: Unsupported value: ["Some"]'
+    )
 
 
 async def test_defaults_and_quantities(api: Caller) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -100,5 +101,15 @@ class Call:
         asked = self.query.get("fieldManager")
         if asked:
             return asked
-        agent = self.request.headers.get("user-agent", "")
-        return agent.partition("/")[0].strip()[:128] or "unknown"
+        return _agent_name(self.request.headers.get("user-agent", "")) or "unknown"
+
+
+MAX_MANAGER = 128
+"""Bytes that a field manager's name may have."""
+
+
+@lru_cache(maxsize=256)
+def _agent_name(agent: str) -> str:
+    """What comes before a user agent's first slash: as many printable characters as fit."""
+    name = "".join(letter for letter in agent.partition("/")[0].strip() if letter.isprintable())
+    return name.encode(errors="replace")[:MAX_MANAGER].decode(errors="ignore")

@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from homeport.apiserver.context import Call
+from homeport.apiserver.context import MAX_MANAGER, Call
 from homeport.kube import field
 from homeport.kube.errors import FieldError, Invalid
 
-MAX_MANAGER = 128
-"""Bytes of a field manager's name."""
 _VALIDATIONS = ("", "Ignore", "Strict", "Warn")
 
 Kind = Literal["CreateOptions", "UpdateOptions", "PatchOptions"]
@@ -52,10 +50,3 @@ def _manager_errors(manager: str) -> Iterator[FieldError]:
             words = f"invalid character U+{ord(letter):04X} (at position {position})"
             yield field.invalid("fieldManager", manager, words)
         position += len(letter.encode("utf-8", "surrogateescape"))
-
-
-def manager_of(user_agent: str) -> str:
-    """The field manager of a client that names none: its user agent up to the first slash, in as many whole characters
-    as fit."""
-    name = "".join(letter for letter in user_agent.partition("/")[0].strip() if letter.isprintable())
-    return name.encode()[:MAX_MANAGER].decode(errors="ignore")

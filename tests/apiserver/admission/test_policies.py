@@ -35,6 +35,12 @@ def binding(name: str = "b", policy: str = "p", actions: tuple[str, ...] = ("Den
     }
 
 
+async def replace(api: Caller, path: str, body: Any) -> Any:
+    """Put `body` in the place of what is stored now: these kinds are not replaced without saying what."""
+    version = (await api.get(path)).ok()["metadata"]["resourceVersion"]
+    return (await api.put(path, {**body, "metadata": {**body["metadata"], "resourceVersion": version}})).ok()
+
+
 async def install(api: Caller, *objects: dict[str, Any]) -> None:
     for obj in objects:
         (await api.post(BINDINGS if obj["kind"].endswith("Binding") else POLICIES, obj)).ok(201)
@@ -137,7 +143,7 @@ async def test_parameters(api: Caller) -> None:
     (await api.post(secrets, secret)).ok(201)
     # Chosen by labels, in the namespace of the object; every one counts.
     chosen = {"selector": {"matchLabels": {"is": "param"}}, "parameterNotFoundAction": "Allow"}
-    (await api.put(f"{BINDINGS}/b", binding(paramRef=chosen))).ok()
+    await replace(api, f"{BINDINGS}/b", binding(paramRef=chosen))
     secret["metadata"] = {"name": "free"}
     (await api.post(secrets, secret)).ok(201)
     for name, prefix in (("one", "f"), ("two", "g")):
@@ -204,11 +210,11 @@ async def test_match_conditions_of_webhooks(api: Caller, hook: WebhookServer) ->
     (await api.post(MAPS, config_map("m"))).ok(201)
     assert (await api.post(MAPS, config_map("asked"))).status == 400
     fails = [{"name": "fails", "expression": "object.data.missing == 'x'"}]
-    (await api.put(f"{VALIDATING}/v", validating("v", hook.webhook("/no", matchConditions=fails)))).ok()
+    await replace(api, f"{VALIDATING}/v", validating("v", hook.webhook("/no", matchConditions=fails)))
     words = "expression 'object.data.missing == 'x'' resulted in error: no such key: missing"
     (await api.post(MAPS, config_map("n"))).error(403, "Forbidden", words)
     ignoring = hook.webhook("/no", matchConditions=fails, failurePolicy="Ignore")
-    (await api.put(f"{VALIDATING}/v", validating("v", ignoring))).ok()
+    await replace(api, f"{VALIDATING}/v", validating("v", ignoring))
     (await api.post(MAPS, config_map("n"))).ok(201)
 
 
@@ -223,7 +229,7 @@ async def test_a_policy_cannot_be_used_to_lock_itself(api: Caller) -> None:
 async def test_the_status_tells_that_a_policy_has_been_checked(api: Caller) -> None:
     made = (await api.post(POLICIES, policy("true"))).ok(201)
     assert made["status"] == {"observedGeneration": 1, "typeChecking": {}}
-    changed = (await api.put(f"{POLICIES}/p", policy("false"))).ok()
+    changed = await replace(api, f"{POLICIES}/p", policy("false"))
     assert changed["metadata"]["generation"] == changed["status"]["observedGeneration"] == 2
     labelled = (await api.patch(f"{POLICIES}/p", {"metadata": {"labels": {"a": "b"}}})).ok()
     assert labelled["metadata"]["generation"] == labelled["status"]["observedGeneration"] == 2

@@ -6,15 +6,18 @@ from collections.abc import Callable
 
 from homeport.apiserver import managers
 from homeport.apiserver.admission import UPDATE, Draft, attributes_of, draft_update, finish_update, read_object
+from homeport.apiserver.authz import check
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import is_finished
 from homeport.apiserver.offload import at, finished, takes_long
 from homeport.apiserver.rendering import render_transient, render_written
+from homeport.apiserver.verbs.conditions import creates_by_put, needs_version
+from homeport.apiserver.verbs.create import create_object
 from homeport.apiserver.verbs.get import not_found
 from homeport.apiserver.versions import object_of, shown_one, stored
 from homeport.apiserver.writing import commit, modified, rehearse, wants_dry_run
 from homeport.kube import field
-from homeport.kube.errors import BadRequest, Invalid
+from homeport.kube.errors import AlreadyExists, BadRequest, Conflict, Invalid
 from homeport.kube.meta import Object
 from homeport.kube.wire import Response
 from homeport.store.protocol import Conflicting, Delete, Key, Put, Record
@@ -32,22 +35,28 @@ async def update(api: Api, call: Call) -> Response:
 
 
 async def replace(api: Api, call: Call, new: Object, *, subresource: str = "") -> Response:
-    """Put `new` in the place of the stored object. Raises NotFound, Conflict, Invalid or BadRequest."""
+    """Put `new` in the place of the stored object; of some kinds it is created if there is none. Raises NotFound,
+    Conflict, Invalid, BadRequest, or Forbidden."""
     name = call.info.name
     metadata = new["metadata"]
     if not metadata.get("name"):
-        raise BadRequest('the name of the object ("" based on URL) was undeterminable: name must be provided')
+        raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
     if metadata["name"] != name:
         raise BadRequest(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
     namespace = metadata.get("namespace")
     if call.served.namespaced and namespace and namespace != call.namespace:
         raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+    if not subresource and creates_by_put(call.served) and api.store.head(_key(call)) is None:
+        try:
+            return await _create(api, call, new)
+        except AlreadyExists:
+            pass  # somebody else was faster while a webhook took its time: now this is an update
     version = metadata.get("resourceVersion") or ""
-    if not version and not call.served.builtin:
+    if not version and needs_version(call.served):
         head(api, call)
         detail = "must be specified for an update"
         errors = [field.invalid("metadata.resourceVersion", 0, detail)]
-        raise Invalid.of(call.served.group, call.served.kind, name, errors)
+        raise Invalid.of(call.served.group, call.served.resource.plural, name, errors)
 
     def put(record: Record, old: Object) -> Object:
         if version and version != str(record.revision):
@@ -57,12 +66,28 @@ async def replace(api: Api, call: Call, new: Object, *, subresource: str = "") -
     return await change(api, call, put, subresource=subresource)
 
 
+async def _create(api: Api, call: Call, new: Object) -> Response:
+    """Create what ``PUT`` found missing. Raises Conflict where it was to replace something, and what creating
+    raises."""
+    uid = new["metadata"].get("uid")
+    if uid:
+        resource = call.served.resource
+        raise Conflict.precondition(resource.group, resource.plural, call.info.name, "UID", uid, "")
+    check(api.authorizer, call.user, call.info._replace(verb="create"))
+    metadata = {key: value for key, value in new["metadata"].items() if key != "resourceVersion"}
+    return await create_object(api, call, {**new, "metadata": metadata})
+
+
 def head(api: Api, call: Call) -> Record:
     """The newest state of the named object, from which a change starts. Raises NotFound."""
-    record = api.store.head(Key(call.served.key, call.namespace, call.info.name))
+    record = api.store.head(_key(call))
     if record is None:
         raise not_found(call)
     return record
+
+
+def _key(call: Call) -> Key:
+    return Key(call.served.key, call.namespace, call.info.name)
 
 
 async def change(api: Api, call: Call, make: Make, *, subresource: str = "", applied: bool = False) -> Response:
