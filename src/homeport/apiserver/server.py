@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from homeport import metrics
 from homeport.apiserver import crd, deadline, definitions, dispatch, health, restore, warnings
 from homeport.apiserver.admission import Chain, checking, plugins
-from homeport.apiserver.admission.pod_security_configuration import PodSecurityConfiguration
+from homeport.apiserver.admission.pod_security.configuration import PodSecurityConfiguration
 from homeport.apiserver.aggregation.aggregator import Aggregator
 from homeport.apiserver.aggregation.remote import Identity
 from homeport.apiserver.aggregation.table import ApiServices

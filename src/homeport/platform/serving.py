@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from homeport import __version__
 from homeport.apiserver import flowcontrol, http, pki, tokens
-from homeport.apiserver.admission import pod_security_configuration, priority
-from homeport.apiserver.admission.pod_security_configuration import PodSecurityConfiguration
+from homeport.apiserver.admission import priority
+from homeport.apiserver.admission.pod_security import configuration as pod_security_configuration
+from homeport.apiserver.admission.pod_security.configuration import PodSecurityConfiguration
 from homeport.apiserver.aggregation import authentication
 from homeport.apiserver.aggregation.remote import Identity
 from homeport.apiserver.authn import (

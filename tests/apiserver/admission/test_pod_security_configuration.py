@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from api_testing import Caller, Clock, make_server, namespace, pod, with_default_namespace
 
-from homeport.apiserver.admission.pod_security_checks import Policy
-from homeport.apiserver.admission.pod_security_configuration import PodSecurityConfiguration, Policies, load
+from homeport.apiserver.admission.pod_security.configuration import PodSecurityConfiguration, Policies, load
+from homeport.apiserver.admission.pod_security.standards import Policy
 from homeport.kube.errors import Permanent
 from homeport.kube.wire import User
 from homeport.store.memory import MemoryStore

@@ -15,8 +15,8 @@ from homeport.apiserver.admission.limits import LimitRanger
 from homeport.apiserver.admission.metrics import AdmissionMetrics
 from homeport.apiserver.admission.mutating import MutatingPolicies
 from homeport.apiserver.admission.plugin import Plugin
-from homeport.apiserver.admission.pod_security import PodSecurity
-from homeport.apiserver.admission.pod_security_configuration import PodSecurityConfiguration
+from homeport.apiserver.admission.pod_security.configuration import PodSecurityConfiguration
+from homeport.apiserver.admission.pod_security.plugin import PodSecurity
 from homeport.apiserver.admission.pods import DefaultTolerationSeconds, RuntimeClass
 from homeport.apiserver.admission.policing import ValidatingPolicies
 from homeport.apiserver.admission.priority import Priority

@@ -16,22 +16,22 @@ import msgspec
 from homeport.apiserver.admission.attributes import CREATE, UPDATE, Attributes, Operation
 from homeport.apiserver.admission.metrics import AdmissionMetrics
 from homeport.apiserver.admission.plugin import Plugin, refusal
-from homeport.apiserver.admission.pod_security_checks import (
-    LATEST,
-    LEVELS,
-    Policy,
-    Violation,
-    parse_level,
-    parse_version,
-    violations,
-)
-from homeport.apiserver.admission.pod_security_configuration import (
+from homeport.apiserver.admission.pod_security.configuration import (
     MODES,
     PRIVILEGED,
     WRONG_LEVEL,
     WRONG_VERSION,
     PodSecurityConfiguration,
     Policies,
+)
+from homeport.apiserver.admission.pod_security.pod import Violation
+from homeport.apiserver.admission.pod_security.standards import (
+    LATEST,
+    LEVELS,
+    Policy,
+    parse_level,
+    parse_version,
+    violations,
 )
 from homeport.apiserver.context import Api
 from homeport.apiserver.discovery import MINOR

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from homeport.apiserver import config_file
-from homeport.apiserver.admission.pod_security_checks import LEVELS, Policy, parse_level, parse_version
+from homeport.apiserver.admission.pod_security.standards import LEVELS, Policy, parse_level, parse_version
 from homeport.kube import field, names
 from homeport.kube.errors import FieldError, Permanent
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from homeport.apiserver.admission.pod_security_checks import LATEST, Policy, parse_version, violations
+from homeport.apiserver.admission.pod_security.standards import LATEST, Policy, parse_version, violations
 
 GOOD: dict[str, Any] = {
     "allowPrivilegeEscalation": False,
