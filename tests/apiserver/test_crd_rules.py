@@ -5,6 +5,7 @@ Conditions of upstream's test/e2e/apimachinery/crd_validation_rules.go are among
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -230,3 +231,24 @@ async def test_no_rule_holds_up_the_server(api: Caller) -> None:
         return
     answer = (await api.post(WIDGETS, widget(list=[1] * 2000))).error(422, "Invalid")
     assert "no further validation rules will be run due to call cost exceeds limit for rule" in answer["message"]
+
+
+@pytest.mark.parametrize("rule", ["self == oldSelf", "(self + oldSelf).size() == self.size()"])
+async def test_large_sets_are_compared_in_time_that_grows_with_them(api: Caller, rule: str) -> None:
+    numbers = {
+        "type": "array",
+        "maxItems": 200_000,
+        "items": {"type": "integer"},
+        "x-kubernetes-list-type": "set",
+        KEY: [{"rule": rule}],
+    }
+    (await api.post(CRDS, crd(schema=schema({"numbers": numbers})))).ok(201)
+    made = (await api.post(WIDGETS, widget(numbers=list(range(30_000))))).ok(201)
+    made["spec"]["numbers"].reverse()
+    began = time.process_time()
+    (await api.put(f"{WIDGETS}/w", made)).ok()
+    assert time.process_time() - began < 5  # it was more than a minute
+    made["spec"]["numbers"][0] = -1
+    del made["metadata"]["resourceVersion"]
+    refused = await api.patch(f"{WIDGETS}/w", {"spec": made["spec"]})
+    refused.error(422, "Invalid", "failed rule")

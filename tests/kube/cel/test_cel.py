@@ -143,6 +143,36 @@ def test_no_expression_runs_on_for_ever() -> None:
         evaluate("s.matches('(a+)+$') && s.contains(s) && s.replace('a', s).size() > 0", s="a" * 50_000)
 
 
+MANY, LONG = list(range(20_000)), "a" * 1_000_000
+DEEP: Any = 1
+for _ in range(20):
+    DEEP = [DEEP, DEEP, DEEP]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("object.turns.all(x, object.a == object.b)", {"a": MANY, "b": [*MANY]}),
+        ("object.turns.all(x, object.a == object.b)", {"a": {"x": MANY}, "b": {"x": [*MANY]}}),
+        ("object.turns.all(x, string(object.a) == string(object.b))", {"a": LONG, "b": LONG[1:] + "a"}),
+        ("object.turns.all(x, string(object.a) <= string(object.b))", {"a": LONG, "b": LONG[1:] + "b"}),
+        ("object.turns.all(x, object.a in object.b)", {"a": MANY, "b": [[*MANY]]}),
+        ("object.turns.all(x, object.b.indexOf(object.a) >= 0)", {"a": MANY, "b": [[*MANY]]}),
+        ("sets.contains(object.turns.map(x, object.a), [object.b])", {"a": MANY, "b": [*MANY]}),
+        ("object.turns.all(x, '%s'.format([object.a]).size() > 0)", {"a": MANY}),
+        ("object.a == object.b", {"a": DEEP, "b": [DEEP[0], DEEP[1], DEEP[2]]}),
+        ("'%s'.format([object.a]) != ''", {"a": DEEP}),
+        ("object.a.flatten(30).size() > 0", {"a": DEEP}),
+    ],
+)
+def test_what_is_compared_counts(text: str, values: dict[str, Any]) -> None:
+    program = ENVIRONMENT.compile(text)
+    start = time.process_time()
+    with pytest.raises(BudgetExceeded):
+        program.evaluate({"object": {"turns": MANY, **values}}, Budget(100_000))
+    assert time.process_time() - start < 3  # it was minutes, or all memory
+
+
 def test_the_authorizer_is_asked_what_the_expression_says() -> None:
     asked: list[Attributes] = []
 

@@ -34,7 +34,7 @@ from homeport.kube.cel.types import (
     type_of,
     unify,
 )
-from homeport.kube.cel.values import NO_OVERLOAD, EvaluationError, TypeValue, equals
+from homeport.kube.cel.values import NO_OVERLOAD, EvaluationError, TypeValue, equals_within
 
 UNSET = object()
 """The value of a variable that an evaluation does not bind."""
@@ -479,10 +479,13 @@ def _plain_in(overload: Overload) -> Overload:
 def _equality(name: str, types: list[Type], runs: list[Run]) -> Run:
     left, right = runs
     plain = types[0] == types[1] and types[0].name in _PLAIN
-    compare = operator.eq if plain else access.keyed_equality(types) or equals
+    if plain:
+        same = access.text_equality if types[0].name in ("string", "bytes") else access.plain_equality
+        return same(left, right, wanted=name == "_==_")
+    compare = access.keyed_equality(types) or equals_within
     if name == "_==_":
-        return lambda frame: compare(left(frame), right(frame))
-    return lambda frame: not compare(left(frame), right(frame))
+        return lambda frame: compare(frame[0], left(frame), right(frame))
+    return lambda frame: not compare(frame[0], left(frame), right(frame))
 
 
 def _keyed_operator(name: str, types: list[Type]) -> Callable[..., Run] | None:

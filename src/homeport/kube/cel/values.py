@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any
 
 MIN_INT, MAX_INT, MAX_UINT = -(2**63), 2**63 - 1, 2**64 - 1
@@ -234,6 +235,58 @@ def equals(a: Any, b: Any) -> bool:
             return len(a) == len(b) and all(key in b and equals(value, b[key]) for key, value in a.items())
         return bool(a == b)
     return kind in _NUMBERS and other in _NUMBERS and bool(a == b)
+
+
+ELEMENTS, CHARACTERS = 2, 1000
+"""Elements of lists and maps, and characters, that are compared for one unit of cost."""
+_MOST_NESTED = 1 << 20
+
+
+def equals_within(budget: Budget, a: Any, b: Any) -> bool:
+    """As :func:`equals`, for what it costs: values may be as large as a request. Raises BudgetExceeded."""
+    kind = type(a)
+    if kind is not type(b):
+        return equals(a, b)
+    if kind is list:
+        if len(a) != len(b):
+            return False
+        budget.charge(len(a) // ELEMENTS)
+        return all(map(equals_within, repeat(budget), a, b))
+    if kind is dict:
+        if len(a) != len(b):
+            return False
+        budget.charge(len(a) // ELEMENTS)
+        return all(key in b and equals_within(budget, value, b[key]) for key, value in a.items())
+    if kind is str or kind is bytes:
+        budget.charge(min(len(a), len(b)) // CHARACTERS)
+    return bool(a == b)
+
+
+def weight(value: Any) -> int:
+    """What comparing `value` with another, or writing it, costs beyond one step. A value that is made of the same parts
+    again and again may be larger than any memory: beyond what any budget has, nobody counts on."""
+    left = _MOST_NESTED
+    pending: list[Any] = [value]
+    while pending:
+        part = pending.pop()
+        if type(part) is list or type(part) is dict:
+            left -= len(part)
+            if left < 0:
+                return 1 << 62
+            pending += part.values() if isinstance(part, dict) else part
+        elif type(part) is str or type(part) is bytes:
+            left -= len(part) * ELEMENTS // CHARACTERS
+    return (_MOST_NESTED - left) // ELEMENTS
+
+
+def fingerprint(value: Any) -> Any:
+    """Something to hash a JSON value by: values are equal if these are, and the other way round."""
+    kind = type(value)
+    if kind is list:
+        return (list, *map(fingerprint, value))
+    if kind is dict:
+        return (dict, frozenset((key, fingerprint(item)) for key, item in value.items()))
+    return (bool, value) if kind is bool else value  # Python takes True for 1
 
 
 _ORDERED = frozenset({bool, str, bytes, Timestamp, Duration, int, float, UInt})

@@ -8,6 +8,7 @@ from typing import Any
 
 from homeport.kube.cel.functions import Library
 from homeport.kube.cel.values import (
+    ELEMENTS,
     Duration,
     EvaluationError,
     UInt,
@@ -16,6 +17,7 @@ from homeport.kube.cel.values import (
     equals,
     less,
     less_or_equal,
+    weight,
 )
 
 LIBRARY = Library()
@@ -28,8 +30,15 @@ def _length(items: list[Any], *rest: Any) -> int:
     return len(items)
 
 
-def _square(a: list[Any], *rest: Any) -> int:
-    return len(a) * len(rest[0] if rest and isinstance(rest[0], list) else a) + 1
+def _square(a: list[Any], b: list[Any] | None = None) -> int:
+    """Each item of one with each of the other, where the smaller of the two says when it is done."""
+    b = a if b is None else b
+    return len(a) * len(b) + min(len(a) * _nested(b), len(b) * _nested(a)) + 1
+
+
+def _nested(items: list[Any]) -> int:
+    """What comparing the items costs beyond that of as many numbers."""
+    return weight(items) - len(items) // ELEMENTS
 
 
 @_member("isSorted(list<A>): bool", cost=_length)
@@ -77,17 +86,21 @@ def _max(items: list[Any]) -> Any:
     return best
 
 
-@_member("indexOf(list<A>, A): int", cost=_length)
+def _each(items: Any, wanted: Any) -> int:
+    return (len(items) if isinstance(items, list) else 1) * (1 + weight(wanted))
+
+
+@_member("indexOf(list<A>, A): int", cost=_each)
 def _index(items: list[Any], wanted: Any) -> int:
     return next((index for index, item in enumerate(items) if equals(item, wanted)), -1)
 
 
-@_member("lastIndexOf(list<A>, A): int", cost=_length)
+@_member("lastIndexOf(list<A>, A): int", cost=_each)
 def _last_index(items: list[Any], wanted: Any) -> int:
     return next((index for index in range(len(items) - 1, -1, -1) if equals(items[index], wanted)), -1)
 
 
-@_member("includes(dyn, dyn): bool", cost=lambda target, item: len(target) if isinstance(target, list) else 1)
+@_member("includes(dyn, dyn): bool", cost=_each)
 def _includes(target: Any, wanted: Any) -> bool:
     if isinstance(target, list):
         return any(equals(item, wanted) for item in target)
@@ -122,7 +135,15 @@ def _slice(items: list[Any], start: int, end: int) -> list[Any]:
     return items[start:end]
 
 
-@_member("flatten(list<dyn>): list<dyn>", "flatten(list<dyn>, int): list<dyn>", cost=lambda items, *rest: _size(items))
+def _flattened(items: list[Any], *depth: int) -> int:
+    return len(items) + ELEMENTS * weight(items)
+
+
+@_member(
+    "flatten(list<dyn>): list<dyn>",
+    "flatten(list<dyn>, int): list<dyn>",
+    cost=_flattened,
+)
 def _flatten(items: list[Any], depth: int = 1) -> list[Any]:
     if depth < 0:
         raise EvaluationError("level must be non-negative")
@@ -130,10 +151,6 @@ def _flatten(items: list[Any], depth: int = 1) -> list[Any]:
         items = [inner for item in items for inner in (item if isinstance(item, list) else [item])]
         depth -= 1
     return items
-
-
-def _size(items: list[Any]) -> int:
-    return sum(_size(item) if isinstance(item, list) else 1 for item in items)
 
 
 def order(a: Any, b: Any) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from homeport.kube.cel.functions import Library
 from homeport.kube.cel.values import (
+    CHARACTERS,
     NONE,
     Duration,
     EvaluationError,
@@ -20,6 +21,7 @@ from homeport.kube.cel.values import (
     less_or_equal,
     no_such_key,
     to_key,
+    weight,
 )
 
 LIBRARY = Library()
@@ -193,33 +195,33 @@ def _differ(a: Any, b: Any) -> bool:
     return not equals(a, b)
 
 
-_ORDERED = ("bool", "int", "uint", "double", "string", "bytes", "timestamp", "duration")
+_ORDERED = ("bool", "int", "uint", "double", "timestamp", "duration")
+_TEXTS = ("string", "bytes")
 _NUMBERS = ("int", "uint", "double")
 _ORDERED_PAIRS = [(kind, kind) for kind in _ORDERED] + [(a, b) for a in _NUMBERS for b in _NUMBERS if a != b]
 
 
-def _orders(operator: str) -> tuple[str, ...]:
-    return tuple(f"{operator}({a}, {b}): bool" for a, b in _ORDERED_PAIRS)
-
-
-_function(*_orders("_<_"))(less)
-_function(*_orders("_<=_"))(less_or_equal)
-
-
-@_function(*_orders("_>_"))
 def _greater(a: Any, b: Any) -> bool:
     return less(b, a)
 
 
-@_function(*_orders("_>=_"))
 def _greater_or_equal(a: Any, b: Any) -> bool:
     return less_or_equal(b, a)
+
+
+def _shorter_text(a: Any, b: Any) -> int:
+    return min(len(a), len(b)) // CHARACTERS
+
+
+for _operator, _compare in (("_<_", less), ("_<=_", less_or_equal), ("_>_", _greater), ("_>=_", _greater_or_equal)):
+    _function(*(f"{_operator}({a}, {b}): bool" for a, b in _ORDERED_PAIRS))(_compare)
+    _function(*(f"{_operator}({kind}, {kind}): bool" for kind in _TEXTS), cost=_shorter_text)(_compare)
 
 
 # -- lists and maps
 
 
-@_function("@in(A, list<A>): bool", cost=lambda item, items: len(items))
+@_function("@in(A, list<A>): bool", cost=lambda item, items: len(items) * (1 + weight(item)))
 def _in_list(item: Any, items: list[Any]) -> bool:
     return any(equals(item, other) for other in items)
 

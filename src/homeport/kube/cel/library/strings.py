@@ -6,7 +6,7 @@ from typing import Any
 
 from homeport.kube.cel.functions import Library
 from homeport.kube.cel.library.formatting import format_string
-from homeport.kube.cel.values import EvaluationError
+from homeport.kube.cel.values import EvaluationError, weight
 
 LIBRARY = Library()
 _function, _member = LIBRARY.function, LIBRARY.member
@@ -145,6 +145,6 @@ def _quote(text: str) -> str:
     return '"' + "".join(_ESCAPES.get(char, char) for char in text) + '"'
 
 
-@_member("format(string, list<dyn>): string", cost=_once)
+@_member("format(string, list<dyn>): string", cost=lambda text, args: len(text) // 10 + 1 + weight(args))
 def _format(text: str, args: list[Any]) -> str:
     return format_string(text, args)
