@@ -105,6 +105,29 @@ async def test_what_was_left_behind_before_the_start_goes(world: support.World) 
         await names(world, "kept", "owner")
 
 
+@pytest.mark.parametrize("kind", [CONFIG_MAPS, SECRETS], ids=lambda kind: kind.plural)
+async def test_what_a_backup_brings_back_stays_with_its_owner(world: support.World, kind: Resource) -> None:
+    async with collecting(world):
+        own = {"apiVersion": "v1", "kind": kind.kind, "metadata": {"name": "a-owner", "namespace": "default"}}
+        owner = await world.client.create(kind, own)
+        for number in range(3):
+            await world.client.create(CONFIG_MAPS, config_map(f"dependent-{number}", reference(owner)))
+        records = [
+            record
+            for resource in ("/namespaces", "/configmaps", "/secrets")
+            for record in world.store.scan(resource)[0]
+        ]
+        saved = world.store.revision
+        await world.client.delete(kind, "a-owner", "default")
+        await names(world)
+        await world.store.restore(records, saved)
+        # Once another one has been collected, whatever was thought of these has been done.
+        gone = {**owner, "metadata": {**owner["metadata"], "uid": "never", "name": "never"}}
+        await world.client.create(CONFIG_MAPS, config_map("late", reference(gone)))
+        back = {"dependent-0", "dependent-1", "dependent-2"} | ({"a-owner"} if kind is CONFIG_MAPS else set())
+        await names(world, *sorted(back))
+
+
 async def test_one_owner_left_is_enough_and_the_other_reference_goes(world: support.World) -> None:
     async with collecting(world):
         one = await world.client.create(CONFIG_MAPS, config_map("one"))

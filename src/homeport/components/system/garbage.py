@@ -49,7 +49,7 @@ class GarbageCollector:
         self._monitor = monitor
         self._recorder = recorder
         self._absent: OrderedDict[str, None] = OrderedDict()
-        """uids known to be gone for good: a uid never comes back."""
+        """uids of objects that are gone. Only the restoration of a backup brings one back."""
         self._unknown_kind: set[str] = set()
         """Objects with an owner of a kind that the server does not have: kept, and looked at again with new kinds."""
         self._loop: KeyedLoop[str] = KeyedLoop(self.name, self._collect, workers=_WORKERS)
@@ -92,7 +92,7 @@ class GarbageCollector:
     def _vanished(self, gone: str) -> None:
         node = self.graph.remove(gone)
         self._asked.discard(gone)
-        self._gone_for_good(gone)
+        self._gone(gone)
         self._unknown_kind.discard(gone)
         for dependent in self.graph.dependents(gone):
             self._loop.queue.add(dependent.uid)
@@ -101,7 +101,7 @@ class GarbageCollector:
             if known is not None and known.deleting and known.foreground:
                 self._loop.queue.add(owner.uid)  # perhaps it waited for this one
 
-    def _gone_for_good(self, gone: str) -> None:
+    def _gone(self, gone: str) -> None:
         self._absent[gone] = None
         if len(self._absent) > _ABSENT:
             self._absent.popitem(last=False)
@@ -162,8 +162,6 @@ class GarbageCollector:
             if known.namespace not in ("", node.namespace):
                 return self._out_of_reach(node, owner)
             return "waiting" if known.deleting and known.foreground else "solid"
-        if owner.uid in self._absent:
-            return "absent"
         try:
             resource = await self._client.resource_for(owner.api_version, owner.kind)
         except NotFound:
@@ -175,9 +173,11 @@ class GarbageCollector:
             live = await self._ask(resource, node.namespace, owner)
         if live is not None:
             return "waiting" if is_deleting(live) and FOREGROUND_FINALIZER in _finalizers(live) else "solid"
+        if owner.uid in self._absent:
+            return "absent"
         if resource.namespaced and await self._is_elsewhere(resource, owner):
             return self._out_of_reach(node, owner)
-        self._gone_for_good(owner.uid)
+        self._gone(owner.uid)
         return "absent"
 
     async def _ask(self, resource: Resource, namespace: str, owner: Owner) -> Object | None:
