@@ -6,14 +6,18 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from homeport.apiserver import sizes
 from homeport.apiserver.context import Api, Call, Follower
 from homeport.kube.errors import Conflict, ServiceUnavailable, StorageFull
 from homeport.kube.meta import Object
-from homeport.store.protocol import Delete, Full, Key, Put, Record, Unavailable
+from homeport.store.protocol import Delete, Full, Key, Oversized, Put, Record, Unavailable
 
 
-async def commit(api: Api, operation: Put | Delete) -> Record:
+async def commit(api: Api, operation: Put | Delete, *, trims: bool = False) -> Record:
     """Write and wait until it is durable. Raises Conflicting at once, StorageFull or ServiceUnavailable later.
+
+    With `trims`, an object that is too large to be stored is stored without its managed fields, if that is enough;
+    raises ApiError if it is not.
 
     Quotas are kept in the same write; raises Forbidden if one does not have enough left.
 
@@ -22,14 +26,19 @@ async def commit(api: Api, operation: Put | Delete) -> Record:
     """
     follower = api.followers.get(operation.key.resource)
     if follower is not None:
-        return await asyncio.shield(asyncio.ensure_future(_commit_followed(api, operation, follower)))
-    return await _commit(api, operation)
+        return await asyncio.shield(asyncio.ensure_future(_commit_followed(api, operation, follower, trims)))
+    return await _commit(api, operation, trims)
 
 
-async def _commit(api: Api, operation: Put | Delete) -> Record:
+async def _commit(api: Api, operation: Put | Delete, trims: bool) -> Record:
     with stored():
-        # Nothing waits between looking at the quotas and writing.
-        record, *_ = await api.store.write(*api.quotas.booked(operation))
+        try:
+            # Nothing waits between looking at the quotas and writing.
+            written = api.store.write(*api.quotas.booked(operation))
+        except Oversized as error:
+            assert isinstance(operation, Put), "only puts have a limit"
+            written = api.store.write(*api.quotas.booked(sizes.fitting(operation, error.size, trims=trims)))
+        record, *_ = await written
     return record
 
 
@@ -44,8 +53,8 @@ def stored() -> Iterator[None]:
         raise ServiceUnavailable(f"nothing was stored: {error}", retry_after=1) from error
 
 
-async def _commit_followed(api: Api, operation: Put | Delete, follower: Follower) -> Record:
-    record = await _commit(api, operation)
+async def _commit_followed(api: Api, operation: Put | Delete, follower: Follower, trims: bool) -> Record:
+    record = await _commit(api, operation, trims)
     follower(record, deleted=isinstance(operation, Delete))
     return record
 

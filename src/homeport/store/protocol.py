@@ -46,6 +46,8 @@ class Put(msgspec.Struct, frozen=True, gc=False):
     """Not kept; the store stamps the resourceVersion on a copy."""
     expect: int
     """The revision it must replace; 0: it must not exist."""
+    most: int = 0
+    """Bytes that its JSON may have; 0: as many as it has."""
 
 
 class Delete(msgspec.Struct, frozen=True, gc=False):
@@ -96,6 +98,14 @@ class TooNew(StoreError):
         super().__init__(f"revision {asked} is newer than {current}, the current one")
         self.asked = asked
         self.current = current
+
+
+class Oversized(StoreError):
+    """An object is larger than its write allows. Nothing of the write was kept."""
+
+    def __init__(self, key: Key, size: int, most: int) -> None:
+        super().__init__(f"{key.resource} {key.namespace}/{key.name}: {size} bytes, and {most} are allowed")
+        self.size = size
 
 
 class Full(StoreError):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from homeport.store.encode import encode, labels_of, restamp, shallow
 from homeport.store.history import History, Limits
 from homeport.store.index import Index
-from homeport.store.protocol import Conflicting, Delete, Event, Key, Put, Record, TooNew
+from homeport.store.protocol import Conflicting, Delete, Event, Key, Oversized, Put, Record, TooNew
 from homeport.store.watching import Hub, Subscription
 
 EMPTY_REVISION = 1
@@ -120,7 +120,8 @@ class State(ABC):
         return self._hub.add(resource, namespace, backlog)
 
     def stage(self, operations: Iterable[Put | Delete]) -> list[Event]:
-        """The events of a write on top of the newest state, which they become. Raises Conflicting with no effect."""
+        """The events of a write on top of the newest state, which they become. Raises Conflicting or
+        Oversized with no effect."""
         staged: dict[Key, _Pending] = {}
         events: list[Event] = []
         revision = self._assigned
@@ -227,7 +228,10 @@ def _event(operation: Put | Delete, current: Record | None, revision: int) -> Ev
     key = current.key if current else operation.key
     if isinstance(operation, Put):
         labels = labels_of(operation.object, current.labels) if current else labels_of(operation.object)
-        record = Record(key, revision, encode(operation.object, revision), labels)
+        value = encode(operation.object, revision)
+        if operation.most and len(value) > operation.most:
+            raise Oversized(operation.key, len(value), operation.most)
+        record = Record(key, revision, value, labels)
         return Event("MODIFIED" if current else "ADDED", record, current)
     assert current is not None
     if operation.object is None:

@@ -13,6 +13,7 @@ from homeport.apiserver.admission import (
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.offload import at, finished, takes_long
 from homeport.apiserver.rendering import render_transient, render_written
+from homeport.apiserver.sizes import LIMIT
 from homeport.apiserver.versions import stored
 from homeport.apiserver.writing import commit, key_of, rehearse, wants_dry_run
 from homeport.kube.errors import AlreadyExists
@@ -55,7 +56,7 @@ async def create_object(api: Api, call: Call, new: Object, *, applied: bool = Fa
                 return render_transient(api, call, obj, 201)
             continue
         try:
-            record = await commit(api, Put(key, await stored(call.served, obj), 0))
+            record = await commit(api, Put(key, await stored(call.served, obj), 0, LIMIT), trims=not applied)
         except Conflicting:
             continue
         return await render_written(api, call, record, 201)

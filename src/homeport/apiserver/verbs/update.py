@@ -11,6 +11,7 @@ from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import is_finished
 from homeport.apiserver.offload import at, finished, takes_long
 from homeport.apiserver.rendering import render_transient, render_written
+from homeport.apiserver.sizes import LIMIT
 from homeport.apiserver.verbs.conditions import creates_by_put, needs_version
 from homeport.apiserver.verbs.create import create_object
 from homeport.apiserver.verbs.get import not_found
@@ -111,7 +112,7 @@ async def change(api: Api, call: Call, make: Make, *, subresource: str = "", app
         attributes.object = old if changed is None else changed
         await api.admission.validate(attributes)
         try:
-            return await write(api, call, record, changed)
+            return await write(api, call, record, changed, applied=applied)
         except Conflicting:
             continue
     raise modified(call, call.info.name)
@@ -123,8 +124,9 @@ def _draft(call: Call, record: Record, make: Make, subresource: str, applied: bo
     return old, draft_update(call, make(record, old), old, subresource=subresource, applied=applied)
 
 
-async def write(api: Api, call: Call, record: Record, changed: Object | None) -> Response:
-    """Make an admitted object the state after `record`; None changes nothing. Raises Conflicting."""
+async def write(api: Api, call: Call, record: Record, changed: Object | None, *, applied: bool = False) -> Response:
+    """Make an admitted object the state after `record`; None changes nothing. `applied`: by server-side apply. Raises
+    Conflicting."""
     if changed is None:
         if record.revision <= api.store.revision:
             return await render_written(api, call, record)
@@ -135,5 +137,8 @@ async def write(api: Api, call: Call, record: Record, changed: Object | None) ->
         return render_transient(api, call, changed)
     kept = await stored(call.served, changed)
     removing = is_finished(call.served, changed)
-    operation = Delete(record.key, record.revision, kept) if removing else Put(record.key, kept, record.revision)
-    return await render_written(api, call, await commit(api, operation))
+    if removing:
+        written = await commit(api, Delete(record.key, record.revision, kept))
+    else:
+        written = await commit(api, Put(record.key, kept, record.revision, LIMIT), trims=not applied)
+    return await render_written(api, call, written)

@@ -67,7 +67,7 @@ def _parse(patch: Any) -> list[_Operation]:
         raise BadRequest("a JSON patch must be a JSON array of operations")
     if len(patch) > MAX_OPERATIONS:
         raise TooLarge(
-            "Request entity is too large: The allowed maximum operations in a JSON patch is "
+            "Request entity too large: The allowed maximum operations in a JSON patch is "
             f"{MAX_OPERATIONS}, got {len(patch)}"
         )
     return [_parse_operation(index, operation) for index, operation in enumerate(patch)]
