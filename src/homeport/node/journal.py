@@ -7,7 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from homeport.node.memory import Memory
+from homeport.kube import meta
+from homeport.kube.meta import Object
+from homeport.node.memory import Memory, recall, resume
 
 _log = logging.getLogger(__name__)
 _NAME = "memory.json"
@@ -35,3 +37,32 @@ def load(directory: Path) -> Memory | None:
     except (OSError, msgspec.MsgspecError) as error:
         _log.warning("%s can't be read, going by the pod's status: %s", path, error)
         return None
+
+
+class Journal:
+    """What one pod has gone through, kept in its `directory`."""
+
+    def __init__(self, directory: Path, pod: Object) -> None:
+        self._directory = directory
+        self._title = f"{meta.namespace(pod)}/{meta.name(pod)}"
+        self._noted: Memory | None = None
+        self._is_forgetful = False
+
+    def recalled(self, pod: Object) -> Memory:
+        """What is known of the pod when its worker begins: from the disk, or else from its status."""
+        memory = load(self._directory)
+        return resume(memory) if memory is not None else recall(pod)
+
+    def keep(self, memory: Memory) -> None:
+        """Put the memory on disk if losing it would matter: the sandbox and the pod's status tell the rest."""
+        if memory is self._noted or not matters(memory) or not self._directory.is_dir():
+            return
+        try:
+            save(self._directory, memory)
+        except OSError as error:
+            # A full disk, most likely. The pod goes on, and the next decision tries again.
+            if not self._is_forgetful:
+                _log.warning("what pod %s has gone through can't be written: %s", self._title, error)
+            self._is_forgetful = True
+            return
+        self._noted, self._is_forgetful = memory, False

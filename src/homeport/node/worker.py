@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from homeport.kube import core, meta
 from homeport.kube.errors import Conflict, HomeportError, InternalError, NotFound
 from homeport.kube.meta import Object
-from homeport.node import journal, logs, notes, volumes
+from homeport.node import logs, notes, volumes
 from homeport.node.containerspec import container_spec, sandbox_spec
 from homeport.node.host import Host
+from homeport.node.journal import Journal
 from homeport.node.machine import decide
-from homeport.node.memory import Memory, recall, resume
+from homeport.node.memory import Memory
 from homeport.node.mounting import RENEWAL_RETRY, Mounts
 from homeport.node.pod import TERMINAL, Member, members
+from homeport.node.podlogs import PodLogs
 from homeport.node.pulls import Pulls
 from homeport.node.reading import fetch, wait_for
 from homeport.node.references import Ref, Sources, Unresolved, container_refs
@@ -78,12 +79,9 @@ class Worker:
         self._news = asyncio.Event()
         self._news.set()
         self._timer: asyncio.TimerHandle | None = None
-        self._ends: dict[tuple[str, int], asyncio.Event] = {}
-        self._last_words: dict[str, tuple[int, str]] = {}
-        """By container: the attempt, and what its log says last."""
-        self._noted: Memory | None = None
-        self._is_forgetful = False
-        self.memory: Memory = self._load_memory()
+        self._logs = PodLogs(self.directory)
+        self._journal = Journal(self.directory, pod)
+        self.memory: Memory = self._journal.recalled(pod)
         if sandbox is not None:
             self._sandbox_phase = "up" if sandbox.alive else "down"
 
@@ -129,8 +127,7 @@ class Worker:
         self._pulls.cancel()
         self._retries.cancel()
         self._saver.cancel()
-        for event in self._ends.values():
-            event.set()
+        self._logs.close()
 
     @property
     def _title(self) -> str:
@@ -148,23 +145,7 @@ class Worker:
     def _states(self) -> dict[str, ContainerState]:
         if self._sandbox is None:
             return {}
-        return {name: self._explained(state) for name, state in self._sandbox.containers().items()}
-
-    def _explained(self, state: ContainerState) -> ContainerState:
-        """A failure without a message, with the end of its log for one if the container asks for that
-        (``terminationMessagePolicy: FallbackToLogsOnError``)."""
-        if state.phase != "exited" or state.message or not state.exit_code:
-            return state
-        attempt, text = self._last_words.get(state.name, (-1, ""))
-        if attempt != state.attempt:
-            wanted = any(
-                member.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"
-                for member in members(self.pod)
-                if member.name == state.name
-            )
-            text = logs.last_words(logs.path_of(self.directory, state.name, state.attempt)) if wanted else ""
-            self._last_words[state.name] = (state.attempt, text)
-        return replace(state, message=text)
+        return {name: self._logs.explained(self.pod, state) for name, state in self._sandbox.containers().items()}
 
     def _view(self) -> View:
         return View(
@@ -190,7 +171,7 @@ class Worker:
         self.memory = decision.memory
         changed = decision.status != self.status
         self.status = decision.status
-        self._keep_memory()
+        self._journal.keep(self.memory)
         for notice in decision.notices:
             self._note(notice)
         forgotten = False
@@ -202,7 +183,7 @@ class Worker:
             if changed and self._saver.is_saved(self.status):
                 # The API has it already, so that no write will tell: what waited for it can go on.
                 self.wake()
-        self._tell_ends()
+        self._logs.tell_ends(self.memory)
         self._changed(self)
         if decision.wake_at is not None:
             self._wake_in((decision.wake_at - self._host.now()).total_seconds())
@@ -428,38 +409,4 @@ class Worker:
 
     def log_source(self, container: str, *, previous: bool) -> logs.LogSource:
         """Raises BadRequest with the kubelet's words if there is no log to read."""
-        attempt = logs.choose_attempt(self.pod, self.status, self.memory, container, previous=previous)
-        event = self._ends.setdefault((container, attempt), asyncio.Event())
-        self._tell_ends()
-
-        async def ended() -> None:
-            await event.wait()
-
-        return logs.LogSource(logs.path_of(self.directory, container, attempt), ended)
-
-    def _tell_ends(self) -> None:
-        for key, event in list(self._ends.items()):
-            known = self.memory.of(key[0])
-            if not (known.is_running and known.current is not None and known.current.attempt == key[1]):
-                event.set()
-                del self._ends[key]
-
-    # Memory.
-
-    def _load_memory(self) -> Memory:
-        memory = journal.load(self.directory)
-        return resume(memory) if memory is not None else recall(self.pod)
-
-    def _keep_memory(self) -> None:
-        """Put the memory on disk if losing it would matter: the sandbox and the pod's status tell the rest."""
-        if self.memory is self._noted or not journal.matters(self.memory) or not self.directory.is_dir():
-            return
-        try:
-            journal.save(self.directory, self.memory)
-        except OSError as error:
-            # A full disk, most likely. The pod goes on, and the next decision tries again.
-            if not self._is_forgetful:
-                _log.warning("what pod %s has gone through can't be written: %s", self._title, error)
-            self._is_forgetful = True
-            return
-        self._noted, self._is_forgetful = self.memory, False
+        return self._logs.source(self.pod, self.status, self.memory, container, previous=previous)
