@@ -18,11 +18,12 @@ import time
 from typing import Any
 
 from homeport.node.sandbox import container as containers
-from homeport.node.sandbox import linux, logs, network, record, registry, rootfs, sessions, spec, trees, wire
+from homeport.node.sandbox import linux, logs, network, registry, rootfs, sessions, spec, trees, wire
 from homeport.node.sandbox.layout import Layout
 from homeport.node.sandbox.loop import Loop
 from homeport.node.sandbox.peers import Peers
 from homeport.node.sandbox.running import Running
+from homeport.node.sandbox.states import States
 from homeport.node.sandbox.wire import Message, Peer
 
 _RETRY_SECONDS = 1.0
@@ -76,7 +77,7 @@ class Supervisor:
         with contextlib.suppress(FileExistsError):  # of an earlier sandbox of the pod
             os.mkdir(pod.layers, 0o711)
         self._stamps = logs.Stamps()
-        self._states: dict[str, Message] = {}
+        self._states = States(pod.state_path, self._identity(), self._stamps)
         self._running: dict[str, Running] = {}
         self._ending: list[tuple[Peer, object]] | None = None
         self._is_stale = False
@@ -98,7 +99,7 @@ class Supervisor:
 
     def serve(self, first: socket.socket, number: object) -> None:
         """Answer the connection that asked for the sandbox, and serve it and everybody else until the sandbox ends."""
-        self._peers.send(self._peers.add(first), {"id": number, "state": self._state()})
+        self._peers.send(self._peers.add(first), {"id": number, "state": self._states.whole()})
         self._loop.run()
         self._peers.close()
 
@@ -111,7 +112,7 @@ class Supervisor:
 
     # What is known, on disk and on the wire.
 
-    def _state(self) -> Message:
+    def _identity(self) -> Message:
         return {
             "uid": self._pod.uid,
             "namespace": self._pod.namespace,
@@ -120,12 +121,11 @@ class Supervisor:
             "address": self.address,
             "pid": self._pid,
             "start_time": self._start_time,
-            "containers": self._states,
         }
 
     def _write_state(self) -> None:
         try:
-            record.write(self._pod.state_path, self._state())
+            self._states.write()
             self._is_stale = False
         except OSError:
             # A full disk, most likely: the pod's socket still tells the truth, and the file follows.
@@ -140,7 +140,7 @@ class Supervisor:
             self._signal(message["container"], message["signal"])
             self._peers.send(peer, {"id": message["id"]})
         elif operation == "state":
-            self._peers.send(peer, {"id": message["id"], "state": self._state()})
+            self._peers.send(peer, {"id": message["id"], "state": self._states.whole()})
         elif operation == "exec":
             self._exec(peer, message)
         elif operation == "attach":
@@ -170,8 +170,8 @@ class Supervisor:
             if log is not None:
                 log.close()
             text = f"the container can't be set up: {(error.strerror or str(error))}"
-            self._not_started(wanted, containers.NOT_STARTED, text)
-            self._peers.send(peer, {"id": message["id"], "state": self._states[wanted.name]})
+            self._states.not_started(wanted, containers.NOT_STARTED, text)
+            self._peers.send(peer, {"id": message["id"], "state": self._states.of(wanted.name)})
             self._write_state()
             return
         running = Running(wanted, launch, log)
@@ -181,10 +181,10 @@ class Supervisor:
 
     def _remove_layers_of(self, name: str) -> None:
         """An earlier attempt's layer goes; in a process of its own, as it may be large."""
-        old = self._states.get(name)
-        if old is None:
+        attempt = self._states.attempt(name)
+        if attempt is None:
             return
-        path = os.path.join(self._pod.layers, f"{name}-{old['attempt']}")
+        path = os.path.join(self._pod.layers, f"{name}-{attempt}")
         pid = os.fork()
         if pid == 0:
             with contextlib.suppress(OSError):  # what is left goes with the pod
@@ -212,15 +212,9 @@ class Supervisor:
             launch.streams.close()
             running.log.close()
             del self._running[wanted.name]
-            self._not_started(wanted, code, text)
+            self._states.not_started(wanted, code, text)
         else:
-            self._states[wanted.name] = {
-                "name": wanted.name,
-                "attempt": wanted.attempt,
-                "phase": "running",
-                "pid": launch.pid,
-                "started_at": self._stamps.now(),
-            }
+            self._states.started(wanted, launch.pid)
             # The child has sent it before it became its command.
             launch.streams.receive_terminal()
             for descriptor, name in ((launch.streams.stdout, "stdout"), (launch.streams.stderr, "stderr")):
@@ -234,24 +228,10 @@ class Supervisor:
         if running.waiting is not None:
             peer, number = running.waiting
             running.waiting = None
-            self._peers.send(peer, {"id": number, "state": self._states[wanted.name]})
+            self._peers.send(peer, {"id": number, "state": self._states.of(wanted.name)})
         self._write_state()
         if data:
             self._finish_if_ended()
-
-    def _not_started(self, wanted: spec.Container, code: int, text: str) -> None:
-        now = self._stamps.now()
-        self._states[wanted.name] = {
-            "name": wanted.name,
-            "attempt": wanted.attempt,
-            "phase": "exited",
-            "pid": 0,
-            "started_at": now,
-            "finished_at": now,
-            "exit_code": code,
-            "reason": "StartError",
-            "message": text,
-        }
 
     # Logs.
 
@@ -335,18 +315,11 @@ class Supervisor:
             stream.close()
         running.log.close()
         del self._running[running.spec.name]
-        state = self._states[running.spec.name]
-        code = os.waitstatus_to_exitcode(running.status)
-        state.update(
-            phase="exited",
-            finished_at=self._stamps.now(),
-            exit_code=code if code >= 0 else 128 - code,
-            signal=max(0, -code),
-            reason="Completed" if code == 0 else "Error",
-            message=self._termination_message(running)
-            or ("the end of the log is lost: there was no room on the disk" if lost else ""),
-        )
-        running.tell_attached(code if code >= 0 else 128 - code)
+        message = self._termination_message(running)
+        if lost and not message:
+            message = "the end of the log is lost: there was no room on the disk"
+        state = self._states.ended(running.spec.name, running.status, message)
+        running.tell_attached(state["exit_code"])
         self._peers.broadcast({"event": "exit", "state": state})
         self._write_state()
         self._finish_if_ended()

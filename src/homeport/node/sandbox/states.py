@@ -1,0 +1,71 @@
+"""What a supervisor knows of its pod, as it tells it: on disk in ``state.json``, and to whoever asks."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from homeport.node.sandbox import logs, record, spec
+from homeport.node.sandbox.wire import Message
+
+
+class States:
+    """The states of the pod's containers, each of its latest attempt. `identity`: what is said of the pod itself."""
+
+    def __init__(self, path: str, identity: Message, stamps: logs.Stamps) -> None:
+        self._path = path
+        self._identity = identity
+        self._stamps = stamps
+        self._containers: dict[str, dict[str, Any]] = {}
+
+    def whole(self) -> Message:
+        return {**self._identity, "containers": self._containers}
+
+    def write(self) -> None:
+        """Put all of it on disk. Raises OSError."""
+        record.write(self._path, self.whole())
+
+    def of(self, name: str) -> dict[str, Any]:
+        return self._containers[name]
+
+    def attempt(self, name: str) -> int | None:
+        """The latest attempt at a container; None before the first."""
+        known = self._containers.get(name)
+        return None if known is None else int(known["attempt"])
+
+    def started(self, wanted: spec.Container, pid: int) -> None:
+        self._containers[wanted.name] = {
+            "name": wanted.name,
+            "attempt": wanted.attempt,
+            "phase": "running",
+            "pid": pid,
+            "started_at": self._stamps.now(),
+        }
+
+    def not_started(self, wanted: spec.Container, code: int, text: str) -> None:
+        now = self._stamps.now()
+        self._containers[wanted.name] = {
+            "name": wanted.name,
+            "attempt": wanted.attempt,
+            "phase": "exited",
+            "pid": 0,
+            "started_at": now,
+            "finished_at": now,
+            "exit_code": code,
+            "reason": "StartError",
+            "message": text,
+        }
+
+    def ended(self, name: str, status: int, message: str) -> dict[str, Any]:
+        """The container has ended with that status of ``waitpid``. Its state."""
+        code = os.waitstatus_to_exitcode(status)
+        state = self._containers[name]
+        state.update(
+            phase="exited",
+            finished_at=self._stamps.now(),
+            exit_code=code if code >= 0 else 128 - code,
+            signal=max(0, -code),
+            reason="Completed" if code == 0 else "Error",
+            message=message,
+        )
+        return state
