@@ -10,16 +10,16 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from homeport.kube.cel import access, loops
+from homeport.kube.cel import access, equality, loops
 from homeport.kube.cel.functions import Functions, Overload, Run, invoke, result_of
 from homeport.kube.cel.parser import qualified
+from homeport.kube.cel.scope import Scope, always, is_absolute
 from homeport.kube.cel.syntax import Bind, Call, Ident, ListLiteral, Literal, Loop, MapLiteral, Message, Node, Select
 from homeport.kube.cel.types import (
     BOOL,
     DYN,
     INT,
     STRING,
-    KeyedList,
     ObjectType,
     Substitution,
     Type,
@@ -34,30 +34,7 @@ from homeport.kube.cel.types import (
     type_of,
     unify,
 )
-from homeport.kube.cel.values import NO_OVERLOAD, EvaluationError, TypeValue, equals_within
-
-UNSET = object()
-"""The value of a variable that an evaluation does not bind."""
-
-_TYPES: Mapping[str, Type] = {
-    name: Type(name)
-    for name in (
-        "bool", "int", "uint", "double", "string", "bytes", "null_type", "type",
-        "google.protobuf.Timestamp", "google.protobuf.Duration", "net.IP", "net.CIDR", "kubernetes.URL",
-    )
-} | {
-    "list": list_of(DYN),
-    "map": map_of(DYN, DYN),
-    "optional_type": optional_of(DYN),
-}  # fmt: skip
-_PLAIN = frozenset({"bool", "int", "uint", "string", "bytes", "google.protobuf.Timestamp", "google.protobuf.Duration"})
-"""Types whose equal values are equal in Python, too."""
-_HASHED = _PLAIN - {"bool", "int", "uint"}
-"""Those that no other type's values are equal to."""
-
-
-def _always(value: Any) -> Run:
-    return lambda frame: value
+from homeport.kube.cel.values import NO_OVERLOAD, EvaluationError
 
 
 class Compiler:
@@ -73,24 +50,18 @@ class Compiler:
         messages: frozenset[str] = frozenset(),
     ) -> None:
         self._functions = functions
-        self._container = container
         self._homogeneous = homogeneous
         self._messages = messages
-        self._globals = {name: (slot, type_) for slot, (name, type_) in enumerate(variables.items(), 1)}
-        self._locals: list[tuple[str, int, Type]] = []
+        self.scope = Scope(variables, container)
         self._known: Substitution = {}
-        self.slots = 1 + len(variables)
         self.cost = 0
         """Of the steps outside of loops; a loop charges its own for every turn."""
         self.issues: list[tuple[int, str]] = []
-        self.used: set[str] = set()
-        """The variables that the expression uses."""
 
     def compile(self, node: Node) -> Run:
         match node:
             case Literal():
-                value = node.value
-                return lambda frame: value
+                return always(node.value)
             case Ident():
                 return self._ident(node)
             case Select():
@@ -119,47 +90,32 @@ class Compiler:
         return _never
 
     def _undeclared(self, node: Node, name: str) -> Run:
-        return self._fail(node, f"undeclared reference to '{name}' (in container '{self._container}')")
+        return self._fail(node, f"undeclared reference to '{name}' (in container '{self.scope.container}')")
 
     # -- names
 
-    def _ident(self, node: Ident) -> Run:
-        if not node.absolute:
-            for name, slot, type_ in reversed(self._locals):
-                if name == node.name:
-                    node.type = type_
-                    return operator.itemgetter(slot)
-        return self._global(node, node.name, node.absolute) or self._undeclared(node, node.name)
-
-    def _global(self, node: Node, name: str, absolute: bool = False) -> Run | None:
+    def _named(self, node: Node, name: str, *, absolute: bool) -> Run | None:
         """A variable or a type by its name, which may be qualified."""
-        container = "" if absolute else self._container
-        while True:
-            full = f"{container}.{name}" if container else name
-            if full in self._globals:
-                slot, node.type = self._globals[full]
-                self.used.add(full)
-                return _variable(slot, full)
-            if full in _TYPES:
-                value = TypeValue(full)
-                node.type = type_of(_TYPES[full])
-                return lambda frame: value
-            if not container:
-                return None
-            container = container.rpartition(".")[0]
+        found = self.scope.find(name, absolute=absolute)
+        if found is None:
+            return None
+        run, node.type = found
+        return run
 
-    def _is_local(self, node: Node) -> bool:
-        while isinstance(node, Select):
-            node = node.operand
-        return isinstance(node, Ident) and not node.absolute and any(name == node.name for name, _, _ in self._locals)
+    def _ident(self, node: Ident) -> Run:
+        local = None if node.absolute else self.scope.local(node.name)
+        if local is not None:
+            slot, node.type = local
+            return operator.itemgetter(slot)
+        return self._named(node, node.name, absolute=node.absolute) or self._undeclared(node, node.name)
 
     # -- selection
 
     def _select(self, node: Select) -> Run:
         if not node.test and not node.optional:
             name = qualified(node)
-            if name is not None and not self._is_local(node):
-                found = self._global(node, name, _is_absolute(node))
+            if name is not None and not self.scope.covers(node):
+                found = self._named(node, name, absolute=is_absolute(node))
                 if found is not None:
                     return found
         operand = self.compile(node.operand)
@@ -200,8 +156,8 @@ class Compiler:
             return special(self, node)
         if node.target is not None:
             name = qualified(node.target)
-            if name is not None and not self._is_local(node.target):
-                overloads, full = self._find_function(f"{name}.{node.function}", _is_absolute(node.target))
+            if name is not None and not self.scope.covers(node.target):
+                overloads, full = self._find_function(f"{name}.{node.function}", is_absolute(node.target))
                 if overloads:
                     return self._invoke(node, full, overloads, node.args, member=False)
             overloads = list(self._functions.find(node.function, member=True))
@@ -219,7 +175,7 @@ class Compiler:
         return self._invoke(node, full, overloads, node.args, member=False)
 
     def _find_function(self, name: str, absolute: bool = False) -> tuple[list[Overload], str]:
-        container = "" if absolute else self._container
+        container = "" if absolute else self.scope.container
         while True:
             full = f"{container}.{name}" if container else name
             found = self._functions.find(full, member=False)
@@ -234,7 +190,7 @@ class Compiler:
             return _never
         self.cost += 1
         types = [self.type_of(arg) for arg in args]
-        keyed = _keyed_operator(name, types)
+        keyed = equality.keyed_operator(name, types)
         matching: list[tuple[Overload, Type, Substitution]] = []
         for overload in overloads:
             if len(overload.signature.args) != len(types):
@@ -254,10 +210,10 @@ class Compiler:
         if keyed is not None:
             return keyed(*runs)
         if name in ("_==_", "_!=_"):
-            return _equality(name, types, runs)
+            return equality.equality(name, types, runs)
         certain = len(matching) == 1 and not any(map(is_dynamic, types))
-        if certain and name == "@in" and types[1].name == "list" and types[0].name in _HASHED:
-            return invoke([_plain_in(matching[0][0])], runs, certain=True)
+        if certain and equality.is_plain_in(name, types):
+            return invoke([equality.plain_in(matching[0][0])], runs, certain=True)
         return invoke([overload for overload, _, _ in matching], runs, certain=certain)
 
     def logical(self, node: Call) -> Run:
@@ -347,7 +303,7 @@ class Compiler:
             return self._undeclared(node, node.name)
         entries: list[tuple[Run, Run, bool]] = []
         for name, value, optional in node.fields:
-            entries.append((_always(name), self.compile(value), optional))
+            entries.append((always(name), self.compile(value), optional))
             if optional:
                 self._inside_optional(value, self.type_of(value))
         self.cost += 30
@@ -392,7 +348,7 @@ class Compiler:
             return self._fail(node.source, words)
         outside = self.cost
         self.cost = 0
-        slots = self._enter(node.variables, types)
+        slots = self.scope.enter(node.variables, types)
         condition = body = None
         if node.condition is not None:
             condition = self.compile(node.condition)
@@ -401,7 +357,7 @@ class Compiler:
                 self._fail(node.condition, f"found no matching overload for '_&&_' applied to '(bool, {found})'")
         if node.body is not None:
             body = self.compile(node.body)
-        self._leave(node.variables)
+        self.scope.leave(node.variables)
         turn, self.cost = self.cost + 2, outside + 1
         node.type = self._loop_type(node, types)
         return loops.make(node.kind, source, slots, condition, body, turn)
@@ -424,23 +380,12 @@ class Compiler:
         type_ = self.type_of(node.value)
         if node.kind != "bind":
             type_ = self._inside_optional(node.value, type_)
-        (slot,) = self._enter((node.name,), (type_,))
+        (slot,) = self.scope.enter((node.name,), (type_,))
         body = self.compile(node.body)
-        self._leave((node.name,))
+        self.scope.leave((node.name,))
         made = self.type_of(node.body)
         node.type = optional_of(made) if node.kind == "optMap" else made
         return loops.bind(node.kind, slot, value, body)
-
-    def _enter(self, names: tuple[str, ...], types: tuple[Type, ...]) -> list[int]:
-        slots = []
-        for name, type_ in zip(names, types, strict=True):
-            slots.append(self.slots)
-            self._locals.append((name, self.slots, type_))
-            self.slots += 1
-        return slots
-
-    def _leave(self, names: tuple[str, ...]) -> None:
-        del self._locals[-len(names) :]
 
 
 _SPECIAL: Mapping[str, Callable[[Compiler, Call], Run]] = {
@@ -453,42 +398,3 @@ _SPECIAL: Mapping[str, Callable[[Compiler, Call], Run]] = {
 
 def _never(frame: list[Any]) -> Any:
     raise EvaluationError("the expression does not compile")
-
-
-def _variable(slot: int, name: str) -> Run:
-    def run(frame: list[Any]) -> Any:
-        value = frame[slot]
-        if value is UNSET:
-            raise EvaluationError(f"no such attribute(s): {name}")
-        return value
-
-    return run
-
-
-def _is_absolute(node: Node) -> bool:
-    while isinstance(node, Select):
-        node = node.operand
-    return isinstance(node, Ident) and node.absolute
-
-
-def _plain_in(overload: Overload) -> Overload:
-    """``x in list`` for values that Python compares as CEL does."""
-    return Overload(overload.signature, lambda item, items: item in items, overload.cost)
-
-
-def _equality(name: str, types: list[Type], runs: list[Run]) -> Run:
-    left, right = runs
-    plain = types[0] == types[1] and types[0].name in _PLAIN
-    if plain:
-        same = access.text_equality if types[0].name in ("string", "bytes") else access.plain_equality
-        return same(left, right, wanted=name == "_==_")
-    compare = access.keyed_equality(types) or equals_within
-    if name == "_==_":
-        return lambda frame: compare(frame[0], left(frame), right(frame))
-    return lambda frame: not compare(frame[0], left(frame), right(frame))
-
-
-def _keyed_operator(name: str, types: list[Type]) -> Callable[..., Run] | None:
-    if name == "_+_" and isinstance(types[0], KeyedList):
-        return access.keyed_union(types[0])
-    return None

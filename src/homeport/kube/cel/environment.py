@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from homeport.kube.cel.compiler import UNSET, Compiler
+from homeport.kube.cel.compiler import Compiler
 from homeport.kube.cel.functions import Functions, Library, Run
 from homeport.kube.cel.library import (
     authorization,
@@ -25,6 +25,7 @@ from homeport.kube.cel.library import (
 )
 from homeport.kube.cel.literals import check_literals
 from homeport.kube.cel.parser import parse
+from homeport.kube.cel.scope import UNSET
 from homeport.kube.cel.syntax import CelError, Node
 from homeport.kube.cel.types import Type, format_call
 from homeport.kube.cel.values import Budget, EvaluationError
@@ -54,7 +55,7 @@ class Program:
         self.tree = tree
         self.result = compiler.type_of(tree)
         """The static type of its value."""
-        self.variables = frozenset(compiler.used)
+        self.variables = frozenset(compiler.scope.used)
         """The variables that it uses."""
         self.cost = compiler.cost + 1
         """Of one evaluation but for its loops and long texts, which are counted as they happen."""
@@ -119,7 +120,7 @@ class Environment:
         issues = compiler.issues or list(check_literals(tree))
         if issues:
             raise CelError(text, sorted(issues))
-        program = Program(text, tree, run, tuple(self._variables), compiler.slots, compiler)
+        program = Program(text, tree, run, tuple(self._variables), compiler.scope.slots, compiler)
         if result is not None and program.result.name not in ("dyn", "_", result.name):
             raise CelError(text, [(tree.at, f"must evaluate to {format_call((result,), False)[1:-1]}")])
         return program
