@@ -16,8 +16,9 @@ import pytest
 from hypothesis import settings
 
 # How long an example takes says more about the machine's other work than about the code; tests that measure do so
-# themselves.
-settings.register_profile("homeport", deadline=None)
+# themselves. `pytest --hypothesis-profile=thorough` looks longer.
+settings.register_profile("homeport", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=200)
 settings.load_profile("homeport")
 
 

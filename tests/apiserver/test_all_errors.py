@@ -94,7 +94,7 @@ CASES = st.sampled_from(sorted(KINDS)).flatmap(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(CASES)
 async def test_spoilt_objects_of_every_kind_are_judged(api: Caller, case: tuple[str, list[Any], Any]) -> None:
     name, paths, how = case

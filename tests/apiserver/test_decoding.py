@@ -216,7 +216,7 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 BODIES = st.sampled_from([(target, place) for target, whole in WHOLE.items() for place in places(whole)])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(BODIES, JSON, st.sampled_from(["", "Strict", "Ignore"]))
 async def test_any_json_gets_an_answer(api: Caller, where: tuple[str, tuple[Any, ...]], value: Any, mode: str) -> None:
     target, place = where

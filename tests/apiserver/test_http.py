@@ -119,7 +119,7 @@ CONVERSATION = (
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, len(CONVERSATION) - 1), max_size=12))
 def test_how_bytes_arrive_does_not_matter(cuts: list[int]) -> None:
     edges = [0, *sorted(set(cuts)), len(CONVERSATION)]
@@ -180,7 +180,7 @@ async def test_what_is_wrong_ends_in_a_status_and_a_close(request_bytes: bytes, 
         assert split_answers(again)[0][0] == 200
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=300))
 def test_garbage_never_breaks_the_server(garbage: bytes) -> None:
     async def run() -> None:

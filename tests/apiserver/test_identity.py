@@ -389,7 +389,7 @@ _JSON = st.recursive(
 
 
 @given(claims=st.dictionaries(st.sampled_from(["sub", "exp", "nbf", "aud", "jti", "kubernetes.io"]), _JSON))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 async def test_odd_claims_under_our_own_signature_are_refused(key: SigningKey, clock: Clock, claims: Any) -> None:
     store = MemoryStore()
     accounts = ServiceAccounts(store, key, now=clock)

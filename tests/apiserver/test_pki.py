@@ -87,7 +87,7 @@ def _certificate(name: str, organizations: Iterable[str], ends: datetime) -> byt
 _TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=16)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     _TEXT,
     st.lists(_TEXT, max_size=3),
@@ -103,7 +103,7 @@ def test_subjects_are_read_as_a_library_reads_them(name: str, organizations: lis
 _GOOD = _certificate("someone", ["a", "b"], datetime(2040, 1, 1, tzinfo=UTC))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=100), st.integers(0, len(_GOOD)), st.integers(0, len(_GOOD)))
 def test_damaged_certificates_are_refused(noise: bytes, at: int, skip: int) -> None:
     with contextlib.suppress(der.BadCertificate):

@@ -127,7 +127,7 @@ BODIES = [
     st.integers(0, len(BODIES) - 1),
     st.lists(st.tuples(st.integers(0, 10**4), st.integers(0, 255)), min_size=1, max_size=4),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_mutilated_bodies_are_taken_or_refused(kind: int, changes: list[tuple[int, int]]) -> None:
     path, good = BODIES[kind]
     body = bytearray(good)

@@ -643,7 +643,7 @@ def test_order_of_two_managers_does_not_matter_without_conflict(one: Object, two
 
 
 @given(_configs, st.lists(st.tuples(_configs, st.sampled_from("abc"), st.booleans()), max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_any_history_keeps_the_entries_true(start: Object, steps: list[tuple[Object, str, bool]]) -> None:
     obj = updated(None, start, "z")
     for wanted, manager, by_apply in steps:
@@ -661,7 +661,7 @@ def test_any_history_keeps_the_entries_true(start: Object, steps: list[tuple[Obj
         assert json.loads(json.dumps(obj)) == obj
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(_configs)
 def test_fields_of_a_new_object_are_stored_in_order(obj: Object) -> None:
     node = root(SCHEMA, COMPONENTS)

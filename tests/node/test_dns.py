@@ -73,7 +73,7 @@ STEP = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(STEP, max_size=30))
 def test_piecewise_is_the_same_as_from_scratch(steps: list[Any]) -> None:
     records = dns.Records()

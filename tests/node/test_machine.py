@@ -548,7 +548,7 @@ def test_conditions_keep_their_transition_time() -> None:
 # Random lives.
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_random_lives_keep_the_promises(data: st.DataObject) -> None:
     """In any order of news: one attempt at a time (`World.accept` asserts it), no restart lost, an end for all."""

@@ -266,7 +266,7 @@ def test_a_damaged_database_is_refused(path: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_damage(tmp_path: Path, data: st.DataObject) -> None:
     """Bytes anywhere in the file are others: it is refused, or everything in it is as it was (free space, say)."""
     path = tmp_path / "store.db"

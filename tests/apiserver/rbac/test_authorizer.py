@@ -326,7 +326,7 @@ def _is(item: Object, namespace: str, user: User) -> bool:
     return False
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(_steps, st.lists(st.tuples(_users, _requests), max_size=4)), max_size=4))
 def test_the_index_agrees_with_going_through_everything(rounds: list[Any]) -> None:
     async def run() -> None:

@@ -123,7 +123,7 @@ def deciding(w: Any, replicas: dict[str, Any], spec: dict[str, Any]) -> tuple[li
 
 
 @given(jobs(), st.booleans(), STEPS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_what_holds_at_every_moment(world: Any, job: Any, warm: bool, steps: list[tuple[str, int, int]]) -> None:
     kind, replicas, spec = job
     w = world(kind, replicas, **spec)
@@ -171,7 +171,7 @@ def test_what_holds_at_every_moment(world: Any, job: Any, warm: bool, steps: lis
 
 
 @given(jobs(), STEPS, st.sampled_from(["succeed", "fail"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_job_ends_or_says_what_it_waits_for(world: Any, job: Any, steps: list[Any], way: str) -> None:
     """After any start, if from now on every pod runs and ends in `way`: the job ends, or shows that it goes on."""
     kind, replicas, spec = job
@@ -208,7 +208,7 @@ def test_every_job_ends_or_says_what_it_waits_for(world: Any, job: Any, steps: l
 
 
 @given(jobs(), STEPS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_sync_is_a_function_of_what_it_sees(world: Any, job: Any, steps: list[tuple[str, int, int]]) -> None:
     kind, replicas, spec = job
     w = world(kind, replicas, **spec)

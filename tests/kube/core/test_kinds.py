@@ -79,7 +79,7 @@ def bodies(kind: Kind) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("kind", core.KINDS, ids=IDS)
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_rules_take_whatever_passes_the_schema(kind, data):
     """As the server goes about it: read, default, prepare, normalise, validate; and then show it in a table."""

@@ -310,7 +310,7 @@ def _near_miss_later(schema: Any, depth: int) -> st.SearchStrategy[Any]:
     return st.deferred(lambda: _near_miss(schema, depth))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from([(POD, {"$ref": REF_PREFIX + schema_name(core.POD.body)}), (CUSTOM, CRD_SCHEMA)]), st.data())
 def test_passes_are_stable_and_change_nothing(which, data):
     schema, source = which
@@ -330,7 +330,7 @@ def test_passes_are_stable_and_change_nothing(which, data):
     assert obj == before
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(JSON)
 def test_no_json_at_all_breaks_a_pass(obj):
     for schema in (POD, CUSTOM):

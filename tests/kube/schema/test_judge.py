@@ -152,7 +152,7 @@ def check(schema: Schema, judge: Judge, value: Any, typed: bool) -> None:
     assert same(value, before)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(schema_and_value(SCHEMAS), st.booleans())
 def test_what_a_judge_says_the_walks_say_too(drawn: tuple[Any, Any], typed: bool) -> None:
     schema, value = drawn
@@ -164,7 +164,7 @@ def test_what_a_judge_says_the_walks_say_too(drawn: tuple[Any, Any], typed: bool
     check(walks, judge, value, typed)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(schema_and_value(SCHEMAS))
 def test_shared_results_have_no_shared_parts(drawn: tuple[Any, Any]) -> None:
     schema, value = drawn

@@ -142,7 +142,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(SCHEMAS, st.dictionaries(NAMES, VALUES, max_size=3), st.booleans())
 def test_short_cuts_change_nothing(schema, value, typed):
     compiled = Schema(schema, part=True, typed=typed)
@@ -162,7 +162,7 @@ def test_short_cuts_change_nothing(schema, value, typed):
     assert again is normal or not _same(again, normal)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(SCHEMAS, st.dictionaries(NAMES, VALUES, max_size=3), st.dictionaries(NAMES, VALUES, max_size=3), st.data())
 def test_an_update_is_judged_by_what_it_brings_in(schema, old, change, data):
     root = Schema(schema, part=True)._root
