@@ -149,7 +149,7 @@ async def test_a_changed_file_counts(
     good = token(provider, clock, groups=["dev"])
     found = await tokens.authenticate_token(good, ["api"])
     assert found is not None
-    assert (found.user.name, found.user.groups, found.audiences) == ("jane", ("system:authenticated",), ("api",))
+    assert (found.user.name, found.user.groups, found.audiences) == ("jane", ("system:authenticated",), ())
     path.write_text("kind: [")
     assert await tokens.authenticate_token(good, []) == found._replace(audiences=())
     provider.broken = True  # what is known of it goes on

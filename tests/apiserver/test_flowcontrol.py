@@ -42,6 +42,9 @@ class ByHeader:
     """Believes what a request says."""
 
     async def authenticate(self, request: Request) -> Authenticated:
+        return self.recall(request)
+
+    def recall(self, request: Request) -> Authenticated:
         return Identified(User(request.headers["x-user"], (AUTHENTICATED_GROUP, request.headers["x-group"])))
 
 

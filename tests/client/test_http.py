@@ -14,7 +14,7 @@ from homeport.client.connection import encode_request
 from homeport.client.http import HttpTransport
 from homeport.client.kubeconfig import Access, ExecPlugin, KubeconfigError
 from homeport.client.transport import Unreachable, collect
-from homeport.kube.errors import Conflict, Expired, NotFound, ServiceUnavailable, TooManyRequests
+from homeport.kube.errors import Conflict, Expired, InternalError, NotFound, ServiceUnavailable, TooManyRequests
 from homeport.kube.kind import Resource
 from homeport.kube.wire import Request
 
@@ -289,6 +289,25 @@ async def test_garbage_instead_of_http() -> None:
         with pytest.raises(Unreachable, match="not an HTTP answer"):
             await transport.send(GET)
         await transport.close()
+
+
+@pytest.mark.parametrize("body", [b"no", b'{"a\xff": 1}', b"[" * 100_000, b"[]"])
+async def test_answers_that_are_no_objects(body: bytes) -> None:
+    async def script(number: int, request: bytes, writer: asyncio.StreamWriter) -> bool:
+        status = "200 OK" if b"watch=" in request or server.requests[1:] else "500 Internal Server Error"
+        writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b\n" % (status.encode(), len(body) + 1, body))
+        return True
+
+    async with peer.serve(script) as server:
+        client = Client(HttpTransport(Access(server.url)))
+        with pytest.raises(InternalError):
+            await client.get(PODS, "p", "ns")
+        with pytest.raises(InternalError, match="no JSON object"):
+            await client.get(PODS, "p", "ns")
+        async with client.watch(PODS, resource_version="1") as events:
+            with pytest.raises(InternalError, match="can't be read"):
+                await anext(events)
+        await client.close()
 
 
 async def test_a_token_file_is_read_again_when_it_changes(tmp_path: Path) -> None:

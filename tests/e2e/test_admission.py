@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from machinery import Kubectl, MakeKubectl, RunningPlatform, homeport
-from test_aggregation import certificate, until
+from pod_servers import certificate, until
 
 from homeport.datadir import DataDir
 

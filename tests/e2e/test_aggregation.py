@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from base64 import b64encode
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from machinery import Kubectl
+from pod_servers import certificate, until
 
 SERVER = """
 import http.server, json, os, ssl
@@ -44,36 +38,6 @@ server = http.server.ThreadingHTTPServer(("0.0.0.0", 8443), Handler)
 server.socket = context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()
 """
-
-
-def certificate(host: str) -> tuple[str, str]:
-    """A certificate that is its own authority; and with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "extra")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = signed.public_bytes(serialization.Encoding.PEM).decode()
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return pem, private.decode() + pem
-
-
-def until(look: Callable[[], bool], seconds: float = 40) -> None:
-    end = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < end, "it does not come to that"
-        time.sleep(0.2)
 
 
 def test_an_extra_server_in_a_pod(any_kubectl: Kubectl) -> None:

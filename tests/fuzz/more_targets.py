@@ -14,7 +14,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 from api_testing import Caller, Clock, make_server, pod, with_default_namespace
 from judging import judged
 from samples import sample
@@ -28,7 +27,7 @@ from homeport.kube import core, durations, rfc3339
 from homeport.kube.errors import ApiError
 from homeport.kube.patch import strategic_merge_patch
 from homeport.kube.schema import struct
-from homeport.kube.wire import Request, Response
+from homeport.kube.wire import NOT_JSON, Request, Response
 from homeport.node import expansion
 from homeport.store.memory import MemoryStore
 
@@ -146,7 +145,7 @@ def answers(data: bytes) -> None:
     assert isinstance(error.retry_after, int | None)
     json.dumps(error.to_status())
     for read in (partial.decode_event, partial.decode_list, client._event):
-        with suppress(msgspec.DecodeError):
+        with suppress(*NOT_JSON):
             read(data)
 
 

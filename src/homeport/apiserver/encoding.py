@@ -12,7 +12,7 @@ import msgspec
 from homeport.apiserver.answers import JSON
 from homeport.kube.errors import BadRequest, NotAcceptable, UnsupportedMediaType
 from homeport.kube.meta import Object
-from homeport.kube.wire import Response
+from homeport.kube.wire import NOT_JSON, Response
 
 YAML = "application/yaml"
 _YAML = frozenset({YAML, "text/yaml", "application/x-yaml"})
@@ -179,7 +179,7 @@ def decode_json(body: bytes, *, find_duplicates: bool = False) -> tuple[Any, lis
         raise BadRequest("the request has no body; an object was expected")
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise BadRequest(f"the object provided is not valid JSON: {error}") from error
     return value, _duplicates(body) if find_duplicates else []
 

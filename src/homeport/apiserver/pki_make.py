@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -86,13 +87,16 @@ def signed(issuer: Issuer, request: bytes, lifetime: timedelta, usages: frozense
     read or has another key's signature. Upstream: ``pkg/controller/certificates/authority``."""
     # The very bytes that were judged: another reader of PEM may find another block in the same text.
     asked = x509.load_der_x509_csr(der.unwrap(request, "CERTIFICATE REQUEST"))
-    if not asked.is_signature_valid:
+    try:
+        valid, key, extensions = asked.is_signature_valid, asked.public_key(), list(asked.extensions)
+    except (UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise ValueError(f"the request has something in it that can't be read: {error}") from error
+    if not valid:
         raise ValueError("the request is not signed with the key that it has")
     ca = x509.load_pem_x509_certificate(issuer.certificate.read_bytes())
     ca_key = serialization.load_pem_private_key(issuer.key.read_bytes(), None)
     assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
     now = datetime.now(UTC)
-    key = asked.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
         raise ValueError("the request's key is none of RSA, ECDSA and Ed25519")
     builder = (
@@ -112,7 +116,7 @@ def signed(issuer: Issuer, request: bytes, lifetime: timedelta, usages: frozense
     purposes = [_PURPOSES[usage] for usage in sorted(usages) if usage in _PURPOSES]
     if purposes:
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-    for extension in asked.extensions:
+    for extension in extensions:
         if isinstance(extension.value, x509.SubjectAlternativeName):
             builder = builder.add_extension(extension.value, critical=False)
     return builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

@@ -21,7 +21,7 @@ from homeport.client.watch import Watch
 from homeport.kube.errors import ApiError, Expired, InternalError
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, name, namespace
-from homeport.kube.wire import Request, Response
+from homeport.kube.wire import NOT_JSON, Request, Response
 
 PatchType: TypeAlias = Literal["json", "merge", "strategic"]
 Propagation: TypeAlias = Literal["Background", "Foreground", "Orphan"]
@@ -333,7 +333,7 @@ class Client:
         data = await self._body(method, path, query, body, content_type, headers)
         try:
             return _decode_object(data)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise InternalError(f"{method} {path}: the server's answer is no JSON object: {error}") from error
 
     async def _get_json(self, path: str, accept: str) -> Object:
@@ -416,7 +416,7 @@ def _error(request: Request, response: Response, data: bytes) -> ApiError:
     """The error of an answer: its Status, or for a proxy's page its first line."""
     try:
         status = _decode(data)
-    except msgspec.DecodeError:
+    except NOT_JSON:
         status = None
     if not isinstance(status, dict) or "message" not in status:
         text = data.decode(errors="replace").strip().split("\n", 1)[0][:200]

@@ -15,6 +15,7 @@ import msgspec
 from homeport.client.kubeconfig import Access, ExecPlugin, KubeconfigError
 from homeport.client.transport import Unreachable
 from homeport.kube.meta import parse_time
+from homeport.kube.wire import NOT_JSON
 
 _EARLY = timedelta(seconds=30)
 _PLUGIN_TIMEOUT = 60.0
@@ -151,7 +152,7 @@ async def _run(plugin: ExecPlugin, access: Access) -> _Status:
         raise Unreachable(f"credential plugin {plugin.command} ended with code {process.returncode}: {text}")
     try:
         status = msgspec.json.decode(output, type=_ExecCredential).status
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise Unreachable(f"credential plugin {plugin.command} printed no ExecCredential: {error}") from error
     if status is None or not (status.token or status.clientCertificateData):
         raise Unreachable(

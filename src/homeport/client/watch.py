@@ -6,11 +6,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Literal, NamedTuple, TypeAlias
 
-import msgspec
-
 from homeport.client.transport import discard
 from homeport.kube.errors import ApiError, InternalError
 from homeport.kube.meta import Object
+from homeport.kube.wire import NOT_JSON
 
 EventType: TypeAlias = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 
@@ -87,7 +86,7 @@ class Watch:
         line = self._ready.popleft()
         try:
             type, obj = self._decode(line)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise InternalError(f"the server sent a watch event that can't be read: {error}") from error
         if type == "ERROR":
             raise ApiError.from_status(obj)

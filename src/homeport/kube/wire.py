@@ -8,6 +8,9 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no JSON: for their syntax, for text that is no UTF-8, for too deep a nest."""
+
 
 @dataclass(frozen=True, slots=True)
 class User:

@@ -19,7 +19,6 @@ import support
 from homeport.apiserver import pki
 from homeport.client.client import Client
 from homeport.client.local import LocalTransport
-from homeport.clock import utc_now
 from homeport.components.system import certificate_rules as rules
 from homeport.components.system.certificates import CertificateRequests
 from homeport.control.informer import Informers
@@ -27,14 +26,13 @@ from homeport.kube import core, der
 from homeport.kube.errors import Invalid
 from homeport.kube.meta import Object
 from homeport.kube.wire import User
+from virtual_time import now
 
 REQUESTS = core.CERTIFICATE_SIGNING_REQUEST.resource
 
 
 @asynccontextmanager
-async def signing(
-    world: support.World, directory: Path, now: Callable[[], datetime] = utc_now
-) -> AsyncIterator[pki.Paths]:
+async def signing(world: support.World, directory: Path, now: Callable[[], datetime] = now) -> AsyncIterator[pki.Paths]:
     where = pki.ensure(directory)
     informers = Informers(world.client)
     part = CertificateRequests(world.client, informers, sign=partial(pki.sign_request, where), now=now)
@@ -167,10 +165,10 @@ async def test_a_node_gets_its_certificate_unasked_if_the_roles_say_so(
 async def test_what_is_over_is_deleted(world: support.World, tmp_path: Path) -> None:
     await ask(world, pem(), "denied", decision="Denied")
     await ask(world, pem(), "waits", decision="")
-    async with signing(world, tmp_path, lambda: utc_now() + timedelta(hours=2)):
+    async with signing(world, tmp_path, lambda: now() + timedelta(hours=2)):
         await world.eventually(lambda: gone(world, "denied"))
     assert await world.names(REQUESTS) == ["waits"]
-    async with signing(world, tmp_path, lambda: utc_now() + timedelta(hours=25)):
+    async with signing(world, tmp_path, lambda: now() + timedelta(hours=25)):
         await world.eventually(lambda: gone(world, "waits"))
 
 

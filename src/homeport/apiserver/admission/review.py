@@ -18,6 +18,7 @@ from homeport.apiserver.encoding import encode
 from homeport.apiserver.resources import Served
 from homeport.kube.errors import ApiError, BadRequest
 from homeport.kube.meta import Object
+from homeport.kube.wire import NOT_JSON
 
 _GROUP = "admission.k8s.io"
 VERSIONS = ("v1", "v1beta1")
@@ -85,7 +86,7 @@ def verdict(body: bytes, uid: str, version: str, *, mutating: bool) -> Verdict:
     """What the answer in `body` says. Raises MalformedAnswer."""
     try:
         review = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise MalformedAnswer(f"couldn't get version/kind; json parse error: {error}") from error
     response = review.get("response") if isinstance(review, dict) else None
     if not isinstance(review, dict) or not isinstance(response, dict):

@@ -21,7 +21,7 @@ from homeport.apiserver.streaming import dial, proxy
 from homeport.apiserver.streaming.backend import Exchange
 from homeport.kube.errors import ApiError, ServiceUnavailable
 from homeport.kube.meta import Object
-from homeport.kube.wire import Request, Response, User
+from homeport.kube.wire import NOT_JSON, Request, Response, User
 
 HEAD_SECONDS = 60.0
 """Until the head of an answer has to be there, as kube-apiserver's ``--request-timeout``."""
@@ -155,7 +155,7 @@ class Remote:
             raise CheckFailed(f"failing or missing response from {url}: bad status from {url}: {status}")
         try:
             listed = msgspec.json.decode(body, type=_ResourceList)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise CheckFailed(f"failing or missing response from {url}: it is no APIResourceList: {error}") from error
         return _aggregated(key, listed.resources)
 
@@ -259,7 +259,7 @@ def _json_object(value: Any) -> dict[str, Any]:
     if isinstance(value, bytes):
         try:
             value = msgspec.json.decode(value)
-        except msgspec.DecodeError:
+        except NOT_JSON:
             return {}
     return value if isinstance(value, dict) else {}
 

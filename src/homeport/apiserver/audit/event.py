@@ -16,7 +16,7 @@ from homeport.apiserver.encoding import decode_body, media_type
 from homeport.apiserver.routes import RequestInfo
 from homeport.kube.errors import ApiError
 from homeport.kube.meta import micro_timestamp
-from homeport.kube.wire import Request, User
+from homeport.kube.wire import NOT_JSON, Request, User
 
 DECISION, ALLOWED = "authorization.k8s.io/decision", "allow"
 """The annotation that says what the authorizer decided."""
@@ -90,7 +90,7 @@ def uri(request: Request) -> str:
 def _decoded(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         return None
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from homeport.apiserver import base64url
+from homeport.kube.wire import NOT_JSON
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -95,7 +96,7 @@ def parse(text: str) -> Token:
 def _object(part: str) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(_decode(part))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NOT_JSON as error:
         raise BadToken("a part of the token is not JSON") from error
     if not isinstance(value, dict):
         raise BadToken("a part of the token is not an object")

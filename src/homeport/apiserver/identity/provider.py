@@ -82,7 +82,7 @@ class ProviderKeys:
             try:
                 self._keys = await self._read()
                 self._read_at = now
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 # The old keys go on if there are any: a provider that is down for a moment locks nobody out.
                 log.error("the keys of %s can't be read: %s", self.issuer.url, error)
 

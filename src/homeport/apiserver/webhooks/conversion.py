@@ -21,6 +21,7 @@ from homeport.apiserver.webhooks.client import CallError, WebhookClient
 from homeport.apiserver.webhooks.endpoint import Endpoint
 from homeport.kube.errors import InternalError
 from homeport.kube.meta import Object
+from homeport.kube.wire import NOT_JSON
 from homeport.store.encode import labels_of
 from homeport.store.protocol import Key, Record
 
@@ -128,7 +129,7 @@ class WebhookConverter:
         try:
             raw = await self._client.post(self._endpoint, encode(review), TIMEOUT)
             answer = msgspec.json.decode(raw)
-        except (CallError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (CallError, *NOT_JSON) as error:
             raise _failed(where, str(error)) from error
         made = self._objects(answer, uid, where)
         if len(made) != len(objects):

@@ -19,6 +19,7 @@ from homeport.kube.protobuf import table
 from homeport.kube.protobuf.table import Field, Message
 from homeport.kube.protobuf.values import duration_text, time_text
 from homeport.kube.protobuf.wire import FIXED64, LENGTH, VARINT, malformed, signed, skip, span, tag, varint
+from homeport.kube.wire import NOT_JSON
 
 MAGIC = b"k8s\x00"
 MAX_DEPTH = 100
@@ -230,7 +231,7 @@ class _Decoder:
             return result
         try:
             return msgspec.json.decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except NOT_JSON as error:
             raise malformed(f"an embedded value is not valid JSON: {error}") from error
 
     def _text(self, start: int, end: int) -> str:
