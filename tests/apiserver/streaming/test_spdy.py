@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import tracemalloc
 import zlib
 
 import pytest
@@ -202,4 +203,20 @@ async def test_windows_are_kept_with_peers_that_know_them() -> None:
     last = peers.line.frames()[-1]
     assert isinstance(last, spdy.Control)
     assert (last.kind, last.value) == (spdy.WINDOW_UPDATE, 40000)
+    peers.task.cancel()
+
+
+async def test_many_streams_that_nobody_reads_share_what_one_may_keep() -> None:
+    peers = Peers()
+    tracemalloc.start()
+    piece = bytes(1 << 14)
+    for number in range(1, 4000, 2):
+        await peers.say(peers.headers.syn_stream(number, {"streamtype": "data", "port": "80"}))
+        room = peers.session.room
+        for _ in range(min(15, room // len(piece))):  # just not as much as would hold the others up
+            await peers.say(spdy.data_frame(number, piece))
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(peers.opened) == 2000
+    assert used < 32 << 20  # where each stream has as much room as one alone: half a gigabyte
     peers.task.cancel()

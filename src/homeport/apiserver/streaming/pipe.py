@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-_ROOM = 1 << 18
+ROOM = 1 << 18
 """Bytes that wait before the writer has to."""
 
 
 class Pipe:
     """One reader, one writer."""
 
-    def __init__(self, room: int = _ROOM) -> None:
+    def __init__(self, room: int = ROOM) -> None:
         self._room = room
         self._buffer = bytearray()
         self._ended = False

@@ -13,10 +13,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from homeport.apiserver.streaming import spdy
-from homeport.apiserver.streaming.pipe import Pipe
+from homeport.apiserver.streaming.pipe import ROOM, Pipe
 from homeport.kube.wire import Duplex
 
 _MOST_STREAMS = 2000
+_LEAST_ROOM, _ALL_ROOM = 4 << 10, 2 << 20
+"""Bytes of one stream that may wait for its reader: it shares what there is for a session with the others, so that a
+peer with thousands of streams does not get thousands of times as much."""
 _CHUNK = 32 << 10
 _CREDIT = spdy.INITIAL_WINDOW // 2
 """Bytes read of a stream after which the peer's window is opened again."""
@@ -29,7 +32,7 @@ class Stream:
         self.number = number
         self.headers = headers
         self._session = session
-        self._incoming = Pipe()
+        self._incoming = Pipe(session.room)
         self._remote_closed = False
         self._local_closed = False
         self._window = session.initial_window
@@ -145,6 +148,11 @@ class SpdySession:
                 # What has arrived whole can still be read.
                 stream.lose(None if stream.is_remote_closed else lost)
             self._streams.clear()
+
+    @property
+    def room(self) -> int:
+        """Bytes of a stream that is opened now."""
+        return max(_LEAST_ROOM, min(ROOM, _ALL_ROOM // (len(self._streams) + 1)))
 
     async def leave(self) -> None:
         """Take no more streams."""

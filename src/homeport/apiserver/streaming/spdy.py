@@ -20,7 +20,8 @@ INITIAL_WINDOW = 64 << 10
 _VERSION = 3
 _INITIAL_WINDOW_SETTING = 7
 _MOST_CONTROL = 64 << 10
-_MOST_HEADERS = 64 << 10
+_MOST_HEADERS = 8 << 10
+"""Bytes that are unpacked of a stream's headers, which are kept as long as it is; clients send less than a hundred."""
 _WORDS = """\
 options head post put delete trace accept accept-charset accept-encoding accept-language accept-ranges age allow
 authorization cache-control connection content-base content-encoding content-language content-length
