@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -216,6 +217,30 @@ async def test_match_conditions_of_webhooks(api: Caller, hook: WebhookServer) ->
     ignoring = hook.webhook("/no", matchConditions=fails, failurePolicy="Ignore")
     await replace(api, f"{VALIDATING}/v", validating("v", ignoring))
     (await api.post(MAPS, config_map("n"))).ok(201)
+
+
+SLOW = "object.data.all(a, object.data.all(b, object.data.all(c, a + b + c != '')))"
+MANY = {f"key-{number}": "1" for number in range(50)}
+
+
+@pytest.mark.parametrize("place", ["validations", "matchConditions", "webhook"])
+async def test_expressions_that_take_long_hold_up_nobody(api: Caller, hook: WebhookServer, place: str) -> None:
+    asks = "authorizer.group('').resource('pods').namespace('default').check('get').allowed()"
+    conditions = [{"name": "slow", "expression": f"{asks} && {SLOW}"}]
+    if place == "webhook":
+        hook.on("/no", lambda request: deny(request, message="no"))
+        (await api.post(VALIDATING, validating("v", hook.webhook("/no", matchConditions=conditions)))).ok(201)
+    elif place == "validations":
+        await install(api, policy(f"{asks} && !({SLOW})"), binding())
+    else:
+        await install(api, policy("false", matchConditions=conditions), binding())
+    writing = asyncio.create_task(api.post(MAPS, config_map("m", MANY)))
+    turns = 0
+    while not writing.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert (await writing).status in (400, 403, 422)
+    assert turns > 100  # of the event loop, which nobody held
 
 
 async def test_a_policy_cannot_be_used_to_lock_itself(api: Caller) -> None:

@@ -10,6 +10,7 @@ import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
 from typing import ClassVar
 
@@ -202,11 +203,19 @@ class Webhooks:
             return True
         from homeport.apiserver.admission import expressions  # CEL is for servers with such webhooks only
 
-        conditions = expressions.conditions(hook.conditions)
         scene = await expressions.scene(self._api, attributes, served)
         try:
-            return expressions.counted(
-                conditions, scene, self._metrics, hook.name, "webhook", step, attributes.operation
+            return await expressions.unhurried(
+                scene,
+                partial(
+                    expressions.counted,
+                    conditions=expressions.conditions(hook.conditions),
+                    metrics=self._metrics,
+                    name=hook.name,
+                    kind="webhook",
+                    step=step,
+                    operation=attributes.operation,
+                ),
             )
         except expressions.Undecided as error:
             if hook.ignores_failure:

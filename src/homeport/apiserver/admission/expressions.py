@@ -6,19 +6,33 @@ Imported only where something is written in CEL. Upstream: ``apiserver/pkg/admis
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from functools import lru_cache
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from homeport.apiserver.admission.attributes import Attributes
 from homeport.apiserver.admission.metrics import AdmissionMetrics, Step
 from homeport.apiserver.admission.review import request_facts
 from homeport.apiserver.context import Api
+from homeport.apiserver.offload import off_loop
 from homeport.apiserver.resources import Served
 from homeport.apiserver.routes import RequestInfo
 from homeport.apiserver.versions import converted
-from homeport.kube.cel import BOOL, DYN, Budget, BudgetExceeded, Environment, EvaluationError, Program, Type
+from homeport.kube.cel import (
+    BOOL,
+    DYN,
+    Budget,
+    BudgetExceeded,
+    Environment,
+    EvaluationError,
+    HurriedBudget,
+    Program,
+    TakesLong,
+    Type,
+)
 from homeport.kube.cel.library.authorization import AUTHORIZER, RESOURCE_CHECK, Authorizer, ResourceCheck, Verdict
 from homeport.kube.cel.library.authorization import Attributes as Question
 from homeport.kube.kind import Resource
@@ -39,6 +53,14 @@ CONDITIONS_LIMIT = 2_500_000
 _MESSAGES = ("Object", "JSONPatch")
 """What mutations are made of."""
 _SERVICE_ACCOUNTS = "system:serviceaccounts"
+
+T = TypeVar("T")
+Budgets: TypeAlias = Callable[[int], Budget]
+"""Makes the budget of expressions that together may cost so much."""
+PATIENCE = 100_000
+"""What evaluating the expressions of one policy or webhook may cost while all other requests wait: some tens of
+milliseconds."""
+_ANSWER_SECONDS = 30.0
 
 
 class Undecided(Exception):
@@ -86,6 +108,43 @@ async def scene(api: Api, attributes: Attributes, served: Served) -> dict[str, A
     }
 
 
+async def unhurried(known: dict[str, Any], evaluate: Callable[[dict[str, Any], Budgets], T]) -> T:
+    """What `evaluate` makes of `known`, a :func:`scene`: at once if that costs little, as it nearly always does; else
+    once more, from the start and in the worker thread, while others are served."""
+    hurried = HurriedBudget(PATIENCE)
+    try:
+        return evaluate(known, lambda limit: hurried)
+    except TakesLong:
+        return await off_loop(evaluate, _elsewhere(known), Budget)
+
+
+def _elsewhere(known: dict[str, Any]) -> dict[str, Any]:
+    """A scene for another thread: what the authorizer knows belongs to the event loop, which it asks each time."""
+    loop = asyncio.get_running_loop()
+    check: ResourceCheck = known["authorizer.requestResource"]
+
+    def decide(question: Question) -> Verdict:
+        answer: Future[Verdict] = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(check.decide(question))
+            except Exception as error:
+                answer.set_exception(error)
+
+        loop.call_soon_threadsafe(ask)
+        try:
+            return answer.result(_ANSWER_SECONDS)
+        except TimeoutError:
+            raise EvaluationError("the authorizer does not answer") from None
+
+    return {
+        **known,
+        "authorizer": Authorizer(decide),
+        "authorizer.requestResource": ResourceCheck(decide, check.attributes),
+    }
+
+
 def _decide(api: Api, user: User, question: Question) -> Verdict:
     if question.service_account is not None:
         namespace, name = question.service_account
@@ -116,9 +175,9 @@ class Conditions:
     def __init__(self, programs: tuple[Program, ...]) -> None:
         self._programs = programs
 
-    def hold(self, bindings: Mapping[str, Any]) -> bool:
-        """Whether all are true: false as soon as one is, whatever others say. Raises Undecided."""
-        budget = Budget(CONDITIONS_LIMIT)
+    def hold(self, bindings: Mapping[str, Any], budgets: Budgets) -> bool:
+        """Whether all are true: false as soon as one is, whatever others say. Raises Undecided, TakesLong."""
+        budget = budgets(CONDITIONS_LIMIT)
         problems = []
         for program in self._programs:
             try:
@@ -133,28 +192,30 @@ class Conditions:
         return True
 
 
-Chooses: TypeAlias = Callable[[Conditions, Mapping[str, Any]], bool]
-"""Whether conditions hold. Raises Undecided."""
+Chooses: TypeAlias = Callable[[Mapping[str, Any], Budgets, Conditions], bool]
+"""Whether conditions hold. Raises Undecided, TakesLong."""
 
 
 def counted(
-    conditions: Conditions,
     bindings: Mapping[str, Any],
+    budgets: Budgets,
+    conditions: Conditions,
     metrics: AdmissionMetrics,
     name: str,
     kind: str,
     step: Step,
     operation: str,
 ) -> bool:
-    """Whether the conditions of the webhook or policy `name` hold, as `metrics` count it. Raises Undecided."""
+    """Whether the conditions of the webhook or policy `name` hold, as `metrics` count it. Raises Undecided and
+    TakesLong."""
     begin = perf_counter()
     try:
-        held = conditions.hold(bindings)
+        held = conditions.hold(bindings, budgets)
     except Undecided:
         metrics.conditions_failed(name, kind, step, operation)
-        raise
-    finally:
         metrics.conditions_evaluated(name, kind, step, operation, perf_counter() - begin)
+        raise
+    metrics.conditions_evaluated(name, kind, step, operation, perf_counter() - begin)
     if not held:
         metrics.conditions_excluded(name, kind, step, operation)
     return held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from homeport.apiserver.admission.attributes import DELETE, Attributes
@@ -74,7 +75,16 @@ class MutatingPolicies(PolicyStage["MutatingPolicy"]):
                 scene = await expressions.scene(self._api, attributes, served)
                 namespace = self.namespace(attributes)
                 chooses = self.chooses(policy, attributes)
-                after = mutations.mutated(policy, served, scene, params, namespace, self._api.now(), chooses)
+                mutated = partial(
+                    mutations.mutated,
+                    policy=policy,
+                    served=served,
+                    params=params,
+                    namespace=namespace,
+                    now=self._api.now(),
+                    chooses=chooses,
+                )
+                after = await expressions.unhurried(scene, mutated)
                 if after == scene["object"]:
                     continue
                 if any(after.get(key) != scene["object"].get(key) for key in ("apiVersion", "kind")):

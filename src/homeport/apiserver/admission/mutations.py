@@ -14,7 +14,7 @@ from homeport.apiserver.admission import expressions
 from homeport.apiserver.admission.policies import COST_LIMIT, Policy, common, known_to
 from homeport.apiserver.resources import Served
 from homeport.kube import apply as merging
-from homeport.kube.cel import Budget, EvaluationError, Program
+from homeport.kube.cel import EvaluationError, Program
 from homeport.kube.errors import ApiError
 from homeport.kube.meta import Object, spec
 from homeport.kube.patch import json_patch
@@ -52,21 +52,22 @@ def _written(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def mutated(
+    scene: Mapping[str, Any],
+    budgets: expressions.Budgets,
     policy: MutatingPolicy,
     served: Served,
-    scene: Mapping[str, Any],
     params: Object | None,
     namespace: Object | None,
     now: datetime,
     chooses: expressions.Chooses,
 ) -> Object:
     """The object of `scene`, of the version `served`, after all mutations of `policy`; itself if the policy's
-    conditions do not choose it, which `chooses` finds out. Raises MutationError."""
-    budget = Budget(COST_LIMIT)
+    conditions do not choose it, which `chooses` finds out. Raises MutationError, and TakesLong if `budgets` do."""
+    budget = budgets(COST_LIMIT)
     obj: Object = scene["object"]
     known = known_to(policy, scene, params, namespace, budget)
     try:
-        if not chooses(policy.conditions, known):
+        if not chooses(known, budgets, policy.conditions):
             return obj
     except expressions.Undecided as error:
         raise MutationError(str(error)) from error

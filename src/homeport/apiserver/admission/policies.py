@@ -167,23 +167,24 @@ def known_to(
 
 
 def judge(
-    policy: ValidatingPolicy,
     scene: Mapping[str, Any],
+    budgets: expressions.Budgets,
+    policy: ValidatingPolicy,
     params: Object | None,
     namespace: Object | None,
     chooses: expressions.Chooses,
 ) -> Outcome | None:
     """What `policy` says about a request (`scene`, see `expressions.scene`); None if its conditions do not choose it,
-    which `chooses` finds out.
+    which `chooses` finds out. Raises TakesLong, if `budgets` do.
 
     An expression that can't be evaluated counts as false, or not at all, by the policy's failurePolicy.
     """
-    budget = Budget(COST_LIMIT)
+    budget = budgets(COST_LIMIT)
     known = known_to(policy, scene, params, namespace, budget)
     outcome = Outcome()
     failed = outcome.ignored if policy.ignores_failure else outcome.findings
     try:
-        if not chooses(policy.conditions, known):
+        if not chooses(known, budgets, policy.conditions):
             return None
     except expressions.Undecided as error:
         failed.append(Finding(str(error), error=INVALID))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import msgspec
@@ -28,7 +29,7 @@ from homeport.kube.selector import from_label_selector
 from homeport.store.protocol import Key, Record
 
 if TYPE_CHECKING:
-    from homeport.apiserver.admission.expressions import Chooses, Conditions
+    from homeport.apiserver.admission.expressions import Budgets, Chooses, Conditions
     from homeport.apiserver.admission.policies import Binding, Finding, ParamKind, Policy, ValidatingPolicy
 
     P = TypeVar("P", bound=Policy)
@@ -145,9 +146,11 @@ class PolicyStage(Generic[P]):
         """How to find out whether a policy's conditions choose the request."""
         from homeport.apiserver.admission import expressions
 
-        def chosen(conditions: Conditions, known: Mapping[str, Any]) -> bool:
+        def chosen(known: Mapping[str, Any], budgets: Budgets, conditions: Conditions) -> bool:
             operation = attributes.operation
-            return expressions.counted(conditions, known, self._metrics, policy.name, "policy", self.step, operation)
+            return expressions.counted(
+                known, budgets, conditions, self._metrics, policy.name, "policy", self.step, operation
+            )
 
         return chosen
 
@@ -242,7 +245,11 @@ class ValidatingPolicies(PolicyStage["ValidatingPolicy"]):
         findings: list[Finding] = []
         notes: dict[str, list[str]] = {}
         for params in parameters:
-            outcome = policies.judge(policy, scene, params, namespace, self.chooses(policy, attributes))
+            chooses = self.chooses(policy, attributes)
+            outcome = await expressions.unhurried(
+                scene,
+                partial(policies.judge, policy=policy, params=params, namespace=namespace, chooses=chooses),
+            )
             if outcome is not None:
                 findings += outcome.findings
                 for ignored in outcome.ignored:

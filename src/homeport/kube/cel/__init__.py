@@ -14,7 +14,7 @@ schema, against which fields are checked when an expression is compiled. Protoco
 from homeport.kube.cel.environment import CALL_LIMIT, OBJECT_LIMIT, Environment, Program
 from homeport.kube.cel.syntax import CelError
 from homeport.kube.cel.types import BOOL, DYN, INT, STRING, Type
-from homeport.kube.cel.values import Budget, BudgetExceeded, EvaluationError, LazyMap
+from homeport.kube.cel.values import Budget, BudgetExceeded, EvaluationError, HurriedBudget, LazyMap, TakesLong
 
 __all__ = [
     "BOOL",
@@ -28,7 +28,9 @@ __all__ = [
     "CelError",
     "Environment",
     "EvaluationError",
+    "HurriedBudget",
     "LazyMap",
     "Program",
+    "TakesLong",
     "Type",
 ]

@@ -45,6 +45,22 @@ class Budget:
             raise BudgetExceeded("operation cancelled: actual cost limit exceeded")
 
 
+class TakesLong(Exception):
+    """An evaluation costs more than others should wait for: it is to be done where nobody waits."""
+
+
+class HurriedBudget(Budget):
+    """What an evaluation may cost while others wait. Beyond that, it ends without a result."""
+
+    __slots__ = ()
+
+    def charge(self, cost: int) -> None:
+        """Raises TakesLong."""
+        self.left -= cost
+        if self.left < 0:
+            raise TakesLong
+
+
 class UInt(int):
     """An unsigned integer of 64 bits."""
 
