@@ -17,7 +17,7 @@ from homeport.apiserver.admission.attributes import (
     Operation,
     attributes_of,
 )
-from homeport.apiserver.admission.body import check_fields, check_type, finds_duplicates, read_object
+from homeport.apiserver.admission.body import check_fields, check_type, finds_duplicates, read_object, read_whole
 from homeport.apiserver.admission.chain import Chain, Stage
 from homeport.apiserver.admission.objects import (
     Draft,
@@ -51,5 +51,6 @@ __all__ = [
     "finish_update",
     "generated_name",
     "read_object",
+    "read_whole",
     "without_empty_metadata",
 ]

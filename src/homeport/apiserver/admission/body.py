@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from homeport.apiserver.answers import JSON
 from homeport.apiserver.context import Call
-from homeport.apiserver.encoding import Body, decode_body
+from homeport.apiserver.encoding import Body, decode_body, is_flat
 from homeport.apiserver.options import check_options
 from homeport.kube.errors import ApiError, BadRequest
 from homeport.kube.meta import Object
@@ -23,7 +24,26 @@ Refuse: TypeAlias = Callable[[str], ApiError]
 def read_object(call: Call) -> Object:
     """The object in the request's body, of the kind that the path names. Raises BadRequest, UnsupportedMediaType, and
     Invalid where the request's options are wrong."""
+    _check_options(call)
+    return _read(call)
+
+
+def read_whole(call: Call) -> tuple[Object, bool]:
+    """As :func:`read_object`; and whether the object has all defaults and is in normal form already."""
+    _check_options(call)
+    request = call.request
+    if request.headers.get("content-type") == JSON and not finds_duplicates(call) and is_flat(request.body):
+        obj = call.served.schema.decode(request.body)
+        if obj is not None:
+            return check_type(call, obj), True
+    return _read(call), False
+
+
+def _check_options(call: Call) -> None:
     check_options(call, "CreateOptions" if call.info.verb == "create" else "UpdateOptions")
+
+
+def _read(call: Call) -> Object:
     body = decode_body(
         call.request.headers.get("content-type"), call.request.body, find_duplicates=finds_duplicates(call)
     )
@@ -64,9 +84,10 @@ def check_type(call: Call, obj: Object) -> Object:
         metadata = {}
     elif not isinstance(metadata, dict) and not served.builtin:
         raise BadRequest(f"{served.kind}: metadata has to be an object")
-    return {"apiVersion": served.resource.api_version, "kind": served.kind, "metadata": metadata} | {
-        key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")
-    }
+    result = {"apiVersion": served.resource.api_version, "kind": served.kind, "metadata": metadata, **obj}
+    if not (version and kind) or obj.get("metadata") is None:
+        result |= {"apiVersion": served.resource.api_version, "kind": served.kind, "metadata": metadata}
+    return result
 
 
 def check_fields(call: Call, body: Body, *, refuse: Refuse | None = None, converted: bool = False) -> Object:

@@ -36,6 +36,7 @@ _SERVER_FIELDS = (
     "selfLink",
 )
 """Metadata that a client may send and only the server sets."""
+_SET_BY_SERVER = frozenset(_SERVER_FIELDS)
 _REQUIRED = "FieldValueRequired"
 _COLLECTIONS = ("labels", "annotations", "ownerReferences", "finalizers")
 
@@ -53,14 +54,16 @@ class Draft(NamedTuple):
 # -- create
 
 
-def draft_create(api: Api, call: Call, obj: Object) -> Draft:
-    """The new object, ready for admission. Raises BadRequest or MethodNotAllowed."""
+def draft_create(api: Api, call: Call, obj: Object, *, whole: bool = False) -> Draft:
+    """The new object, ready for admission. `whole` objects have their defaults and are in normal form. Raises
+    BadRequest or MethodNotAllowed."""
     served = call.served
     metadata: dict[str, Any] = dict(obj["metadata"])
     if metadata.get("resourceVersion"):
         raise BadRequest("resourceVersion should not be set on objects to be created")
-    for key in _SERVER_FIELDS:
-        metadata.pop(key, None)
+    if not _SET_BY_SERVER.isdisjoint(metadata):
+        for key in _SERVER_FIELDS:
+            metadata.pop(key, None)
     _set_namespace(call, metadata)
     name = metadata.get("name")
     if call.info.name and name and name != call.info.name:
@@ -71,7 +74,7 @@ def draft_create(api: Api, call: Call, obj: Object) -> Draft:
     metadata["creationTimestamp"] = timestamp(api.now())
     if served.has_generation:
         metadata["generation"] = 1
-    return _draft(served, _without_status(served, {**obj, "metadata": metadata}), None)
+    return _draft(served, _without_status(served, {**obj, "metadata": metadata}), None, whole)
 
 
 def finish_create(
@@ -142,8 +145,10 @@ def _set_namespace(call: Call, metadata: dict[str, Any]) -> None:
 # -- update
 
 
-def draft_update(call: Call, new: Object, old: Object, *, subresource: str = "", applied: bool = False) -> Draft:
-    """The changed object, ready for admission. Raises Conflict.
+def draft_update(
+    call: Call, new: Object, old: Object, *, subresource: str = "", applied: bool = False, whole: bool = False
+) -> Draft:
+    """The changed object, ready for admission. Raises Conflict. `whole` is as in :func:`draft_create`, of `new`.
 
     `subresource` is ``status`` (the status changes and nothing else), another one (what the verb changed is taken as it
     is) or empty (everything but the status changes). `applied` is as in :func:`finish_create`.
@@ -153,7 +158,9 @@ def draft_update(call: Call, new: Object, old: Object, *, subresource: str = "",
     if sent.get("uid") and sent["uid"] != before["uid"]:
         resource, name = served.resource, before["name"]
         raise Conflict.precondition(resource.group, resource.plural, name, "UID", sent["uid"], before["uid"])
-    return _draft(served, _merged(served, new, old, subresource, applied), old)
+    merged = _merged(served, new, old, subresource, applied)
+    # What comes from the stored object may be older than some default.
+    return _draft(served, merged, old, whole and not subresource and not (served.has_status and "status" in merged))
 
 
 def finish_update(
@@ -243,10 +250,12 @@ def _counts(new: Object, old: Object, served: Served) -> bool:
 # -- both
 
 
-def _draft(served: Served, obj: Object, old: Object | None) -> Draft:
-    """Default, normalise, prepare."""
+def _draft(served: Served, obj: Object, old: Object | None, whole: bool = False) -> Draft:
+    """Default and normalise, unless that is done; prepare."""
     schema = served.schema
-    sent = schema.complete(without_empty_metadata(obj))
+    sent = without_empty_metadata(obj)
+    if not whole:
+        sent = schema.complete(sent)
     obj = served.prepare(sent, old)
     return Draft(obj if obj is sent else schema.normalise(obj, sent), sent)
 

@@ -8,7 +8,7 @@ from homeport.apiserver.admission import (
     draft_create,
     finish_create,
     generated_name,
-    read_object,
+    read_whole,
 )
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.offload import at, finished, takes_long
@@ -27,17 +27,18 @@ _ATTEMPTS = 8
 
 async def create(api: Api, call: Call) -> Response:
     off = takes_long(call.served, len(call.request.body))
-    return await create_object(api, call, await at(off, read_object, call))
+    new, whole = await at(off, read_whole, call) if off else read_whole(call)
+    return await create_object(api, call, new, whole=whole)
 
 
-async def create_object(api: Api, call: Call, new: Object, *, applied: bool = False) -> Response:
+async def create_object(api: Api, call: Call, new: Object, *, applied: bool = False, whole: bool = False) -> Response:
     """Admit and write a new object. Raises AlreadyExists, and what admission raises.
 
-    With `applied` the object comes from server-side apply.
+    With `applied` the object comes from server-side apply. `whole` is as in :func:`draft_create`.
     """
     resource = call.served.resource
     off = takes_long(call.served, len(call.request.body))
-    draft = await at(off, draft_create, api, call, new)
+    draft = await at(off, draft_create, api, call, new, whole=whole)
     name = draft.object["metadata"].get("name") or ""
     attributes = attributes_of(call, CREATE, draft.object, name=name)
     await api.admission.mutate(attributes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from homeport.apiserver import managers
-from homeport.apiserver.admission import UPDATE, Draft, attributes_of, draft_update, finish_update, read_object
+from homeport.apiserver.admission import UPDATE, Draft, attributes_of, draft_update, finish_update, read_whole
 from homeport.apiserver.authz import check
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import is_finished
@@ -32,12 +32,13 @@ ATTEMPTS = 6
 
 async def update(api: Api, call: Call) -> Response:
     off = takes_long(call.served, len(call.request.body))
-    return await replace(api, call, await at(off, read_object, call))
+    new, whole = await at(off, read_whole, call)
+    return await replace(api, call, new, whole=whole)
 
 
-async def replace(api: Api, call: Call, new: Object, *, subresource: str = "") -> Response:
-    """Put `new` in the place of the stored object; of some kinds it is created if there is none. Raises NotFound,
-    Conflict, Invalid, BadRequest, or Forbidden."""
+async def replace(api: Api, call: Call, new: Object, *, subresource: str = "", whole: bool = False) -> Response:
+    """Put `new` in the place of the stored object; of some kinds it is created if there is none. `whole` is as in
+    :func:`draft_update`. Raises NotFound, Conflict, Invalid, BadRequest, or Forbidden."""
     name = call.info.name
     metadata = new["metadata"]
     if not metadata.get("name"):
@@ -49,7 +50,7 @@ async def replace(api: Api, call: Call, new: Object, *, subresource: str = "") -
         raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
     if not subresource and creates_by_put(call.served) and api.store.head(_key(call)) is None:
         try:
-            return await _create(api, call, new)
+            return await _create(api, call, new, whole)
         except AlreadyExists:
             pass  # somebody else was faster while a webhook took its time: now this is an update
     version = metadata.get("resourceVersion") or ""
@@ -64,10 +65,10 @@ async def replace(api: Api, call: Call, new: Object, *, subresource: str = "") -
             raise modified(call, name)
         return new
 
-    return await change(api, call, put, subresource=subresource)
+    return await change(api, call, put, subresource=subresource, whole=whole)
 
 
-async def _create(api: Api, call: Call, new: Object) -> Response:
+async def _create(api: Api, call: Call, new: Object, whole: bool) -> Response:
     """Create what ``PUT`` found missing. Raises Conflict where it was to replace something, and what creating
     raises."""
     uid = new["metadata"].get("uid")
@@ -76,7 +77,7 @@ async def _create(api: Api, call: Call, new: Object) -> Response:
         raise Conflict.precondition(resource.group, resource.plural, call.info.name, "UID", uid, "")
     check(api.authorizer, call.user, call.info._replace(verb="create"))
     metadata = {key: value for key, value in new["metadata"].items() if key != "resourceVersion"}
-    return await create_object(api, call, {**new, "metadata": metadata})
+    return await create_object(api, call, {**new, "metadata": metadata}, whole=whole)
 
 
 def head(api: Api, call: Call) -> Record:
@@ -91,9 +92,11 @@ def _key(call: Call) -> Key:
     return Key(call.served.key, call.namespace, call.info.name)
 
 
-async def change(api: Api, call: Call, make: Make, *, subresource: str = "", applied: bool = False) -> Response:
-    """Read the named object, let `make` change it, admit the result and write it. Raises NotFound, Conflict, and what
-    `make` and admission raise.
+async def change(
+    api: Api, call: Call, make: Make, *, subresource: str = "", applied: bool = False, whole: bool = False
+) -> Response:
+    """Read the named object, let `make` change it, admit the result and write it. Parameters are as in
+    :func:`draft_update`. Raises NotFound, Conflict, and what `make` and admission raise.
 
     As a rule nothing waits between reading and writing. Where admission waits for a webhook, or a large definition is
     worked on, and somebody else writes meanwhile, all of it is done once more, as upstream (``GuaranteedUpdate``).
@@ -101,7 +104,8 @@ async def change(api: Api, call: Call, make: Make, *, subresource: str = "", app
     for _ in range(ATTEMPTS):
         record = head(api, call)
         off = takes_long(call.served, len(record.value), len(call.request.body))
-        old, draft = await at(off, _draft, call, await shown_one(call.served, record), make, subresource, applied)
+        shown = await shown_one(call.served, record)
+        old, draft = await at(off, _draft, call, shown, make, subresource, applied, whole)
         attributes = attributes_of(call, UPDATE, draft.object, old)
         await api.admission.mutate(attributes)
         if not applied:
@@ -118,10 +122,12 @@ async def change(api: Api, call: Call, make: Make, *, subresource: str = "", app
     raise modified(call, call.info.name)
 
 
-def _draft(call: Call, record: Record, make: Make, subresource: str, applied: bool) -> tuple[Object, Draft]:
+def _draft(
+    call: Call, record: Record, make: Make, subresource: str, applied: bool, whole: bool
+) -> tuple[Object, Draft]:
     """The present object, and what `make` makes of it."""
     old = object_of(call.served, record)
-    return old, draft_update(call, make(record, old), old, subresource=subresource, applied=applied)
+    return old, draft_update(call, make(record, old), old, subresource=subresource, applied=applied, whole=whole)
 
 
 async def write(api: Api, call: Call, record: Record, changed: Object | None, *, applied: bool = False) -> Response:

@@ -60,6 +60,11 @@ class Schema:
         """`obj` with defaults where a field is absent."""
         return passes.set_defaults(self._root, obj, self._typed)
 
+    def decode(self, body: bytes) -> Any | None:
+        """What `read` (or `read_custom`) and then `complete` make of the object in a body of JSON; None where they have
+        to be asked themselves, since there is something to say of it."""
+        return None if self._judge is None else self._judge.decoded(body)
+
     def complete(self, obj: Any) -> Any:
         """`obj` with defaults, and in normal form."""
         if self._judge is not None:
