@@ -32,10 +32,14 @@ def validate_metadata(served: Served, metadata: dict[str, Any]) -> Iterator[Fiel
     elif isinstance(name, str):
         for message in served.name_rule(name):
             yield field.invalid("metadata.name", name, message)
-    yield from _validate_labels(metadata.get("labels"))
-    yield from _validate_annotations(metadata.get("annotations"))
-    yield from _validate_owners(metadata.get("ownerReferences"))
-    yield from _validate_finalizers(metadata.get("finalizers"))
+    if metadata.get("labels"):
+        yield from _validate_labels(metadata["labels"])
+    if metadata.get("annotations"):
+        yield from _validate_annotations(metadata["annotations"])
+    if metadata.get("ownerReferences"):
+        yield from _validate_owners(metadata["ownerReferences"])
+    if metadata.get("finalizers"):
+        yield from _validate_finalizers(metadata["finalizers"])
 
 
 def _validate_labels(labels: Any) -> Iterator[FieldError]:

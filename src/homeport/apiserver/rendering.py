@@ -74,7 +74,8 @@ def render_transient(api: Api, call: Call, obj: Object, status: int = 200) -> Re
 
 async def render_written(api: Api, call: Call, record: Record, status: int = 200) -> Response:
     """The answer to a write, of a record as the store has it."""
-    response = render_object(api, call, await shown_one(call.served, record))
+    shown = record if call.served.converter is None else await shown_one(call.served, record)
+    response = render_object(api, call, shown)
     response.status = status
     return response
 

@@ -1,8 +1,9 @@
-"""New objects' uids."""
+"""New objects' uids, and the random ends of generated names."""
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 
 _BYTES = 16
@@ -25,3 +26,18 @@ _uuids = _random_uuids()
 def new_uid() -> str:
     """A random UUID (version 4 of RFC 9562)."""
     return next(_uuids)
+
+
+SUFFIX_LENGTH = 5
+_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+"""No vowels and nothing that looks like another, as upstream."""
+_PAIRS = [first + second for first in _LETTERS for second in _LETTERS]
+_TRIPLES = len(_PAIRS) * len(_LETTERS)
+
+
+def new_suffix() -> str:
+    """The random letters that make a generated name a name of its own."""
+    number = int(random.random() * _TRIPLES * len(_PAIRS))
+    number, last = divmod(number, len(_PAIRS))
+    first, middle = divmod(number, len(_LETTERS))
+    return _PAIRS[first] + _LETTERS[middle] + _PAIRS[last]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from homeport.apiserver import sizes
 from homeport.apiserver.context import Api, Call, Follower
-from homeport.kube.errors import Conflict, ServiceUnavailable, StorageFull
+from homeport.kube.errors import ApiError, Conflict, ServiceUnavailable, StorageFull
 from homeport.kube.meta import Object
 from homeport.store.protocol import Delete, Full, Key, Oversized, Put, Record, Unavailable
 
@@ -31,15 +31,16 @@ async def commit(api: Api, operation: Put | Delete, *, trims: bool = False) -> R
 
 
 async def _commit(api: Api, operation: Put | Delete, trims: bool) -> Record:
-    with stored():
+    try:
         try:
             # Nothing waits between looking at the quotas and writing.
             written = api.store.write(*api.quotas.booked(operation))
         except Oversized as error:
             assert isinstance(operation, Put), "only puts have a limit"
             written = api.store.write(*api.quotas.booked(sizes.fitting(operation, error.size, trims=trims)))
-        record, *_ = await written
-    return record
+        return (await written)[0]
+    except (Full, Unavailable) as error:
+        raise _refused(error) from error
 
 
 @contextmanager
@@ -47,10 +48,13 @@ def stored() -> Iterator[None]:
     """Puts what the store says of a disk that refuses writes into the API's words: StorageFull, ServiceUnavailable."""
     try:
         yield
-    except Full as error:
-        raise StorageFull(f"nothing was stored: {error}") from error
-    except Unavailable as error:
-        raise ServiceUnavailable(f"nothing was stored: {error}", retry_after=1) from error
+    except (Full, Unavailable) as error:
+        raise _refused(error) from error
+
+
+def _refused(error: Full | Unavailable) -> ApiError:
+    words = f"nothing was stored: {error}"
+    return StorageFull(words) if isinstance(error, Full) else ServiceUnavailable(words, retry_after=1)
 
 
 async def _commit_followed(api: Api, operation: Put | Delete, follower: Follower, trims: bool) -> Record:

@@ -172,11 +172,10 @@ def _after_update(
 
 def _of_new(new: Object, writer: Manager, node: Node, now: datetime) -> list[Entry]:
     """The entries of an object that there was not before: all of it is the writer's."""
-    fields = structured.everything(unmanaged(new), node)
-    # Neither is part of a set by itself: the root, and the object's metadata.
-    mine = {element: child for element, child in fields.items() if element != fieldset.SELF}
+    obj = unmanaged(new)
+    mine = {f"f:{name}": structured.everything(obj[name], node.child(name)) for name in sorted(obj)}
     metadata = mine.get("f:metadata")
-    if metadata is not None:
+    if metadata is not None:  # which is no part of a set by itself, as little as the root is
         mine["f:metadata"] = {element: child for element, child in metadata.items() if element != fieldset.SELF}
     return [Entry(writer, mine, timestamp(now), in_order=True)] if mine else []
 

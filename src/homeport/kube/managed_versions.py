@@ -92,9 +92,15 @@ class Changes:
 
 def unmanaged(obj: Object) -> Object:
     """`obj` without the fields that are never managed, so that they need no comparing."""
-    metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key not in _STRIPPED_META}
-    rest = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "metadata")}
-    return {"metadata": metadata, **rest} if metadata else rest
+    rest = obj.copy()
+    for key in ("apiVersion", "kind"):
+        rest.pop(key, None)
+    metadata = (rest.pop("metadata", None) or {}).copy()
+    for key in _STRIPPED_META & metadata.keys():
+        del metadata[key]
+    if metadata:
+        rest["metadata"] = metadata
+    return rest
 
 
 _STRIPPED_META: Final = frozenset(element.removeprefix("f:") for element in STRIPPED["f:metadata"])

@@ -24,6 +24,9 @@ class Stage(Protocol):
     validating: ClassVar[str]
     """The same of what refuses."""
 
+    def asks(self, step: Step) -> bool:
+        """Whether there is anybody to ask in that step of admission, of whatever request. Otherwise nobody is."""
+
     async def mutate(self, attributes: Attributes, plugins: Turns) -> None:
         """Replace ``attributes.object`` where asked to. `plugins` are those that have seen the object already; they
         have to see it again if it changes. Raises ApiError to refuse."""
@@ -136,7 +139,12 @@ class Chain:
         begin = turn = perf_counter()
         try:
             way.turns.mutate(attributes)
+            asked: list[Stage] = []
             for stage, timed in way.changing:
+                if not stage.asks(ADMIT):
+                    timed.passed.observe(0.0)
+                    continue
+                asked.append(stage)
                 turn = perf_counter()
                 try:
                     await stage.mutate(attributes, way.turns)
@@ -144,7 +152,7 @@ class Chain:
                     timed.refused.observe(perf_counter() - turn)
                     raise
                 timed.passed.observe(perf_counter() - turn)
-            for stage, _ in way.changing:
+            for stage in asked:
                 await stage.settle(attributes)
         except BaseException:
             way.admit.refused.observe(perf_counter() - begin)
@@ -158,6 +166,9 @@ class Chain:
         try:
             way.turns.validate(attributes)
             for stage, timed in way.refusing:
+                if not stage.asks(VALIDATE):
+                    timed.passed.observe(0.0)
+                    continue
                 turn = perf_counter()
                 try:
                     await stage.validate(attributes)

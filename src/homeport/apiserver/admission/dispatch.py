@@ -81,6 +81,9 @@ class Webhooks:
             configurations.load(api.store, resource)
             api.followers[resource] = configurations.follow
 
+    def asks(self, step: Step) -> bool:
+        return bool(self._mutating if step == ADMIT else self._validating)
+
     # -- mutating
 
     async def mutate(self, attributes: Attributes, plugins: Turns) -> None:

@@ -7,7 +7,6 @@ Pure.
 
 from __future__ import annotations
 
-import random
 from typing import Any, NamedTuple
 
 from homeport.apiserver import managers
@@ -16,16 +15,13 @@ from homeport.apiserver.admission.judging import judged
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.object_meta import validate_metadata, validate_metadata_update
 from homeport.apiserver.resources import Served
-from homeport.apiserver.uids import new_uid
+from homeport.apiserver.uids import SUFFIX_LENGTH, new_suffix, new_uid
 from homeport.kube.apply import track_update
 from homeport.kube.errors import BadRequest, Conflict, FieldError, InternalError, Invalid, MethodNotAllowed
 from homeport.kube.meta import Object, timestamp
 from homeport.kube.schema.decoding import Undecodable
 
-_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
-"""Letters of a generated name: no vowels and nothing that looks like another, as upstream."""
-_SUFFIX_LENGTH = 5
-_MAX_GENERATED_BASE = 63 - _SUFFIX_LENGTH
+_MAX_GENERATED_BASE = 63 - SUFFIX_LENGTH
 _SERVER_FIELDS = (
     "uid",
     "resourceVersion",
@@ -127,7 +123,7 @@ def _with_server_fields(metadata: Any, before: dict[str, Any]) -> dict[str, Any]
 
 def generated_name(base: str) -> str:
     """`base`, cut so that it fits, and five random letters."""
-    return base[:_MAX_GENERATED_BASE] + "".join(random.choices(_SUFFIX, k=_SUFFIX_LENGTH))
+    return base[:_MAX_GENERATED_BASE] + new_suffix()
 
 
 def _set_namespace(call: Call, metadata: dict[str, Any]) -> None:

@@ -103,6 +103,9 @@ class PolicyStage(Generic[P]):
         except ApiError as error:
             log.error("binding %s is left out: %s", name, error.message)
 
+    def asks(self, step: Step) -> bool:
+        return bool(self._bindings) and bool(self._policies)
+
     def _asked(self, attributes: Attributes) -> Iterator[tuple[P, Binding, Served]]:
         """The policies that are about the request, each with every binding that puts it to work."""
         if not self._policies or not self._bindings or is_exempt(attributes) or attributes.served.group in _REVIEWS:

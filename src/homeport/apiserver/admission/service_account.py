@@ -5,7 +5,6 @@ Upstream: ``plugin/pkg/admission/serviceaccount``.
 
 from __future__ import annotations
 
-import random
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +13,7 @@ import msgspec
 from homeport.apiserver.admission.attributes import CREATE, UPDATE, Attributes, Operation
 from homeport.apiserver.admission.plugin import Plugin
 from homeport.apiserver.context import Api
+from homeport.apiserver.uids import new_suffix
 from homeport.kube import meta
 from homeport.kube.errors import Forbidden, object_details
 from homeport.kube.meta import Object
@@ -26,7 +26,6 @@ VOLUME_PREFIX = "kube-api-access-"
 TOKEN_SECONDS = 3607
 """What the token asks for; upstream's number, by which it tells these tokens from others."""
 
-_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _MIRROR = "kubernetes.io/config.mirror"
 _ENFORCE = "kubernetes.io/enforce-mountable-secrets"
 _DEPRECATED = (
@@ -126,7 +125,7 @@ def _with_token(spec: dict[str, Any]) -> dict[str, Any]:
     name = next((n for n in names if isinstance(n, str) and n.startswith(VOLUME_PREFIX)), "")
     present = bool(name)
     while not name or (not present and name in names):
-        name = VOLUME_PREFIX + "".join(random.choices(_SUFFIX, k=5))
+        name = VOLUME_PREFIX + new_suffix()
     mounted = False
     changed = dict(spec)
     for key in ("initContainers", "containers"):

@@ -14,7 +14,7 @@ from homeport.apiserver.context import Api, Call
 from homeport.apiserver.offload import at, finished, takes_long
 from homeport.apiserver.rendering import render_transient, render_written
 from homeport.apiserver.sizes import LIMIT
-from homeport.apiserver.versions import stored
+from homeport.apiserver.versions import stored, to_storage
 from homeport.apiserver.writing import commit, key_of, rehearse, wants_dry_run
 from homeport.kube.errors import AlreadyExists
 from homeport.kube.meta import Object
@@ -38,7 +38,7 @@ async def create_object(api: Api, call: Call, new: Object, *, applied: bool = Fa
     """
     resource = call.served.resource
     off = takes_long(call.served, len(call.request.body))
-    draft = await at(off, draft_create, api, call, new, whole=whole)
+    draft = await at(off, draft_create, api, call, new) if off else draft_create(api, call, new, whole=whole)
     name = draft.object["metadata"].get("name") or ""
     attributes = attributes_of(call, CREATE, draft.object, name=name)
     await api.admission.mutate(attributes)
@@ -57,7 +57,8 @@ async def create_object(api: Api, call: Call, new: Object, *, applied: bool = Fa
                 return render_transient(api, call, obj, 201)
             continue
         try:
-            record = await commit(api, Put(key, await stored(call.served, obj), 0, LIMIT), trims=not applied)
+            kept = to_storage(call.served, obj) if call.served.converter is None else await stored(call.served, obj)
+            record = await commit(api, Put(key, kept, 0, LIMIT), trims=not applied)
         except Conflicting:
             continue
         return await render_written(api, call, record, 201)

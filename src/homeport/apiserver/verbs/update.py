@@ -15,7 +15,7 @@ from homeport.apiserver.sizes import LIMIT
 from homeport.apiserver.verbs.conditions import creates_by_put, needs_version
 from homeport.apiserver.verbs.create import create_object
 from homeport.apiserver.verbs.get import not_found
-from homeport.apiserver.versions import object_of, shown_one, stored
+from homeport.apiserver.versions import object_of, shown_one, stored, to_storage
 from homeport.apiserver.writing import commit, modified, rehearse, wants_dry_run
 from homeport.kube import field
 from homeport.kube.errors import AlreadyExists, BadRequest, Conflict, Invalid
@@ -32,7 +32,7 @@ ATTEMPTS = 6
 
 async def update(api: Api, call: Call) -> Response:
     off = takes_long(call.served, len(call.request.body))
-    new, whole = await at(off, read_whole, call)
+    new, whole = await at(off, read_whole, call) if off else read_whole(call)
     return await replace(api, call, new, whole=whole)
 
 
@@ -104,11 +104,14 @@ async def change(
     for _ in range(ATTEMPTS):
         record = head(api, call)
         off = takes_long(call.served, len(record.value), len(call.request.body))
-        shown = await shown_one(call.served, record)
-        old, draft = await at(off, _draft, call, shown, make, subresource, applied, whole)
+        shown = record if call.served.converter is None else await shown_one(call.served, record)
+        if off:
+            old, draft = await at(off, _draft, call, shown, make, subresource, applied, whole)
+        else:
+            old, draft = _draft(call, shown, make, subresource, applied, whole)
         attributes = attributes_of(call, UPDATE, draft.object, old)
         await api.admission.mutate(attributes)
-        if not applied:
+        if not applied and not call.served.builtin:
             await managers.prepare(api, call, old, draft.sent)
         changed = await finished(
             off, finish_update, api, call, draft, attributes, old, subresource=subresource, applied=applied
@@ -141,7 +144,7 @@ async def write(api: Api, call: Call, record: Record, changed: Object | None, *,
     if wants_dry_run(call):
         rehearse(api, Put(record.key, changed, record.revision))
         return render_transient(api, call, changed)
-    kept = await stored(call.served, changed)
+    kept = to_storage(call.served, changed) if call.served.converter is None else await stored(call.served, changed)
     removing = is_finished(call.served, changed)
     if removing:
         written = await commit(api, Delete(record.key, record.revision, kept))

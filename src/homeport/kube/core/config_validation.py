@@ -29,12 +29,14 @@ _BASIC_AUTH = "kubernetes.io/basic-auth"
 def validate_config_map(new: Object, old: Object | None) -> Iterator[FieldError]:
     data, binary = new.get("data") or {}, new.get("binaryData") or {}
     for key in data:
-        yield from rules.checked(f"data[{key}]", key, names.config_key)
+        if not rules.follows(key, names.config_key):
+            yield from rules.checked(f"data[{key}]", key, names.config_key)
         if key in binary:
             yield field.invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
     for key in binary:
         yield from rules.checked(f"binaryData[{key}]", key, names.config_key)
-    size = sum(len(text.encode()) for text in data.values()) + sum(_decoded_size(text) for text in binary.values())
+    size = sum(len(text) if text.isascii() else len(text.encode()) for text in data.values())
+    size += sum(_decoded_size(text) for text in binary.values())
     if size > _MAX_SIZE:
         yield field.too_long("", _MAX_SIZE)
     yield from _unchanged(new, old, ("data", "binaryData"))

@@ -31,8 +31,15 @@ def mapped(items: Any, change: Callable[[Object], Object]) -> Any:
     """The list with `change` applied to each object in it; the very same list where nothing changed."""
     if not isinstance(items, list):
         return items
-    result = [change(item) if isinstance(item, dict) else item for item in items]
-    return items if all(new is old for new, old in zip(result, items, strict=True)) else result
+    result: list[Any] | None = None
+    for index, item in enumerate(items):
+        if isinstance(item, dict):
+            new = change(item)
+            if new is not item:
+                if result is None:
+                    result = items.copy()
+                result[index] = new
+    return items if result is None else result
 
 
 def map_fields(obj: Object, changes: dict[str, Callable[[Object], Object]]) -> Object:
@@ -40,9 +47,10 @@ def map_fields(obj: Object, changes: dict[str, Callable[[Object], Object]]) -> O
     found = {}
     for name, change in changes.items():
         value = obj.get(name)
-        new = mapped(value, change)
-        if new is not value:
-            found[name] = new
+        if value:
+            new = mapped(value, change)
+            if new is not value:
+                found[name] = new
     return replaced(obj, found)
 
 
@@ -67,15 +75,7 @@ def default_template(template: Object) -> Object:
 
 
 def default_pod_spec(spec: Object) -> Object:
-    spec = map_fields(
-        spec,
-        {
-            "containers": _container,
-            "initContainers": _container,
-            "ephemeralContainers": _container,
-            "volumes": _volume,
-        },
-    )
+    spec = map_fields(spec, _DEFAULTED)
     changes: Object = {}
     account, deprecated = spec.get("serviceAccountName"), spec.get("serviceAccount")
     if account and account != deprecated:
@@ -129,12 +129,21 @@ def default_requests(resources: Object) -> Object:
 
 
 def _volume(volume: Object) -> Object:
-    if not any(name != "name" for name in volume):
+    if not volume or (len(volume) == 1 and "name" in volume):
         return {**volume, "emptyDir": {}}
     image = volume.get("image")
     if isinstance(image, dict) and not image.get("pullPolicy") and isinstance(image.get("reference"), str):
         return {**volume, "image": {**image, "pullPolicy": pull_policy(image["reference"])}}
     return volume
+
+
+_DEFAULTED: dict[str, Callable[[Object], Object]] = {
+    "containers": _container,
+    "initContainers": _container,
+    "ephemeralContainers": _container,
+    "volumes": _volume,
+}
+"""What has defaults of its own in a pod's spec."""
 
 
 def prepare_pod(new: Object, old: Object | None) -> Object:
