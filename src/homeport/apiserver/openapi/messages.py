@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from homeport.apiserver.openapi.schemas import EXTENSION, native_name
+from homeport.apiserver.openapi.naming import EXTENSION, native_name
 from homeport.kube.protobuf import table
 from homeport.kube.protobuf.table import Field, Message
 from homeport.kube.schema import REF_PREFIX, JsonSchema

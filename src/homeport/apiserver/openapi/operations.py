@@ -9,7 +9,8 @@ from typing import Any
 from homeport.apiserver.answers import JSON
 from homeport.apiserver.encoding import PROTOBUF, YAML
 from homeport.apiserver.openapi import parameters as given
-from homeport.apiserver.openapi.schemas import META, PATCH, Schemas
+from homeport.apiserver.openapi.naming import META
+from homeport.apiserver.openapi.schemas import PATCH, Schemas
 from homeport.apiserver.resources import Served
 from homeport.apiserver.subresources import CONNECTIONS, Answers, Subresource, of
 from homeport.apiserver.verbs.delete import RETURN_OBJECT

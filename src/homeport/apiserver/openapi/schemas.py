@@ -6,15 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from homeport.apiserver.openapi.naming import EXTENSION, META, definition_name, native_name
 from homeport.apiserver.resources import Served
 from homeport.apiserver.virtual import Virtual
 from homeport.kube.core.types.meta import ListMeta, ObjectMeta
 from homeport.kube.schema import REF_PREFIX, JsonSchema
 from homeport.kube.schema.struct import TYPE_META, schema_name
 
-META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 PATCH = META + "Patch"
-EXTENSION = "x-kubernetes-group-version-kind"
 _METADATA: JsonSchema = {
     "allOf": [{"$ref": REF_PREFIX + schema_name(ObjectMeta)}],
     "description": "Standard object's metadata: its name, namespace, labels and the like.",
@@ -98,18 +97,6 @@ class Schemas(dict[str, JsonSchema]):
             if name not in self and name in source:
                 self[name] = source[name]
                 pending += _references(source[name])
-
-
-def definition_name(served: Served) -> str:
-    """``com.example.v1.Widget``: what upstream calls the schema of a CustomResourceDefinition's kind."""
-    return ".".join([*reversed(served.group.split(".")), served.resource.version, served.kind])
-
-
-def native_name(group: str, version: str, kind: str) -> str:
-    """``io.k8s.api.apps.v1.Deployment``: what upstream calls the schema of a kind of its own."""
-    if group == "meta.k8s.io":
-        return META + kind
-    return f"io.k8s.api.{group.partition('.')[0] or 'core'}.{version}.{kind}"
 
 
 def _published(served: Served, root: JsonSchema) -> JsonSchema:
