@@ -9,9 +9,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
+
+import msgspec
 
 from homeport.files import write_atomically
 from homeport.kube.errors import Permanent
@@ -30,8 +31,7 @@ def default_path() -> Path:
     return Path(base).expanduser() / "homeport"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """Where the platform that runs, or ran last, serves its API."""
 
     pid: int
@@ -57,8 +57,7 @@ class Taken(Permanent):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class DataDir:
+class DataDir(msgspec.Struct, frozen=True):
     path: Path
 
     @classmethod
@@ -159,4 +158,4 @@ class DataDir:
             return None
 
     def write_endpoint(self, endpoint: Endpoint) -> None:
-        write_atomically(self._endpoint, json.dumps(asdict(endpoint)))
+        write_atomically(self._endpoint, json.dumps(msgspec.structs.asdict(endpoint)))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class AuditSettings:
+
+class AuditSettings(msgspec.Struct, frozen=True):
     """The audit log (``--audit-*``)."""
 
     log_path: str
@@ -23,8 +23,7 @@ class AuditSettings:
     """Megabytes of a file before it makes room for a new one."""
 
 
-@dataclass(frozen=True, slots=True)
-class OidcSettings:
+class OidcSettings(msgspec.Struct, frozen=True):
     """An OpenID Connect provider whose ID tokens are believed (``--oidc-*``)."""
 
     issuer_url: str
@@ -34,14 +33,13 @@ class OidcSettings:
     """``-``: none. Not given: the issuer and ``#``, unless the claim is ``email``."""
     groups_claim: str = ""
     groups_prefix: str = ""
-    required_claims: Mapping[str, str] = field(default_factory=dict)
+    required_claims: Mapping[str, str] = msgspec.field(default_factory=dict)
     ca_file: Path | None = None
     """Without one, the machine's authorities are trusted."""
     signing_algs: tuple[str, ...] = ("RS256",)
 
 
-@dataclass(frozen=True, slots=True)
-class AccountSettings:
+class AccountSettings(msgspec.Struct, frozen=True):
     """The tokens of service accounts (``--service-account-*``, ``--api-audiences``)."""
 
     issuer: str = "https://kubernetes.default.svc.cluster.local"
@@ -58,8 +56,7 @@ class AccountSettings:
     """Further keys, public or private, whose tokens are believed: those that signed before."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHeaderSettings:
+class RequestHeaderSettings(msgspec.Struct, frozen=True):
     """A front proxy, whose word about users is believed (``--requestheader-*``); names of headers in any case."""
 
     client_ca_file: Path
@@ -71,8 +68,7 @@ class RequestHeaderSettings:
     extra_headers_prefixes: tuple[str, ...] = ("X-Remote-Extra-",)
 
 
-@dataclass(frozen=True, slots=True)
-class ApiSettings:
+class ApiSettings(msgspec.Struct, frozen=True):
     accounts: AccountSettings = AccountSettings()
     audit: AuditSettings | None = None
     oidc: OidcSettings | None = None

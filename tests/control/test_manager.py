@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import farm
+import msgspec
 import pytest
 from farm import CONTROLLER, FARMS, PODS, SERVICES
 
@@ -234,7 +234,7 @@ async def test_a_child_that_the_server_refuses_is_reported(world: support.World)
     def sync(observed: Observed) -> Desired:
         return Desired(children=({"kind": "Pod", "metadata": {"name": "Wrong_Name"}, "spec": {}},))
 
-    async with managed(world, dataclasses.replace(CONTROLLER, sync=sync)):
+    async with managed(world, msgspec.structs.replace(CONTROLLER, sync=sync)):
         await world.client.create(FARMS, farm.farm("f"))
 
         async def told() -> bool:
@@ -265,7 +265,7 @@ async def test_deadlines_wake_a_parent(world: support.World) -> None:
         times.append(observed.now.timestamp())
         return sync(observed)
 
-    async with managed(world, dataclasses.replace(CONTROLLER, sync=timed)):
+    async with managed(world, msgspec.structs.replace(CONTROLLER, sync=timed)):
         await world.client.create(FARMS, farm.farm("f"))
         await asyncio.sleep(3600)
     assert times[-1] - times[-2] == pytest.approx(60, abs=0.1)
@@ -290,7 +290,7 @@ async def test_no_sync_sees_less_than_the_last_one_wrote(world: support.World) -
         )
         return Desired(status={"count": len(pods)}, children=children)
 
-    async with managed(world, dataclasses.replace(CONTROLLER, sync=sync)):
+    async with managed(world, msgspec.structs.replace(CONTROLLER, sync=sync)):
         await world.client.create(FARMS, farm.farm("f"))
         await settled(world, "f", count=30)
     assert sorted(set(counts)) == list(range(31))
@@ -391,7 +391,7 @@ async def test_cluster_scoped_children_of_a_namespaced_parent_are_refused(world:
     def sync(observed: Observed) -> Desired:
         return Desired(children=({"kind": "Node", "metadata": {"name": "n"}},))
 
-    async with managed(world, dataclasses.replace(CONTROLLER, sync=sync, children=(Child(nodes),), related=())):
+    async with managed(world, msgspec.structs.replace(CONTROLLER, sync=sync, children=(Child(nodes),), related=())):
         await world.client.create(FARMS, farm.farm("f"))
 
         async def told() -> bool:

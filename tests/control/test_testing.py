@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
 
 import farm
+import msgspec
 import pytest
 from farm import CONTROLLER
 
@@ -29,7 +29,7 @@ def pod(name: str, phase: str = "") -> Object:
 
 
 def with_sync(sync: Any) -> Controller:
-    return dataclasses.replace(CONTROLLER, sync=sync)
+    return msgspec.structs.replace(CONTROLLER, sync=sync)
 
 
 START = observed(CONTROLLER, farm.farm("f", pods=2), children=[pod("f-0", "Succeeded"), pod("extra")])

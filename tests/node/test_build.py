@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from homeport.node import interpreter, pipsettings, uvtool
 from homeport.node.build import Builder, BuildError, recipe, torch_backend

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import msgspec
 
 from homeport.apiserver.routes import RequestInfo
 from homeport.kube import meta
@@ -24,8 +25,7 @@ _ACCOUNT = "system:serviceaccount:"
 _ALL = "*"
 
 
-@dataclass(slots=True, eq=False)
-class Level:
+class Level(msgspec.Struct, eq=False):
     """A priority level, and how many of its requests are being worked on."""
 
     name: str
@@ -47,8 +47,7 @@ class Level:
     executing: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class Schema:
+class Schema(msgspec.Struct, eq=False):
     """A FlowSchema whose level exists."""
 
     name: str
@@ -56,7 +55,7 @@ class Schema:
     uid: str = ""
     distinguisher: str = ""
     rules: tuple[Mapping[str, Any], ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     """What an answer says of where its request was sorted."""
     executing: int = 0
     waiting: int = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
@@ -36,8 +35,7 @@ class Follower(Protocol):
         """An object was written or removed, and this is on disk; the client has no answer yet."""
 
 
-@dataclass(slots=True, eq=False)
-class Api:
+class Api(msgspec.Struct, eq=False):
     """The parts of a server that verbs use."""
 
     store: Store
@@ -59,7 +57,7 @@ class Api:
     """Issues the tokens of service accounts."""
     tokens: BearerTokens | None = None
     """Knows whose a bearer token is; None where nobody logs in with one."""
-    followers: dict[str, Follower] = field(default_factory=dict)
+    followers: dict[str, Follower] = msgspec.field(default_factory=dict)
     """Who hears at once of every write to a resource, by the resource's key."""
 
     def terminating(self, namespace: Record) -> bool:
@@ -68,8 +66,7 @@ class Api:
         return b'"deletionTimestamp"' in namespace.value and is_deleting(msgspec.json.decode(namespace.value))
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One request to a resource, on its way through a verb."""
 
     request: Request
@@ -78,10 +75,10 @@ class Call:
     served: Served
     query: dict[str, str]
     """The first value of each parameter."""
-    warnings: list[str] = field(default_factory=list)
-    annotations: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = msgspec.field(default_factory=list)
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
     """What admission has to say about this call in the audit log."""
-    converted: Converted = field(default_factory=dict)
+    converted: Converted = msgspec.field(default_factory=dict)
     """What was converted to find out who manages which fields (:mod:`homeport.apiserver.managers`)."""
 
     @property

@@ -8,12 +8,12 @@ establishing controllers of ``apiextensions-apiserver``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from homeport.apiserver.encoding import encode
 from homeport.apiserver.resources import Definition, Registry, Served, make_served

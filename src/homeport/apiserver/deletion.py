@@ -5,9 +5,10 @@ Upstream: ``apiserver/pkg/registry/rest/delete.go`` and ``registry/generic/regis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+
+import msgspec
 
 from homeport.apiserver.resources import Served
 from homeport.kube import core, field
@@ -33,8 +34,7 @@ _ORPHANING = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
+class DeleteOptions(msgspec.Struct, frozen=True):
     """``metav1.DeleteOptions``."""
 
     grace: int | None = None

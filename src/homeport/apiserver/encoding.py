@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -23,8 +22,7 @@ MAX_DEPTH = 200
 _JSON_HEADERS = {"content-type": JSON}
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(msgspec.Struct, frozen=True):
     """The form of an answer that a client asked for."""
 
     media: Literal["json", "yaml", "protobuf"] = "json"

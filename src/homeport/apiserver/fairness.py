@@ -21,7 +21,8 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from homeport import metrics
 from homeport.apiserver.classification import Classes, Level, Place
@@ -34,8 +35,7 @@ LONGEST_WAIT = 15.0
 """Seconds that a request waits; upstream: a quarter of ``--request-timeout``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
+class Shares(msgspec.Struct, frozen=True):
     """What the gate lets through."""
 
     starts: int = 8

@@ -6,7 +6,6 @@ import asyncio
 import random
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -32,8 +31,7 @@ _STEP = 512
 """Records that are looked at before others get their turn: well below a millisecond for labels."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListOptions:
+class ListOptions(msgspec.Struct, frozen=True):
     """The query of a list or a watch (upstream: ``metav1.ListOptions``)."""
 
     labels: Selector

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+import msgspec
 
 from homeport.apiserver.routes import parse_bool
 from homeport.kube import field
@@ -17,8 +18,7 @@ ALL_STREAMS = "All"
 _STREAMS = (ALL_STREAMS, "Stderr", "Stdout")
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
+class LogOptions(msgspec.Struct, frozen=True):
     """What part of a log to deliver (upstream: ``core/v1`` PodLogOptions)."""
 
     follow: bool = False

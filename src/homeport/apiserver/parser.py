@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import httptools
+import msgspec
 
 from homeport.apiserver.answers import status_response
 from homeport.apiserver.identity import impersonation
@@ -39,8 +39,7 @@ _GET = re.compile(rb"GET (/[!-\"$-~]*) HTTP/1\.1")
 granted: any printable character but those that begin a fragment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What one connection may use. Sizes in bytes, times in seconds."""
 
     header_bytes: int = 1 << 16
@@ -62,8 +61,7 @@ class Limits:
     ``streamingConnectionIdleTimeout``."""
 
 
-@dataclass(slots=True)
-class Message:
+class Message(msgspec.Struct):
     """A request in its turn, or the refusal of one."""
 
     request: Request | None

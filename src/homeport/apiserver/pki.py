@@ -10,9 +10,10 @@ import asyncio
 import ipaddress
 import ssl
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+
+import msgspec
 
 from homeport.apiserver.authz import MASTERS
 from homeport.apiserver.tokens import ADMIN
@@ -36,8 +37,7 @@ SERVER_NAMES = (
 SERVER_ADDRESSES = ("127.0.0.1", "::1")
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(msgspec.Struct, frozen=True):
     """Where the certificates and keys lie, all in PEM."""
 
     ca: Path

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from homeport.apiserver import subresources
 from homeport.apiserver.offload import off_loop
@@ -118,8 +119,7 @@ def _no_errors(new: Object, old: Object | None) -> Iterable[FieldError]:
     return ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Served:
+class Served(msgspec.Struct, frozen=True, eq=False):
     """One version of one resource, as the API has it."""
 
     resource: Resource
@@ -141,7 +141,7 @@ class Served:
     """What an object's name has to look like."""
     has_generation: bool = True
     """Whether ``metadata.generation`` counts changes of anything but metadata and status."""
-    selectable: Mapping[str, str] = field(default_factory=dict)
+    selectable: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Field selectors that a CRD allows: the selector's path to the JSONPath."""
     conversion: Conversion | None = None
     """How objects are brought into the stored version and back, if by a function (see

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import ssl
 import time
@@ -11,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from homeport import metrics
 from homeport.apiserver import crd, deadline, definitions, dispatch, health, restore, warnings
@@ -388,4 +389,4 @@ def _serve_definitions(registry: Registry, now: Callable[[], datetime]) -> None:
     def validate(new: Object, old: Object | None) -> Iterable[FieldError]:
         return tuple(served.validate(new, old)) or tuple(crd.validate(new, old))
 
-    registry.replace(resource.group, resource.plural, [dataclasses.replace(served, finish=finish, validate=validate)])
+    registry.replace(resource.group, resource.plural, [replace(served, finish=finish, validate=validate)])

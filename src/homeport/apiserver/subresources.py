@@ -4,9 +4,10 @@ their answers go on. What carries one out is named in :mod:`homeport.apiserver.d
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+import msgspec
 
 
 class Answers(Enum):
@@ -26,8 +27,7 @@ _ONE: Final = ("get", "patch", "update")
 """Verbs of a part of the object."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subresource:
+class Subresource(msgspec.Struct, frozen=True):
     """One subresource, of every resource that has it."""
 
     name: str

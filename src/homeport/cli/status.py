@@ -6,10 +6,11 @@ import argparse
 import asyncio
 import json
 from collections import Counter
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import asdict
 
 from homeport.cli import options
 from homeport.cli.terminal import duration

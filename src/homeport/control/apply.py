@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
+
+import msgspec
 
 from homeport.client.client import Client
 from homeport.control.cache import ObjectKey, controller_uid, key_of
@@ -28,13 +29,12 @@ from homeport.kube.meta import Object, controller_of, is_deleting, metadata, nam
 _Call: TypeAlias = Callable[[], Awaitable[None]]
 
 
-@dataclass(slots=True)
-class OwnWrites:
+class OwnWrites(msgspec.Struct):
     """What one sync wrote, and by what the caches will show it: no further sync of this parent before they do."""
 
-    revisions: dict[Resource, int] = field(default_factory=dict)
-    deletions: set[tuple[Resource, ObjectKey, str]] = field(default_factory=set)
-    blocked: dict[tuple[Resource, ObjectKey], str] = field(default_factory=dict)
+    revisions: dict[Resource, int] = msgspec.field(default_factory=dict)
+    deletions: set[tuple[Resource, ObjectKey, str]] = msgspec.field(default_factory=set)
+    blocked: dict[tuple[Resource, ObjectKey], str] = msgspec.field(default_factory=dict)
     """Names that somebody else's object has, and what to tell the user (empty: it goes by itself). Not waited for;
     their deletion is a reason to sync."""
 

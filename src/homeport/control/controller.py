@@ -12,16 +12,16 @@ emits events. Author's rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
+
+import msgspec
 
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(msgspec.Struct, frozen=True):
     """The world as the caches show it. Everything in it is read-only."""
 
     parent: Object
@@ -35,8 +35,7 @@ class Observed:
         return self.children.get(kind, {}).get(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(msgspec.Struct, frozen=True):
     """An event to show in ``kubectl describe``. Equal notes about one object are counted, not repeated."""
 
     type: Literal["Normal", "Warning"]
@@ -44,8 +43,7 @@ class Note:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Desired:
+class Desired(msgspec.Struct, frozen=True):
     """What should be. ``None`` for `status` leaves it as it is."""
 
     status: Object | None = None
@@ -62,24 +60,21 @@ class Desired:
     """Delete the parent itself (a time to live that ran out)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(msgspec.Struct, frozen=True):
     """A kind of child. ``update``: ``never`` (immutable once made, such as pods) or ``apply`` (server-side apply)."""
 
     resource: Resource
     update: Literal["never", "apply"] = "apply"
 
 
-@dataclass(frozen=True, slots=True)
-class Related:
+class Related(msgspec.Struct, frozen=True):
     """Objects that `sync` reads but does not own. `key` maps one to the parents (namespace, name) that it concerns."""
 
     resource: Resource
     key: Callable[[Object], tuple[tuple[str, str], ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Controller:
+class Controller(msgspec.Struct, frozen=True):
     name: str
     """For logs, metrics and the field manager, for example ``tfjob``."""
     parent: Resource
@@ -88,4 +83,4 @@ class Controller:
     related: tuple[Related, ...] = ()
     workers: int = 4
     """How many parents are synced at a time."""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)

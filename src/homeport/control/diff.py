@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -40,8 +39,7 @@ _WITHOUT_DEFAULTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True):
     """One child to create or to apply. `observed` is its present state for the latter."""
 
     resource: Resource
@@ -49,14 +47,12 @@ class Write:
     observed: Object | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(msgspec.Struct, frozen=True):
     resource: Resource
     object: Object
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """All writes of one sync. `status` is a merge patch of the parent's status, None if it is as desired."""
 
     creates: tuple[Write, ...] = ()

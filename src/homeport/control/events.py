@@ -12,9 +12,10 @@ import logging
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
+
+import msgspec
 
 from homeport.client.client import Client
 from homeport.clock import utc_now
@@ -44,8 +45,7 @@ class _Content(NamedTuple):
     field_path: str
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(msgspec.Struct):
     event: Object
     count: int
     may_exist: bool
@@ -54,8 +54,7 @@ class _Entry:
     """`count` as last written; 0 if this process has not yet written it."""
 
 
-@dataclass(slots=True)
-class _Bucket:
+class _Bucket(msgspec.Struct):
     tokens: float
     at: float
 

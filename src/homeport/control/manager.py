@@ -10,9 +10,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+
+import msgspec
 
 from homeport.client.client import Client
 from homeport.clock import utc_now
@@ -35,8 +36,7 @@ _SLOW = 0.05
 """Seconds of one sync call after which the log says so: it holds up everything else in the process."""
 
 
-@dataclass(slots=True)
-class Counters:
+class Counters(msgspec.Struct):
     """Of one controller since it started."""
 
     syncs: int = 0

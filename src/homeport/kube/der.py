@@ -10,8 +10,9 @@ import binascii
 import re
 from base64 import b64decode
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 _BOOLEAN, _OCTETS, _OID, _SEQUENCE, _SET = 0x01, 0x04, 0x06, 0x30, 0x31
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
@@ -36,8 +37,7 @@ class BadCertificate(ValueError):
     """Not DER, or not a certificate or request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(msgspec.Struct, frozen=True):
     common_name: str
     """The subject's last common name, as Go reads it; empty if there is none."""
     organizations: tuple[str, ...]
@@ -49,8 +49,7 @@ class Certificate:
     """IP addresses of the subject's alternative names, packed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     common_name: str
     """As of a certificate."""
     organizations: tuple[str, ...]

@@ -29,8 +29,9 @@ Any error that is neither ``Permanent`` nor a client-side ``ApiError`` means: ba
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+import msgspec
 
 
 class HomeportError(Exception):
@@ -41,8 +42,7 @@ class Permanent(HomeportError):
     """The same input will fail the same way: report, do not retry."""
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
+class FieldError(msgspec.Struct, frozen=True):
     """One wrong field of an object, worded as Kubernetes words it.
 
     ``reason`` is the machine-readable cause (``FieldValueRequired``, ``FieldValueInvalid``, ``FieldValueNotSupported``,

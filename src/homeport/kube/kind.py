@@ -8,7 +8,6 @@ schema.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib import import_module
@@ -21,8 +20,7 @@ from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(msgspec.Struct, frozen=True):
     """Where a kind's objects live in the API: what a client needs to address them."""
 
     group: str
@@ -54,8 +52,7 @@ class Resource:
         return "/".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A column of ``kubectl get`` (``additionalPrinterColumns``). ``priority`` > 0 shows with ``-o wide`` only.
 
     ``path`` is a Kubernetes JSONPath (``.status.phase``). For built-in kinds whose columns are computed, ``compute``
@@ -73,8 +70,7 @@ class Column:
     compute_at: Callable[[Object, datetime], Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Conversion:
+class Conversion(msgspec.Struct, frozen=True):
     """How the objects of one version are kept as objects of another version, perhaps of another group.
 
     Both functions are pure, never change their argument and take complete, valid objects; ``apiVersion`` and ``kind``
@@ -105,8 +101,7 @@ def _unchanged(new: Object, old: Object | None) -> Object:
     return new
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Kind:
+class Kind(msgspec.Struct, frozen=True, eq=False):
     """One kind: its address, its struct and its rules.
 
     ``struct`` is that of the whole object (fields ``metadata``, ``spec``, ``status``, ... as the kind has them).

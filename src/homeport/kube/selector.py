@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
 
 from homeport.kube import field, names
 from homeport.kube.errors import BadRequest
@@ -19,8 +20,7 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _TOKEN: Final = re.compile(r"\s*(?:(?P<special>==|!=|[=!(),<>])|(?P<word>[^\s=!(),<>]+)|(?P<end>$))", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(msgspec.Struct, frozen=True):
     """One term of a label selector. ``=`` is ``in`` with one value, ``!=`` is ``notin`` with one value."""
 
     key: str
@@ -144,8 +144,7 @@ OPERATORS: Final[Mapping[str, Operator]] = {
 """The operators of ``matchExpressions``; the last two are for node affinity only."""
 
 
-@dataclass(frozen=True, slots=True)
-class FieldRequirement:
+class FieldRequirement(msgspec.Struct, frozen=True):
     """``path=value``, or ``path!=value`` when not `equal`."""
 
     path: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -12,14 +11,13 @@ NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are no JSON: for their syntax, for text that is no UTF-8, for too deep a nest."""
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(msgspec.Struct, frozen=True):
     """Who makes a request (``authentication.k8s.io`` UserInfo)."""
 
     name: str
     groups: tuple[str, ...] = ()
     uid: str = ""
-    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    extra: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -59,15 +57,14 @@ Upgrade: TypeAlias = Callable[[Duplex], Awaitable[None]]
 the peer goes away or the server stops."""
 
 
-@dataclass(slots=True)
-class Response:
+class Response(msgspec.Struct):
     """One HTTP answer. ``body`` is bytes (sent with Content-Length) or a stream of chunks, flushed one by one.
 
     Whoever gets a streamed body must exhaust it or call its ``aclose``.
     """
 
     status: int
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     body: bytes | AsyncIterator[bytes] = b""
     repeated: tuple[tuple[str, str], ...] = ()
     """Headers that may come several times and can't be joined, such as ``set-cookie``."""

@@ -19,9 +19,10 @@ import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import msgspec
 
 from homeport.node import uvtool
 from homeport.node.imagefile import ImageFile
@@ -44,8 +45,7 @@ class BuildError(UvError):
     """An environment could not be built; the text says why and where the whole log is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(msgspec.Struct, frozen=True):
     """Everything that the content of an environment depends on."""
 
     name: str

@@ -7,7 +7,8 @@ answered like a headless one: with the addresses of its pods.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from homeport.kube import meta
 from homeport.kube.meta import Object
@@ -15,8 +16,7 @@ from homeport.node.containerspec import DOMAIN
 from homeport.node.environment import hostname
 
 
-@dataclass(frozen=True, slots=True)
-class PodFacts:
+class PodFacts(msgspec.Struct, frozen=True):
     """What matters to DNS about a pod that has an address and has not ended."""
 
     namespace: str
@@ -28,8 +28,7 @@ class PodFacts:
     subdomain: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceFacts:
+class ServiceFacts(msgspec.Struct, frozen=True):
     namespace: str
     name: str
     selector: tuple[tuple[str, str], ...]
@@ -70,12 +69,11 @@ _Label = tuple[str, str, str]
 """Namespace, key, value."""
 
 
-@dataclass(slots=True)
-class _Service:
+class _Service(msgspec.Struct):
     facts: ServiceFacts
     indexed: _Label
-    pods: set[str] = field(default_factory=set)
-    names: set[str] = field(default_factory=set)
+    pods: set[str] = msgspec.field(default_factory=set)
+    names: set[str] = msgspec.field(default_factory=set)
 
 
 class Records:

@@ -7,8 +7,9 @@ The rules are the kubelet's: variables see those above them, ``$(NAME)`` is expa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from homeport.kube import meta
 from homeport.node.expansion import expand
@@ -18,11 +19,10 @@ PATH = "/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 """The default search path: the image's environment before the machine's own programs."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
+class ImageConfig(msgspec.Struct, frozen=True):
     """What an image says about the containers made of it."""
 
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = msgspec.field(default_factory=dict)
     command: tuple[str, ...] = ()
     """The entry point; a pod's ``command`` replaces it."""
     args: tuple[str, ...] = ()
@@ -30,8 +30,7 @@ class ImageConfig:
     working_dir: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Startup:
+class Startup(msgspec.Struct, frozen=True):
     """How to start a container. `skipped` are names from ``envFrom`` that can't be variables."""
 
     argv: tuple[str, ...]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from homeport.client.client import Client
 from homeport.control.events import EventRecorder
@@ -16,8 +17,7 @@ from homeport.node.environment import ImageConfig
 from homeport.node.runtime import ImageRoot, Runtime
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """An image that containers can be started from."""
 
     id: str
@@ -44,8 +44,7 @@ class ImageSource(Protocol):
         """Make the image ready; `progress` hears what is going on. Raises ImageError."""
 
 
-@dataclass(slots=True, eq=False)
-class Host:
+class Host(msgspec.Struct, eq=False):
     client: Client
     runtime: Runtime
     images: ImageSource
@@ -55,12 +54,12 @@ class Host:
     node_name: str
     now: Callable[[], datetime]
     address: str = "127.0.0.1"
-    allocatable: Mapping[str, str] = field(default_factory=dict)
+    allocatable: Mapping[str, str] = msgspec.field(default_factory=dict)
     api: tuple[str, int] | None = None
     """Address and port of the API server as pods reach it; None if they can't."""
     own_api: tuple[str, int] | None = None
     """The same for pods on the machine's own network."""
-    status_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(32))
+    status_slots: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(32))
     """How many status writes are on their way at a time."""
-    create_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(16))
+    create_slots: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(16))
     """How many sandboxes are being made at a time: a burst of pods starts in order instead of all very late."""

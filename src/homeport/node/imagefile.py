@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from homeport.kube.errors import Permanent
 
@@ -38,8 +39,7 @@ class ImageFileError(Permanent):
     """An image file is wrong; the text names file and field."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(msgspec.Struct, frozen=True):
     """An image name taken apart. ``python`` is ``docker.io/library/python``, tag ``latest``."""
 
     repository: str
@@ -77,8 +77,7 @@ def _with_registry(repository: str) -> str:
     return f"docker.io/{repository}" if slash else f"docker.io/library/{repository}"
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(msgspec.Struct, frozen=True):
     """A name in an image file; ``*`` in repository or tag stands for any characters. Without a tag: ``latest``."""
 
     text: str
@@ -110,8 +109,7 @@ def _matches(pattern: str, text: str) -> bool:
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFiles:
+class ImageFiles(msgspec.Struct, frozen=True):
     """A directory or file next to the image file, shown at `target`."""
 
     source: Path
@@ -119,8 +117,7 @@ class ImageFiles:
     python_path: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFile:
+class ImageFile(msgspec.Struct, frozen=True):
     """One image: how its containers start and what they see.
 
     `python` None means a plain image, the machine's own programs and nothing else; empty means the platform's version.
@@ -131,7 +128,7 @@ class ImageFile:
     patterns: tuple[Pattern, ...]
     python: str | None = None
     packages: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = msgspec.field(default_factory=dict)
     files: tuple[ImageFiles, ...] = ()
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()

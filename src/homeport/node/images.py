@@ -12,8 +12,9 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from homeport.node import imagefile, interpreter, pipsettings
 from homeport.node.build import Builder, BuildError, Recipe, recipe
@@ -36,8 +37,7 @@ def default_cache(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(base) / "homeport" / "images"
 
 
-@dataclass(frozen=True, slots=True)
-class KnownImage:
+class KnownImage(msgspec.Struct, frozen=True):
     """One image of an image file, for people."""
 
     name: str
@@ -50,8 +50,7 @@ class KnownImage:
     """Where its environment is, if it has been built here."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Parsed:
+class _Parsed(msgspec.Struct, frozen=True):
     stamp: tuple[int, int, int]
     images: tuple[ImageFile, ...]
     error: ImageFileError | None

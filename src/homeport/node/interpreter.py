@@ -7,8 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from homeport.kube.errors import HomeportError
 from homeport.node.uvtool import uv_binary
@@ -16,8 +17,7 @@ from homeport.node.uvtool import uv_binary
 _ASK = "import json,sys;print(json.dumps([list(sys.version_info[:3]),sys.base_prefix]))"
 
 
-@dataclass(frozen=True, slots=True)
-class Interpreter:
+class Interpreter(msgspec.Struct, frozen=True):
     executable: str
     version: tuple[int, int, int]
     prefix: str

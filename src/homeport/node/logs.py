@@ -6,10 +6,11 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+import msgspec
 
 from homeport.kube import meta
 from homeport.kube.errors import BadRequest
@@ -48,8 +49,7 @@ class LogOptions(Protocol):
     def stream(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class LogSource:
+class LogSource(msgspec.Struct, frozen=True):
     """One attempt's log. `ended` returns once the container has ended and its last line is in the file."""
 
     path: Path

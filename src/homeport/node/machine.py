@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from homeport.kube import meta
 from homeport.kube.meta import Object

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from homeport import __version__
 from homeport.kube import meta
@@ -19,8 +20,7 @@ MOST_PODS = 1000
 """Pods that the node takes at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class MachineFacts:
+class MachineFacts(msgspec.Struct, frozen=True):
     """`cpus` as this process may use them; sizes in bytes."""
 
     cpus: int

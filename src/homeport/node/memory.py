@@ -6,10 +6,13 @@ back-off, the attempt before the newest, a running grace period.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from homeport.kube import meta
 from homeport.kube.meta import Object
@@ -22,8 +25,7 @@ BACKOFF_RESET = 600.0
 """A container that ran this long after its restart starts over with a short back-off."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerMemory:
+class ContainerMemory(msgspec.Struct, frozen=True):
     current: ContainerState | None = None
     """The newest attempt that the present sandbox has seen."""
     previous: ContainerState | None = None
@@ -47,9 +49,8 @@ class ContainerMemory:
         return max(self.next_attempt - 1, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    containers: Mapping[str, ContainerMemory] = field(default_factory=dict)
+class Memory(msgspec.Struct, frozen=True):
+    containers: Mapping[str, ContainerMemory] = msgspec.field(default_factory=dict)
     start_time: str = ""
     """When the node accepted the pod (``status.startTime``)."""
     kill_at: datetime | None = None
@@ -89,7 +90,7 @@ def lose(memory: ContainerMemory, now: datetime, message: str) -> ContainerMemor
     """The sandbox has gone: what ran in it has ended, nobody knows how."""
     if memory.current is None or memory.current.phase == "exited":
         return memory
-    state = replace(
+    state = dataclasses.replace(
         memory.current,
         phase="exited",
         finished_at=meta.micro_timestamp(now),

@@ -11,16 +11,16 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from homeport.kube.errors import HomeportError
 
 _DATA = "..data"
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(msgspec.Struct, frozen=True):
     content: bytes
     mode: int = 0o644
 

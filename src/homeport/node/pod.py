@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import Any
+
+import msgspec
 
 from homeport.kube import meta, quantity
 from homeport.kube.meta import Object
@@ -29,8 +30,7 @@ ORDERED = frozenset({Role.INIT, Role.SIDECAR})
 """The roles of the containers in ``spec.initContainers``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(msgspec.Struct, frozen=True):
     """One container of a pod. `spec` is its part of the manifest."""
 
     name: str

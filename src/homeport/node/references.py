@@ -9,9 +9,10 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, Literal, NamedTuple
+
+import msgspec
 
 from homeport.kube import meta, quantity
 from homeport.kube.errors import HomeportError
@@ -34,16 +35,15 @@ class Unresolved(HomeportError):
         self.waits_for = waits_for
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(msgspec.Struct, frozen=True):
     """What references resolve against."""
 
     pod: Object
-    objects: Mapping[Ref, Object | None] = field(default_factory=dict)
+    objects: Mapping[Ref, Object | None] = msgspec.field(default_factory=dict)
     """The config maps and secrets that :func:`container_refs` and :func:`volume_refs` named; None: there is none."""
-    allocatable: Mapping[str, str] = field(default_factory=dict)
+    allocatable: Mapping[str, str] = msgspec.field(default_factory=dict)
     """The node's resources: what a limit that is not set amounts to."""
-    tokens: Mapping[Wish, str] = field(default_factory=dict)
+    tokens: Mapping[Wish, str] = msgspec.field(default_factory=dict)
     """The tokens that the pod's volumes ask for (:func:`homeport.node.tokens.wishes`)."""
     node_name: str = ""
     host_ip: str = ""

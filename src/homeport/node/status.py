@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from homeport.kube import meta
 from homeport.kube.meta import Object
@@ -18,8 +19,7 @@ from homeport.node.pod import ORDERED, TERMINAL, Member, Role, qos_class
 from homeport.node.runtime import ContainerState
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerView:
+class ContainerView(msgspec.Struct, frozen=True):
     """What there is to report about one container."""
 
     member: Member
@@ -41,8 +41,7 @@ class ContainerView:
         return self.waiting is None and self.current is not None and self.current.phase == "exited"
 
 
-@dataclass(frozen=True, slots=True)
-class PodView:
+class PodView(msgspec.Struct, frozen=True):
     """What there is to report about a pod."""
 
     pod: Object

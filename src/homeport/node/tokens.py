@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
+
+import msgspec
 
 from homeport.client.client import Client
 from homeport.kube import core, meta
@@ -30,8 +31,7 @@ class Wish(NamedTuple):
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     token: str
     due: datetime
     """When it has to be replaced."""

@@ -11,9 +11,10 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
+
+import msgspec
 
 _TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 """Nanoseconds of the unit in which the kernel counts."""
@@ -43,8 +44,7 @@ class Rated(NamedTuple):
     """Bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     window: float
     """Seconds that the rates are of."""
     machine: Rated
@@ -53,8 +53,7 @@ class Usage:
     """Those whose first process is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
+class _Sample(msgspec.Struct, frozen=True):
     at: float
     machine: Amount
     memory_total: int

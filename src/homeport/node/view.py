@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from homeport.kube.meta import Object
 from homeport.node.memory import Memory
@@ -14,47 +15,39 @@ from homeport.node.runtime import ContainerState
 # Instructions.
 
 
-@dataclass(frozen=True, slots=True)
-class PullImage:
+class PullImage(msgspec.Struct, frozen=True):
     image: str
     policy: str
 
 
-@dataclass(frozen=True, slots=True)
-class MountVolumes:
+class MountVolumes(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class CreateSandbox:
+class CreateSandbox(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class StartContainer:
+class StartContainer(msgspec.Struct, frozen=True):
     name: str
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(msgspec.Struct, frozen=True):
     name: str
     attempt: int
     signal: int
 
 
-@dataclass(frozen=True, slots=True)
-class DestroySandbox:
+class DestroySandbox(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class DeletePod:
+class DeletePod(msgspec.Struct, frozen=True):
     """Everything has ended and is reported: remove the object (grace period 0)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(msgspec.Struct, frozen=True):
     """The object is gone: remove what the node keeps of the pod. Nothing comes after it."""
 
 
@@ -66,8 +59,7 @@ Instruction: TypeAlias = (
 # What is known.
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """Why a step failed. Until `retry_at` it isn't tried again."""
 
     reason: str
@@ -75,8 +67,7 @@ class Problem:
     retry_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class ImageView:
+class ImageView(msgspec.Struct, frozen=True):
     phase: Literal["none", "pulling", "ready"] = "none"
     id: str = ""
     progress: str = ""
@@ -85,8 +76,7 @@ class ImageView:
     """When the last try failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """Everything outside the machine's own memory that a decision depends on."""
 
     pod: Object
@@ -96,25 +86,24 @@ class View:
     sandbox: Literal["none", "busy", "up", "down"] = "none"
     """``down``: its supervisor has ended. ``busy``: it is being made or destroyed."""
     address: str = ""
-    states: Mapping[str, ContainerState] = field(default_factory=dict)
+    states: Mapping[str, ContainerState] = msgspec.field(default_factory=dict)
     """The newest attempt of each container, as the sandbox tells."""
     starting: frozenset[str] = frozenset()
     """Containers whose start is being carried out."""
     volumes: Literal["none", "busy", "ready"] = "none"
-    images: Mapping[str, ImageView] = field(default_factory=dict)
-    problems: Mapping[str, Problem] = field(default_factory=dict)
+    images: Mapping[str, ImageView] = msgspec.field(default_factory=dict)
+    problems: Mapping[str, Problem] = msgspec.field(default_factory=dict)
     """By container name; those of the whole pod under ``volumes`` and ``sandbox`` with a leading slash."""
     deleting: bool = False
     """A DeletePod is being carried out."""
-    status: Object = field(default_factory=dict)
+    status: Object = msgspec.field(default_factory=dict)
     """The status of the last decision, at first the API's."""
     saved: bool = False
     """The API server has acknowledged that status."""
     host_address: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(msgspec.Struct, frozen=True):
     """An event about the pod."""
 
     type: Literal["Normal", "Warning"]
@@ -123,8 +112,7 @@ class Notice:
     container: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     memory: Memory
     status: Object
     instructions: tuple[Instruction, ...] = ()

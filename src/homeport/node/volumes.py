@@ -12,9 +12,10 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from homeport.kube import meta
 from homeport.kube.errors import HomeportError
@@ -37,8 +38,7 @@ class MountError(HomeportError):
         self.waits_for = waits_for
 
 
-@dataclass(frozen=True, slots=True)
-class VolumePlaces:
+class VolumePlaces(msgspec.Struct, frozen=True):
     """Where the volumes of one pod lie."""
 
     pod_directory: Path

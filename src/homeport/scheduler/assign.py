@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from homeport.scheduler.model import (
     CPU,
@@ -37,15 +38,14 @@ CORDONED_REASON = "node(s) were unschedulable"
 PODS_REASON = "Too many pods"
 
 
-@dataclass(slots=True)
-class Load:
+class Load(msgspec.Struct):
     """What a node carries. Amounts by resource, and the pods' host ports."""
 
-    requested: Counter[str] = field(default_factory=Counter)
-    counted: Counter[str] = field(default_factory=Counter)
+    requested: Counter[str] = msgspec.field(default_factory=Counter)
+    counted: Counter[str] = msgspec.field(default_factory=Counter)
     """Like `requested`, with the least amounts that count when nodes are compared."""
     pods: int = 0
-    ports: Counter[HostPort] = field(default_factory=Counter)
+    ports: Counter[HostPort] = msgspec.field(default_factory=Counter)
 
     def copy(self) -> Load:
         return Load(Counter(self.requested), Counter(self.counted), self.pods, Counter(self.ports))
@@ -67,8 +67,7 @@ class Load:
             self.ports[port] += sign
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(msgspec.Struct, frozen=True):
     """Where a pod goes; without a `node`, why nowhere (Kubernetes' own sentence)."""
 
     pod: Pod

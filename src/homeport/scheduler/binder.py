@@ -10,8 +10,9 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from homeport.client.client import Client
 from homeport.clock import utc_now
@@ -34,16 +35,14 @@ _FIRST_RETRY = 0.05
 _LONGEST_RETRY = 10.0
 
 
-@dataclass(slots=True)
-class _Carried:
+class _Carried(msgspec.Struct):
     """A pod that takes its share of a node."""
 
     node: str
     demand: Demand
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(msgspec.Struct):
     """A pod that fits nowhere, and why."""
 
     pod: Pod

@@ -6,8 +6,9 @@ Amounts are integers: CPU in thousandths, everything else in whole units (bytes,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from homeport.kube import quantity
 from homeport.kube.meta import (
@@ -32,15 +33,13 @@ UNSCHEDULABLE_TAINT = "node.kubernetes.io/unschedulable"
 NOT_READY_TAINT = "node.kubernetes.io/not-ready"
 
 
-@dataclass(frozen=True, slots=True)
-class Taint:
+class Taint(msgspec.Struct, frozen=True):
     key: str
     value: str
     effect: str
 
 
-@dataclass(frozen=True, slots=True)
-class Toleration:
+class Toleration(msgspec.Struct, frozen=True):
     """An empty key with Exists tolerates everything; an empty effect all effects."""
 
     key: str
@@ -58,8 +57,7 @@ class Toleration:
         return bool(self.key) and self.value == taint.value
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(msgspec.Struct, frozen=True):
     """A node selector term: all requirements together. One without any matches nothing."""
 
     expressions: tuple[Requirement, ...] = ()
@@ -73,8 +71,7 @@ class Term:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class HostPort:
+class HostPort(msgspec.Struct, frozen=True):
     protocol: str
     address: str
     port: int
@@ -85,8 +82,7 @@ class HostPort:
         return self.address == other.address or "0.0.0.0" in (self.address, other.address)
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """What a pod asks of a node. Pods with equal demands are interchangeable to the scheduler."""
 
     requests: tuple[tuple[str, int], ...] = ()
@@ -98,8 +94,7 @@ class Demand:
     ports: tuple[HostPort, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Pod:
+class Pod(msgspec.Struct, frozen=True):
     namespace: str
     name: str
     uid: str
@@ -113,14 +108,13 @@ class Pod:
         return (-self.priority, self.created, self.namespace, self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     name: str
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
     ready: bool = True
     unschedulable: bool = False
-    allocatable: Mapping[str, int] = field(default_factory=dict)
+    allocatable: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
 def parse_pod(pod: Object) -> Pod:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from homeport.store.protocol import Compacted, Event, Record
 
@@ -14,8 +15,7 @@ _OVERHEAD = 400
 """Bytes of Python objects that an event costs beside the JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How much of the past a store keeps, and how far a watcher may lag behind."""
 
     history_seconds: float = 300.0

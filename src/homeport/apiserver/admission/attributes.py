@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+
+import msgspec
 
 from homeport.apiserver.context import Call
 from homeport.apiserver.resources import Served
@@ -22,8 +23,7 @@ CONNECT: Final = "CONNECT"
 _OPTIONS: Mapping[str, str] = {CREATE: "CreateOptions", UPDATE: "UpdateOptions", DELETE: "DeleteOptions"}
 
 
-@dataclass(slots=True)
-class Attributes:
+class Attributes(msgspec.Struct):
     """What admission decides on. `object` may be replaced by mutating plug-ins, never changed in place."""
 
     operation: Operation
@@ -40,13 +40,13 @@ class Attributes:
     old: Object | None
     """The present state; None for CREATE and CONNECT."""
     dry_run: bool = False
-    query: Mapping[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    query: Mapping[str, str] = msgspec.field(default_factory=dict)
+    warnings: list[str] = msgspec.field(default_factory=list)
     """Texts for ``Warning`` headers of the answer; plug-ins append."""
-    annotations: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
     """Audit annotations of the request; plug-ins add."""
     delete_options: Object | None = None
-    memo: dict[str, Any] = field(default_factory=dict)
+    memo: dict[str, Any] = msgspec.field(default_factory=dict)
     """What a stage remembers about the request."""
     rough: bool = False
     """Whether `object` was changed in a way that calls for defaults."""

@@ -5,9 +5,10 @@ Upstream: ``pkg/apis/admissionregistration/validation``.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
+
+import msgspec
 
 from homeport.apiserver.admission.matching import GROUP
 from homeport.apiserver.resources import Registry, Served
@@ -122,5 +123,5 @@ def _with(served: Served, check: Callable[[Object, Object | None], Iterable[Fiel
         return tuple(own(new, old)) or tuple(check(new, old))
 
     if served.key == _VALIDATING_POLICIES:
-        return dataclasses.replace(served, validate=validate, finish=_checked(registry))
-    return dataclasses.replace(served, validate=validate)
+        return msgspec.structs.replace(served, validate=validate, finish=_checked(registry))
+    return msgspec.structs.replace(served, validate=validate)

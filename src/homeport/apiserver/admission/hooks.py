@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -32,8 +31,7 @@ class Matching(Protocol):
 T = TypeVar("T", bound=Matching)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Hook:
+class Hook(msgspec.Struct, frozen=True, eq=False):
     """One webhook of a configuration."""
 
     configuration: str

@@ -6,8 +6,9 @@ Upstream: ``apiserver/pkg/admission/plugin/webhook/predicates``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from homeport.apiserver.admission.attributes import CREATE, UPDATE, Attributes
 from homeport.apiserver.resources import Registry, Served
@@ -19,8 +20,7 @@ GROUP = "admissionregistration.k8s.io"
 _NAMESPACES = "/namespaces"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """One ``RuleWithOperations``."""
 
     operations: frozenset[str]
@@ -69,8 +69,7 @@ def _has(allowed: frozenset[str], value: str) -> bool:
     return "*" in allowed or value in allowed
 
 
-@dataclass(frozen=True, slots=True)
-class Matcher:
+class Matcher(msgspec.Struct, frozen=True):
     """The rules and selectors of one webhook or policy."""
 
     rules: tuple[Rule, ...]

@@ -7,7 +7,6 @@ arithmetic is ``cryptography``'s, imported when a key is first needed: it takes 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -51,8 +50,7 @@ class BadToken(ValueError):
     """No token, or one that must not be believed. The text never quotes the token."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """A signed token, taken apart and not yet believed."""
 
     header: Mapping[str, Any]

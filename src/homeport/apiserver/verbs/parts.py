@@ -6,8 +6,9 @@ The body is the whole object; what it says of other parts does not count.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable
+
+import msgspec
 
 from homeport.apiserver.admission import read_object
 from homeport.apiserver.context import Api, Call
@@ -40,8 +41,8 @@ def _verb(take: _Take, validate: parts.Validate) -> Callable[[Api, Call], Awaita
         def make(record: Record, old: Object) -> Object:
             return take(wanted(record, old), old, now)
 
-        served = dataclasses.replace(call.served, validate=validate)
-        return await change(api, dataclasses.replace(call, served=served), make, subresource=info.subresource)
+        served = msgspec.structs.replace(call.served, validate=validate)
+        return await change(api, msgspec.structs.replace(call, served=served), make, subresource=info.subresource)
 
     return part
 

@@ -10,9 +10,9 @@ import asyncio
 import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 import httptools
+import msgspec
 
 from homeport import __version__
 from homeport.apiserver.webhooks.endpoint import Endpoint
@@ -121,8 +121,7 @@ class _BadAnswer(Exception):
     """Not an HTTP answer, or too large a one."""
 
 
-@dataclass(slots=True, eq=False)
-class _Connection:
+class _Connection(msgspec.Struct, eq=False):
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     since: float = 0.0
@@ -131,13 +130,12 @@ class _Connection:
     """Whether a byte of the present answer has come."""
 
 
-@dataclass(slots=True, eq=False)
-class _Known:
+class _Known(msgspec.Struct, eq=False):
     """What is remembered about an endpoint."""
 
     context: ssl.SSLContext
-    idle: list[_Connection] = field(default_factory=list)
-    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    idle: list[_Connection] = msgspec.field(default_factory=list)
+    places: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
     closed: bool = False
 
     def take(self) -> _Connection | None:

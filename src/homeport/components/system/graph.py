@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from homeport.kube.kind import Resource
 from homeport.kube.meta import FOREGROUND_FINALIZER, ORPHAN_FINALIZER, Object, metadata
@@ -15,8 +16,7 @@ Verdict: TypeAlias = Literal["solid", "waiting", "absent"]
 _NOBODY: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(msgspec.Struct, frozen=True):
     """One owner reference."""
 
     api_version: str
@@ -26,8 +26,7 @@ class Owner:
     blocks: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """What garbage collection has to know of an object."""
 
     resource: Resource

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
+
+import msgspec
 
 from homeport.client.client import Client
 from homeport.client.discovery import ApiResource
@@ -33,23 +34,21 @@ _CHECK = 15.0
 a resource that can't be watched make no sound. Only while a namespace ends."""
 
 
-@dataclass(slots=True)
-class _Left:
+class _Left(msgspec.Struct):
     """What one pass over a namespace could not remove."""
 
-    objects: Counter[str] = field(default_factory=Counter)
+    objects: Counter[str] = msgspec.field(default_factory=Counter)
     """By ``plural.group``."""
-    finalizers: Counter[str] = field(default_factory=Counter)
-    failures: list[str] = field(default_factory=list)
+    finalizers: Counter[str] = msgspec.field(default_factory=Counter)
+    failures: list[str] = msgspec.field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Content:
+class _Content(msgspec.Struct):
     """What a namespace has of one resource."""
 
     count: int = 0
-    finalizers: Counter[str] = field(default_factory=Counter)
-    live: list[Object] = field(default_factory=list)
+    finalizers: Counter[str] = msgspec.field(default_factory=Counter)
+    live: list[Object] = msgspec.field(default_factory=list)
     """Those that nobody has deleted yet; where they can be deleted together, a few of them."""
 
 

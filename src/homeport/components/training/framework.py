@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from homeport.components.training.kinds import ReplicaSpec, RestartPolicy, RunPolicy, TrainingModel
 from homeport.control.controller import Child
@@ -16,8 +17,7 @@ from homeport.kube.kind import Resource
 from homeport.kube.meta import Object
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """What an operator may set for all jobs."""
 
     cluster_domain: str = ""
@@ -25,8 +25,7 @@ class Settings:
     ``cluster.local`` gives ``<pod>.<namespace>.svc.cluster.local``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Replica:
+class Replica(msgspec.Struct, frozen=True):
     """One replica of a job: a pod and its service, both named `name`."""
 
     type: str
@@ -42,8 +41,7 @@ class Replica:
         return f"{self.type} replica {self.index}"
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """A job with its defaults set, as the frameworks' functions see it."""
 
     framework: Framework
@@ -84,8 +82,7 @@ class Job:
         return next((type for type in types if self.count(type)), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """Which replicas decide that a job has succeeded, and that it runs."""
 
     types: tuple[str, ...]
@@ -117,8 +114,7 @@ def _same_pod(job: Job, replica: Replica, spec: Object) -> Object:
     return spec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Framework:
+class Framework(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Everything that is particular to one kind of training job."""
 
     resource: Resource
@@ -146,7 +142,7 @@ class Framework:
     """Types whose pods bear the label ``job-role: master``; worker 0 does, in a job that has none of them."""
     min_replicas: int = 1
     """The fewest replicas that a type in the spec may ask for."""
-    default_replicas: Mapping[str, int] = field(default_factory=dict)
+    default_replicas: Mapping[str, int] = msgspec.field(default_factory=dict)
     """By type, where that isn't 1."""
     tolerates: Callable[[Job, str], bool] = _tolerates_none
     """True if a failed replica of that type doesn't fail the job."""

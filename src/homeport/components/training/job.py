@@ -8,8 +8,9 @@ have succeeded; a replica has failed for good; a limit of the run policy is pass
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
+
+import msgspec
 
 from homeport.components.training import conditions as at
 from homeport.components.training import outcome, policy
@@ -58,8 +59,7 @@ def controller_of(framework: Framework, settings: Settings) -> Controller:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """A replica as it was found."""
 
     replica: Replica

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any
+
+import msgspec
 
 from homeport.kube import meta
 from homeport.kube.meta import Object
@@ -42,8 +43,7 @@ def standing(pod: Object | None) -> Standing:
     return Standing.ACTIVE if phase == "Running" else Standing.PENDING
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """Why a pod, or one attempt of a container in it, failed. `container` is empty if no container says."""
 
     container: str = ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from homeport.components.training.framework import Job, Replica
 from homeport.components.training.services import service, service_ports
@@ -34,8 +35,7 @@ def selector(job: Job, type: str) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(type_labels(job, type).items()))
 
 
-@dataclass(frozen=True, slots=True)
-class _Template:
+class _Template(msgspec.Struct, frozen=True):
     """What all pods of one type share: worked out once a sync, however many replicas there are."""
 
     labels: dict[str, str]

@@ -25,7 +25,6 @@ class name make the schema's name: ``io.k8s.api.core.v1`` and ``PodSpec``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 import msgspec
@@ -42,23 +41,20 @@ class Model(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Keys to add to the struct's schema, such as ``x-kubernetes-map-type``."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Marker:
+class Marker(msgspec.Struct, frozen=True, eq=False):
     """Keys that an annotation adds to a field's schema. They win over those that the type gives."""
 
     keys: JsonSchema
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Component:
+class Component(msgspec.Struct, frozen=True, eq=False):
     """Says that a field's schema is the shared schema `name`, whatever the annotated type."""
 
     name: str
     schema: JsonSchema
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StructRef:
+class StructRef(msgspec.Struct, frozen=True, eq=False):
     """Says that a field's schema is that of `struct`, whatever the annotated type."""
 
     struct: type[msgspec.Struct]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from dataclasses import field as dataclass_field
 from typing import Any, NamedTuple
+
+import msgspec
 
 from homeport.kube import field
 from homeport.kube.cel import (
@@ -33,8 +33,7 @@ _STEP = re.compile(r"\.(?P<name>[^.\[\]']+)|\['(?P<quoted>(?:[^'\\]|\\.)*)'\]")
 _ESCAPE = re.compile(r"\\([abfnrtv'\\])")
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """One compiled rule."""
 
     program: Program
@@ -53,14 +52,13 @@ class Rule:
     """Whether it applies also where nothing was there before: oldSelf is an optional then."""
 
 
-@dataclass(slots=True, eq=False)
-class Level:
+class Level(msgspec.Struct, eq=False):
     """The rules of one schema and of those below it."""
 
     rules: tuple[Rule, ...] = ()
     kind: str = ""
     convert: Convert | None = None
-    properties: dict[str, Level] = dataclass_field(default_factory=dict)
+    properties: dict[str, Level] = msgspec.field(default_factory=dict)
     additional: Level | None = None
     items: Level | None = None
     all_of: tuple[Level, ...] = ()

@@ -7,9 +7,10 @@ Upstream: ``pod-security-admission/admission/api``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from homeport.apiserver import config_file
 from homeport.apiserver.admission.pod_security.standards import LEVELS, Policy, parse_level, parse_version
@@ -38,8 +39,7 @@ PRIVILEGED: Final = Policies()
 """Everything is allowed, and nothing warned about."""
 
 
-@dataclass(frozen=True, slots=True)
-class PodSecurityConfiguration:
+class PodSecurityConfiguration(msgspec.Struct, frozen=True):
     """Without one, namespaces without labels allow everything, and nobody is exempt."""
 
     defaults: Policies = PRIVILEGED
