@@ -82,7 +82,7 @@ def observe(memory: ContainerMemory, seen: ContainerState | None) -> ContainerMe
         current=seen,
         previous=current or memory.previous,
         next_attempt=seen.attempt + 1,
-        backoff=_next_backoff(memory, seen) if seen.attempt else 0.0,
+        backoff=_next_backoff(memory) if seen.attempt else 0.0,
     )
 
 
@@ -119,7 +119,7 @@ def restart_due(memory: ContainerMemory, now: datetime) -> datetime:
     return finished + timedelta(seconds=memory.backoff)
 
 
-def _next_backoff(memory: ContainerMemory, seen: ContainerState) -> float:
+def _next_backoff(memory: ContainerMemory) -> float:
     ended = memory.current or memory.previous
     if ended is not None and ended.started_at and ended.finished_at:
         ran = (meta.parse_time(ended.finished_at) - meta.parse_time(ended.started_at)).total_seconds()

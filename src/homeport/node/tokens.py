@@ -68,10 +68,10 @@ class Tokens:
         for wish in wanted:
             held = self._held.get(wish)
             if held is None or held.due <= now:
-                self._held[wish] = await self._request(pod, wish, now)
+                self._held[wish] = await self._request(pod, wish)
         return {wish: self._held[wish].token for wish in wanted}
 
-    async def _request(self, pod: Object, wish: Wish, now: datetime) -> Held:
+    async def _request(self, pod: Object, wish: Wish) -> Held:
         account = str(meta.spec(pod).get("serviceAccountName") or "default")
         path = core.SERVICE_ACCOUNT.resource.path(meta.namespace(pod), account, "token")
         bound = {"apiVersion": "v1", "kind": "Pod", "name": meta.name(pod), "uid": meta.uid(pod)}

@@ -72,7 +72,7 @@ class Builder:
 
     def service(self, replica: Replica) -> Object:
         template = self._template(replica.type)
-        return service(self._job, replica, template.labels | {INDEX_LABEL: str(replica.index)}, template.ports)
+        return service(replica, template.labels | {INDEX_LABEL: str(replica.index)}, template.ports)
 
     def _containers(self, replica: Replica, template: _Template) -> list[Object]:
         variables = self._environment(replica)

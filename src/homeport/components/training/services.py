@@ -8,7 +8,7 @@ from homeport.components.training.framework import Job, Replica
 from homeport.kube.meta import Object
 
 
-def service(job: Job, replica: Replica, labels: Mapping[str, str], ports: list[Object]) -> Object:
+def service(replica: Replica, labels: Mapping[str, str], ports: list[Object]) -> Object:
     """`labels` select the pod; `ports` are those of :func:`service_ports`."""
     return {
         "apiVersion": "v1",
