@@ -18,6 +18,7 @@ from homeport.kube.meta import Object
 from homeport.store.memory import MemoryStore
 from homeport.store.protocol import Key, Put
 
+LABELS = {"app": "web"}
 NAMED = [{"name": "http", "containerPort": 8080}]
 
 
@@ -37,7 +38,7 @@ class Parts:
         return await self.put(
             "/pods",
             name,
-            metadata={"labels": {"app": "web"}, **fields.pop("metadata", {})},
+            metadata={"labels": LABELS, **fields.pop("metadata", {})},
             spec={"containers": [{"name": "main", "ports": ports}], **fields},
             status={"podIP": address, "phase": "Running", "conditions": [{"type": "Ready", "status": str(ready)}]},
         )
@@ -87,7 +88,10 @@ async def test_addresses_that_somebody_wrote(parts: Parts) -> None:
     assert addresses(parts, service, "80") == [("192.0.2.2", 8001)]
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::1", "0.0.0.0", "", "nonsense"])
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "169.254.169.254", "::1", "0.0.0.0", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "", "nonsense"],
+)
 async def test_the_machine_itself_is_not_reached_by_a_written_address(parts: Parts, address: str) -> None:
     service = await parts.service(selector=None)
     await parts.put(
@@ -98,6 +102,9 @@ async def test_the_machine_itself_is_not_reached_by_a_written_address(parts: Par
     pod = await parts.pod("p", address)
     with pytest.raises(BadRequest, match="address not allowed"):
         dial.pod_address(pod, "80")
+    selecting = {"metadata": {"name": "s", "namespace": "default"}, "spec": {**service["spec"], "selector": LABELS}}
+    with pytest.raises(ServiceUnavailable, match="no endpoints available"):
+        addresses(parts, selecting, "web")
 
 
 async def test_the_port_of_a_pod(parts: Parts) -> None:

@@ -87,6 +87,38 @@ class TestService:
         }
         assert row(core.SERVICE, {"spec": {"type": "LoadBalancer"}})["External-IP"] == "<pending>"
 
+    @pytest.mark.parametrize(
+        ("address", "words"),
+        [
+            ("10.1.2.3", ""),
+            ("2001:db8::1", ""),
+            ("pod", "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+            ("0.0.0.0", "may not be unspecified (0.0.0.0 or ::)"),
+            ("127.0.0.2", "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+            ("::ffff:127.0.0.1", "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
+            ("169.254.169.254", "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+            ("ff02::1", "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+        ],
+    )
+    def test_endpoints_are_not_the_machine_itself(self, address, words):
+        subset = {"notReadyAddresses": [{"ip": address}], "ports": [{"port": 80}]}
+        at = "subsets[0].notReadyAddresses[0].ip"
+        expected = [f'{at}: Invalid value: "{address}": {words}'] if words else []
+        assert complaints(core.ENDPOINTS, {"subsets": [subset]}) == expected
+        kind = "IPv6" if ":" in address else "IPv4"
+        found = complaints(core.ENDPOINT_SLICE, {"addressType": kind, "endpoints": [{"addresses": [address]}]})
+        said = "must be a valid IPv4 address" if address == "pod" else words
+        place = "endpoints[0].addresses[0]"
+        assert found == ([f'{place}: Invalid value: "{address}": {said}'] if words else [])
+        assert not complaints(core.ENDPOINT_SLICE, {"addressType": "FQDN", "endpoints": [{"addresses": ["a.b"]}]})
+
+    def test_endpoints_have_addresses_and_named_ports(self):
+        assert complaints(core.ENDPOINTS, {"subsets": [{"ports": [{"port": 80}, {"port": 0, "name": "a"}]}]}) == [
+            "subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`",
+            "subsets[0].ports[0].name: Required value",
+            "subsets[0].ports[1].port: Invalid value: 0: must be between 1 and 65535, inclusive",
+        ]
+
     def test_endpoints_column(self):
         subset = {"addresses": [{"ip": "10.0.0.1"}, {"ip": "::1"}], "ports": [{"port": 80}, {"port": 81}]}
         assert row(core.ENDPOINTS, {"subsets": [subset]})["Endpoints"] == "10.0.0.1:80,[::1]:80,10.0.0.1:81 + 1 more..."

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from homeport.apiserver.context import Api
+from homeport.kube.core.network_names import unmapped
 from homeport.kube.errors import BadRequest, NotFound, ServiceUnavailable
 from homeport.kube.meta import Object, is_condition_true, is_deleting, metadata, spec, status
 from homeport.store.protocol import Key, Record
@@ -90,17 +91,21 @@ def pod_address(pod: Object, port: str, scheme: str = "") -> Address:
 
 
 def _checked(address: str, pod_spec: Mapping[str, Any] | None = None) -> str:
-    """Raises BadRequest for an address that is none of a pod: the machine's own services are not to be reached by
-    writing an address into an object."""
-    if pod_spec is not None and pod_spec.get("hostNetwork") and address:
-        return address
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        raise BadRequest("address not allowed") from None
-    if parsed.is_loopback or parsed.is_link_local or parsed.is_multicast or parsed.is_unspecified:
+    """Raises BadRequest for an address that is none of a pod."""
+    if not _is_allowed(address, pod_spec):
         raise BadRequest("address not allowed")
     return address
+
+
+def _is_allowed(address: str, pod_spec: Mapping[str, Any] | None = None) -> bool:
+    """The machine's own services are not to be reached by writing an address into an object."""
+    if pod_spec is not None and pod_spec.get("hostNetwork") and address:
+        return True
+    try:
+        parsed = unmapped(ipaddress.ip_address(address))
+    except ValueError:
+        return False
+    return not (parsed.is_loopback or parsed.is_link_local or parsed.is_multicast or parsed.is_unspecified)
 
 
 def service_addresses(api: Api, service: Object, port: str) -> list[Address]:
@@ -153,8 +158,9 @@ def _behind(api: Api, service: Object, port: Mapping[str, Any]) -> Iterator[Addr
         if ready_only and not is_condition_true(pod, "Ready"):
             continue
         number = _target_port(pod, port)
-        if number is not None and status(pod).get("podIP"):
-            yield Address(status(pod)["podIP"], number)
+        address = status(pod).get("podIP")
+        if number is not None and address and _is_allowed(address, spec(pod)):
+            yield Address(address, number)
 
 
 def _target_port(pod: Object, port: Mapping[str, Any]) -> int | None:

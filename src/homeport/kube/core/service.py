@@ -8,7 +8,7 @@ from homeport.kube import meta, names
 from homeport.kube.core.columns import NONE, UNSET, joined, labels_text
 from homeport.kube.core.declare import core, grouped
 from homeport.kube.core.pod_defaults import dicts, mapped, replaced
-from homeport.kube.core.service_validation import validate_endpoint_slice, validate_service
+from homeport.kube.core.service_validation import validate_endpoint_slice, validate_endpoints, validate_service
 from homeport.kube.core.types.discovery import EndpointSlice
 from homeport.kube.core.types.service import Endpoints, Service
 from homeport.kube.kind import Column
@@ -129,6 +129,7 @@ ENDPOINTS = core(
     status=False,
     short_names=("ep",),
     columns=(Column("Endpoints", "string", compute=_endpoints), AGE),
+    validate=validate_endpoints,
 )
 
 ENDPOINT_SLICE = grouped(

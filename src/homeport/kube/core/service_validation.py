@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 
 from homeport.kube import field, meta, names
 from homeport.kube.core import rules
+from homeport.kube.core.network_names import unmapped
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
 
 _MAX_AFFINITY_SECONDS = 86400
 _ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 _MAX_ADDRESSES = 100
+_LINK_LOCAL_MULTICAST = (ipaddress.ip_network("224.0.0.0/24"), ipaddress.ip_network("ff02::/16"))
 
 
 def validate_service(new: Object, old: Object | None) -> Iterator[FieldError]:
@@ -109,9 +112,52 @@ def validate_endpoint_slice(new: Object, old: Object | None) -> Iterator[FieldEr
             yield field.required(f"{at}.addresses", "must contain at least 1 address")
         elif len(addresses) > _MAX_ADDRESSES:
             yield field.too_many(f"{at}.addresses", len(addresses), _MAX_ADDRESSES)
-        if kind in ("IPv4", "IPv6"):
-            for place, address in enumerate(addresses):
-                yield from rules.ip_address(f"{at}.addresses[{place}]", address)
+        for place, address in enumerate(addresses):
+            if kind in ("IPv4", "IPv6"):
+                yield from _endpoint_address(f"{at}.addresses[{place}]", address, kind)
         if endpoint.get("hostname"):
             yield from rules.checked(f"{at}.hostname", endpoint["hostname"], names.dns1123_label)
     yield from rules.distinct("ports", new.get("ports") or ())
+
+
+def validate_endpoints(new: Object, old: Object | None) -> Iterator[FieldError]:
+    for index, subset in enumerate(new.get("subsets") or ()):
+        at = f"subsets[{index}]"
+        if not subset.get("addresses") and not subset.get("notReadyAddresses"):
+            yield field.required(at, "must specify `addresses` or `notReadyAddresses`")
+        for group in ("addresses", "notReadyAddresses"):
+            for place, address in enumerate(subset.get(group) or ()):
+                yield from _endpoint_address(f"{at}.{group}[{place}].ip", address.get("ip") or "")
+                if address.get("hostname"):
+                    path = f"{at}.{group}[{place}].hostname"
+                    yield from rules.checked(path, address["hostname"], names.dns1123_label)
+        ports = subset.get("ports") or ()
+        for place, port in enumerate(ports):
+            if port.get("name"):
+                yield from rules.checked(f"{at}.ports[{place}].name", port["name"], names.dns1123_label)
+            elif len(ports) > 1:
+                yield field.required(f"{at}.ports[{place}].name")
+            for message in names.port_number(port.get("port", 0)):
+                yield field.invalid(f"{at}.ports[{place}].port", port.get("port", 0), message)
+
+
+def _endpoint_address(path: str, value: str, kind: str = "IP") -> Iterator[FieldError]:
+    """An address of a pod or of something else outside of the machine: never one by which whoever connects would reach
+    what is its own (upstream: ``ValidateNonSpecialIP``)."""
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        address = None
+    if address is None or kind not in ("IP", f"IPv{address.version}"):
+        words = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+        yield field.invalid(path, value, words if kind == "IP" else f"must be a valid {kind} address")
+        return
+    address = unmapped(address)
+    if address.is_unspecified:
+        yield field.invalid(path, value, "may not be unspecified (0.0.0.0 or ::)")
+    if address.is_loopback:
+        yield field.invalid(path, value, "may not be in the loopback range (127.0.0.0/8, ::1/128)")
+    if address.is_link_local:
+        yield field.invalid(path, value, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+    if any(address.version == part.version and address in part for part in _LINK_LOCAL_MULTICAST):
+        yield field.invalid(path, value, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
