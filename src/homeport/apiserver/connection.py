@@ -272,7 +272,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         head = self._head(response, keep_alive=keep_alive)
         sized = "content-length" in response.headers
-        if not sized:
+        if not sized and not has_no_body(response):
             head.append(b"transfer-encoding: chunked\r\n")
         head.append(b"\r\n")
         write = self._transport.write

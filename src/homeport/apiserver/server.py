@@ -250,10 +250,15 @@ class ApiServer:
         try:
             if not gate.enter_at_once(place, 1):
                 await gate.enter(place)
+            # What a pod takes its time for keeps nobody from a seat (upstream: long-running requests have none).
+            lasting = info.subresource in NO_OBJECTS
+            if lasting:
+                gate.leave(place)
             try:
                 response = await self._allowed(request, info, user)
             finally:
-                gate.leave(place)
+                if not lasting:
+                    gate.leave(place)
         except ApiError as error:
             response = error_response(error)
         response.headers.update(place.schema.headers)

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from api_testing import Caller, Clock, make_server, namespace, pod
 
+from homeport.apiserver.authn import Identified
+from homeport.apiserver.fairness import Shares
 from homeport.apiserver.http import serve
 from homeport.apiserver.streaming import links
-from homeport.kube.wire import Duplex, Request, Response
+from homeport.kube.wire import Duplex, Request, Response, User
 from homeport.store.memory import MemoryStore
 
 PODS = "/api/v1/namespaces/default/pods"
@@ -37,6 +39,8 @@ class Backend:
             return Response(200, {"content-type": "text/html", "content-encoding": "gzip"}, page)
         if request.path == "/go":
             return Response(302, {"location": "/there/?a=b"}, repeated=(("set-cookie", "a=1"), ("set-cookie", "b=2")))
+        if request.path == "/hang":
+            await asyncio.Event().wait()
         if request.path == "/stream":
             return Response(200, {"content-type": "text/plain"}, self.stream())
         if request.path == "/socket":
@@ -64,7 +68,7 @@ class Backend:
         made.setblocking(False)
         try:
             await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", self.port))
-        except OSError:
+        except BaseException:
             made.close()
             raise
         return made
@@ -192,6 +196,44 @@ async def test_streams_and_other_protocols_go_through(api: Caller) -> None:
     assert peer.sent == b"HELLOMORE"
     plain = await api.get(f"{PODS}/web/proxy/plain", headers=headers)
     plain.error(500, "InternalError", "invalid upgrade response: status code 201")
+
+
+async def test_pods_that_take_their_time_keep_nobody_from_a_seat(clock: Clock, backend: Backend, api: Caller) -> None:
+    class Anybody:
+        async def authenticate(self, request: Request) -> Identified:
+            return self.recall(request)
+
+        def recall(self, request: Request) -> Identified:
+            return Identified(User("anybody", ("system:masters", "system:authenticated")))
+
+    server = make_server(api.store, clock, node=backend, authenticators=[Anybody()], shares=Shares(in_flight=20))
+    hanging = [asyncio.create_task(server.handle(Request("GET", f"{PODS}/web/proxy/hang"))) for _ in range(60)]
+    try:
+        while len(backend.dialled) < len(hanging):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            assert (await server.handle(Request("GET", SERVICES))).status == 200
+    finally:
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        await server.close()
+
+
+@pytest.mark.parametrize("headers", [None, {"connection": "close"}])
+async def test_a_backend_switches_protocols_only_when_asked(
+    api: Caller, backend: Backend, headers: dict[str, str] | None
+) -> None:
+    async def switch(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nanything")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(switch, "127.0.0.1", 0) as listener:
+        backend.port = listener.sockets[0].getsockname()[1]
+        answer = await api.get(f"{PODS}/web/proxy/x", headers=headers)
+        answer.error(503, "ServiceUnavailable", "it switched protocols unasked")
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ class Remote:
             exchange.send(request.method, target, headers, request.body, repeated)
             try:
                 async with asyncio.timeout(HEAD_SECONDS):
-                    await exchange.receive(is_head=request.method == "HEAD")
+                    await exchange.receive(is_head=request.method == "HEAD", upgrade=upgrade)
             except TimeoutError:
                 raise ServiceUnavailable("error trying to reach service: context deadline exceeded") from None
             if upgrade:

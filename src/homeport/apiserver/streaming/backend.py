@@ -63,13 +63,16 @@ class Exchange:
             # The answer tells what the backend makes of it; if there is none, whoever waits for that will see.
             log.debug("a backend has closed its connection within a request: %s", error)
 
-    async def receive(self, *, is_head: bool) -> None:
-        """Return once the answer's status and headers are here. Raises ServiceUnavailable if none comes."""
+    async def receive(self, *, is_head: bool, upgrade: bool = False) -> None:
+        """Return once the answer's status and headers are here; `upgrade` says whether they may switch protocols.
+        Raises ServiceUnavailable if none comes, or one that nobody asked for."""
         while not self._has_head:
             await self._feed()
             if self._has_head and 100 <= self.status < 200 and self.status != 101:
                 # Provisional: the answer proper follows.
                 self._has_head, self.headers = False, []
+        if self.status == 101 and not upgrade:
+            raise ServiceUnavailable("error trying to reach service: it switched protocols unasked")
         if is_head or self.status in BODILESS:
             self._complete = True
 

@@ -66,7 +66,7 @@ async def forward(api: Api, request: Request, backend: Backend) -> Response:
         headers = request_headers(request, backend, upgrade=upgrade)
         target = (quoted(backend.path) or "/") + (f"?{query(request)}" if request.query else "")
         exchange.send(request.method, target, headers, request.body)
-        await exchange.receive(is_head=request.method == "HEAD")
+        await exchange.receive(is_head=request.method == "HEAD", upgrade=upgrade)
         if upgrade:
             return upgraded(request, exchange, reader, writer)
         return await _answer(request, backend, exchange)
