@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from homeport.apiserver.uids import new_uid
 from homeport.kube.core import FLOW_SCHEMA, PRIORITY_LEVEL
 from homeport.kube.kind import Kind
 from homeport.kube.meta import Object, name, timestamp
@@ -189,7 +189,7 @@ async def bootstrap(store: Store, now: datetime) -> None:
     for kind, wanted in objects():
         key = Key(f"{kind.resource.group}/{kind.resource.plural}", "", name(wanted))
         if store.head(key) is None:
-            stamps = {"uid": str(uuid.uuid4()), "creationTimestamp": timestamp(now), "generation": 1}
+            stamps = {"uid": new_uid(), "creationTimestamp": timestamp(now), "generation": 1}
             status: Object = {}
             if kind is FLOW_SCHEMA:
                 level = wanted["spec"]["priorityLevelConfiguration"]["name"]

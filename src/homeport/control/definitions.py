@@ -14,6 +14,7 @@ import msgspec
 
 from homeport.client.client import Client
 from homeport.kube import core, meta
+from homeport.kube.errors import NotFound
 from homeport.kube.kind import Kind
 from homeport.kube.meta import Object
 from homeport.kube.schema import crd
@@ -37,13 +38,12 @@ def manifests(kinds: Sequence[Kind]) -> list[Object]:
 
 async def install(client: Client, kinds: Sequence[Kind]) -> None:
     """Create the definitions that are missing and replace those that differ. Definitions of others are left alone."""
-    wanted = await asyncio.to_thread(manifests, kinds)
-    listed = await client.list(core.CRD.resource, metadata_only=True)
-    present = {meta.name(obj): obj for obj in listed.items}
-    for manifest in wanted:
-        old = present.get(meta.name(manifest))
-        if old is None:
+    for manifest in await asyncio.to_thread(manifests, kinds):
+        try:
+            old = await client.get(core.CRD.resource, meta.name(manifest))
+        except NotFound:
             await client.create(core.CRD.resource, manifest)
-        elif meta.annotations(old).get(DIGEST) not in (None, meta.annotations(manifest)[DIGEST]):
+            continue
+        if meta.annotations(old).get(DIGEST) not in (None, meta.annotations(manifest)[DIGEST]):
             revision = {"resourceVersion": meta.resource_version(old)}
             await client.replace(core.CRD.resource, {**manifest, "metadata": {**manifest["metadata"], **revision}})

@@ -58,6 +58,8 @@ class Platform:
         self._parts = PARTS if parts is None else parts
         self._stack = AsyncExitStack()
         self._failed: asyncio.Future[None] | None = None
+        self.started = asyncio.Event()
+        """Set once every part is ready: what nobody waits for begins then."""
 
     # What the parts make, in the order of PARTS.
     lock: IO[str]
@@ -81,6 +83,7 @@ class Platform:
                 detail = await stack.enter_async_context(part(self))
                 self._report(f"  {name:<12} {detail:<56} {1000 * (time.monotonic() - begin):5.0f} ms")
             self._stack = stack.pop_all()
+        self.started.set()
         return self
 
     async def __aexit__(self, *exc: object) -> None:

@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from homeport.apiserver import pki
-from homeport.client.client import Client
 from homeport.components import system, training
 from homeport.control import definitions
 from homeport.control.manager import Manager
@@ -48,16 +47,17 @@ async def controllers(platform: Platform) -> AsyncIterator[str]:
             ),
         ),
         platform.background("controllers", manager.run()),
-        platform.background("definitions", _install_definitions(platform.client), endless=False),
+        platform.background("definitions", _install_definitions(platform), endless=False),
     ):
         await platform.wait_for(basics)
         await platform.wait_for(manager.ready)
         yield ", ".join(controller.name for controller in training.CONTROLLERS)
 
 
-async def _install_definitions(client: Client) -> None:
+async def _install_definitions(platform: Platform) -> None:
+    await platform.started.wait()  # Checking large schemas takes longer than starting anything else here.
     try:
-        await definitions.install(client, KINDS)
+        await definitions.install(platform.client, KINDS)
     except ApiError as error:
         # Nothing here needs them; the next start tries again.
         log.warning("the kinds could not be shown as CustomResourceDefinitions: %s", error)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -33,6 +32,7 @@ from homeport.apiserver.admission.review import MalformedAnswer, Verdict, denial
 from homeport.apiserver.context import Api
 from homeport.apiserver.encoding import encode
 from homeport.apiserver.resources import Served
+from homeport.apiserver.uids import new_uid
 from homeport.apiserver.versions import converted, object_of
 from homeport.apiserver.webhooks.client import CallError, WebhookClient
 from homeport.kube.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable, Timeout
@@ -268,7 +268,7 @@ class Webhooks:
             words = "webhook does not accept known AdmissionReview versions (v1, v1beta1)"
             raise _FailedCall(words, BadRequest.code)
         seconds = min(hook.timeout, _left(attributes))
-        uid = str(uuid.uuid4())
+        uid = new_uid()
         obj, old = [
             None if state is None else await _in_version(attributes, state, served)
             for state in (attributes.object, attributes.old)

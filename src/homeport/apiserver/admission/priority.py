@@ -5,7 +5,6 @@ Upstream: ``plugin/pkg/admission/priority``, whose words the messages are.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -15,6 +14,7 @@ import msgspec
 from homeport.apiserver.admission.attributes import CREATE, UPDATE, Attributes, Operation
 from homeport.apiserver.admission.plugin import Plugin
 from homeport.apiserver.context import Api
+from homeport.apiserver.uids import new_uid
 from homeport.kube.core import PRIORITY_CLASS
 from homeport.kube.errors import Forbidden, object_details
 from homeport.kube.meta import Object, name, timestamp
@@ -49,7 +49,7 @@ async def bootstrap(store: Store, now: datetime) -> None:
     for wanted in SYSTEM_CLASSES:
         key = Key(CLASSES, "", name(wanted))
         if store.head(key) is None:
-            stamps = {"uid": str(uuid.uuid4()), "creationTimestamp": timestamp(now), "generation": 1}
+            stamps = {"uid": new_uid(), "creationTimestamp": timestamp(now), "generation": 1}
             await store.write(Put(key, {**wanted, "metadata": {**wanted["metadata"], **stamps}}, 0))
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from homeport.apiserver.aggregation.table import ApiServices, Backend, GroupVers
 from homeport.apiserver.context import Api, Follower
 from homeport.apiserver.routes import RequestInfo
 from homeport.apiserver.streaming import dial
+from homeport.apiserver.uids import new_uid
 from homeport.kube import core, meta
 from homeport.kube.errors import ApiError, NotFound, ServiceUnavailable
 from homeport.kube.meta import Object
@@ -304,7 +304,7 @@ class Aggregator:
         new = core.API_SERVICE.new(
             name,
             metadata={
-                "uid": str(uuid.uuid4()),
+                "uid": new_uid(),
                 "creationTimestamp": now,
                 "labels": {_AUTOMANAGED: "true" if rank == priorities.CUSTOM else "onstart"},
             },

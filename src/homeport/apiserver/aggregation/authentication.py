@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import json
-import uuid
 from datetime import datetime
 
 import msgspec
 
 from homeport.apiserver.pki import FRONT_PROXY
+from homeport.apiserver.uids import new_uid
 from homeport.kube import core
 from homeport.kube.meta import Object, timestamp
 from homeport.store.protocol import Key, Put, Store
@@ -36,7 +36,7 @@ async def bootstrap(store: Store, now: datetime, *, client_ca_pem: str, front_pr
     wanted = data(client_ca_pem, front_proxy_ca_pem)
     record = store.head(key)
     if record is None:
-        metadata = {"uid": str(uuid.uuid4()), "creationTimestamp": timestamp(now)}
+        metadata = {"uid": new_uid(), "creationTimestamp": timestamp(now)}
         await store.write(Put(key, core.CONFIG_MAP.new(NAME, NAMESPACE, metadata=metadata, data=wanted), 0))
         return
     known: Object = msgspec.json.decode(record.value)

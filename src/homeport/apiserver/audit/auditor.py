@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
@@ -13,6 +12,7 @@ from homeport.apiserver.audit.policy import COMPLETE, RECEIVED, STARTED, Decisio
 from homeport.apiserver.audit.trail import Trail, current
 from homeport.apiserver.bodies import Told
 from homeport.apiserver.routes import RequestInfo
+from homeport.apiserver.uids import new_uid
 from homeport.kube.wire import Duplex, Request, Response
 
 _MAX_ID = 64
@@ -69,7 +69,7 @@ class Record:
         now: Callable[[], datetime],
     ) -> None:
         given = request.headers.get("audit-id", "")
-        self.id = given if 0 < len(given) <= _MAX_ID else str(uuid.uuid4())
+        self.id = given if 0 < len(given) <= _MAX_ID else new_uid()
         self._policy, self._log, self._now = policy, log, now
         self._request, self._info = request, info
         self.trail = trail

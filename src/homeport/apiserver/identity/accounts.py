@@ -7,7 +7,6 @@ verified is remembered, with the revisions of the objects that it hangs on.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -17,6 +16,7 @@ import msgspec
 from homeport.apiserver.authn import AUTHENTICATED_GROUP, UNSURE, Identified, Unsure, token_digest
 from homeport.apiserver.identity import jose
 from homeport.apiserver.identity.keys import SigningKey
+from homeport.apiserver.uids import new_uid
 from homeport.clock import utc_now
 from homeport.kube import meta
 from homeport.kube.errors import Unauthorized
@@ -163,7 +163,7 @@ class ServiceAccounts:
                 seconds = EXTENDED_SECONDS
         elif binding.secret is not None:
             private["secret"] = _reference(binding.secret)
-        identifier = str(uuid.uuid4())
+        identifier = new_uid()
         claims = {
             "aud": list(audiences),
             "exp": now + seconds,

@@ -6,7 +6,6 @@ Runs before the server answers anybody. Where nothing is missing nothing is writ
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -18,6 +17,7 @@ from homeport.apiserver.rbac.controllers import CONTROLLER_ROLES, PREFIX
 from homeport.apiserver.rbac.index import Subject
 from homeport.apiserver.rbac.reconcile import reconciled_binding, reconciled_role
 from homeport.apiserver.rbac.rules import Rule
+from homeport.apiserver.uids import new_uid
 from homeport.kube.core import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, NAMESPACE, ROLE, ROLE_BINDING
 from homeport.kube.core.rbac import AUTO_UPDATE, GROUP, aggregated_rules
 from homeport.kube.kind import Kind
@@ -183,7 +183,7 @@ def _creation(kind: Kind, obj: Object, stamp: str, aggregated: list[Object] | No
     """The write of a new object, as the server stamps one; `aggregated` are its rules if they are not its own."""
     metadata = {
         **obj["metadata"],
-        "uid": str(uuid.uuid4()),
+        "uid": new_uid(),
         "creationTimestamp": stamp,
         "managedFields": [_managed(kind, _MANAGER, "Update", stamp, _fields(obj, aggregated is None))],
     }

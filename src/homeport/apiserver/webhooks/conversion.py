@@ -8,7 +8,6 @@ one version cost one call an event, and calls for the same object at the same ti
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import msgspec
 
 from homeport.apiserver.encoding import encode
+from homeport.apiserver.uids import new_uid
 from homeport.apiserver.webhooks import endpoint
 from homeport.apiserver.webhooks.client import CallError, WebhookClient
 from homeport.apiserver.webhooks.endpoint import Endpoint
@@ -120,7 +120,7 @@ class WebhookConverter:
             raise _failed(where, self._problem)
         if not self._review:
             raise InternalError("no supported conversion review versions")
-        uid = str(uuid.uuid4())
+        uid = new_uid()
         review = {
             "kind": "ConversionReview",
             "apiVersion": f"apiextensions.k8s.io/{self._review}",
