@@ -112,6 +112,70 @@ async def test_scopes(api: Caller, spec: Any, matching: Any, other: Any) -> None
     (await api.post(PODS, matching)).error(403, "Forbidden", "exceeded quota: q")
 
 
+async def test_a_claim_counts_for_every_class_of_attributes_that_it_refers_to(api: Caller) -> None:
+    hard = {"persistentvolumeclaims": "1", "requests.storage": "5Gi"}
+    for name in ("gold", "silver"):
+        match = {"scopeName": "VolumeAttributesClass", "operator": "In", "values": [name]}
+        (await api.post(QUOTAS, quota(name, hard, scopeSelector={"matchExpressions": [match]}))).ok(201)
+    none = {"scopeName": "VolumeAttributesClass", "operator": "DoesNotExist"}
+    (await api.post(QUOTAS, quota("none", hard, scopeSelector={"matchExpressions": [none]}))).ok(201)
+
+    async def counted() -> str:
+        names = ("gold", "silver", "none")
+        return "".join([(await used(api, name))["persistentvolumeclaims"] for name in names])
+
+    claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+    wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": ""}
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "c"}, "spec": wanted}
+    (await api.post(claims, claim)).ok(201)
+    assert await counted() == "001"
+    (await api.delete(f"{claims}/c?gracePeriodSeconds=0")).ok()
+    wanted["volumeAttributesClassName"] = "gold"
+    (await api.post(claims, claim)).ok(201)
+    assert await counted() == "100"
+    other = {"metadata": {"name": "d"}}
+    (await api.post(claims, {**claim, **other})).error(403, "Forbidden", "exceeded quota: gold")
+    current = {"phase": "Bound", "currentVolumeAttributesClassName": "gold"}
+    (await api.patch(f"{claims}/c/status", {"status": current})).ok()
+    (await api.patch(f"{claims}/c", {"spec": {"volumeAttributesClassName": "silver"}})).ok()
+    assert await counted() == "110"
+    (await api.patch(f"{claims}/c/status", {"status": {"currentVolumeAttributesClassName": "silver"}})).ok()
+    assert await counted() == "010"
+
+
+async def test_devices_of_a_class(api: Caller) -> None:
+    hard = {"gold.deviceclass.resource.k8s.io/devices": "40", "count/resourceclaims.resource.k8s.io": "3"}
+    (await api.post(QUOTAS, quota("q", hard))).ok(201)
+    claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims"
+
+    def claim(name: str, *requests: dict[str, Any]) -> Any:
+        numbered = [{"name": f"r{number}", **request} for number, request in enumerate(requests)]
+        spec = {"devices": {"requests": numbered}}
+        return {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": name}, "spec": spec}
+
+    def devices(count: int, of: str = "gold", **more: Any) -> Any:
+        return {"deviceClassName": of, "allocationMode": "ExactCount", "count": count, **more}
+
+    alternatives = [devices(2, name="a"), devices(3, name="b"), devices(9, "iron", name="c")]
+    (await api.post(claims, claim("a", {"exactly": devices(1)}, {"firstAvailable": alternatives}))).ok(201)
+    assert await used(api) == dict(zip(hard, ("4", "1"), strict=True))
+    everything = {"exactly": {"deviceClassName": "gold", "allocationMode": "All"}}
+    (await api.post(claims, claim("b", everything))).ok(201)
+    assert await used(api) == dict(zip(hard, ("36", "2"), strict=True))
+    (await api.post(claims, claim("c", {"exactly": devices(5)}))).error(403, "Forbidden", "requested: gold.deviceclass")
+    (await api.delete(f"{claims}/b")).ok()
+    assert await used(api) == dict(zip(hard, ("4", "1"), strict=True))
+
+
+async def test_containers_need_not_state_what_their_pod_does(api: Caller) -> None:
+    (await api.post(QUOTAS, quota("q", {"requests.cpu": "1", "requests.memory": "1Gi"}))).ok(201)
+    (await api.post(PODS, worker("a"))).error(403, "Forbidden", "must specify requests.cpu for: main")
+    whole = {"requests": {"cpu": "600m", "memory": "100Mi"}}
+    (await api.post(PODS, worker("a", resources=whole))).ok(201)
+    assert await used(api) == {"requests.cpu": "600m", "requests.memory": "100Mi"}
+    (await api.post(PODS, worker("b", resources=whole))).error(403, "Forbidden", "requested: requests.cpu=600m")
+
+
 async def test_services_claims_secrets_and_custom_objects(api: Caller) -> None:
     (await api.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd())).ok(201)
     hard = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from homeport.apiserver.quota.usage import CLAIMS, PODS
 from homeport.kube.core.pod_defaults import dicts, qos_class
-from homeport.kube.meta import Object, spec
+from homeport.kube.meta import Object, spec, status
 
 _PLAIN = frozenset({"Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "CrossNamespacePodAffinity"})
 
@@ -23,7 +23,7 @@ def counts_for(quota_spec: Mapping[str, Any], key: str, obj: Object) -> bool:
             if not _selected(requirement, spec(obj).get("priorityClassName")):
                 return False
         elif key == CLAIMS and scope == "VolumeAttributesClass":
-            if not _selected(requirement, spec(obj).get("volumeAttributesClassName")):
+            if not any(_selected(requirement, used) for used in _attributes_classes(obj) or (None,)):
                 return False
         else:
             return False
@@ -47,6 +47,14 @@ def _pod_matches(scope: str, pod: Mapping[str, Any]) -> bool:
         case "NotBestEffort":
             return qos_class(dict(pod)) != "BestEffort"
     return _looks_into_other_namespaces(pod)
+
+
+def _attributes_classes(claim: Object) -> set[str]:
+    """Every class that the claim refers to: the one it wants, the one it has, the one it is being given."""
+    has = status(claim)
+    given = (has.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName")
+    named = (spec(claim).get("volumeAttributesClassName"), has.get("currentVolumeAttributesClassName"), given)
+    return {str(name) for name in named if name}
 
 
 def _looks_into_other_namespaces(pod: Mapping[str, Any]) -> bool:

@@ -9,14 +9,18 @@ from typing import Any
 from homeport.kube import quantity
 from homeport.kube.core import has_ended
 from homeport.kube.core.pod_defaults import dicts
-from homeport.kube.core.pod_resources import Amounts, of_container, of_pod
+from homeport.kube.core.pod_resources import Amounts, add, of_container, of_pod
 from homeport.kube.meta import Object, spec
 
 PODS, SERVICES, CLAIMS = "/pods", "/services", "/persistentvolumeclaims"
+DEVICE_CLAIMS = "resource.k8s.io/resourceclaims"
 _ONE = Decimal(1)
 _NAMED = frozenset({"/configmaps", "/replicationcontrollers", "/resourcequotas", "/secrets"})
 """Resources that are counted by their mere name, too."""
 _CLASS = ".storageclass.storage.k8s.io/"
+_DEVICES = ".deviceclass.resource.k8s.io/devices"
+_MOST_DEVICES = Decimal(32)
+"""What a claim of all devices counts as: no claim is given more."""
 _COMPUTE = frozenset({"cpu", "memory", "ephemeral-storage"})
 _BINARY = ("memory", "storage", "hugepages-")
 
@@ -38,6 +42,8 @@ def usage(key: str, obj: Object) -> Amounts:
         used |= _service(spec(obj))
     elif key == CLAIMS:
         used |= _claim(spec(obj))
+    elif key == DEVICE_CLAIMS:
+        used |= _devices(spec(obj))
     elif key in _NAMED:
         used[key[1:]] = _ONE
     return used
@@ -82,6 +88,19 @@ def _claim(claim: Mapping[str, Any]) -> Amounts:
     return used
 
 
+def _devices(claim: Mapping[str, Any]) -> Amounts:
+    """The devices of each class; of alternatives the most that one of them takes of it."""
+    used: Amounts = {}
+    for request in dicts((claim.get("devices") or {}).get("requests")):
+        most: Amounts = {}
+        for one in dicts(request.get("firstAvailable") or [request.get("exactly")]):
+            name = f"{one.get('deviceClassName')}{_DEVICES}"
+            number = _MOST_DEVICES if one.get("allocationMode") == "All" else Decimal(one.get("count") or 1)
+            most[name] = max(number, most.get(name, Decimal(0)))
+        add(used, most)
+    return used
+
+
 def counted(hard: Iterable[str]) -> set[str]:
     """The resources (``group/plural``) whose objects may use something of `hard`."""
     keys: set[str] = set()
@@ -95,13 +114,19 @@ def counted(hard: Iterable[str]) -> set[str]:
             keys.add(SERVICES)
         elif name in ("persistentvolumeclaims", "requests.storage") or _CLASS in name:
             keys.add(CLAIMS)
+        elif name.endswith(_DEVICES):
+            keys.add(DEVICE_CLAIMS)
         else:
             keys.add(PODS)
     return keys
 
 
 def unspecified(pod: Object, hard: Iterable[str]) -> str:
-    """What containers have to state because a quota limits it and do not (``must specify ...``); empty if nothing."""
+    """What containers have to state because a quota limits it and do not (``must specify ...``); empty if nothing.
+    They need not where the pod states something for all of them."""
+    of_all = spec(pod).get("resources") or {}
+    if of_all.get("requests") or of_all.get("limits"):
+        return ""
     limited = [name for name in hard if _has_to_be_stated(name)]
     missing: dict[str, list[str]] = {}
     for container in _containers(pod):
