@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 import pytest
-from api_testing import Caller
+from api_testing import Caller, Watcher
 from webhook_testing import WebhookServer
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -19,7 +19,9 @@ V1, V2 = (f"/apis/stable.example.com/{version}/namespaces/default/hosts" for ver
 def definition(hook: WebhookServer, storage: str = "v1") -> dict[str, Any]:
     def version(name: str, **properties: Any) -> dict[str, Any]:
         root = {"type": "object", "properties": properties}
-        return {"name": name, "served": True, "storage": name == storage, "schema": {"openAPIV3Schema": root}}
+        fields = [{"jsonPath": f".{field}"} for field in properties if field != "extra"]
+        kept = {"storage": name == storage, "schema": {"openAPIV3Schema": root}}
+        return {"name": name, "served": True, **kept, "selectableFields": fields}
 
     string = {"type": "string"}
     config = {"url": f"https://127.0.0.1:{hook.port}/convert", "caBundle": hook.authority.bundle}
@@ -185,3 +187,40 @@ async def test_a_webhook_that_fails_is_an_error_with_its_reason(
     (await api.get(f"{V2}/a")).error(500, "InternalError", head, words)
     (await api.get(V2)).error(500, "InternalError", head)
     (await api.get(f"{V1}/a")).ok()
+
+
+async def test_selectors_of_each_version_follow_the_object(api: Caller, converting: WebhookServer) -> None:
+    """Upstream: ``test/e2e/apimachinery/crd_selectable_fields.go``."""
+    (await api.post(CRDS, definition(converting))).ok(201)
+    async with (
+        api.watch(f"{V2}?watch=true&fieldSelector=host%3Dhost1") as by_host,
+        api.watch(f"{V2}?watch=true&fieldSelector=host%3Dhost1,port%3D80") as by_both,
+        api.watch(f"{V1}?watch=true&fieldSelector=hostPort%3Dhost1:80") as in_v1,
+    ):
+        for name, host, port in (("a", "host1", "80"), ("b", "host1", "8080"), ("c", "host2", "")):
+            (await api.post(V2, v2(name, host, port))).ok(201)
+
+        async def listed(at: str, selector: str) -> str:
+            found = (await api.get(f"{at}?fieldSelector={selector}")).ok()["items"]
+            return "".join(item["metadata"]["name"] for item in found)
+
+        assert await listed(V2, "host%3Dhost1") == "ab"
+        assert await listed(V2, "host%3Dhost1,port%3D80") == "a"
+        assert await listed(V1, "hostPort%3Dhost1:80") == "a"
+        assert await listed(V1, "hostPort%3Dhost1:8080") == "b"
+        (await api.get(f"{V1}?fieldSelector=host%3Dhost1")).error(400, "BadRequest", "field label not supported: host")
+        (await api.get(f"{V2}?fieldSelector=hostPort%3Dx")).error(400, "BadRequest", "not supported: hostPort")
+
+        (await api.delete(f"{V2}?fieldSelector=host%3Dhost1,port%3D80")).ok()
+        present = (await api.get(f"{V2}/b")).ok()
+        (await api.put(f"{V2}/b", {**present, "host": "host2"})).ok()
+        assert await listed(V2, "host%3Dhost1") == ""
+        assert await listed(V2, "host%3Dhost2") == "bc"
+
+        async def seen(watcher: Watcher, number: int) -> list[tuple[str, str]]:
+            events = [await watcher.next() for _ in range(number)]
+            return [(event["type"], event["object"]["metadata"]["name"]) for event in events]
+
+        assert await seen(by_host, 4) == [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "a"), ("DELETED", "b")]
+        assert await seen(by_both, 2) == [("ADDED", "a"), ("DELETED", "a")]
+        assert await seen(in_v1, 2) == [("ADDED", "a"), ("DELETED", "a")]
