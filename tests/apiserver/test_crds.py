@@ -176,6 +176,8 @@ async def test_status_and_scale(api: Caller) -> None:
     for bad in (-1, "x", None, True, 1.5):
         assert (await api.patch(f"{WIDGETS}/w/scale", {"spec": {"replicas": bad}})).status in (200, 422)
     (await api.post(f"{WIDGETS}/w/scale", {})).error(405, "MethodNotAllowed")
+    table = (await api.get(f"{WIDGETS}/w/scale", accept="application/json;as=Table;v=v1;g=meta.k8s.io")).ok()
+    assert (table["kind"], table["rows"][0]["cells"][0]) == ("Table", "w")
 
 
 async def test_columns_and_selectable_fields(api: Caller) -> None:

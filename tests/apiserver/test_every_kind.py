@@ -13,6 +13,7 @@ from homeport.kube import core
 from homeport.kube.kind import Kind
 
 IDS = [identity(kind) for kind in core.KINDS]
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 LABELLED = "labelSelector=sample%3Dyes"
 every_kind = pytest.mark.parametrize("kind", core.KINDS, ids=IDS)
 
@@ -46,7 +47,7 @@ async def test_objects(api: Caller, kind: Kind):
         for listed in (path, kind.resource.path()):
             items = (await api.get(f"{listed}?{LABELLED}")).ok()["items"]
             assert [item["metadata"]["uid"] for item in items] == [made["metadata"]["uid"]]
-        table = (await api.get(at, accept="application/json;as=Table;v=v1;g=meta.k8s.io")).ok()
+        table = (await api.get(at, accept=TABLE)).ok()
         assert len(table["rows"][0]["cells"]) == len(table["columnDefinitions"])
 
         await _changes(api, at, kind, made)
@@ -137,6 +138,9 @@ async def test_scale(api: Caller, kind: Kind):
     scale["spec"]["replicas"] = 3
     assert (await api.put(at, scale)).ok()["spec"]["replicas"] == 3
     assert (await api.patch(at, {"spec": {"replicas": 4}})).ok()["spec"]["replicas"] == 4
+    table = (await api.get(at, accept=TABLE)).ok()
+    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+    assert table["rows"][0]["cells"][:3] == ["sample", 4, 0]
     stored = (await api.get(f"{path}/sample")).ok()
     assert stored["spec"]["replicas"] == 4
     assert stored["metadata"]["generation"] == 3

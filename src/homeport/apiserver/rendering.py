@@ -16,6 +16,7 @@ from homeport.apiserver.resources import Served
 from homeport.apiserver.versions import object_of, shown_one, value_of
 from homeport.kube.errors import NotAcceptable
 from homeport.kube.meta import Object
+from homeport.kube.table import Printer
 from homeport.kube.wire import Response
 from homeport.store.protocol import Record
 
@@ -61,11 +62,13 @@ def render_object(api: Api, call: Call, record: Record) -> Response:
     return object_response(renderer(call.served, form)(record), form)
 
 
-def render_transient(api: Api, call: Call, obj: Object, status: int = 200) -> Response:
-    """The answer with an object that is not stored: of a dry run, or the last state of a deleted one."""
+def render_transient(
+    api: Api, call: Call, obj: Object, status: int = 200, *, printer: Printer | None = None
+) -> Response:
+    """The answer with an object that is not stored: of a dry run, the last state of a deleted one, a Scale."""
     form = call.form
     if form.convert == "Table":
-        return _table(api, call, obj, form, status)
+        return _table(api, call, obj, form, status, printer)
     if form.convert:
         partial = {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{form.version}"}
         obj = partial | {"metadata": obj.get("metadata") or {}}
@@ -80,8 +83,9 @@ async def render_written(api: Api, call: Call, record: Record, status: int = 200
     return response
 
 
-def _table(api: Api, call: Call, obj: Object, form: Form, status: int) -> Response:
+def _table(api: Api, call: Call, obj: Object, form: Form, status: int, printer: Printer | None = None) -> Response:
     include = tables.include_object(call.query.get("includeObject", ""))
     version = str((obj.get("metadata") or {}).get("resourceVersion", ""))
-    table = tables.table(call.served, [obj], form, include, api.now(), {"resourceVersion": version})
+    metadata = {"resourceVersion": version}
+    table = tables.table(call.served, [obj], form, include, api.now(), metadata, printer=printer)
     return object_response(encode(table), form, status)

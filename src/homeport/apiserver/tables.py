@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from homeport.apiserver.encoding import Form
 from homeport.apiserver.resources import Served
 from homeport.kube.errors import BadRequest
+from homeport.kube.kind import Column
 from homeport.kube.meta import Object
-from homeport.kube.table import Include
+from homeport.kube.table import AGE, NAME, Include, Printer
+
+SCALE: Final = Printer(
+    (
+        NAME,
+        Column("Desired", "integer", ".spec.replicas", "How many replicas are wanted."),
+        Column("Available", "integer", ".status.replicas", "How many replicas there are."),
+        AGE,
+    )
+)
+"""The columns of a Scale of a built-in kind. One of a custom resource has those of the resource, as upstream."""
 
 
 def include_object(text: str) -> Include:
@@ -34,9 +45,11 @@ def table(
     metadata: dict[str, Any],
     *,
     headers: bool = True,
+    printer: Printer | None = None,
 ) -> dict[str, Any]:
-    """A ``Table`` of `objects`, in the version that the client asked for."""
-    result = served.definition.printer.table(objects, now, metadata=metadata, include=include, headers=headers)
+    """A ``Table`` of `objects`, in the version that the client asked for. `printer`: unless it is the resource's."""
+    printer = printer or served.definition.printer
+    result = printer.table(objects, now, metadata=metadata, include=include, headers=headers)
     return _versioned(result, form)
 
 

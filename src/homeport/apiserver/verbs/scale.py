@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from homeport.apiserver import managers
+from homeport.apiserver import managers, tables
 from homeport.apiserver.admission import UPDATE, attributes_of, draft_update, finish_update
 from homeport.apiserver.context import Api, Call
-from homeport.apiserver.encoding import decode_body, encode, object_response
+from homeport.apiserver.encoding import decode_body
 from homeport.apiserver.offload import finished
 from homeport.apiserver.options import check_options
+from homeport.apiserver.rendering import render_transient
 from homeport.apiserver.verbs.get import find
 from homeport.apiserver.verbs.patch import change_of, check_version
 from homeport.apiserver.verbs.update import ATTEMPTS, head, write
@@ -29,7 +30,7 @@ _API_VERSION, _KIND = "autoscaling/v1", "Scale"
 async def scale(api: Api, call: Call) -> Response:
     match call.info.verb:
         case "get":
-            return object_response(encode(scale_of(call, await shown_one(call.served, find(api, call)))), call.form)
+            return _answer(api, call, scale_of(call, await shown_one(call.served, find(api, call))))
         case "update":
             check_options(call, "UpdateOptions")
             wanted = decode_body(call.request.headers.get("content-type"), call.request.body).object
@@ -37,6 +38,10 @@ async def scale(api: Api, call: Call) -> Response:
         case "patch":
             return await _write(api, call, change_of(call))
     raise MethodNotAllowed(f"{call.served.resource.qualified}/scale can't be used with {call.request.method}")
+
+
+def _answer(api: Api, call: Call, scale: Object) -> Response:
+    return render_transient(api, call, scale, printer=tables.SCALE if call.served.builtin else None)
 
 
 def scale_of(call: Call, record: Record) -> Object:
@@ -94,7 +99,7 @@ async def _write(api: Api, call: Call, change: Callable[[Object], Object]) -> Re
         except Conflicting:
             continue
         newest = await shown_one(call.served, api.store.get(record.key) or record)
-        return object_response(encode(scale_of(call, newest)), call.form)
+        return _answer(api, call, scale_of(call, newest))
     raise modified(call, call.info.name)
 
 
