@@ -178,6 +178,14 @@ async def test_status_and_scale(api: Caller) -> None:
     (await api.post(f"{WIDGETS}/w/scale", {})).error(405, "MethodNotAllowed")
     table = (await api.get(f"{WIDGETS}/w/scale", accept="application/json;as=Table;v=v1;g=meta.k8s.io")).ok()
     assert (table["kind"], table["rows"][0]["cells"][0]) == ("Table", "w")
+    wanted = {"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": 8}}
+    refused = (await api.patch(f"{WIDGETS}/w/scale?fieldManager=me", wanted, "apply")).error(409, "Conflict")
+    assert [cause["field"] for cause in refused["details"]["causes"]] == [".spec.replicas"]
+    (await api.patch(f"{WIDGETS}/w/scale?fieldManager=me&force=true", wanted, "apply")).ok()
+    entries = (await api.get(f"{WIDGETS}/w")).ok()["metadata"]["managedFields"]
+    mine = [entry for entry in entries if entry["manager"] == "me"]
+    assert [(entry["operation"], entry["subresource"]) for entry in mine] == [("Apply", "scale")]
+    assert mine[0]["fieldsV1"] == {"f:spec": {"f:replicas": {}}}
 
 
 async def test_columns_and_selectable_fields(api: Caller) -> None:

@@ -144,3 +144,55 @@ async def test_scale(api: Caller, kind: Kind):
     stored = (await api.get(f"{path}/sample")).ok()
     assert stored["spec"]["replicas"] == 4
     assert stored["metadata"]["generation"] == 3
+
+
+@pytest.mark.parametrize("kind", WITH_SCALE, ids=[identity(kind) for kind in WITH_SCALE])
+async def test_who_manages_the_number_of_replicas(api: Caller, kind: Kind):
+    """Upstream: ``test/integration/apiserver/apply/scale_test.go``."""
+    at = f"{collection(kind)}/sample"
+    config = sample(kind)
+    config["spec"]["replicas"] = 1
+    (await api.patch(f"{at}?fieldManager=apply_test", config, "apply")).ok(201)
+
+    async def managers() -> list[tuple[str, str, str]]:
+        """Those of the number."""
+        entries = (await api.get(at)).ok()["metadata"]["managedFields"]
+        assert {entry["apiVersion"] for entry in entries} == {kind.api_version}
+        return [
+            (entry["manager"], entry["operation"], entry.get("subresource", ""))
+            for entry in entries
+            if "f:replicas" in entry["fieldsV1"].get("f:spec", {})
+        ]
+
+    assert await managers() == [("apply_test", "Apply", "")]
+    (await api.patch(f"{at}/scale?fieldManager=scale_test", {"spec": {"replicas": 5}}, "merge")).ok()
+    assert await managers() == [("scale_test", "Update", "scale")]
+    words = f'conflict with "scale_test" with subresource "scale" using {kind.api_version}'
+    (await api.patch(f"{at}?fieldManager=apply_test", config, "apply")).error(409, "Conflict", words)
+    (await api.patch(f"{at}?fieldManager=apply_test&force=true", config, "apply")).ok()
+    assert await managers() == [("apply_test", "Apply", "")]
+
+    def scale(replicas: int, **metadata: Any) -> dict[str, Any]:
+        metadata = {"name": "sample", "namespace": "default", **metadata}
+        return {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": {"replicas": replicas}}
+
+    applied = f"{at}/scale?fieldManager=apply_scale"
+    (await api.patch(applied, scale(17), "apply")).error(409, "Conflict", 'conflict with "apply_test"')
+    (await api.patch(f"{at}/scale", scale(17), "apply")).error(422, "Invalid", "fieldManager")
+    (await api.patch(applied, scale(17, resourceVersion="1"), "apply")).error(409, "Conflict")
+    (await api.patch(applied, {"spec": {"replicas": 17}}, "apply")).error(400, "BadRequest", "apiVersion and kind")
+    (await api.patch(applied, scale(-1), "apply")).error(422, "Invalid", "greater than or equal to 0")
+    answer = (await api.patch(f"{applied}&force=true", scale(17), "apply")).ok()
+    assert (answer["kind"], answer["spec"]) == ("Scale", {"replicas": 17})
+    assert await managers() == [("apply_scale", "Apply", "scale")]
+    generation = (await api.get(at)).ok()["metadata"]["generation"]
+    (await api.patch(applied, scale(17), "apply")).ok()
+    (await api.patch(applied, scale(18), "apply")).ok()
+    present = (await api.get(at)).ok()
+    assert (present["metadata"]["generation"], present["spec"]["replicas"]) == (generation + 1, 18)
+    (
+        await api.patch(
+            f"{at}?fieldManager=apply_test", {**config, "spec": {**config["spec"], "replicas": 18}}, "apply"
+        )
+    ).ok()
+    assert await managers() == [("apply_scale", "Apply", "scale"), ("apply_test", "Apply", "")]

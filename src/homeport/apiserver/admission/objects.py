@@ -169,10 +169,13 @@ def finish_update(
     subresource: str = "",
     applied: bool = False,
     patient: bool = True,
+    through: str = "",
 ) -> Object | None:
     """The whole changed object, or None when nothing changes. Raises Invalid. Parameters as above; without `attributes`
-    admission has seen something else (a Scale, a Binding), and the draft stays as it is."""
+    admission has seen something else (a Scale, a Binding), and the draft stays as it is. `through` is the subresource
+    that managers of fields are said to use, if it is another one."""
     served, before = call.served, old["metadata"]
+    through = through or subresource
     admitted = draft.object if attributes is None else admitted_object(attributes)
     if attributes is not None and admitted is not draft.object:
         metadata = _with_server_fields(admitted.get("metadata"), draft.object["metadata"])
@@ -185,10 +188,10 @@ def finish_update(
     if applied:
         return None if obj == old else obj
     if not _same(obj, old):
-        return _tracked(api, call, obj, draft.sent, old, subresource)
+        return _tracked(api, call, obj, draft.sent, old, through)
     if not _edits_managers(draft.sent["metadata"], before):
         return None
-    edited = _tracked(api, call, obj, draft.sent, old, subresource)
+    edited = _tracked(api, call, obj, draft.sent, old, through)
     return None if edited["metadata"].get("managedFields") == before.get("managedFields") else edited
 
 

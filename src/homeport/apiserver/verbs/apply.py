@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from homeport.apiserver import managers
 from homeport.apiserver.admission import check_fields, check_type, finds_duplicates, without_empty_metadata
 from homeport.apiserver.authz import check
@@ -24,8 +26,7 @@ _CONVERSIONS = 64
 
 
 async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
-    check_options(call, "PatchOptions", applies=True)
-    manager = call.query["fieldManager"]
+    manager = applier(call)
     off = takes_long(call.served, len(call.request.body))
     applied = await at(off, _read, call, subresource)
     wanted = applied["metadata"].pop("resourceVersion", "")
@@ -40,12 +41,10 @@ async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
         return merging.apply(live, applied, manager, force, root, components, now, subresource, versions)
 
     async def applied_to_present() -> Response:
-        for _ in range(_CONVERSIONS):
-            try:
-                return await change(api, call, lambda record, live: merged(live), subresource=subresource, applied=True)
-            except managers.Unconverted as needed:
-                await managers.convert(api, call, needed)
-        raise modified(call, call.info.name)
+        def merge() -> Awaitable[Response]:
+            return change(api, call, lambda record, live: merged(live), subresource=subresource, applied=True)
+
+        return await with_conversions(api, call, merge)
 
     if subresource or api.store.head(Key(call.served.key, call.namespace, call.info.name)) is not None:
         return await applied_to_present()
@@ -59,6 +58,22 @@ async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
     except AlreadyExists:
         # Somebody else was faster while a webhook took its time.
         return await applied_to_present()
+
+
+def applier(call: Call) -> str:
+    """The field manager of an apply patch. Raises Invalid for its options."""
+    check_options(call, "PatchOptions", applies=True)
+    return call.query["fieldManager"]
+
+
+async def with_conversions(api: Api, call: Call, merge: Callable[[], Awaitable[Response]]) -> Response:
+    """What `merge` gives, which stops where it needs an object in another version."""
+    for _ in range(_CONVERSIONS):
+        try:
+            return await merge()
+        except managers.Unconverted as needed:
+            await managers.convert(api, call, needed)
+    raise modified(call, call.info.name)
 
 
 def _read(call: Call, subresource: str) -> Object:

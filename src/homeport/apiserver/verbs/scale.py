@@ -8,15 +8,18 @@ from typing import Any
 from homeport.apiserver import managers, tables
 from homeport.apiserver.admission import UPDATE, attributes_of, draft_update, finish_update
 from homeport.apiserver.context import Api, Call
-from homeport.apiserver.encoding import decode_body
+from homeport.apiserver.encoding import YAML, decode_body, media_type
 from homeport.apiserver.offload import finished
 from homeport.apiserver.options import check_options
 from homeport.apiserver.rendering import render_transient
+from homeport.apiserver.routes import parse_bool
+from homeport.apiserver.verbs import apply
 from homeport.apiserver.verbs.get import find
-from homeport.apiserver.verbs.patch import change_of, check_version
+from homeport.apiserver.verbs.patch import APPLY_PATCH, change_of, check_version
 from homeport.apiserver.verbs.update import ATTEMPTS, head, write
 from homeport.apiserver.versions import object_of, shown_one
 from homeport.apiserver.writing import modified
+from homeport.kube import apply as merging
 from homeport.kube import field, jsonpath
 from homeport.kube.errors import BadRequest, Invalid, MethodNotAllowed
 from homeport.kube.meta import Object
@@ -26,6 +29,9 @@ from homeport.store.protocol import Conflicting, Record
 
 _API_VERSION, _KIND = "autoscaling/v1", "Scale"
 
+Change = Callable[[Object, Object], tuple[Object, Object]]
+"""From the present Scale and its object to the wanted Scale, and the object with what else changes in it."""
+
 
 async def scale(api: Api, call: Call) -> Response:
     match call.info.verb:
@@ -34,9 +40,11 @@ async def scale(api: Api, call: Call) -> Response:
         case "update":
             check_options(call, "UpdateOptions")
             wanted = decode_body(call.request.headers.get("content-type"), call.request.body).object
-            return await _write(api, call, lambda _: wanted)
+            return await _write(api, call, _update(call, lambda _: wanted))
+        case "patch" if media_type(call.request.headers.get("content-type", "none")) == APPLY_PATCH:
+            return await _apply(api, call)
         case "patch":
-            return await _write(api, call, change_of(call))
+            return await _write(api, call, _update(call, change_of(call)))
     raise MethodNotAllowed(f"{call.served.resource.qualified}/scale can't be used with {call.request.method}")
 
 
@@ -75,27 +83,71 @@ def _number(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 
-async def _write(api: Api, call: Call, change: Callable[[Object], Object]) -> Response:
-    """Let `change` make another Scale of the present one, and the object follow it. Raises Conflict, Invalid,
-    BadRequest, and what admission raises."""
+def _update(call: Call, wanted: Callable[[Object], Object]) -> Change:
+    """The Scale becomes what `wanted` makes of it."""
+    return lambda scale, obj: (_checked(call, wanted(scale)), obj)
+
+
+async def _apply(api: Api, call: Call) -> Response:
+    """The number of replicas is applied to the object as if the rest of the configuration were somebody else's."""
+    manager = apply.applier(call)
+    force = parse_bool(call.query.get("force"))
+    applied = _applied(call)
+    root, components = call.served.definition.parts
+    path = _path(call)
+    config = {
+        "apiVersion": call.served.resource.api_version,
+        "kind": call.served.kind,
+        "metadata": {key: value for key, value in (("name", call.info.name), ("namespace", call.namespace)) if value},
+    }
+    if "replicas" in applied["spec"]:
+        config = _with(config, path, _replicas(call, applied))
+
+    def change(scale: Object, obj: Object) -> tuple[Object, Object]:
+        versions = managers.versions_of(api, call)
+        merged = merging.apply(obj, config, manager, force, root, components, api.now(), "scale", versions)
+        spec = {**scale["spec"], "replicas": _number(jsonpath.first("." + ".".join(path), merged))}
+        return {**scale, "metadata": {**scale["metadata"], **applied["metadata"]}, "spec": spec}, merged
+
+    return await apply.with_conversions(api, call, lambda: _write(api, call, change, applied=True))
+
+
+def _applied(call: Call) -> Object:
+    """The Scale of an apply patch. Raises BadRequest."""
+    content_type = YAML if call.request.body.lstrip()[:1] != b"{" else None
+    wanted = decode_body(content_type, call.request.body).object
+    if not wanted.get("apiVersion") or not wanted.get("kind"):
+        raise BadRequest("apiVersion and kind have to be set in the body of an apply patch")
+    wanted = _checked(call, wanted)
+    if wanted["metadata"].get("managedFields") is not None:
+        raise BadRequest("metadata.managedFields must be nil")
+    return {**wanted, "spec": wanted.get("spec") or {}}
+
+
+def _path(call: Call) -> list[str]:
     paths = call.served.scale_paths
     assert paths is not None, "the scale subresource comes with its paths"
-    steps = paths[0].removeprefix(".").split(".")
+    return paths[0].removeprefix(".").split(".")
+
+
+async def _write(api: Api, call: Call, change: Change, *, applied: bool = False) -> Response:
+    """Write what `change` makes, and the number of replicas that admission makes of it. Raises Conflict, Invalid,
+    BadRequest, and what admission raises."""
+    steps = _path(call)
     for _ in range(ATTEMPTS):
         record = head(api, call)
         shown = await shown_one(call.served, record)
-        old = scale_of(call, shown)
-        wanted = _checked(call, change(old))
+        old, before = scale_of(call, shown), object_of(call.served, shown)
+        wanted, changed = change(old, before)
         check_version(call, wanted, str(record.revision))
         attributes = attributes_of(call, UPDATE, wanted, old)
         await api.admission.admit(attributes)
         replicas = _replicas(call, attributes.object or wanted)
-        before = object_of(call.served, shown)
-        draft = draft_update(call, _with(before, steps, replicas), before)
+        draft = draft_update(call, _with(changed, steps, replicas), before, applied=applied)
         await managers.prepare(api, call, before, draft.sent)
         try:
-            changed = await finished(False, finish_update, api, call, draft, None, before)
-            await write(api, call, record, changed)
+            new = await finished(False, finish_update, api, call, draft, None, before, applied=applied, through="scale")
+            await write(api, call, record, new)
         except Conflicting:
             continue
         newest = await shown_one(call.served, api.store.get(record.key) or record)
