@@ -128,3 +128,30 @@ def test_a_client_certificate_from_a_request(any_kubectl: Kubectl, tmp_path: Pat
     }
     assert not kubectl("get", "csr", names["deny"], "-o", "jsonpath={.status.certificate}")
     kubectl("delete", "csr", *names.values())
+
+
+def test_the_key_of_accounts_changes(platform: RunningPlatform, make_kubectl: MakeKubectl, tmp_path: Path) -> None:
+    kubectl = make_kubectl(platform)
+    old = kubectl("create", "token", "default").strip()
+    platform.stop()
+    own, former = platform.directory.pki / "service-account.key", tmp_path / "former.key"
+    own.rename(former)
+    configuration = tmp_path / "authentication.yaml"
+    head = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration"}
+    configuration.write_text(
+        yaml.safe_dump({**head, "anonymous": {"enabled": True, "conditions": [{"path": "/livez"}]}})
+    )
+    platform.start("--service-account-key-file", str(former), "--authentication-config", str(configuration))
+    config = yaml.safe_load(platform.kubeconfig.read_text())
+    for token in (old, kubectl("create", "token", "default").strip(), ""):
+        config["users"][0]["user"] = {"token": token} if token else {}
+        path = tmp_path / "kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        bearer = dataclasses.replace(kubectl, kubeconfig=path)
+        if token:
+            assert whoami(bearer)["username"] == "system:serviceaccount:default:default"
+        else:
+            assert bearer("get", "--raw", "/livez") == "ok"
+            assert "You must be logged in" in bearer("get", "--raw", "/readyz", check=False)
+    keys = json.loads(kubectl("get", "--raw", "/openid/v1/jwks"))["keys"]
+    assert len(keys) == 2

@@ -23,7 +23,7 @@ from homeport.apiserver.identity import impersonation
 from homeport.apiserver.listing import parse_revision
 from homeport.apiserver.streaming import channels, links, portforward, remotecommand, websocket
 from homeport.client import client, http, kubeconfig, partial
-from homeport.kube import core, durations, rfc3339
+from homeport.kube import core, der, durations, rfc3339
 from homeport.kube.errors import ApiError
 from homeport.kube.patch import strategic_merge_patch
 from homeport.kube.schema import struct
@@ -121,6 +121,8 @@ def _issuer() -> pki_make.Issuer:
 
 
 def signing_requests(data: bytes) -> None:
+    with suppress(der.BadCertificate):
+        der.parse_request(der.unwrap(data, "CERTIFICATE REQUEST"))
     pki_make.signed(_issuer(), data, timedelta(hours=1), frozenset({"client auth", "digital signature"}))
 
 

@@ -112,6 +112,8 @@ def tokens(data: bytes) -> None:
 
 
 def certificates(data: bytes) -> None:
+    with suppress(der.BadCertificate):
+        der.parse_request(data)
     der.parse(data)
 
 

@@ -451,16 +451,22 @@ async def test_dry_runs_ask_only_webhooks_without_side_effects(api: Caller, hook
     await again.close()
 
 
-async def test_a_patch_is_done_again_when_somebody_writes_meanwhile(api: Caller, hook: WebhookServer) -> None:
-    (await api.post(MAPS, config_map("m", {"count": "0"}))).ok(201)
+async def interfere(api: Caller, hook: WebhookServer) -> None:
+    """The first time that the webhook is asked about the map, somebody else writes it."""
 
-    async def interfere(target: str, request: dict[str, Any]) -> dict[str, Any]:
+    async def answer(target: str, request: dict[str, Any]) -> dict[str, Any]:
         if len(hook.calls("/x")) == 1:
             (await api.patch(f"{MAPS}/m", {"data": {"other": "1"}})).ok()
         return allow(request)
 
-    hook.routes["/x"] = interfere
+    hook.routes["/x"] = answer
     await register(api, validating("v", hook.webhook("/x")))
+
+
+async def test_a_patch_is_done_again_when_somebody_writes_meanwhile(api: Caller, hook: WebhookServer) -> None:
+    (await api.post(MAPS, config_map("m", {"count": "0"}))).ok(201)
+
+    await interfere(api, hook)
     changed = (await api.patch(f"{MAPS}/m", {"data": {"mine": "1"}})).ok()
     assert changed["data"] == {"count": "0", "other": "1", "mine": "1"}
 
@@ -468,13 +474,7 @@ async def test_a_patch_is_done_again_when_somebody_writes_meanwhile(api: Caller,
 async def test_a_put_that_names_a_version_conflicts(api: Caller, hook: WebhookServer) -> None:
     made = (await api.post(MAPS, config_map("m"))).ok(201)
 
-    async def interfere(target: str, request: dict[str, Any]) -> dict[str, Any]:
-        if len(hook.calls("/x")) == 1:
-            (await api.patch(f"{MAPS}/m", {"data": {"other": "1"}})).ok()
-        return allow(request)
-
-    hook.routes["/x"] = interfere
-    await register(api, validating("v", hook.webhook("/x")))
+    await interfere(api, hook)
     (await api.put(f"{MAPS}/m", {**made, "data": {"a": "2"}})).error(409, "Conflict", "has been modified")
     assert (await api.get(f"{MAPS}/m")).ok()["data"] == {"a": "1", "other": "1"}
 

@@ -52,36 +52,21 @@ def test_a_settled_job_writes_nothing_as_time_goes_by(world: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("replicas", "spec", "first", "then"),
+    ("kind", "replicas", "spec", "first", "then"),
     [
-        ({"Chief": 1, "Worker": 2}, {}, ["mnist-worker-0", "mnist-worker-1"], ["mnist-chief-0"]),
-        ({"Master": 1, "Worker": 1, "PS": 1}, {}, ["mnist-worker-0"], ["mnist-master-0"]),
-        ({"Worker": 2, "PS": 1}, {}, ["mnist-worker-1"], ["mnist-worker-0"]),
-        ({"Worker": 2}, {"successPolicy": "AllWorkers"}, ["mnist-worker-0"], ["mnist-worker-1"]),
-        ({"Chief": 0, "Worker": 2}, {}, ["mnist-worker-1"], ["mnist-worker-0"]),
-        ({"PS": 1, "Evaluator": 1}, {}, ["mnist-ps-0"], ["mnist-evaluator-0"]),
+        ("TFJob", {"Chief": 1, "Worker": 2}, {}, ["mnist-worker-0", "mnist-worker-1"], ["mnist-chief-0"]),
+        ("TFJob", {"Master": 1, "Worker": 1, "PS": 1}, {}, ["mnist-worker-0"], ["mnist-master-0"]),
+        ("TFJob", {"Worker": 2, "PS": 1}, {}, ["mnist-worker-1"], ["mnist-worker-0"]),
+        ("TFJob", {"Worker": 2}, {"successPolicy": "AllWorkers"}, ["mnist-worker-0"], ["mnist-worker-1"]),
+        ("TFJob", {"Chief": 0, "Worker": 2}, {}, ["mnist-worker-1"], ["mnist-worker-0"]),
+        ("TFJob", {"PS": 1, "Evaluator": 1}, {}, ["mnist-ps-0"], ["mnist-evaluator-0"]),
+        ("PyTorchJob", {"Master": 1, "Worker": 1}, {}, ["mnist-worker-0"], ["mnist-master-0"]),
+        ("PyTorchJob", {"Worker": 2}, {}, ["mnist-worker-0"], ["mnist-worker-1"]),
+        ("PyTorchJob", {"Worker": 3}, {"elasticPolicy": {"minReplicas": 1, "maxReplicas": 3}}, [], ["mnist-worker-2"]),
     ],
 )
-def test_tensorflow_success_rules(world: Make, replicas: Any, spec: Any, first: list[str], then: list[str]) -> None:
-    w = world("TFJob", replicas, **spec).settle()
-    w.run()
-    w.settle()
-    w.succeed(*first)
-    assert w.settle().state == "Running"
-    w.succeed(*then)
-    assert w.settle().state == "Succeeded"
-
-
-@pytest.mark.parametrize(
-    ("replicas", "spec", "first", "then"),
-    [
-        ({"Master": 1, "Worker": 1}, {}, ["mnist-worker-0"], ["mnist-master-0"]),
-        ({"Worker": 2}, {}, ["mnist-worker-0"], ["mnist-worker-1"]),
-        ({"Worker": 3}, {"elasticPolicy": {"minReplicas": 1, "maxReplicas": 3}}, [], ["mnist-worker-2"]),
-    ],
-)
-def test_pytorch_success_rules(world: Make, replicas: Any, spec: Any, first: list[str], then: list[str]) -> None:
-    w = world("PyTorchJob", replicas, **spec).settle()
+def test_success_rules(world: Make, kind: str, replicas: Any, spec: Any, first: list[str], then: list[str]) -> None:
+    w = world(kind, replicas, **spec).settle()
     w.run()
     w.settle()
     w.succeed(*first)
