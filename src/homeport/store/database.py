@@ -69,9 +69,9 @@ COMMIT;
 _FREEZE_ABOVE: Final = 10_000
 """Records loaded from which on they are taken out of the garbage collector's sight for good."""
 
-_CHUNKS: Final = (64, 8, 1)
-"""Rows per statement. One statement for many rows takes Python's global lock once instead of once a row, and few
-sizes keep all statements prepared."""
+_CHUNKS: Final = (64, 32, *range(16, 0, -1))
+"""Rows per statement. One statement for many rows takes Python's global lock once instead of once a row, and what goes
+into one statement needs none to begin and to end a transaction. So few sizes keep all statements prepared."""
 
 _DAMAGE: Final = frozenset(
     {

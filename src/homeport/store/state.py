@@ -34,6 +34,9 @@ class _Pending(NamedTuple):
     record: Record | None
 
 
+_NOTHING: Mapping[Key, _Pending] = {}
+
+
 class State(ABC):
     """See the module's text and `homeport.store.protocol.Store`."""
 
@@ -53,7 +56,8 @@ class State(ABC):
         self._indexes = {resource: Index(group) for resource, group in groups.items()}
         self._revision = revision
         self._assigned = revision
-        self._pending: dict[Key, _Pending] = {}
+        self._pending: dict[str, dict[Key, _Pending]] = {}
+        """By resource; a resource without any is not there."""
         limits = limits or Limits()
         self._history = History(limits, oldest=revision if compacted is None else compacted)
         self._history.extend(events)
@@ -70,15 +74,17 @@ class State(ABC):
         return index.get(key.namespace, key.name) if index else None
 
     def head(self, key: Key) -> Record | None:
-        pending = self._pending.get(key)
-        return pending.record if pending else self.get(key)
+        pending = self._pending.get(key.resource)
+        newest = pending.get(key) if pending else None
+        return newest.record if newest else self.get(key)
 
     def heads(self, resource: str, namespace: str) -> Sequence[Record]:
-        records, _ = self.scan(resource, namespace)
+        index = self._indexes.get(resource)
+        records = index.scan(namespace) if index else []
         pending = {
             (key.namespace, key.name): newest.record
-            for key, newest in self._pending.items()
-            if key.resource == resource and key.namespace == namespace
+            for key, newest in self._pending.get(resource, _NOTHING).items()
+            if key.namespace == namespace
         }
         return _with(records, pending) if pending else records
 
@@ -127,7 +133,7 @@ class State(ABC):
         revision = self._assigned
         for operation in operations:
             key = operation.key
-            current = staged[key].record if key in staged else self.head(key)
+            current = staged[key].record if staged and key in staged else self.head(key)
             if operation.expect != (current.revision if current else 0) or (
                 current is None and isinstance(operation, Delete)
             ):
@@ -137,7 +143,8 @@ class State(ABC):
             events.append(event)
             staged[key] = _Pending(revision, None if event.type == "DELETED" else event.record)
         self._assigned = revision
-        self._pending |= staged
+        for key, pending in staged.items():
+            self._pending.setdefault(key.resource, {})[key] = pending
         return events
 
     @abstractmethod
@@ -157,11 +164,12 @@ class State(ABC):
     def _towards(self, records: Iterable[Record]) -> list[Put | Delete]:
         """The write that makes `records` the newest state. It says no more than what differs."""
         present = {record.key: record for index in self._indexes.values() for record in index.scan(None)}
-        for key, pending in self._pending.items():
-            if pending.record is None:
-                present.pop(key, None)
-            else:
-                present[key] = pending.record
+        for newest in self._pending.values():
+            for key, pending in newest.items():
+                if pending.record is None:
+                    present.pop(key, None)
+                else:
+                    present[key] = pending.record
         operations: list[Put | Delete] = []
         for record in records:
             current = present.pop(record.key, None)
@@ -192,9 +200,13 @@ class State(ABC):
                 index.remove(key.namespace, key.name)
                 if not index:
                     del self._indexes[key.resource]
-            pending = self._pending.get(key)
-            if pending is not None and pending.revision == record.revision:
-                del self._pending[key]
+            pending = self._pending.get(key.resource)
+            if pending is not None:
+                newest = pending.get(key)
+                if newest is not None and newest.revision == record.revision:
+                    del pending[key]
+                    if not pending:
+                        del self._pending[key.resource]
             self._revision = record.revision
             self._history.append(event)
             self._hub.publish(event)

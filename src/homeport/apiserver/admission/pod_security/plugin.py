@@ -55,6 +55,8 @@ _TEMPLATES: Mapping[str, tuple[str, ...]] = {
     "batch/jobs": ("spec", "template"),
 }
 """Where the pod template of a workload is."""
+_MOST_KNOWN = 1024
+"""Namespaces whose policies are remembered."""
 _MOST_PODS, _MOST_SECONDS = 3000, 1.0
 """What looking through the pods of a namespace may take."""
 
@@ -113,6 +115,8 @@ class PodSecurity(Plugin):
         self._api = api
         self._metrics = metrics
         self._configuration = configuration
+        self._known: dict[str, tuple[Mapping[str, str], _Parsed]] = {}
+        """What the labels of a namespace say; they are another mapping once they change."""
 
     def handles(self, operation: Operation, key: str, subresource: str) -> bool:
         if operation not in (CREATE, UPDATE):
@@ -147,7 +151,14 @@ class PodSecurity(Plugin):
 
     def _policies(self, namespace: str) -> _Parsed:
         record = self._api.store.head(Key(_NAMESPACES, "", namespace))
-        return parse({} if record is None else record.labels, self._configuration.defaults)
+        if record is None:
+            return parse({}, self._configuration.defaults)
+        known = self._known.get(namespace)
+        if known is None or known[0] is not record.labels:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            known = self._known[namespace] = record.labels, parse(record.labels, self._configuration.defaults)
+        return known[1]
 
     def _pod(self, attributes: Attributes, pod: Object) -> None:
         parsed = self._policies(attributes.namespace)
