@@ -107,8 +107,9 @@ class Kind(msgspec.Struct, frozen=True, eq=False):
     ``struct`` is that of the whole object (fields ``metadata``, ``spec``, ``status``, ... as the kind has them).
     ``prepare(new, old)`` gives the object with defaults that depend on other fields (plain defaults belong to the
     struct); `old` is None on create. It sees the object after schema defaulting but before validation, so it leaves
-    alone what has not the right form. ``validate(new, old)`` gives the errors that a schema can't express, of an
-    object that the schema finds valid. Both are pure; neither may change its arguments.
+    alone what has not the right form; what it adds is in normal form (amounts as canonical strings).
+    ``validate(new, old)`` gives the errors that a schema can't express, of an object that the schema finds valid. Both
+    are pure; neither may change its arguments.
     """
 
     resource: Resource

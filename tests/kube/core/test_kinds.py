@@ -98,7 +98,8 @@ def test_rules_take_whatever_passes_the_schema(kind, data):
     prepared = kind.prepare(defaulted, None)
     assert defaulted == before
     assert kind.prepare(prepared, prepared) == prepared
-    stored = schema.normalise(prepared)
+    stored = kind.prepare(schema.normalise(defaulted), None)
+    assert repr(schema.normalise(stored)) == repr(stored)  # preparing leaves the normal form as it is
     found = schema.validate(stored)
     assert not any(error.reason == "FieldValueTypeInvalid" for error in found)
     if found:

@@ -255,8 +255,7 @@ def _draft(served: Served, obj: Object, old: Object | None, whole: bool = False)
     sent = without_empty_metadata(obj)
     if not whole:
         sent = schema.complete(sent)
-    obj = served.prepare(sent, old)
-    return Draft(obj if obj is sent else schema.normalise(obj, sent), sent)
+    return Draft(served.prepare(sent, old), sent)
 
 
 def redone(served: Served, obj: Object, old: Object | None) -> Object:

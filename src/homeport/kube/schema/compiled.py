@@ -116,11 +116,9 @@ class Schema:
         read, unknown = decoding.read(node, metadata)
         return self.prune(obj if read is metadata or unknown else {**obj, "metadata": read})
 
-    def normalise(self, obj: Any, known: Any = None) -> Any:
-        """`obj` with quantities as canonical strings, and integers that came as floats (``2.0``) as integers.
-
-        Parts that `obj` shares with `known`, which is in that form already, are not looked at."""
-        return passes.normalise(self._root, obj, known)
+    def normalise(self, obj: Any) -> Any:
+        """`obj` with quantities as canonical strings, and integers that came as floats (``2.0``) as integers."""
+        return passes.normalise(self._root, obj)
 
     def validate(self, obj: Any, old: Any = None) -> list[FieldError]:
         """What is wrong with `obj`; empty if nothing is.

@@ -140,14 +140,9 @@ def _prune_object(node: Node, value: dict[str, Any], path: Path, unknown: list[s
     return value if changed is None else changed
 
 
-def normalise(node: Node, value: Any, known: Any = None) -> Any:
-    """`value` with quantities as canonical strings and whole numbers as integers (``2.0`` as ``2``).
-
-    `known` is in that form; where `value` has the very same part in the same place, there is nothing to do.
-    """
+def normalise(node: Node, value: Any) -> Any:
+    """`value` with quantities as canonical strings and whole numbers as integers (``2.0`` as ``2``)."""
     kind = type(value)
-    if value is known and (kind is dict or kind is list):
-        return value
     if kind is dict:
         properties = node.number_children
         additional = node.additional if node.additional is not None and node.additional.has_numbers else None
@@ -162,7 +157,7 @@ def normalise(node: Node, value: Any, known: Any = None) -> Any:
                 part = additional
             if type(item) is int and not part.quantity:
                 continue  # most numbers are as they should be
-            new = normalise(part, item, known.get(key) if type(known) is dict else None)
+            new = normalise(part, item)
             if new is not item:
                 if changed is None:
                     changed = value.copy()
@@ -174,8 +169,7 @@ def normalise(node: Node, value: Any, known: Any = None) -> Any:
             return value
         copy: list[Any] | None = None
         for index, item in enumerate(value):
-            same_place = type(known) is list and index < len(known)
-            new = normalise(item_node, item, known[index] if same_place else None)
+            new = normalise(item_node, item)
             if new is not item:
                 if copy is None:
                     copy = value.copy()
