@@ -28,6 +28,15 @@ class Family(Protocol):
         """The family in the text format, with its help and type."""
 
 
+class Cell:
+    """The number of one combination of label values, for whoever counts it often."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: float = 0
+
+
 class _Numbers:
     """What counters and gauges share: a number for each combination of label values."""
 
@@ -37,20 +46,28 @@ class _Numbers:
         self.name = name
         self._help = help
         self._labels = tuple(labels)
-        self._values: dict[Labels, float] = {}
+        self._cells: dict[Labels, Cell] = {}
+
+    def cell(self, values: Labels = ()) -> Cell:
+        """Where the number is kept. It is shown from now on."""
+        cell = self._cells.get(values)
+        if cell is None:
+            cell = self._cells[values] = Cell()
+        return cell
 
     def add(self, values: Labels = (), amount: float = 1) -> None:
         """Count `amount` more."""
-        self._values[values] = self._values.get(values, 0) + amount
+        self.cell(values).value += amount
 
     def value(self, values: Labels = ()) -> float:
         """The present number; 0 for what was never counted."""
-        return self._values.get(values, 0)
+        cell = self._cells.get(values)
+        return 0 if cell is None else cell.value
 
     def lines(self) -> Iterator[str]:
         yield from _head(self.name, self._help, self.type)
-        for values, number in sorted(self._values.items()):
-            yield f"{self.name}{_labels(self._labels, values)} {_number(number)}"
+        for values in sorted(self._cells):
+            yield f"{self.name}{_labels(self._labels, values)} {_number(self._cells[values].value)}"
 
 
 class Counter(_Numbers):
@@ -65,7 +82,7 @@ class Gauge(_Numbers):
     type = "gauge"
 
     def set(self, values: Labels, number: float) -> None:
-        self._values[values] = number
+        self.cell(values).value = number
 
 
 class Sampled:
@@ -89,22 +106,41 @@ class Sampled:
             yield f"{self.name}{_labels(self._labels, values)} {_number(number)}"
 
 
+class Buckets:
+    """What a histogram has observed with one combination of label values, for whoever observes often."""
+
+    __slots__ = ("_bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        """One for each bound, and for what lies above all of them."""
+        self.sum = 0.0
+
+    def observe(self, number: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self._bounds, number)] += 1
+        self.sum += number
+
+
 class Histogram:
     """How often a value fell below each bound. `bounds` ascend; the bound ``+Inf`` is understood."""
 
     def __init__(self, name: str, help: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
         self.name = name
         self._help, self._labels, self._bounds = help, tuple(labels), tuple(bounds)
-        self._values: dict[Labels, list[float]] = {}
+        self._rows: dict[Labels, Buckets] = {}
+
+    def buckets(self, values: Labels) -> Buckets:
+        """Where observations are kept. They are shown from now on."""
+        row = self._rows.get(values)
+        if row is None:
+            row = self._rows[values] = Buckets(self._bounds)
+        return row
 
     def observe(self, values: Labels, number: float) -> None:
         """Count one value."""
-        row = self._values.get(values)
-        if row is None:
-            # One count for each bound and for what lies above all of them, then the sum.
-            row = self._values[values] = [0] * (len(self._bounds) + 1) + [0.0]
-        row[bisect_left(self._bounds, number)] += 1
-        row[-1] += number
+        self.buckets(values).observe(number)
 
     def row(self, values: Labels) -> Row:
         """The part with these labels, for whoever counts in it often. It shows once something was observed."""
@@ -112,19 +148,20 @@ class Histogram:
 
     def count(self, values: Labels) -> int:
         """How many values were observed."""
-        row = self._values.get(values)
-        return int(sum(row[:-1])) if row else 0
+        row = self._rows.get(values)
+        return 0 if row is None else sum(row.counts)
 
     def lines(self) -> Iterator[str]:
         yield from _head(self.name, self._help, "histogram")
         names = (*self._labels, "le")
-        for values, row in sorted(self._values.items()):
-            below = 0.0
-            for bound, count in zip((*map(_number, self._bounds), "+Inf"), row[:-1], strict=True):
+        for values in sorted(self._rows):
+            row = self._rows[values]
+            below = 0
+            for bound, count in zip((*map(_number, self._bounds), "+Inf"), row.counts, strict=True):
                 below += count
                 yield f"{self.name}_bucket{_labels(names, (*values, bound))} {_number(below)}"
             labels = _labels(self._labels, values)
-            yield f"{self.name}_sum{labels} {_number(row[-1])}"
+            yield f"{self.name}_sum{labels} {_number(row.sum)}"
             yield f"{self.name}_count{labels} {_number(below)}"
 
 

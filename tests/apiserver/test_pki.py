@@ -124,7 +124,7 @@ async def test_tokens_name_users() -> None:
     def asking(header: str) -> Request:
         return Request("GET", "/", headers={"authorization": header})
 
-    user, audiences, _ = await authenticate([ClientCertificates(), known], asking("Bearer secret"))
+    user, audiences, *_ = await authenticate([ClientCertificates(), known], asking("Bearer secret"))
     assert audiences == ("here",)
     assert user.name == "kubernetes-admin"
     assert "system:authenticated" in user.groups

@@ -48,6 +48,8 @@ class Identified(NamedTuple):
     and nobody else."""
     annotations: Mapping[str, str] = {}
     """What to note of its use in the audit log."""
+    until: float = 0.0
+    """The Unix time until which the same credentials say the same, as long as nothing is written to the store."""
 
 
 Authenticated: TypeAlias = Identified | None
@@ -168,7 +170,9 @@ class BearerTokens:
         if authenticator is None:
             return UNSURE
         found = authenticator.recall_token(token, self.audiences)
-        return _authenticated(found) if isinstance(found, Identified) else UNSURE
+        if found is None or found is UNSURE:
+            return UNSURE
+        return _authenticated(found if found.audiences else found._replace(audiences=self.audiences))
 
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
         """Raises Unauthorized for a token that is wrong, or that nobody knows."""
@@ -196,9 +200,9 @@ class BearerTokens:
         """A token without audiences is good where one of the API server's own is asked for (upstream:
         ``WrapAudienceAgnosticToken``): else a service that checks for itself would take what was never meant for it."""
         if audiences is self.audiences:
-            return Identified(found.user, self.audiences, found.annotations)
+            return found._replace(audiences=self.audiences)
         shared = tuple(audience for audience in self.audiences if audience in audiences)
-        return Identified(found.user, shared, found.annotations) if shared else None
+        return found._replace(audiences=shared) if shared else None
 
 
 class ClientCertificates:
@@ -222,7 +226,7 @@ class ClientCertificates:
         user, not_after = _certificate_user(request.certificate)
         if self._clock() > not_after:
             raise Unauthorized("the client certificate has expired")
-        return Identified(user)
+        return Identified(user, until=not_after)
 
 
 @lru_cache(maxsize=1024)

@@ -39,6 +39,10 @@ class Authorizer(Protocol):
     def authorize(self, user: User, info: RequestInfo) -> Decision:
         """Whether `user` may do what `info` says."""
 
+    def settled(self, user: User, info: RequestInfo) -> Decision | None:
+        """The decision about all requests that are like this one but for the object's name; None if it depends on that.
+        It holds as long as nothing is written to the store."""
+
     def held(self, user: User, namespace: str) -> Held:
         """What `user` may do in `namespace` (empty: at the cluster scope)."""
 

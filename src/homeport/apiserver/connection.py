@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
         request = message.request
         if request is None or self._writing_paused or self._closing:
             return False
-        response = self._server.at_once(request)
+        response = self._server.at_once(request, message.memory)
         if response is None:
             return False
         if not isinstance(response.body, bytes):  # it is large, and packed on its way

@@ -108,6 +108,7 @@ def verb(info: RequestInfo, served: Served) -> Verb:
 def at_once(request: Request, info: RequestInfo, served: Served) -> VerbAtOnce | None:
     """What carries the request out without waiting for anything; None if it is not sure that there is nothing to wait
     for, or if the request makes no sense."""
-    if info.verb != "get" or info.subresource or not info.name or bool(info.namespace) is not served.namespaced:
+    namespaced = bool(info.namespace) and info.resource != "namespaces"
+    if info.verb != "get" or info.subresource or not info.name or namespaced is not served.namespaced:
         return None
     return get.get_at_once if get.waits_for_nothing(served, request) else None

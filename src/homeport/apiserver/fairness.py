@@ -117,7 +117,7 @@ class Gate:
     async def enter(self, place: Place) -> None:
         """Wait for a seat; whoever gets one has to :meth:`leave`. Raises TooManyRequests."""
         level = place.schema.level
-        if self.enter_at_once(place, 1):
+        if self.enter_at_once(place):
             return
         if not level.queues and not self._has_room(level):
             raise self._refusal(place, "concurrency-limit")
@@ -136,11 +136,26 @@ class Gate:
             raise self._refusal(place, "time-out") from None
         self._waited.observe((*place.schema.labels, "true"), loop.time() - begin)
 
-    def enter_at_once(self, place: Place, cost: float = _AT_ONCE) -> bool:
+    def enter_at_once(self, place: Place) -> bool:
         """Take a seat if there is one and nobody waits. Whoever gets one has to :meth:`leave`."""
         if self._waiting or self._started >= self._shares.starts or not self._has_room(place.schema.level):
             return False
-        self._start(place, cost)
+        self._start(place)
+        return True
+
+    def pass_by(self, place: Place) -> bool:
+        """Enter and leave, if there is a seat and nobody waits: for a request that is answered before anybody could
+        see it in its seat."""
+        schema = place.schema
+        level = schema.level
+        if self._waiting or self._started >= self._shares.starts:
+            return False
+        if level.executing >= level.nominal and not self._has_room(level):
+            return False
+        schema.dispatched += 1
+        self._started += _AT_ONCE
+        if self._started >= self._shares.starts and not self._turn_ends:
+            self._end_turn_soon()
         return True
 
     def leave(self, place: Place) -> None:
@@ -165,8 +180,8 @@ class Gate:
         own = max(executing, level.reserved)
         return taken - own + executing < self._shares.in_flight
 
-    def _start(self, place: Place, cost: float = 1) -> None:
-        self._started += cost
+    def _start(self, place: Place) -> None:
+        self._started += 1
         schema = place.schema
         schema.executing += 1
         schema.dispatched += 1

@@ -21,14 +21,15 @@ from homeport.kube.wire import Handler, Request, Response
 __all__ = ["HttpServer", "Limits", "serve"]
 
 
-AtOnce = Callable[[Request], Response | None]
-"""The answer to a request, if nothing has to be waited for."""
+AtOnce = Callable[[Request, dict[str, Any]], Response | None]
+"""The answer to a request, if nothing has to be waited for. What it may remember is the connection's, and the same for
+all of its ``GET`` requests with the same headers."""
 
 
 class HttpServer:
     """A listening socket and its connections. Made by :func:`serve`."""
 
-    def __init__(self, handler: Handler, limits: Limits, at_once: AtOnce = lambda request: None) -> None:
+    def __init__(self, handler: Handler, limits: Limits, at_once: AtOnce = lambda request, memory: None) -> None:
         self.handler = handler
         self.at_once = at_once
         self.limits = limits

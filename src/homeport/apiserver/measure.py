@@ -19,7 +19,7 @@ from homeport.apiserver.bodies import Told
 from homeport.apiserver.resources import Registry
 from homeport.apiserver.routes import RequestInfo
 from homeport.kube.wire import Request, Response
-from homeport.metrics import Counter, Gauge, Histogram, Labels, Sampled
+from homeport.metrics import Cell, Counter, Gauge, Histogram, Labels, Sampled
 from homeport.store.protocol import Store
 
 _DURATION = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
@@ -51,49 +51,48 @@ class Measure:
         self._long_running = Gauge(
             "apiserver_longrunning_requests", "Requests that last as long as the client wants them to.", what
         )
-        self._in_flight = Gauge(
+        in_flight = Gauge(
             "apiserver_current_inflight_requests", "Requests that are being worked on.", ("request_kind",)
         )
-        shown.add(self._total, self._duration, self._size, self._long_running, self._in_flight)
+        self._in_flight = {kind: in_flight.cell((kind,)) for kind in (_READING, _CHANGING)}
+        shown.add(self._total, self._duration, self._size, self._long_running, in_flight)
         shown.add(*_of_store(store), *_of_process())
 
-        self._rows: dict[tuple[object, ...], _Row] = {}
+        self._rows: dict[tuple[object, ...], Row] = {}
         """By what requests have in common. Only of resources that are served: there are no more rows than those have
         verbs and subresources."""
         self._rows_of = registry.generation
 
     def begin(self, info: RequestInfo) -> None:
         """A request has come in."""
-        self._in_flight.add(_kind(info))
+        self._in_flight[_kind(info)].value += 1
 
     def abandon(self, info: RequestInfo) -> None:
         """The client went before the answer was there."""
-        self._in_flight.add(_kind(info), -1)
+        self._in_flight[_kind(info)].value -= 1
 
     def end(self, request: Request, info: RequestInfo, response: Response, seconds: float) -> Response:
         """The request that has begun has its answer. As :meth:`answered`."""
-        self._in_flight.add(_kind(info), -1)
+        self._in_flight[_kind(info)].value -= 1
         return self.answered(request, info, response, seconds)
 
     def answered(self, request: Request, info: RequestInfo, response: Response, seconds: float) -> Response:
         """A request has its answer, after so many seconds. The answer, measured where it goes on as a stream."""
-        row = self._row(request, info)
-        self._total.add(row.total(response.status))
+        row = self.row(request, info)
+        body = response.body
         if row.long_running:
-            if isinstance(response.body, bytes):
-                return response
-            self._long_running.add(row.what)
-            what = row.what
-            response.body = Told(response.body, lambda: self._long_running.add(what, -1))
+            row.count(response.status)
+            if not isinstance(body, bytes):
+                self._long_running.add(row.what)
+                response.body = Told(body, lambda: self._long_running.add(row.what, -1))
             return response
-        self._duration.observe(row.duration, seconds)
-        if row.sized:
-            body = response.body
-            size = len(body) if isinstance(body, bytes) else int(response.headers.get("content-length", 0))
-            self._size.observe(row.what, size)
+        size = len(body) if isinstance(body, bytes) else int(response.headers.get("content-length", 0))
+        row.observe(response.status, seconds, size)
         return response
 
-    def _row(self, request: Request, info: RequestInfo) -> _Row:
+    def row(self, request: Request, info: RequestInfo) -> Row:
+        """Where requests are counted that are like this one, but for the object's name. It is good for as long as the
+        registry does not change."""
         dry_run = bool(request.query) and any(key == "dryRun" and value for key, value in request.query)
         verb, plural, subresource = info.verb, info.resource, info.subresource
         applies = verb == "patch" and request.headers.get("content-type", "").startswith(_APPLY)
@@ -104,11 +103,14 @@ class Measure:
             self._rows_of = self._registry.generation
         row = self._rows.get(key)
         if row is None:
-            row = _Row(self._what(request, info), "All" if dry_run else "", is_long_running(info))
+            row = self._new_row(self._what(request, info), "All" if dry_run else "", is_long_running(info))
             found = self._registry.find(info.group, info.version, plural)
             if found is not None and (not subresource or subresource in found.subresources):
                 self._rows[key] = row
         return row
+
+    def _new_row(self, what: Labels, dry_run: str, long_running: bool) -> Row:
+        return Row(self._total, self._duration, self._size, what, dry_run, long_running)
 
     def _what(self, request: Request, info: RequestInfo) -> Labels:
         if not info.is_resource:
@@ -126,23 +128,37 @@ class Measure:
         return (verb, info.group, info.version, info.resource, subresource, scope)
 
 
-class _Row:
-    """The labels of requests that are alike."""
+class Row:
+    """Where requests that are alike are counted."""
 
-    __slots__ = ("_totals", "duration", "long_running", "sized", "what")
+    __slots__ = ("_duration", "_labels", "_sizes", "_total", "_totals", "long_running", "what")
 
-    def __init__(self, what: Labels, dry_run: str, long_running: bool) -> None:
+    def __init__(
+        self, total: Counter, duration: Histogram, size: Histogram, what: Labels, dry_run: str, long_running: bool
+    ) -> None:
         self.what = what
         self.long_running = long_running
-        self.sized = what[0] in ("GET", "LIST")
-        self.duration: Labels = (*what, dry_run, "apiserver")
-        self._totals: dict[int, Labels] = {}
+        """Their time and size say nothing."""
+        self._labels: Labels = (*what, dry_run, "apiserver")
+        self._total = total
+        self._totals: dict[int, Cell] = {}
+        self._duration = None if long_running else duration.buckets(self._labels)
+        self._sizes = size.buckets(what) if what[0] in ("GET", "LIST") and not long_running else None
 
-    def total(self, status: int) -> Labels:
-        labels = self._totals.get(status)
-        if labels is None:
-            labels = self._totals[status] = (*self.duration, str(status))
-        return labels
+    def count(self, status: int) -> None:
+        """One more was answered."""
+        cell = self._totals.get(status)
+        if cell is None:
+            cell = self._totals[status] = self._total.cell((*self._labels, str(status)))
+        cell.value += 1
+
+    def observe(self, status: int, seconds: float, size: int) -> None:
+        """One more was answered, after so many seconds and with so many bytes."""
+        self.count(status)
+        if self._duration is not None:
+            self._duration.observe(seconds)
+        if self._sizes is not None:
+            self._sizes.observe(size)
 
 
 def is_long_running(info: RequestInfo) -> bool:
@@ -152,11 +168,11 @@ def is_long_running(info: RequestInfo) -> bool:
     return info.verb == "watch" or info.subresource in subresources.NO_OBJECTS
 
 
-_READING: Labels = ("readOnly",)
-_CHANGING: Labels = ("mutating",)
+_READING = "readOnly"
+_CHANGING = "mutating"
 
 
-def _kind(info: RequestInfo) -> Labels:
+def _kind(info: RequestInfo) -> str:
     return _READING if info.verb in ("get", "list", "watch", "head") else _CHANGING
 
 

@@ -68,6 +68,8 @@ class Message(msgspec.Struct):
     response: Response | None = None
     """The answer, where it is known."""
     keep_alive: bool = True
+    memory: dict[str, Any] = msgspec.field(default_factory=dict)
+    """For whoever answers: shared by the ``GET`` requests of a connection that have the same headers."""
     rest: bytes | None = None
     """What has come behind a request that asks to switch protocols; None for all others."""
 
@@ -96,8 +98,9 @@ class Parser:
         self._body_size = 0
         self._received = 0
         """Since the headers ended: the body, what chunks it, and trailers."""
-        self._usual: tuple[bytes, dict[str, str]] | None = None
-        """What followed the request line of the last ``GET`` that came in one piece, and the headers that this was."""
+        self._usual: tuple[bytes, dict[str, str], dict[str, Any]] | None = None
+        """What followed the request line of the last ``GET`` that came in one piece, the headers that this was, and the
+        memory of such messages."""
 
     def close(self) -> None:
         """Read no more, and let go of the parser, which refers to this."""
@@ -175,12 +178,12 @@ class Parser:
         if request is None or not message.keep_alive or request.body or len(rest) > _MOST_USUAL:
             return
         if _GET.fullmatch(line):
-            self._usual = (rest, self._headers)
+            self._usual = (rest, self._headers, message.memory)
 
     def _as_before(self, data: bytes) -> Message | None:
         """The request in `data`, if all but its target is as it was before."""
         assert self._usual is not None
-        rest, headers = self._usual
+        rest, headers, memory = self._usual
         if not data.endswith(rest) or len(data) > self._limits.header_bytes:
             return None
         line = _GET.fullmatch(data, 0, len(data) - len(rest) - 2)
@@ -190,7 +193,8 @@ class Parser:
             path, query = parse_target(line[1])
         except BadTarget:
             return None  # whoever parses it says what is wrong
-        return Message(Request("GET", path, query, headers, b"", None, self._certificate, self._source))
+        request = Request("GET", path, query, headers, b"", None, self._certificate, self._source)
+        return Message(request, None, True, memory)
 
     # -- the parser's callbacks
 

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from homeport import metrics
-from homeport.apiserver import crd, deadline, definitions, dispatch, health, restore, warnings
+from homeport.apiserver import crd, deadline, definitions, dispatch, health, restore, steps
 from homeport.apiserver.admission import Chain, checking, plugins
 from homeport.apiserver.admission.pod_security.configuration import PodSecurityConfiguration
 from homeport.apiserver.aggregation.aggregator import Aggregator
 from homeport.apiserver.aggregation.remote import Identity
 from homeport.apiserver.aggregation.table import ApiServices
 from homeport.apiserver.answers import error_response, not_allowed
+from homeport.apiserver.at_once import AtOnce
 from homeport.apiserver.audit import trail as trails
-from homeport.apiserver.audit.trail import Trail
 from homeport.apiserver.authn import OPEN, Anonymous, Authenticator, BearerTokens, Identified, authenticate, recall
-from homeport.apiserver.authz import Authorizer, check_session, refusal
+from homeport.apiserver.authz import Authorizer, check_session
 from homeport.apiserver.compression import compress
-from homeport.apiserver.context import Api, Call
+from homeport.apiserver.context import Api
 from homeport.apiserver.definitions import Definitions
 from homeport.apiserver.discovery import Discovery
 from homeport.apiserver.encoding import acceptable, encode, object_response
@@ -48,7 +48,7 @@ from homeport.apiserver.verbs.pods import binding_info
 from homeport.apiserver.webhooks.client import Streams, WebhookClient
 from homeport.clock import utc_now
 from homeport.kube import core
-from homeport.kube.errors import ApiError, FieldError, InternalError
+from homeport.kube.errors import ApiError, FieldError
 from homeport.kube.kind import Kind
 from homeport.kube.meta import Object
 from homeport.kube.wire import Request, Response, User
@@ -128,6 +128,10 @@ class ApiServer:
         self._api.followers[definitions.KEY] = self._definitions.committed
         registry.changed = self.aggregation.changed
         self._api.admission = plugins.chain(self._api, self._metrics, pod_security)
+        self.at_once = AtOnce(
+            self._api, self._authenticators, self.priority, self.aggregation, self._measure, self._auditor
+        )
+        """Answers what has nothing to wait for. To ask it before :meth:`handle` saves a task."""
 
     async def close(self) -> None:
         """Stop what runs in the background. The store is its owner's to close."""
@@ -149,8 +153,7 @@ class ApiServer:
         return await open_service(self._api, namespace, name, port, tls=tls, server_hostname=server_hostname)
 
     async def handle(self, request: Request) -> Response:
-        """The answer to `request`. Raises nothing: every error is an answer with a ``Status``. Asked first, what
-        :meth:`at_once` has to say saves a task."""
+        """The answer to `request`. Raises nothing: every error is an answer with a ``Status``."""
         begin = time.perf_counter()
         info = request_info(request)
         self._measure.begin(info)
@@ -167,52 +170,6 @@ class ApiServer:
         own = request.user is None and info.subresource not in NO_OBJECTS
         return compress(request, response) if own else response
 
-    def at_once(self, request: Request) -> Response | None:
-        """The answer of :meth:`handle` to a request from the network, if nothing has to be waited for; None for any
-        other request, of which nothing has been noted yet. Raises nothing.
-
-        The way is the same, step by step. Wherever it might lead into waiting, or into an error that is not the verb's
-        or the authorizer's, it ends.
-        """
-        begin = time.perf_counter()
-        info = request_info(request)
-        served = self._api.registry.find(info.group, info.version, info.resource)
-        verb = dispatch.at_once(request, info, served) if served is not None else None
-        if served is None or verb is None or self.aggregation.find(info) is not None:
-            return None
-        who = recall(self._authenticators, request)
-        if who is None or impersonation.is_wanted(request.headers):
-            return None
-        gate = self.priority.gate
-        place = gate.classes.of(who.user, info)
-        if not gate.enter_at_once(place):
-            return None
-        record = None if self._auditor is None else self._auditor.begin(request, info, self._api.now)
-        trail = None if record is None else record.trail
-        if trail is not None:
-            _identify(trail, who)
-        try:
-            try:
-                self._authorize(who.user, info, trail)
-                call = _call(request, info, who.user, served)
-                try:
-                    acceptable(call.form, served.resource.api_version, served.kind)
-                    response = verb(self._api, call)
-                except ApiError as error:
-                    response = error_response(error)
-                _remark(call, response, trail)
-            except ApiError as error:
-                response = error_response(error)
-            finally:
-                gate.leave(place)
-            response.headers.update(place.schema.headers)
-        except Exception:
-            response = _fault(request)
-        if record is not None:
-            response = record.answered(response)
-        response = self._measure.answered(request, info, response, time.perf_counter() - begin)
-        return compress(request, response)
-
     async def _answered(self, request: Request, info: RequestInfo) -> Response:
         """The answer, in which every error has become one."""
         try:
@@ -223,7 +180,7 @@ class ApiServer:
         except ApiError as error:
             return error_response(error)
         except Exception:
-            return _fault(request)
+            return steps.fault(request)
 
     async def _answer(self, request: Request, info: RequestInfo) -> Response:
         if request.user is not None:
@@ -236,8 +193,7 @@ class ApiServer:
     async def _serve(self, request: Request, info: RequestInfo, who: Identified) -> Response:
         user = who.user
         trail = trails.current.get()
-        if trail is not None:
-            _identify(trail, who)
+        steps.identify(trail, who)
         asked = impersonation.wanted(request.headers)
         if asked is not None:
             user = impersonation.impersonate(self._api.authorizer, user, asked)
@@ -248,7 +204,7 @@ class ApiServer:
         gate = self.priority.gate
         place = gate.classes.of(user, info)
         try:
-            if not gate.enter_at_once(place, 1):
+            if not gate.enter_at_once(place):
                 await gate.enter(place)
             # What a pod takes its time for keeps nobody from a seat (upstream: long-running requests have none).
             lasting = info.subresource in NO_OBJECTS
@@ -268,7 +224,7 @@ class ApiServer:
         """The answer, if the user may have it."""
         if info.path in OPEN and request.method in ("GET", "HEAD"):
             return await self._open(request, info.path)
-        self._authorize(user, info, trails.current.get())
+        steps.authorize(self._api.authorizer, user, info, trails.current.get())
         check_session(self._api.authorizer, user, info)
         remote = self.aggregation.find(info)
         if remote is not None:
@@ -280,15 +236,6 @@ class ApiServer:
             return await self._virtual(request, info, user)
         return await self._resource(request, info, user, served)
 
-    def _authorize(self, user: User, info: RequestInfo, trail: Trail | None) -> None:
-        """Raises Forbidden."""
-        decision = self._api.authorizer.authorize(user, info)
-        if trail is not None:
-            trail.annotations["authorization.k8s.io/decision"] = "allow" if decision.allowed else "forbid"
-            trail.annotations["authorization.k8s.io/reason"] = decision.reason
-        if not decision.allowed:
-            raise refusal(user, info, decision.reason)
-
     async def _virtual(self, request: Request, info: RequestInfo, user: User) -> Response:
         """The answer about a resource that is not stored."""
         found = dispatch.virtual(info)
@@ -299,7 +246,7 @@ class ApiServer:
         return await dispatch.ANSWERS[found](self._api, found, request, info, user)
 
     async def _resource(self, request: Request, info: RequestInfo, user: User, served: Served) -> Response:
-        call = _call(request, info, user, served)
+        call = steps.call_of(request, info, user, served)
         verb = dispatch.verb(info, served)
         if served.key == "/pods" and info.verb in ("create", "patch") and self._api.accounts is not None:
             await default_account.wait_for(self._api, call)
@@ -313,7 +260,7 @@ class ApiServer:
             response = await verb(self._api, call)
         except ApiError as error:
             response = error_response(error)
-        _remark(call, response, trails.current.get())
+        steps.remark(call, response, trails.current.get())
         return response
 
     async def _open(self, request: Request, path: str) -> Response:
@@ -345,40 +292,6 @@ class ApiServer:
         paths = ["/api", "/api/v1", "/apis", *(f"/apis/{name}" for name in (*groups, *versions)), *self.health.paths]
         paths += openid.PATHS if self._api.accounts is not None else ()
         return {"paths": [*paths, "/metrics", "/openapi/v2", "/openapi/v3", "/version"]}
-
-
-def _call(request: Request, info: RequestInfo, user: User, served: Served) -> Call:
-    query: dict[str, str] = {}
-    for key, value in request.query:
-        query.setdefault(key, value)
-    call = Call(request, info, user, served, query)
-    if served.warning:
-        call.warnings.append(served.warning)
-    return call
-
-
-def _remark(call: Call, response: Response, trail: Trail | None) -> None:
-    """Pass on what a verb has to say beside its answer."""
-    if call.annotations and trail is not None:
-        trail.annotations.update(call.annotations)
-    if call.warnings:
-        response.headers["warning"] = warnings.header(call.warnings)
-
-
-def _identify(trail: Trail, who: Identified) -> None:
-    """Note who sent the request."""
-    trail.user = who.user
-    trail.annotations.update(who.annotations)
-    trail.identified()
-
-
-def _fault(request: Request) -> Response:
-    """The answer where the exception that is being handled is a fault in the program."""
-    # Headers and bodies hold secrets: the log names the method and the path only.
-    log.exception("%s %s failed", request.method, request.path)
-    return error_response(
-        InternalError("an error in the server: its log has the details (please report it)", details={})
-    )
 
 
 def _serve_definitions(registry: Registry, now: Callable[[], datetime]) -> None:

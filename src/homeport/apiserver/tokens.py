@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ class StaticTokens:
     """Users by token. Tokens are compared by digest, so that the time it takes tells nothing about them."""
 
     def __init__(self, users: Mapping[str, User]) -> None:
-        self._users = {token_digest(token): Identified(user) for token, user in users.items()}
+        self._users = {token_digest(token): Identified(user, until=math.inf) for token, user in users.items()}
 
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
         return self.recall_token(token, audiences)

@@ -57,7 +57,7 @@ class Index:
 
     def get(self, namespace: str, name: str) -> Record | None:
         group = self._namespaces.get(namespace)
-        return group.by_name.get(name) if group else None
+        return group.by_name.get(name) if group is not None else None
 
     def named(self, name: str) -> list[Record]:
         """The records of that name, of all namespaces, in order."""

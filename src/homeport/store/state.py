@@ -71,7 +71,7 @@ class State(ABC):
 
     def get(self, key: Key) -> Record | None:
         index = self._indexes.get(key.resource)
-        return index.get(key.namespace, key.name) if index else None
+        return index.get(key.namespace, key.name) if index is not None else None
 
     def head(self, key: Key) -> Record | None:
         pending = self._pending.get(key.resource)

@@ -107,6 +107,12 @@ class _Known(NamedTuple):
     legacy: str
     """The token itself, if it is one of those that a secret holds and that must still be in it."""
 
+    def until(self) -> float:
+        """When time alone will change what there is to say of the token."""
+        ends = [self.expires, *(anchor.deleted for anchor in self.anchors if anchor.deleted is not None)]
+        end = min(ends) + LEEWAY
+        return end if self.warn_after is None else min(end, self.warn_after)
+
 
 class _Metadata(msgspec.Struct):
     metadata: dict[str, Any]
@@ -237,7 +243,7 @@ class ServiceAccounts:
         except Unauthorized:
             self._known.pop(token_digest(token), None)
             raise
-        return Identified(known.user, shared, annotations)
+        return Identified(known.user, shared, annotations, 0.0 if annotations else known.until())
 
     def _check(self, known: _Known, now: float) -> Mapping[str, str]:
         """What to note in the audit log of a use of the token. Raises Unauthorized if it holds no more."""

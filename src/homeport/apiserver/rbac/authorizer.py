@@ -44,6 +44,22 @@ class Rbac:
     def authorize(self, user: User, info: RequestInfo) -> Decision:
         if MASTERS in user.groups:
             return ALLOWED
+        answer = self._answer(user, info)
+        for names, decision in answer.granted:
+            if not names or info.object_name in names:
+                return decision
+        return answer.refused
+
+    def settled(self, user: User, info: RequestInfo) -> Decision | None:
+        if MASTERS in user.groups:
+            return ALLOWED
+        answer = self._answer(user, info)
+        if not answer.granted:
+            return answer.refused
+        names, decision = answer.granted[0]
+        return None if names else decision
+
+    def _answer(self, user: User, info: RequestInfo) -> _Answer:
         if self._store.revision != self._seen:
             self._catch_up()
         who = (user.name, user.groups)
@@ -54,10 +70,7 @@ class Rbac:
             answer = self._work_out(user, info)
             if sum(map(len, what)) <= _LONGEST:
                 self._remember(who, what, answer)
-        for names, decision in answer.granted:
-            if not names or info.object_name in names:
-                return decision
-        return answer.refused
+        return answer
 
     def held(self, user: User, namespace: str) -> Held:
         self._catch_up()
