@@ -3,11 +3,12 @@
 What is read off the bytes is the business of :mod:`homeport.apiserver.parser`. Requests of one connection are answered
 in order; pipelined ones wait in a bounded queue. There are two ways to an answer:
 
-* *at once*: the server has it without waiting for anything. It is written before the next event is looked at;
+* *at once*: the server has it without waiting for anything. It is written at the end of the event loop's turn
+  (:mod:`homeport.apiserver.turn`);
 * in a task, which answers what is in the queue and ends.
 
-Both write the same. The first is taken only where nothing of the connection waits, neither an earlier request nor bytes
-that the peer does not read.
+Both write the same. The first is taken only where nothing of the connection waits, neither an earlier request that
+needs a task nor bytes that the peer does not read.
 
 A streamed answer is written with backpressure, and its iterator is closed as soon as the peer goes away. Headers or a
 body that do not arrive in time are refused with 408.
@@ -54,6 +55,11 @@ class Connection(asyncio.Protocol):
         self._queue: deque[Message] = deque()
         self._queued_bytes = 0
         self._task: asyncio.Task[None] | None = None
+        self._in_turn = False
+        """Whether the queue is looked at at the end of this turn of the loop."""
+        self._out: list[bytes] = []
+        """What is written then."""
+        self._out_bytes = 0
         # What the transport says.
         self._paused_reading = False
         self._drained: asyncio.Future[None] | None = None
@@ -115,13 +121,14 @@ class Connection(asyncio.Protocol):
                 self._timer.arm(self._limits.body_seconds)
             elif messages or not had_begun:
                 self._timer.arm(self._limits.header_seconds)
-            if parser.continue_wanted and self._task is None:
+            if parser.continue_wanted and not self._is_busy:
                 self._write_continue()
-        elif messages and self._task is None:
-            self._timer.arm(self._limits.idle_seconds)
 
     def eof_received(self) -> bool | None:
         if self._tunnel is None:
+            if self._in_turn:
+                self.answer()
+                self.flush()
             return None  # closes the transport once what is buffered is written
         self._tunnel.feed_eof()
         # TLS has no half-closed connections.
@@ -129,30 +136,67 @@ class Connection(asyncio.Protocol):
 
     # -- answering
 
+    @property
+    def _is_busy(self) -> bool:
+        """Whether an answer is still to come."""
+        return self._task is not None or self._in_turn
+
     def _receive(self, message: Message) -> None:
-        """Answer at once, or in turn."""
         if message.rest is not None:
             self._tunnel = Tunnel(self._transport, self.drain)
             self._tunnel.feed(message.rest)
-        elif self._task is None and message.keep_alive and self._answer_at_once(message):
-            return
         if message.request is None:
             self._refused = True
         else:
             self._queued_bytes += len(message.request.body)
         self._queue.append(message)
-        if self._task is None:
-            self._task = self._loop.create_task(self._answer_all())
+        if not self._is_busy:
+            if message.request is not None and message.request.method == "GET":
+                self._in_turn = True
+                self._server.turn.add(self)
+            else:
+                self._begin_task()
         elif not self._paused_reading and (
             len(self._queue) >= self._limits.queued or self._queued_bytes > self._limits.body_bytes
         ):
             self._paused_reading = True
             self._transport.pause_reading()
 
+    def answer(self) -> None:
+        """Answer what can be answered at once, and have a task answer the rest."""
+        self._in_turn = False
+        if self._lost or self._task is not None:
+            return
+        try:
+            while self._queue:
+                if not self._answer_at_once(self._queue[0]):
+                    self.flush()
+                    self._begin_task()
+                    return
+                self._taken(self._queue.popleft())
+        except Exception:
+            log.exception("an answer could not be written")
+            self._transport.abort()
+            return
+        self._rest()
+
+    def flush(self) -> None:
+        """Write what was answered."""
+        if not self._out or self._lost:
+            return
+        out, self._out = self._out, []
+        if self._out_bytes <= _SMALL:
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        else:
+            self._transport.writelines(out)
+        self._out_bytes = 0
+
     def _answer_at_once(self, message: Message) -> bool:
         """Whether the message has its answer."""
         request = message.request
-        if request is None or self._writing_paused or self._closing:
+        if self._out_bytes > _SMALL:
+            self.flush()
+        if request is None or not message.keep_alive or self._writing_paused or self._closing:
             return False
         response = self._server.at_once(request, message.memory)
         if response is None:
@@ -160,8 +204,28 @@ class Connection(asyncio.Protocol):
         if not isinstance(response.body, bytes):  # it is large, and packed on its way
             message.response = response
             return False
-        self._write(response, response.body, request, keep_alive=True)
+        pieces = self._pieces(response, response.body, request, keep_alive=True)
+        self._out += pieces
+        self._out_bytes += sum(map(len, pieces))
         return True
+
+    def _taken(self, message: Message) -> None:
+        """A message is no longer in the queue."""
+        if message.request is not None:
+            self._queued_bytes -= len(message.request.body)
+        if self._paused_reading and len(self._queue) < self._limits.queued // 2:
+            self._paused_reading = False
+            self._transport.resume_reading()
+
+    def _rest(self) -> None:
+        """Everything that has come has its answer."""
+        if self._parser.continue_wanted:
+            self._write_continue()
+        if not self._parser.in_message:
+            self._timer.arm(self._limits.idle_seconds)
+
+    def _begin_task(self) -> None:
+        self._task = self._loop.create_task(self._answer_all())
 
     async def _answer_all(self) -> None:
         keep_alive = True
@@ -170,12 +234,8 @@ class Connection(asyncio.Protocol):
                 await self.drain()  # of what was answered at once
             while self._queue and keep_alive:
                 message = self._queue.popleft()
-                if message.request is not None:
-                    self._queued_bytes -= len(message.request.body)
                 keep_alive = await self._answer(message)
-                if self._paused_reading and len(self._queue) < self._limits.queued // 2:
-                    self._paused_reading = False
-                    self._transport.resume_reading()
+                self._taken(message)
         except asyncio.CancelledError:
             if not self._closing:
                 raise  # the client has gone
@@ -191,12 +251,10 @@ class Connection(asyncio.Protocol):
             self._task = None
         if self._lost:
             return
-        if self._parser.continue_wanted and keep_alive:
-            self._write_continue()
         if self._closing or not keep_alive:
             self._finish()
-        elif not self._parser.in_message:
-            self._timer.arm(self._limits.idle_seconds)
+        else:
+            self._rest()
 
     def _finish(self) -> None:
         """Close once everything is written; linger if the peer may still be sending what we refused."""
@@ -231,7 +289,8 @@ class Connection(asyncio.Protocol):
         keep_alive = message.keep_alive and not self._closing
         body = response.body
         if isinstance(body, bytes):
-            self._write(response, body, request, keep_alive=keep_alive)
+            for piece in self._pieces(response, body, request, keep_alive=keep_alive):
+                self._transport.write(piece)
             if self._writing_paused:
                 await self.drain()
         else:
@@ -247,25 +306,25 @@ class Connection(asyncio.Protocol):
         return head
 
     def _write_continue(self) -> None:
+        self.flush()
         self._parser.continue_wanted = False
         self._transport.write(_CONTINUE)
 
-    def _write(self, response: Response, body: bytes, request: Request | None, *, keep_alive: bool) -> None:
-        """Write an answer whose `body` is here."""
+    def _pieces(
+        self, response: Response, body: bytes, request: Request | None, *, keep_alive: bool
+    ) -> tuple[bytes, ...]:
+        """An answer whose `body` is here, as it is written."""
         head = self._head(response, keep_alive=keep_alive)
         if has_no_body(response):
             head.append(b"\r\n")
-            self._transport.write(b"".join(head))
-            return
+            return (b"".join(head),)
         head.append(b"content-length: %d\r\n\r\n" % len(body))
         if request is not None and request.method == "HEAD":
             body = b""
-        if len(body) <= _SMALL:
-            head.append(body)
-            self._transport.write(b"".join(head))
-        else:
-            self._transport.write(b"".join(head))
-            self._transport.write(body)
+        if len(body) > _SMALL:
+            return b"".join(head), body
+        head.append(body)
+        return (b"".join(head),)
 
     async def _stream(
         self, response: Response, body: AsyncIterator[bytes], request: Request | None, *, keep_alive: bool
@@ -342,7 +401,7 @@ class Connection(asyncio.Protocol):
         """What had to happen by the deadline has not."""
         if self._tunnel is not None and self._tunnel.idle_seconds >= self._limits.tunnel_idle_seconds:
             self._transport.abort()
-        elif self._task is not None:
+        elif self._is_busy:
             self._timer.arm(self._limits.idle_seconds)  # an answer is on its way: it takes the time it takes
         elif self._parser.in_message:
             self._receive(self._parser.refuse(408, "the request did not arrive in time"))
@@ -354,7 +413,10 @@ class Connection(asyncio.Protocol):
     def shut_down(self) -> None:
         """Answer what was received, end streams, close."""
         self._closing = True
-        if self._task is None:
+        if self._in_turn:
+            self._in_turn = False
+            self._begin_task()
+        elif self._task is None:
             self._transport.close()
         elif self._streaming:
             self._task.cancel()

@@ -16,6 +16,7 @@ from typing import Any
 
 from homeport.apiserver.connection import Connection
 from homeport.apiserver.parser import Limits
+from homeport.apiserver.turn import Turn
 from homeport.kube.wire import Handler, Request, Response
 
 __all__ = ["HttpServer", "Limits", "serve"]
@@ -34,6 +35,7 @@ class HttpServer:
         self.at_once = at_once
         self.limits = limits
         self.connections: set[Connection] = set()
+        self.turn = Turn()
         self._listeners: list[asyncio.Server] = []
         self._empty = asyncio.Event()
         self._date = (0, b"")
