@@ -132,7 +132,7 @@ class Histogram:
         self._rows: dict[Labels, Buckets] = {}
 
     def buckets(self, values: Labels) -> Buckets:
-        """Where observations are kept. They are shown from now on."""
+        """Where observations are kept. They are shown once there are any."""
         row = self._rows.get(values)
         if row is None:
             row = self._rows[values] = Buckets(self._bounds)
@@ -141,10 +141,6 @@ class Histogram:
     def observe(self, values: Labels, number: float) -> None:
         """Count one value."""
         self.buckets(values).observe(number)
-
-    def row(self, values: Labels) -> Row:
-        """The part with these labels, for whoever counts in it often. It shows once something was observed."""
-        return Row(self._values, values, self._bounds)
 
     def count(self, values: Labels) -> int:
         """How many values were observed."""
@@ -156,6 +152,8 @@ class Histogram:
         names = (*self._labels, "le")
         for values in sorted(self._rows):
             row = self._rows[values]
+            if not any(row.counts):
+                continue
             below = 0
             for bound, count in zip((*map(_number, self._bounds), "+Inf"), row.counts, strict=True):
                 below += count
@@ -163,25 +161,6 @@ class Histogram:
             labels = _labels(self._labels, values)
             yield f"{self.name}_sum{labels} {_number(row.sum)}"
             yield f"{self.name}_count{labels} {_number(below)}"
-
-
-class Row:
-    """One combination of labels of a histogram."""
-
-    __slots__ = ("_bounds", "_numbers", "_values", "_whole")
-
-    def __init__(self, whole: dict[Labels, list[float]], values: Labels, bounds: tuple[float, ...]) -> None:
-        self._whole, self._values, self._bounds = whole, values, bounds
-        self._numbers: list[float] | None = None
-
-    def observe(self, number: float) -> None:
-        """Count one value."""
-        numbers = self._numbers
-        if numbers is None:
-            empty: list[float] = [0.0] * (len(self._bounds) + 2)
-            numbers = self._numbers = self._whole.setdefault(self._values, empty)
-        numbers[bisect_left(self._bounds, number)] += 1
-        numbers[-1] += number
 
 
 class Registry:

@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple, Protocol
 from homeport.apiserver.admission.attributes import Attributes, Operation
 from homeport.apiserver.admission.metrics import ADMIT, VALIDATE, AdmissionMetrics, Step
 from homeport.apiserver.admission.plugin import Plugin
-from homeport.metrics import Row
+from homeport.metrics import Buckets
 
 
 class Stage(Protocol):
@@ -41,8 +41,8 @@ class Stage(Protocol):
 class _Timed(NamedTuple):
     """Where the durations of somebody's turns go."""
 
-    passed: Row
-    refused: Row
+    passed: Buckets
+    refused: Buckets
 
 
 class Turns:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from homeport import metrics
-from homeport.metrics import Counter, Histogram, Row
+from homeport.metrics import Buckets, Counter, Histogram
 
 Step = Literal["admit", "validate"]
 ADMIT: Final = "admit"
@@ -129,13 +129,13 @@ class AdmissionMetrics:
             shown.add(self._checks, self._check_seconds)
             shown.add(self.pod_evaluations, self.pod_exemptions, self.pod_errors)
 
-    def step(self, step: Step, operation: str, *, rejected: bool) -> Row:
+    def step(self, step: Step, operation: str, *, rejected: bool) -> Buckets:
         """Where the duration of a whole step of admission goes."""
-        return self._step.row((step, operation, _said(rejected)))
+        return self._step.buckets((step, operation, _said(rejected)))
 
-    def controller(self, name: str, step: Step, operation: str, *, rejected: bool) -> Row:
+    def controller(self, name: str, step: Step, operation: str, *, rejected: bool) -> Buckets:
         """Where the duration of one plug-in's turn goes."""
-        return self._controller.row((name, step, operation, _said(rejected)))
+        return self._controller.buckets((name, step, operation, _said(rejected)))
 
     def webhook_asked(self, hook: str, type: str, operation: str, seconds: float, code: int, *, rejected: bool) -> None:
         """A webhook was asked, or should have been, and `code` came of it."""

@@ -72,7 +72,7 @@ class OidcTokens:
             raise Unauthorized("oidc: the token has expired")
         if now < known.begins - _EARLY_SECONDS:
             raise Unauthorized("oidc: the token is not valid yet")
-        return Identified(known.user, until=min(known.expires, self._read_at + _REFRESH_SECONDS))
+        return Identified(known.user, until=min(known.expires, self.keys.fresh_until))
 
     async def _verify(self, token: jose.Token, now: float) -> _Known:
         issuer, claims = self._issuer, token.claims

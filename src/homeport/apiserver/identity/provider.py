@@ -63,7 +63,12 @@ class ProviderKeys:
 
     def is_stale(self, now: float) -> bool:
         """Whether the provider may have taken back keys since they were read."""
-        return now - self._read_at > _REFRESH_SECONDS
+        return now > self.fresh_until
+
+    @property
+    def fresh_until(self) -> float:
+        """The Unix time until which the keys that were read are taken for the provider's."""
+        return self._read_at + _REFRESH_SECONDS
 
     async def candidates(self, token: jose.Token, now: float) -> Sequence[PublicKey]:
         """The keys that may have signed the token: the one that it names; all if it names none."""
