@@ -407,7 +407,9 @@ async def test_apply_to_a_status(api: Caller) -> None:
 
 async def test_apply_has_its_rules(api: Caller) -> None:
     (await api.patch(f"{MAPS}/m", config_map("m"), "apply")).error(422, "Invalid", "fieldManager: Required value")
-    (await api.patch(f"{MAPS}/m?fieldManager=x", {"data": {}}, "apply")).error(400, "BadRequest", "apiVersion and kind")
+    (await api.patch(f"{MAPS}/m?fieldManager=x", {"data": {}}, "apply")).error(
+        400, "BadRequest", "object type: /, Kind="
+    )
     (await api.patch(f"{MAPS}/m?fieldManager=x", config_map("n"), "apply")).error(400, "BadRequest", "does not match")
     (await api.patch(f"{MAPS}/m?fieldManager=x", config_map("m", resourceVersion="5"), "apply")).error(409, "Conflict")
     (await api.patch(f"{MAPS}/m?fieldManager=x", config_map("m", uid="5"), "apply")).error(409, "Conflict", "uid")

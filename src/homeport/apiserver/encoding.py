@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from homeport.apiserver.answers import JSON
+from homeport.apiserver.duplicates import duplicates
 from homeport.kube.errors import BadRequest, NotAcceptable, UnsupportedMediaType
 from homeport.kube.meta import Object
 from homeport.kube.wire import NOT_JSON, Response
@@ -138,6 +138,8 @@ class Body(NamedTuple):
     object: Object
     duplicates: list[str]
     """What there is to say of keys that a mapping has twice; looked for only on request."""
+    json: bytes = b""
+    """The body as it came, if it is JSON: what is wrong with it is told in its order."""
 
 
 def media_type(content_type: str | None) -> str:
@@ -151,13 +153,13 @@ def decode_body(content_type: str | None, body: bytes, *, find_duplicates: bool 
     if media in _YAML:
         from homeport.kube import yamltext  # PyYAML takes 0.1 s to load
 
-        value, duplicates = yamltext.load(body)
+        value, found = yamltext.load(body)
     elif media in (JSON, "*/*"):
-        value, duplicates = decode_json(body, find_duplicates=find_duplicates)
+        value, found = decode_json(body, find_duplicates=find_duplicates)
     elif media == PROTOBUF:
         from homeport.kube.protobuf.decode import decode  # as above
 
-        value, duplicates = decode(body), []
+        value, found = decode(body), []
     else:
         raise UnsupportedMediaType(
             "the body of the request was in an unknown format - accepted media types include: "
@@ -167,7 +169,7 @@ def decode_body(content_type: str | None, body: bytes, *, find_duplicates: bool 
         raise BadRequest(f"the request body has to be an object, not {_json_type(value)}")
     if media == PROTOBUF or media in _YAML or not is_flat(body):
         check_depth(value)
-    return Body(value, duplicates)
+    return Body(value, found, body if media in (JSON, "*/*") else b"")
 
 
 def is_flat(body: bytes) -> bool:
@@ -185,40 +187,7 @@ def decode_json(body: bytes, *, find_duplicates: bool = False) -> tuple[Any, lis
         value = msgspec.json.decode(body)
     except NOT_JSON as error:
         raise BadRequest(f"the object provided is not valid JSON: {error}") from error
-    return value, _duplicates(body) if find_duplicates and _may_repeat(body, value) else []
-
-
-def _may_repeat(body: bytes, value: Any) -> bool:
-    """Whether a mapping may have a key twice: each that was dropped took a colon with it. (None is added in between,
-    unless one is written in another way.)"""
-    return b"\\u003" in body or body.count(b":") != encode(value).count(b":")
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON mapping as its pairs, so that a key may come twice."""
-
-
-def _duplicates(body: bytes) -> list[str]:
-    found: list[str] = []
-
-    def walk(value: Any, path: str) -> None:
-        if isinstance(value, _Pairs):
-            seen: set[str] = set()
-            for key, inner in value:
-                inner_path = f"{path}.{key}" if path else key
-                if key in seen:
-                    found.append(f'duplicate field "{inner_path}"')
-                seen.add(key)
-                walk(inner, inner_path)
-        elif isinstance(value, list):
-            for index, inner in enumerate(value):
-                walk(inner, f"{path}[{index}]")
-
-    try:
-        walk(json.loads(body, object_pairs_hook=_Pairs), "")
-    except (ValueError, RecursionError):
-        return []  # the strict decoder accepted it, so only its depth can be at fault: check_depth says so
-    return found
+    return value, duplicates(body, value) if find_duplicates else []
 
 
 def check_depth(value: Any) -> None:

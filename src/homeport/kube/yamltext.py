@@ -94,11 +94,25 @@ def _float(loader: Any, node: Any) -> float | str:
     return int(value) if value.is_integer() and abs(value) < _WHOLE else value
 
 
+_read_int = _tagged("construct_yaml_int")
+
+
+def _int(loader: Any, node: Any) -> int | float | str:
+    """An integer of 64 bits, or as Go reads larger ones a float."""
+    value: int | str = _read_int(loader, node)
+    if isinstance(value, str) or value.bit_length() <= 64:
+        return value
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise yaml.YAMLError(f"line {node.start_mark.line + 1}: the number is too large for JSON") from error
+
+
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_yaml_str(node))
 _Loader.add_constructor("tag:yaml.org,2002:binary", lambda loader, node: loader.construct_yaml_str(node))
 _Loader.add_constructor("tag:yaml.org,2002:float", _float)
-_Loader.add_constructor("tag:yaml.org,2002:int", _tagged("construct_yaml_int"))
+_Loader.add_constructor("tag:yaml.org,2002:int", _int)
 _Loader.add_constructor("tag:yaml.org,2002:bool", _tagged("construct_yaml_bool"))
 
 

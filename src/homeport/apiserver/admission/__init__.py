@@ -17,7 +17,14 @@ from homeport.apiserver.admission.attributes import (
     Operation,
     attributes_of,
 )
-from homeport.apiserver.admission.body import check_fields, check_type, finds_duplicates, read_object, read_whole
+from homeport.apiserver.admission.body import (
+    check_fields,
+    check_type,
+    finds_duplicates,
+    read_object,
+    read_whole,
+    unmarshal_errors,
+)
 from homeport.apiserver.admission.chain import Chain, Stage
 from homeport.apiserver.admission.objects import (
     Draft,
@@ -52,5 +59,6 @@ __all__ = [
     "generated_name",
     "read_object",
     "read_whole",
+    "unmarshal_errors",
     "without_empty_metadata",
 ]

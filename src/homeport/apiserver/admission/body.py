@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 from homeport.apiserver.answers import JSON
 from homeport.apiserver.context import Call
-from homeport.apiserver.encoding import Body, decode_body, is_flat
+from homeport.apiserver.duplicates import may_repeat, pairs
+from homeport.apiserver.encoding import Body, decode_body, decode_json, is_flat
 from homeport.apiserver.options import check_options
 from homeport.kube.errors import ApiError, BadRequest
 from homeport.kube.meta import Object
@@ -32,9 +33,9 @@ def read_whole(call: Call) -> tuple[Object, bool]:
     """As :func:`read_object`; and whether the object has all defaults and is in normal form already."""
     _check_options(call)
     request = call.request
-    if request.headers.get("content-type") == JSON and not finds_duplicates(call) and is_flat(request.body):
+    if request.headers.get("content-type") == JSON and is_flat(request.body):
         obj = call.served.schema.decode(request.body)
-        if obj is not None:
+        if obj is not None and not (finds_duplicates(call) and may_repeat(request.body, decode_json(request.body)[0])):
             return check_type(call, obj), True
     return _read(call), False
 
@@ -47,8 +48,7 @@ def _read(call: Call) -> Object:
     body = decode_body(
         call.request.headers.get("content-type"), call.request.body, find_duplicates=finds_duplicates(call)
     )
-    obj = check_type(call, body.object)
-    return check_fields(call, Body(obj, body.duplicates))
+    return check_fields(call, body._replace(object=check_type(call, body.object)))
 
 
 def unreadable(call: Call, why: str) -> BadRequest:
@@ -58,9 +58,8 @@ def unreadable(call: Call, why: str) -> BadRequest:
 
 
 def finds_duplicates(call: Call) -> bool:
-    """Whether the client asks to hear of duplicate keys. Where it asks for nothing they pass in silence: looking for
-    them takes longer than everything else that reading a body needs."""
-    return call.query.get("fieldValidation") in ("Strict", "Warn")
+    """Whether the client hears of duplicate keys: all do that do not ask for silence."""
+    return call.query.get("fieldValidation") != "Ignore"
 
 
 def check_type(call: Call, obj: Object) -> Object:
@@ -105,11 +104,33 @@ def check_fields(call: Call, body: Body, *, refuse: Refuse | None = None, conver
     except Undecodable as error:
         raise (refuse(str(error)) if refuse is not None else unreadable(call, str(error))) from error
     if mode != "Ignore" and (unknown or body.duplicates):
-        texts = [f'unknown field "{path}"' for path in unknown]
-        texts += body.duplicates
+        texts = _strict_errors(call, body, unknown)
         if mode == "Strict":
-            why = f"strict decoding error: {', '.join(texts)}"
+            why = f"strict decoding error: {', '.join(_without_lines(texts))}"
             raise refuse(why) if refuse is not None else unreadable(call, why)
         call.warnings += texts
     result: Object = obj
     return result
+
+
+def _strict_errors(call: Call, body: Body, unknown: list[str]) -> list[str]:
+    """What a strict decoder says: of a built-in kind's JSON in its order, else of duplicates first."""
+    if call.served.builtin and body.json:
+        if not body.duplicates:
+            return [f'unknown field "{path}"' for path in unknown]
+        return call.served.schema.strict_errors(pairs(body.json))
+    return [*body.duplicates, *(f'unknown field "{path}"' for path in sorted(unknown))]
+
+
+_LINE = "line "
+
+
+def _without_lines(texts: list[str]) -> list[str]:
+    """`texts` with what YAML's own decoder says, which has the lines, as one."""
+    lines = [text for text in texts if text.startswith(_LINE)]
+    return [unmarshal_errors(lines), *texts[len(lines) :]] if lines else texts
+
+
+def unmarshal_errors(lines: list[str]) -> str:
+    """What Go's YAML decoder makes of its complaints."""
+    return "yaml: unmarshal errors:\n  " + "\n  ".join(lines)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from homeport.apiserver import managers
-from homeport.apiserver.admission import check_fields, check_type, finds_duplicates, without_empty_metadata
+from homeport.apiserver.admission import (
+    check_fields,
+    check_type,
+    finds_duplicates,
+    unmarshal_errors,
+    without_empty_metadata,
+)
 from homeport.apiserver.authz import check
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import YAML, Body, decode_body
@@ -80,15 +86,20 @@ def _read(call: Call, subresource: str) -> Object:
     """The configuration of the body, without what this path does not apply. Raises BadRequest."""
     content_type = YAML if call.request.body.lstrip()[:1] != b"{" else None  # JSON is YAML, and faster to read
     body = decode_body(content_type, call.request.body, find_duplicates=finds_duplicates(call))
-    if not body.object.get("apiVersion") or not body.object.get("kind"):
-        raise BadRequest("apiVersion and kind have to be set in the body of an apply patch")
+    _check_kind(call, body.object)
     checked = check_type(call, body.object)
-    _check_declared(call, checked)
-    checked = check_fields(call, Body(checked, body.duplicates))
+    _check_types(call, checked)
+
+    def refuse(why: str) -> BadRequest:
+        return BadRequest(f"failed to convert new typed object ({_what(call)}) to object: {why}")
+
+    checked = check_fields(call, Body(checked, []), refuse=refuse)
+    if body.duplicates:
+        _tell_duplicates(call, body)
     # As stored, so that 1 and "1" count as the same quantity.
     applied: Object = call.served.schema.normalise(checked)
     metadata = dict(applied["metadata"])
-    if metadata.get("managedFields"):
+    if metadata.get("managedFields") is not None:
         raise BadRequest("metadata.managedFields must be nil")
     metadata.pop("managedFields", None)
     name = metadata.get("name")
@@ -111,15 +122,39 @@ def _read(call: Call, subresource: str) -> Object:
     return applied
 
 
-def _check_declared(call: Call, obj: Object) -> None:
-    """Nobody can own a field that the schema does not have, whatever ``fieldValidation`` says. Raises BadRequest."""
-    _, unknown = call.served.schema.prune(obj)
-    if not unknown:
-        return
-    errors = [f".{path}: field not declared in schema" for path in unknown]
-    why = errors[0] if len(errors) == 1 else "errors:\n  " + "\n  ".join(errors)
+def _check_kind(call: Call, obj: Object) -> None:
+    """Raises BadRequest for an object of another kind than the path's."""
     resource = call.served.resource
-    raise BadRequest(
-        f"failed to create typed patch object ({call.namespace}/{call.info.name}; {resource.api_version}, "
-        f"Kind={resource.kind}): {why}"
-    )
+    version, kind = obj.get("apiVersion") or "", obj.get("kind") or ""
+    if version != resource.api_version or kind != resource.kind:
+        group, _, of_group = version.rpartition("/") if isinstance(version, str) else ("", "", str(version))
+        raise BadRequest(f"invalid object type: {group}/{of_group}, Kind={kind}")
+
+
+def _check_types(call: Call, obj: Object) -> None:
+    """Nobody can own a field that the schema does not have, or has as something else, whatever ``fieldValidation``
+    says. Raises BadRequest."""
+    errors = call.served.schema.typed_errors(obj)
+    if errors:
+        why = errors[0] if len(errors) == 1 else "errors:\n  " + "\n  ".join(errors)
+        raise BadRequest(f"failed to create typed patch object ({_what(call)}): {why}")
+
+
+def _what(call: Call) -> str:
+    resource = call.served.resource
+    return f"{call.namespace}/{call.info.name}; {resource.api_version}, Kind={resource.kind}"
+
+
+def _tell_duplicates(call: Call, body: Body) -> None:
+    """Duplicate keys are an error or a warning, by ``fieldValidation``. Raises BadRequest."""
+    lines = body.duplicates
+    if body.json:
+        from homeport.kube import (
+            yamltext,  # the configuration is YAML, whatever it looks like, and is told by its lines
+        )
+
+        lines = yamltext.load(body.json)[1]
+    if call.query.get("fieldValidation") == "Strict":
+        why = f"error converting YAML to JSON: {unmarshal_errors(lines)}"
+        raise BadRequest(f"error strict decoding patch: {why}")
+    call.warnings += lines

@@ -62,10 +62,10 @@ def _update(call: Call) -> Make:
 
 
 def _patch(call: Call) -> Make:
-    change = change_of(call)
+    sent = change_of(call)
 
     def make(record: Record, old: Object) -> Object:
-        new = patched(call, change(old))
+        new = patched(call, sent, old)
         check_version(call, new, str(record.revision))
         return new
 

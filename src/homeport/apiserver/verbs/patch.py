@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from homeport.apiserver.admission import check_fields, check_type
+from homeport.apiserver.admission import check_fields, check_type, finds_duplicates
 from homeport.apiserver.context import Api, Call
+from homeport.apiserver.duplicates import Pairs, pairs
 from homeport.apiserver.encoding import Body, check_depth, decode_json, media_type
 from homeport.apiserver.options import check_options
 from homeport.apiserver.resources import Served
 from homeport.apiserver.verbs import apply
 from homeport.apiserver.verbs.update import change
 from homeport.apiserver.writing import modified
-from homeport.kube import field
+from homeport.kube import field, gotext
 from homeport.kube.errors import ApiError, BadRequest, Invalid, UnsupportedMediaType
 from homeport.kube.field import quote
 from homeport.kube.meta import Object
@@ -36,8 +37,16 @@ def accepted(served: Served) -> tuple[str, ...]:
     return (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
 
 
-def change_of(call: Call) -> Change:
-    """What the request's body does to an object. Raises BadRequest, Invalid or UnsupportedMediaType."""
+class Patch(NamedTuple):
+    """What a request's body does to an object."""
+
+    apply: Change
+    complaints: list[str]
+    """What a strict decoder has to say of the body itself."""
+
+
+def change_of(call: Call) -> Patch:
+    """The patch in the request's body. Raises BadRequest, Invalid or UnsupportedMediaType."""
     media = media_type(call.request.headers.get("content-type", "none"))
     if media not in accepted(call.served) or media == APPLY_PATCH:
         raise UnsupportedMediaType(
@@ -45,14 +54,38 @@ def change_of(call: Call) -> Change:
             + ", ".join(accepted(call.served))
         )
     check_options(call, "PatchOptions")
-    patch, _ = decode_json(call.request.body)
+    body = call.request.body
+    patch, found = decode_json(body, find_duplicates=finds_duplicates(call))
     check_depth([patch])
     if media == JSON_PATCH:
-        return lambda obj: _no_deeper(json_patch(obj, patch))
+        complaints = _complaints(pairs(body)) if found or _has_more(patch) else []
+        return Patch(lambda obj: _no_deeper(json_patch(obj, patch)), complaints)
     if media == MERGE_PATCH:
-        return lambda obj: merge_patch(obj, patch)
+        return Patch(lambda obj: merge_patch(obj, patch), found)
     root, components = call.served.definition.parts
-    return lambda obj: strategic_merge_patch(obj, patch, root, components)
+    return Patch(lambda obj: strategic_merge_patch(obj, patch, root, components), found)
+
+
+_OPERATION = frozenset({"op", "path", "from", "value"})
+
+
+def _has_more(patch: Any) -> bool:
+    """Whether an operation has members that there are not."""
+    return isinstance(patch, list) and any(isinstance(item, dict) and item.keys() - _OPERATION for item in patch)
+
+
+def _complaints(operations: Any) -> list[str]:
+    """What is wrong with the members of a JSON patch's operations."""
+    found: dict[str, None] = {}
+    for index, operation in enumerate(operations if isinstance(operations, list) else ()):
+        seen: set[str] = set()
+        for key, _ in operation if isinstance(operation, Pairs) else ():
+            if key not in _OPERATION:
+                found[f'json patch unknown field "[{index}].{key}"'] = None
+            elif key in seen:
+                found[f'json patch duplicate field "[{index}].{key}"'] = None
+            seen.add(key)
+    return list(found)
 
 
 def _no_deeper(new: Object) -> Object:
@@ -65,26 +98,27 @@ async def patch(api: Api, call: Call, *, subresource: str = "") -> Response:
     """Change the newest state."""
     if media_type(call.request.headers.get("content-type", "none")) == APPLY_PATCH:
         return await apply.apply(api, call, subresource=subresource)
-    apply_to = change_of(call)
+    sent = change_of(call)
 
     def make(record: Record, old: Object) -> Object:
-        new = patched(call, apply_to(old))
+        new = patched(call, sent, old)
         check_version(call, new, str(record.revision))
         return new
 
     return await change(api, call, make, subresource=subresource)
 
 
-def patched(call: Call, new: Object) -> Object:
-    """The result of a patch, checked as a body would be. Raises Invalid, where it is no object of the kind, and
+def patched(call: Call, sent: Patch, old: Object) -> Object:
+    """What the patch makes of `old`, checked as a body would be. Raises Invalid, where it is no object of the kind, and
     BadRequest."""
+    new = sent.apply(old)
     converted = media_type(call.request.headers.get("content-type")) == STRATEGIC_MERGE_PATCH
 
     def refuse(why: str) -> ApiError:
-        shown = go_text(decode_json(call.request.body)[0]) if converted else quote(new)
+        shown = gotext.plain(decode_json(call.request.body)[0]) if converted else quote(new)
         return Invalid.of("", "", "", [field.invalid("patch", shown, why)])
 
-    body = Body(check_type(call, new), [])
+    body = Body(check_type(call, new), sent.complaints)
     new = check_fields(call, body, refuse=refuse, converted=converted)
     name = new["metadata"].get("name")
     if name != call.info.name:
@@ -97,12 +131,3 @@ def check_version(call: Call, new: Object, current: str) -> None:
     version = new["metadata"].get("resourceVersion")
     if version and version != current:
         raise modified(call, call.info.name)
-
-
-def go_text(value: Any) -> str:
-    """A JSON value as Go prints one (``%+v``): ``map[spec:map[replicas:3]]``."""
-    if isinstance(value, dict):
-        return f"map[{' '.join(f'{key}:{go_text(value[key])}' for key in sorted(value))}]"
-    if isinstance(value, list):
-        return f"[{' '.join(map(go_text, value))}]"
-    return "<nil>" if value is None else value if isinstance(value, str) else quote(value)

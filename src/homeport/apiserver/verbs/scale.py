@@ -44,7 +44,7 @@ async def scale(api: Api, call: Call) -> Response:
         case "patch" if media_type(call.request.headers.get("content-type", "none")) == APPLY_PATCH:
             return await _apply(api, call)
         case "patch":
-            return await _write(api, call, _update(call, change_of(call)))
+            return await _write(api, call, _update(call, change_of(call).apply))
     raise MethodNotAllowed(f"{call.served.resource.qualified}/scale can't be used with {call.request.method}")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeport.kube.errors import FieldError
-from homeport.kube.schema import JsonSchema, decoding, passes, validation
+from homeport.kube.schema import JsonSchema, decoding, passes, typed, validation
 from homeport.kube.schema.checks import Found
 from homeport.kube.schema.judge import Judge
 from homeport.kube.schema.node import Builder
@@ -105,6 +105,14 @@ class Schema:
         if self._judge is not None and self._judge.reads(obj):
             return obj, []
         return decoding.read(self._root, obj, converted=converted)
+
+    def strict_errors(self, pairs: Any) -> list[str]:
+        """What a strict decoder says of a JSON document, whose mappings are lists of pairs, in the document's order."""
+        return decoding.strict_errors(self._root, pairs)
+
+    def typed_errors(self, obj: Any) -> list[str]:
+        """What server-side apply says of fields that the schema does not have and of wrong types."""
+        return list(typed.errors(self._root, obj))
 
     def read_custom(self, obj: Any) -> tuple[Any, list[str]]:
         """As `prune`, for custom resources: `obj` with its metadata as Go's decoder reads it, since that is a Go struct

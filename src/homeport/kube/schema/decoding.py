@@ -37,8 +37,8 @@ class Undecodable(ValueError):
 
 
 def read(root: Node, obj: Any, *, converted: bool = False) -> tuple[Any, list[str]]:
-    """`obj` without the fields that its type does not have, and the paths of those, sorted. Moments are in the form in
-    which they are stored, null in a list or a map is the zero value, as Go's decoder leaves it.
+    """`obj` without the fields that its type does not have, and the paths of those in their order. Moments are in the
+    form in which they are stored, null in a list or a map is the zero value, as Go's decoder leaves it.
 
     With `converted`, errors have the words for what was never JSON. Raises Undecodable.
     """
@@ -46,8 +46,36 @@ def read(root: Node, obj: Any, *, converted: bool = False) -> tuple[Any, list[st
     result = reader.value(root, obj, None)
     if reader.mismatch:
         raise Undecodable(reader.mismatch)
-    reader.unknown.sort()
     return result, reader.unknown
+
+
+def strict_errors(root: Node, pairs: Any) -> list[str]:
+    """What the strict decoder of JSON says of a document, whose mappings are lists of pairs, in the document's order.
+    Of a field that there is not it says so once, and looks no further into it."""
+    found: dict[str, None] = {}
+    _find_strict_errors(root, pairs, "", found)
+    return list(found)
+
+
+def _find_strict_errors(node: Node | None, value: Any, path: str, found: dict[str, None]) -> None:
+    if not isinstance(value, list):
+        return
+    if not value or not isinstance(value[0], tuple):
+        for index, item in enumerate(value):
+            _find_strict_errors(node.items if node is not None else None, item, f"{path}[{index}]", found)
+        return
+    open_ended = node is None or node.preserve or not (node.properties or node.additional is not None)
+    seen: set[str] = set()
+    for key, item in value:
+        part = node.properties.get(key, node.additional) if node is not None else None
+        place = f"{path}.{key}" if path else key
+        if part is None and not open_ended:
+            found[f'unknown field "{place}"'] = None
+            continue
+        if key in seen:
+            found[f'duplicate field "{place}"'] = None
+        seen.add(key)
+        _find_strict_errors(part, item, place, found)
 
 
 class _Reader:
