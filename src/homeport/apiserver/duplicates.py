@@ -13,7 +13,7 @@ class Pairs(list[tuple[str, Any]]):
 
 
 def duplicates(body: bytes, value: Any) -> list[str]:
-    """What there is to say of duplicate keys in the JSON `body`, whose value is `value`, in the order of the document."""
+    """What there is to say of duplicate keys in the JSON `body`, whose value is `value`, in the document's order."""
     found: list[str] = []
     if may_repeat(body, value):
         _walk(pairs(body), "", found)
