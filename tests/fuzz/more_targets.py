@@ -22,7 +22,7 @@ from homeport.apiserver import authn, compression, discovery, encoding, pki, pki
 from homeport.apiserver.identity import impersonation
 from homeport.apiserver.listing import parse_revision
 from homeport.apiserver.streaming import channels, links, portforward, remotecommand, websocket
-from homeport.client import client, http, kubeconfig, partial
+from homeport.client import client, exchange, http, kubeconfig, partial
 from homeport.kube import core, der, durations, rfc3339
 from homeport.kube.errors import ApiError
 from homeport.kube.patch import strategic_merge_patch
@@ -141,7 +141,7 @@ def kubeconfigs(data: bytes) -> None:
 
 def answers(data: bytes) -> None:
     """What a server says to a client."""
-    error = client._error(
+    error = exchange.error_of(
         Request("GET", "/", ()), Response(500, {"retry-after": data[:20].decode("latin-1")}, b""), data
     )
     assert isinstance(error.retry_after, int | None)

@@ -6,22 +6,20 @@ response that goes on.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from homeport import __version__
 from homeport.client import partial
 from homeport.client.discovery import ApiResource, Discovery
-from homeport.client.transport import Transport, Unreachable, collect, discard
+from homeport.client.exchange import JSON, Exchanges, decode_object
+from homeport.client.transport import Transport, discard
 from homeport.client.watch import Watch
-from homeport.kube.errors import ApiError, Expired, InternalError
+from homeport.kube.errors import Expired
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, name, namespace
-from homeport.kube.wire import NOT_JSON, Request, Response
 
 PatchType: TypeAlias = Literal["json", "merge", "strategic"]
 Propagation: TypeAlias = Literal["Background", "Foreground", "Orphan"]
@@ -32,16 +30,11 @@ _PATCH_TYPES: Mapping[str, str] = {
     "strategic": "application/strategic-merge-patch+json",
 }
 _APPLY_TYPE = "application/apply-patch+yaml"
-_JSON = "application/json"
 _PAGE = 500
-_MOST_DIGITS = 9
 _LOCAL_PAGE = 2_000
 """In process a page costs no round trip, only memory: some megabytes."""
 _Page: TypeAlias = tuple[list[Object], Mapping[str, str]]
 """The items of a part of a list, and the list's metadata."""
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class _WireEvent(msgspec.Struct, gc=False):
@@ -66,8 +59,7 @@ class Client:
     def __init__(self, transport: Transport, *, field_manager: str = "homeport", timeout: float = 60.0) -> None:
         self.transport = transport
         self.field_manager = field_manager
-        self._timeout = timeout
-        self._user_agent = f"homeport/{__version__}"
+        self._exchanges = Exchanges(transport, timeout)
         self._discovery = Discovery(self._get_json)
 
     async def close(self) -> None:
@@ -83,7 +75,7 @@ class Client:
 
     async def get(self, resource: Resource, name: str, namespace: str = "", *, subresource: str = "") -> Object:
         """Raises NotFound."""
-        return await self._object("GET", resource.path(namespace, _required(resource, name), subresource))
+        return await self._exchanges.object("GET", resource.path(namespace, _required(resource, name), subresource))
 
     async def list(
         self,
@@ -141,7 +133,7 @@ class Client:
         token = ""
         while True:
             paged = _pairs(limit=str(page) if page else None, **{"continue": token})
-            items, meta = decode(await self._body("GET", path, (*query, *paged), headers=headers))
+            items, meta = decode(await self._exchanges.body("GET", path, (*query, *paged), headers=headers))
             for item in items:  # a list's items leave out what all have in common
                 item.setdefault("apiVersion", resource.api_version)
                 item.setdefault("kind", resource.kind)
@@ -177,8 +169,8 @@ class Client:
             ),
         )
         headers = partial.WATCH_HEADERS if metadata_only and self.transport.remote else {}
-        request = self._request("GET", resource.path(namespace), query, headers=headers)
-        return Watch(lambda: self._open(request), partial.decode_event if metadata_only else _event)
+        request = self._exchanges.request("GET", resource.path(namespace), query, headers=headers)
+        return Watch(lambda: self._exchanges.open(request), partial.decode_event if metadata_only else _event)
 
     # Writing
 
@@ -187,14 +179,14 @@ class Client:
     ) -> Object:
         """Create `obj` in its own namespace; with `subresource`, post `obj` there (``binding``, ``eviction``, ...)."""
         path = resource.path(namespace(obj), name(obj) if subresource else "", subresource)
-        return await self._object("POST", path, self._write(field_manager, dry_run), obj)
+        return await self._exchanges.object("POST", path, self._write(field_manager, dry_run), obj)
 
     async def replace(
         self, resource: Resource, obj: Object, *, subresource: str = "", field_manager: str = "", dry_run: bool = False
     ) -> Object:
         """Replace the whole object. With a resourceVersion in it, raises Conflict if somebody else wrote first."""
         path = resource.path(namespace(obj), _required(resource, name(obj)), subresource)
-        return await self._object("PUT", path, self._write(field_manager, dry_run), obj)
+        return await self._exchanges.object("PUT", path, self._write(field_manager, dry_run), obj)
 
     async def patch(
         self,
@@ -211,7 +203,7 @@ class Client:
         """Change a part. ``strategic`` works on built-in kinds only."""
         path = resource.path(namespace, _required(resource, name), subresource)
         query = self._write(field_manager, dry_run)
-        return await self._object("PATCH", path, query, body, _PATCH_TYPES[type])
+        return await self._exchanges.object("PATCH", path, query, body, _PATCH_TYPES[type])
 
     async def apply(
         self,
@@ -231,7 +223,7 @@ class Client:
         query = (*self._write(field_manager, dry_run), ("force", "true" if force else "false"))
         if strict:
             query += (("fieldValidation", "Strict"),)
-        return await self._object("PATCH", path, query, obj, _APPLY_TYPE)
+        return await self._exchanges.object("PATCH", path, query, obj, _APPLY_TYPE)
 
     async def delete(
         self,
@@ -247,7 +239,7 @@ class Client:
         """Ask for deletion; `uid` and `resource_version` are preconditions (Conflict). Returns the object as far as it
         still exists (finalizers, grace period) or a Status."""
         options = _delete_options(propagation, grace_period, uid, resource_version)
-        return await self._object("DELETE", resource.path(namespace, _required(resource, name)), (), options)
+        return await self._exchanges.object("DELETE", resource.path(namespace, _required(resource, name)), (), options)
 
     async def delete_collection(
         self,
@@ -261,7 +253,7 @@ class Client:
     ) -> Object:
         query = _pairs(labelSelector=labels, fieldSelector=fields)
         options = _delete_options(propagation, grace_period, "", "")
-        return await self._object("DELETE", resource.path(namespace), query, options)
+        return await self._exchanges.object("DELETE", resource.path(namespace), query, options)
 
     # Anything else
 
@@ -272,16 +264,16 @@ class Client:
         *,
         query: Sequence[tuple[str, str]] = (),
         body: bytes | Mapping[str, Any] | None = None,
-        content_type: str = _JSON,
+        content_type: str = JSON,
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
         """One exchange with any path; the answer's body. Raises ApiError for an error status."""
-        return await self._body(method, path, tuple(query), body, content_type, headers or {})
+        return await self._exchanges.body(method, path, tuple(query), body, content_type, headers or {})
 
     @asynccontextmanager
     async def stream(self, path: str, query: Sequence[tuple[str, str]] = ()) -> AsyncIterator[AsyncIterator[bytes]]:
         """``async with client.stream(path) as chunks: async for chunk in chunks``: a body without end, such as logs."""
-        body = await self._open(self._request("GET", path, tuple(query), headers={"accept": "*/*"}))
+        body = await self._exchanges.open(self._exchanges.request("GET", path, tuple(query), headers={"accept": "*/*"}))
         try:
             yield body
         finally:
@@ -303,83 +295,12 @@ class Client:
     def _write(self, field_manager: str, dry_run: bool) -> tuple[tuple[str, str], ...]:
         return _pairs(fieldManager=field_manager or self.field_manager, dryRun="All" if dry_run else None)
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        query: tuple[tuple[str, str], ...],
-        body: Any = None,
-        content_type: str = _JSON,
-        headers: Mapping[str, str] | None = None,
-    ) -> Request:
-        sent = {"accept": _JSON, "user-agent": self._user_agent}
-        data = b""
-        if body is not None:
-            data = body if isinstance(body, bytes) else _encode(body)
-            sent["content-type"] = content_type
-        if headers:
-            sent.update(headers)
-        return Request(method, path, query, sent, data)
-
-    async def _object(
-        self,
-        method: str,
-        path: str,
-        query: tuple[tuple[str, str], ...] = (),
-        body: Any = None,
-        content_type: str = _JSON,
-        headers: Mapping[str, str] | None = None,
-    ) -> Object:
-        data = await self._body(method, path, query, body, content_type, headers)
-        try:
-            return _decode_object(data)
-        except NOT_JSON as error:
-            raise InternalError(f"{method} {path}: the server's answer is no JSON object: {error}") from error
-
     async def _get_json(self, path: str, accept: str) -> Object:
-        return await self._object("GET", path, headers={"accept": accept})
-
-    async def _body(
-        self,
-        method: str,
-        path: str,
-        query: tuple[tuple[str, str], ...] = (),
-        body: Any = None,
-        content_type: str = _JSON,
-        headers: Mapping[str, str] | None = None,
-    ) -> bytes:
-        request = self._request(method, path, query, body, content_type, headers)
-        data: bytes = await self._in_time(request, lambda: self._exchange(request))
-        return data
-
-    async def _exchange(self, request: Request) -> bytes:
-        response = await self.transport.send(request)
-        data = await collect(response.body)
-        if response.status >= 300:
-            raise _error(request, response, data)
-        return data
-
-    async def _open(self, request: Request) -> AsyncIterator[bytes]:
-        response = await self._in_time(request, lambda: self.transport.send(request))
-        if response.status >= 300:
-            raise _error(request, response, await collect(response.body))
-        return _once(response.body) if isinstance(response.body, bytes) else response.body
-
-    async def _in_time(self, request: Request, call: Callable[[], Awaitable[Any]]) -> Any:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await call()
-        except TimeoutError as error:
-            raise Unreachable(f"{request.method} {request.path}: no answer within {self._timeout:g} s") from error
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    if data:
-        yield data
+        return await self._exchanges.object("GET", path, headers={"accept": accept})
 
 
 def _decode_list(body: bytes) -> _Page:
-    document = _decode_object(body)
+    document = decode_object(body)
     return document.get("items") or [], document.get("metadata") or {}
 
 
@@ -410,29 +331,3 @@ def _delete_options(
     if preconditions:
         options["preconditions"] = preconditions
     return {"apiVersion": "v1", "kind": "DeleteOptions", **options} if options else None
-
-
-def _error(request: Request, response: Response, data: bytes) -> ApiError:
-    """The error of an answer: its Status, or for a proxy's page its first line."""
-    try:
-        status = _decode(data)
-    except NOT_JSON:
-        status = None
-    if not isinstance(status, dict) or "message" not in status:
-        text = data.decode(errors="replace").strip().split("\n", 1)[0][:200]
-        message = f"{request.method} {request.path}: the server answered {response.status}"
-        status = {"code": response.status, "message": f"{message}: {text}" if text else message}
-    error = ApiError.from_status(status, response.status)
-    if error.retry_after is None:
-        after = header(response.headers, "retry-after")
-        if after.isascii() and after.isdigit() and len(after) < _MOST_DIGITS:
-            error.details["retryAfterSeconds"] = int(after)
-    return error
-
-
-def header(headers: Mapping[str, str], lower_name: str) -> str:
-    """A header's value whatever the case of its name; empty without."""
-    value = headers.get(lower_name)
-    if value is not None:
-        return value
-    return next((text for key, text in headers.items() if key.lower() == lower_name), "")
