@@ -39,7 +39,7 @@ from homeport.apiserver.measure import Measure
 from homeport.apiserver.node import NodeProxy
 from homeport.apiserver.openapi import OpenApi
 from homeport.apiserver.priority import Priority
-from homeport.apiserver.quota.ledger import Ledger
+from homeport.apiserver.quota.ledger import QUOTAS, Ledger
 from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo, request_info
@@ -126,6 +126,7 @@ class ApiServer:
         checking.serve(registry)
         self._definitions.load()
         self._api.followers[definitions.KEY] = self._definitions.committed
+        self._api.followers[QUOTAS] = quotas.follow
         registry.changed = self.aggregation.changed
         self._api.admission = plugins.chain(self._api, self._metrics, pod_security)
         self.at_once = AtOnce(

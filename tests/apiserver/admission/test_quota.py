@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
-from api_testing import Caller, config_map, crd, make_server, pod
+from api_testing import Caller, config_map, crd, make_server, pod, with_default_namespace
 
 from homeport.apiserver.quota import ledger
+from homeport.store import backup
 from homeport.store.protocol import Key, Put
+from homeport.store.sqlite import SqliteStore
 
 PODS = "/api/v1/namespaces/default/pods"
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -263,3 +266,18 @@ async def test_a_quota_of_an_older_release_is_kept_after_a_restart(api: Caller) 
     assert await used(again, "old") == {"count/configmaps": "1"}
     (await again.post(MAPS, config_map("n"))).error(403, "Forbidden", "exceeded quota: old")
     await again.server.close()
+
+
+async def test_a_quota_that_a_backup_brings_back_counts(api: Caller, tmp_path: Path) -> None:
+    database, saved = tmp_path / "objects.db", tmp_path / "backup.db"
+    store = SqliteStore.open(database)
+    other = make_server(store, api.clock)
+    elsewhere = await with_default_namespace(Caller(other, store, api.clock))
+    (await elsewhere.post(QUOTAS, quota("q", {"count/configmaps": "1"}))).ok(201)
+    await other.close()
+    await store.close()
+    backup.write(database, saved)
+    api.server.restorable = saved
+    (await api.post("/restore", {})).ok()
+    (await api.post(MAPS, config_map("one"))).ok(201)
+    (await api.post(MAPS, config_map("two"))).error(403, "Forbidden", "exceeded quota: q")

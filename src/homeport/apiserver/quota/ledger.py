@@ -44,6 +44,11 @@ class Ledger:
         self._resyncs.clear()
         await asyncio.gather(*self._writing, return_exceptions=True)
 
+    def follow(self, record: Record, *, deleted: bool) -> None:
+        """A quota was written: by a request, whose books know of it, or by the restoration of a backup."""
+        if not deleted:
+            self._namespaces.add(record.key.namespace)
+
     def booked(self, operation: Put | Delete) -> Sequence[Put | Delete]:
         """`operation` and what it changes in quotas: to be written together, at once. Raises Forbidden if a quota does
         not have enough left, or if a pod does not say what it needs."""
