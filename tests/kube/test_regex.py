@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import time
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +59,20 @@ def test_matches_are_found_in_order() -> None:
     assert pattern.find("a12é345") == "12"
     assert list(pattern.find_all("a12é345")) == ["12", "345"]
     assert pattern.find("none") is None
+
+
+def test_expressions_in_objects_leave_little_behind() -> None:
+    written = regex.compile("^[a-z]{1,63}$")
+    assert regex.compile_data("^[a-z]{1,63}$") is written
+    before = resident()
+    for number in range(300):
+        assert not regex.compile_data(f".{{900}}.{{900}}{number}").search("x" * 100)
+    assert resident() - before < 64 << 20  # all of them kept: 200 MB
+    assert regex.compile_data("a|" * 100_000 + "a").search("a")
+    with pytest.raises(regex.PatternError):
+        regex.compile_data("(")
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 _GO_WORDS = {
@@ -20,6 +21,11 @@ _GO_WORDS = {
     "trailing \\": "trailing backslash at end of expression",
 }
 _SHORT = 128
+_MOST_MEMORY, _LITTLE_MEMORY = 8 << 20, 512 << 10
+"""Bytes that an expression and its automata may take."""
+_MOST_WRITTEN = 1024
+_LONGEST_KEPT = 1024
+"""Characters."""
 
 
 class PatternError(ValueError):
@@ -27,17 +33,19 @@ class PatternError(ValueError):
 
 
 class Pattern:
-    """A compiled expression. Immutable; made by :func:`compile`."""
+    """A compiled expression. Immutable; made by :func:`compile` and :func:`compile_data`."""
 
-    __slots__ = ("_compiled", "text")
+    __slots__ = ("_compiled", "_stays", "text")
 
-    def __init__(self, text: str, compiled: Any) -> None:
+    def __init__(self, text: str, compiled: Any, *, stays: bool) -> None:
         self.text = text
         self._compiled = compiled
+        self._stays = stays
 
     def search(self, text: str) -> bool:
         """Whether the expression matches anywhere in `text`."""
-        if len(text) <= _SHORT:  # the same few values come again and again, in every update of an object
+        if self._stays and len(text) <= _SHORT:
+            # The same few values come again and again, in every update of an object.
             return _search(self, text)
         return self._compiled.search(text) is not None
 
@@ -57,17 +65,49 @@ def _search(pattern: Pattern, text: str) -> bool:
     return pattern._compiled.search(text) is not None
 
 
-@lru_cache(1024)
+_written: dict[str, Pattern] = {}
+_writing = Lock()
+
+
 def compile(text: str) -> Pattern:
-    """Raises PatternError."""
+    """An expression that somebody has written into a schema or a rule. Raises PatternError."""
+    known = _written.get(text)
+    if known is None:
+        known = _make(text, _MOST_MEMORY, stays=True)
+        with _writing:
+            if len(_written) >= _MOST_WRITTEN:
+                del _written[next(iter(_written))]
+            _written[text] = known
+    return known
+
+
+def compile_data(text: str) -> Pattern:
+    """An expression that may be part of an object: anybody can bring as many of them as they like, so that little is
+    kept of those that nobody has written elsewhere. Raises PatternError."""
+    known = _written.get(text)
+    if known is None and len(text) <= _LONGEST_KEPT:
+        known = _small(text)
+    return known or _make(text, _MOST_MEMORY, stays=False)
+
+
+@lru_cache(256)
+def _small(text: str) -> Pattern | None:
+    """None for an expression that is not small, or none at all."""
+    try:
+        return _make(text, _LITTLE_MEMORY, stays=False)
+    except PatternError:
+        return None
+
+
+def _make(text: str, memory: int, *, stays: bool) -> Pattern:
     import re2  # loaded with the first expression: most runs of a server have none
 
     options = re2.Options()
     options.log_errors = False  # not to standard error; the user is told
     options.never_capture = True
-    options.max_mem = 1 << 23
+    options.max_mem = memory
     try:
-        return Pattern(text, re2.compile(text, options))
+        return Pattern(text, re2.compile(text, options), stays=stays)
     except (re2.error, UnicodeEncodeError) as error:
         raise PatternError(_go_words(error, text)) from error
 

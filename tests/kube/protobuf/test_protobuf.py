@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -286,3 +287,15 @@ def test_moments() -> None:
 def test_kinds_without_messages_are_not_known() -> None:
     assert knows("v1", "Pod")
     assert not knows("kubeflow.org/v1", "TFJob")
+
+
+def test_objects_within_objects_are_not_copied() -> None:
+    body = wrapped("v1", "ConfigMap", delimited(2, delimited(1, b"k") + delimited(2, b"x" * 1_000_000)))
+    for _ in range(45):
+        body = wrapped("apps/v1", "ControllerRevision", delimited(2, delimited(1, body)))
+    tracemalloc.start()
+    found = decode(body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found["data"]["data"]["kind"] == "ControllerRevision"
+    assert peak < 8 << 20  # with a copy for each level: 45 MB

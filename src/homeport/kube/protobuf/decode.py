@@ -198,8 +198,9 @@ class _Decoder:
             if kind == "message":
                 assert field.message is not None
                 return self._message(field.message, start, at, depth + 1), at
-            content = self._data[start:at]
-            return content if kind == "raw" else base64.b64encode(content).decode("ascii"), at
+            if kind == "raw":
+                return (start, at), at
+            return base64.b64encode(self._data[start:at]).decode("ascii"), at
         if wire == FIXED64:
             if end - at < 8:
                 raise malformed("unexpected end of data")
@@ -216,21 +217,18 @@ class _Decoder:
         if not message.special:
             return result
         if message.special == "Raw":
-            return self._raw(result.get("raw", b""), depth)
+            start, end = result.get("raw", (0, 0))
+            return self._raw(start, end, depth)
         return _SPECIAL[message.special](result)
 
-    def _raw(self, content: bytes, depth: int) -> Any:
+    def _raw(self, start: int, end: int, depth: int) -> Any:
         """Any JSON, or an object in its envelope."""
-        if not content:
+        if start == end:
             return None
-        if content.startswith(MAGIC):
-            inner = _Decoder(content)
-            inner._left = self._left
-            result = inner.envelope(0, len(content), depth + 1)
-            self._left = inner._left
-            return result
+        if self._data.startswith(MAGIC, start, end):
+            return self.envelope(start, end, depth + 1)
         try:
-            return msgspec.json.decode(content)
+            return msgspec.json.decode(memoryview(self._data)[start:end])
         except NOT_JSON as error:
             raise malformed(f"an embedded value is not valid JSON: {error}") from error
 

@@ -18,7 +18,7 @@ def _cost(text: str, pattern: str, *rest: int) -> int:
 
 def _compiled(pattern: str) -> regex.Pattern:
     try:
-        return regex.compile(pattern)
+        return regex.compile_data(pattern)
     except regex.PatternError as error:
         raise EvaluationError(str(error)) from error
 
