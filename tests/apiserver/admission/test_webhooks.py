@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from typing import Any
 
@@ -406,6 +407,16 @@ async def test_the_certificate_has_to_be_trusted(api: Caller, hook: WebhookServe
     words = "tls: failed to verify certificate: x509: certificate signed by unknown authority"
     (await api.post(MAPS, config_map("m"))).error(500, "InternalError", words)
     assert hook.seen == []
+
+
+@pytest.mark.parametrize("bundle", ["no certificate", "not even \xe4scii"])
+async def test_a_bundle_without_a_certificate_trusts_nobody(api: Caller, hook: WebhookServer, bundle: str) -> None:
+    wrong = hook.webhook()
+    wrong["clientConfig"]["caBundle"] = base64.b64encode(bundle.encode()).decode()
+    (await api.post(VALIDATING, validating("v", wrong))).ok(201)
+    (await api.post(MAPS, config_map("m"))).error(500, "InternalError", 'failed calling webhook "all.example.com"')
+    await api.patch(f"{VALIDATING}/v", [{"op": "add", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}], "json")
+    (await api.post(MAPS, config_map("m"))).ok(201)
 
 
 async def test_nobody_listens(api: Caller, hook: WebhookServer) -> None:

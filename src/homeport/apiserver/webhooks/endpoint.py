@@ -69,6 +69,8 @@ def _printable(text: str) -> str:
 
 def _ca(text: str) -> str:
     try:
-        return b64decode(text, validate=True).decode("ascii", "replace")
+        return b64decode(text, validate=True).decode("ascii")
+    except UnicodeDecodeError:
+        raise ValueError("unable to load root certificates: unable to parse bytes as PEM block") from None
     except (binascii.Error, ValueError) as error:
         raise ValueError(f"caBundle is not base64: {error}") from error
