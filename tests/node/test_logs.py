@@ -78,6 +78,21 @@ async def test_what_is_there(tmp_path: Path, inotify: Inotify) -> None:
     assert await collect(container, inotify, tail_lines=0) == b""
 
 
+@pytest.mark.parametrize("tail_lines", [None, 1])
+async def test_what_comes_while_a_log_is_read_is_not_part_of_it(
+    tmp_path: Path, inotify: Inotify, tail_lines: int | None
+) -> None:
+    container = Container(tmp_path / "0.log")
+    container.write("last")
+    read = []
+    async for chunk in logs.read(container.source, Options(tail_lines=tail_lines), inotify, NOW):
+        read.append(chunk)
+        if len(read) > 3:
+            break
+        container.write("later")
+    assert read == [b"last\n"]
+
+
 async def test_following_gets_every_line_and_ends_with_the_container(tmp_path: Path, inotify: Inotify) -> None:
     container = Container(tmp_path / "0.log")
     container.write("first")

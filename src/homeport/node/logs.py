@@ -113,15 +113,16 @@ async def _lines(
 ) -> AsyncGenerator[bytes, None]:
     decoder = Decoder(timestamps=options.timestamps, since=_since(options, now), stream=_STREAMS.get(options.stream))
     with source.path.open("rb", buffering=0) as file:
-        if options.tail_lines is not None:
-            file.seek(_tail_start(file, options.tail_lines))
+        end = file.seek(0, os.SEEK_END)
+        file.seek(0 if options.tail_lines is None else _tail_start(file, end, options.tail_lines))
         if options.follow:
             async with aclosing(_follow(file, source, decoder, inotify)) as chunks:
                 async for chunk in chunks:
                     yield chunk
             return
         cutter = _Cutter()
-        while block := file.read(_BLOCK):
+        # What is written from now on is not asked for: with it, the last line would be two, and a busy log endless.
+        while block := file.read(min(_BLOCK, end - file.tell())):
             if text := b"".join(decoder.feed(cutter.feed(block))):
                 yield text
             # A long log must not keep everybody else from running.
@@ -189,9 +190,8 @@ def last_words(path: Path) -> str:
     return b"\n".join(lines)[-_LAST_BYTES:].decode(errors="replace").strip("\n")
 
 
-def _tail_start(file: BinaryIO, count: int) -> int:
-    """Where the last `count` lines begin. Reads from the end: a long log costs no more than a short one."""
-    end = file.seek(0, os.SEEK_END)
+def _tail_start(file: BinaryIO, end: int, count: int) -> int:
+    """Where the last `count` lines before `end` begin. Reads from there: a long log costs no more than a short one."""
     if count <= 0:
         return end
     position, tail, wanted = end, b"", count
