@@ -490,12 +490,24 @@ async def test_finalizers_hold_an_object(api: Caller) -> None:
 
 
 async def test_propagation_policies_leave_finalizers_for_the_collector(api: Caller) -> None:
-    for policy, finalizer, status in (("Orphan", "orphan", 200), ("Foreground", "foregroundDeletion", 202)):
+    for policy, finalizer in (("Orphan", "orphan"), ("Foreground", "foregroundDeletion")):
         (await api.post(MAPS, config_map("m"))).ok(201)
-        marked = (await api.delete(f"{MAPS}/m?propagationPolicy={policy}")).ok(status)
+        marked = (await api.delete(f"{MAPS}/m?propagationPolicy={policy}")).ok()
         assert marked["metadata"]["finalizers"] == [finalizer]
         (await api.patch(f"{MAPS}/m", {"metadata": {"finalizers": []}})).ok()
         (await api.get(f"{MAPS}/m")).error(404, "NotFound")
+
+
+@pytest.mark.parametrize(("options", "status"), [({"orphanDependents": False}, 202), ({}, 200)])
+async def test_who_asks_in_the_old_way_is_told_that_an_object_is_still_there(
+    api: Caller, options: dict[str, Any], status: int
+) -> None:
+    (await api.post(MAPS, config_map("m", finalizers=["example.com/a"]))).ok(201)
+    marked = (await api.delete(f"{MAPS}/m", options)).ok(status)
+    assert marked["metadata"]["deletionTimestamp"]
+    (await api.patch(f"{MAPS}/m", {"metadata": {"finalizers": []}})).ok()
+    (await api.post(MAPS, config_map("m"))).ok(201)
+    assert (await api.delete(f"{MAPS}/m", options)).ok()["status"] == "Success"
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,9 @@ class DeleteOptions(msgspec.Struct, frozen=True):
     uid: str = ""
     resource_version: str = ""
     dry_run: bool = False
+    accepts: bool = False
+    """Whether an object that something holds back is "accepted" (202), not "ok": clients that say
+    ``orphanDependents=false`` expect that, and others do not (upstream's habit)."""
 
 
 def delete_options(body: Object, query: dict[str, str]) -> DeleteOptions:
@@ -86,6 +89,7 @@ def delete_options(body: Object, query: dict[str, str]) -> DeleteOptions:
         str(preconditions.get("uid") or ""),
         str(preconditions.get("resourceVersion") or ""),
         bool(dry_run),
+        accepts=orphan is False,
     )
 
 

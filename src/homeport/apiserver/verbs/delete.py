@@ -86,8 +86,7 @@ async def delete_record(api: Api, call: Call, record: Record, options: DeleteOpt
     served = call.served
     check_preconditions(served, obj, options)
     outcome = mark(served, obj, options, api.now())
-    # Foreground deletion of an object that something holds back is "accepted"; others are "ok" (upstream's habit).
-    status = 202 if not outcome.remove and options.policy == "Foreground" else 200
+    status = 202 if not outcome.remove and options.accepts else 200
     if options.dry_run:
         if outcome.remove and served.key not in RETURN_OBJECT:
             return _success(call, obj)
