@@ -500,7 +500,7 @@ async def test_propagation_policies_leave_finalizers_for_the_collector(api: Call
 
 @pytest.mark.parametrize(("options", "status"), [({"orphanDependents": False}, 202), ({}, 200)])
 async def test_who_asks_in_the_old_way_is_told_that_an_object_is_still_there(
-    api: Caller, options: dict[str, Any], status: int
+    api: Caller, options: dict[str, bool], status: int
 ) -> None:
     (await api.post(MAPS, config_map("m", finalizers=["example.com/a"]))).ok(201)
     marked = (await api.delete(f"{MAPS}/m", options)).ok(status)

@@ -26,32 +26,32 @@ _TEXT: Final = {
     "x-content-type-options": "nosniff",
 }
 _STARTED: Final = tuple(
-    f"poststarthook/{hook}"
-    for hook in (
-        "start-apiserver-admission-initializer",
-        "generic-apiserver-start-informers",
-        "priority-and-fairness-config-consumer",
-        "priority-and-fairness-config-producer",
-        "priority-and-fairness-filter",
-        "start-apiextensions-informers",
-        "start-apiextensions-controllers",
-        "crd-informer-synced",
-        "bootstrap-controller",
-        "start-system-namespaces-controller",
-        "start-cluster-authentication-info-controller",
-        "rbac/bootstrap-roles",
-        "scheduling/bootstrap-system-priority-classes",
-        "start-kube-aggregator-informers",
-        "aggregator-reload-proxy-client-cert",
-        "apiservice-registration-controller",
-        "apiservice-discovery-controller",
-        "apiservice-status-local-available-controller",
-        "apiservice-status-remote-available-controller",
-        "kube-apiserver-autoregistration",
-        "apiservice-openapi-controller",
-        "apiservice-openapiv3-controller",
-    )
-) + ("autoregister-completion",)
+    """
+    poststarthook/start-apiserver-admission-initializer
+    poststarthook/generic-apiserver-start-informers
+    poststarthook/priority-and-fairness-config-consumer
+    poststarthook/priority-and-fairness-config-producer
+    poststarthook/priority-and-fairness-filter
+    poststarthook/start-apiextensions-informers
+    poststarthook/start-apiextensions-controllers
+    poststarthook/crd-informer-synced
+    poststarthook/bootstrap-controller
+    poststarthook/start-system-namespaces-controller
+    poststarthook/start-cluster-authentication-info-controller
+    poststarthook/rbac/bootstrap-roles
+    poststarthook/scheduling/bootstrap-system-priority-classes
+    poststarthook/start-kube-aggregator-informers
+    poststarthook/aggregator-reload-proxy-client-cert
+    poststarthook/apiservice-registration-controller
+    poststarthook/apiservice-discovery-controller
+    poststarthook/apiservice-status-local-available-controller
+    poststarthook/apiservice-status-remote-available-controller
+    poststarthook/kube-apiserver-autoregistration
+    poststarthook/apiservice-openapi-controller
+    poststarthook/apiservice-openapiv3-controller
+    autoregister-completion
+    """.split()
+)
 """Upstream's names of what it has still to do when it begins to listen. Here it is done by then; tools ask by name."""
 _SECONDS: Final = 2.0
 """A check that takes longer has failed: the disk hangs."""
