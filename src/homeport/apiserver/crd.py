@@ -17,8 +17,7 @@ from msgspec.structs import replace
 
 from homeport.apiserver.encoding import encode
 from homeport.apiserver.resources import Definition, Registry, Served, make_served
-from homeport.apiserver.webhooks.client import WebhookClient
-from homeport.apiserver.webhooks.conversion import Complete, WebhookConverter
+from homeport.apiserver.webhooks.conversion import Complete, ConversionWebhooks, WebhookConverter
 from homeport.kube import field, jsonpath
 from homeport.kube.core import approval
 from homeport.kube.core.schema_values import validate_defaults, validate_selectable
@@ -181,7 +180,12 @@ def is_established(crd: Object) -> bool:
 
 
 def served_versions(
-    crd: Object, revision: int, registry: Registry, webhooks: WebhookClient | None = None, *, all_versions: bool = False
+    crd: Object,
+    revision: int,
+    registry: Registry,
+    webhooks: ConversionWebhooks | None = None,
+    *,
+    all_versions: bool = False,
 ) -> list[Served]:
     """What `crd` serves; with `all_versions` also the versions that it doesn't. `webhooks` carries out its
     conversion, if it has one."""
@@ -192,7 +196,7 @@ def served_versions(
     conversion = wanted.get("conversion") or {}
     if conversion.get("strategy") == "Webhook" and webhooks is not None:
         complete = {served.resource.api_version: _completion(served) for served in versions}
-        converter = WebhookConverter(webhooks, names["kind"], conversion, complete)
+        converter = WebhookConverter(webhooks, crd["metadata"]["name"], names["kind"], conversion, complete)
         versions = [replace(served, converter=converter) for served in versions]
     return [
         served

@@ -14,7 +14,7 @@ from homeport.apiserver import crd
 from homeport.apiserver.deletion import DeleteOptions, mark
 from homeport.apiserver.quota.ledger import Ledger
 from homeport.apiserver.resources import Registry, Served
-from homeport.apiserver.webhooks.client import WebhookClient
+from homeport.apiserver.webhooks.conversion import ConversionWebhooks
 from homeport.kube import core
 from homeport.kube.meta import Object, is_condition_true, is_deleting, name, spec
 from homeport.store.protocol import Conflicting, Delete, Key, Lagging, Put, Record, Store
@@ -29,7 +29,12 @@ class Definitions:
     """The CRDs of one server."""
 
     def __init__(
-        self, store: Store, registry: Registry, now: Callable[[], datetime], quotas: Ledger, webhooks: WebhookClient
+        self,
+        store: Store,
+        registry: Registry,
+        now: Callable[[], datetime],
+        quotas: Ledger,
+        webhooks: ConversionWebhooks,
     ) -> None:
         self._store = store
         self._quotas = quotas

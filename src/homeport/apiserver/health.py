@@ -25,32 +25,30 @@ _TEXT: Final = {
     "cache-control": "no-cache, private",
     "x-content-type-options": "nosniff",
 }
-_STARTED: Final = tuple(
-    """
-    poststarthook/start-apiserver-admission-initializer
-    poststarthook/generic-apiserver-start-informers
-    poststarthook/priority-and-fairness-config-consumer
-    poststarthook/priority-and-fairness-config-producer
-    poststarthook/priority-and-fairness-filter
-    poststarthook/start-apiextensions-informers
-    poststarthook/start-apiextensions-controllers
-    poststarthook/crd-informer-synced
-    poststarthook/bootstrap-controller
-    poststarthook/start-system-namespaces-controller
-    poststarthook/start-cluster-authentication-info-controller
-    poststarthook/rbac/bootstrap-roles
-    poststarthook/scheduling/bootstrap-system-priority-classes
-    poststarthook/start-kube-aggregator-informers
-    poststarthook/aggregator-reload-proxy-client-cert
-    poststarthook/apiservice-registration-controller
-    poststarthook/apiservice-discovery-controller
-    poststarthook/apiservice-status-local-available-controller
-    poststarthook/apiservice-status-remote-available-controller
-    poststarthook/kube-apiserver-autoregistration
-    poststarthook/apiservice-openapi-controller
-    poststarthook/apiservice-openapiv3-controller
-    autoregister-completion
-    """.split()
+_STARTED: Final = (
+    "poststarthook/start-apiserver-admission-initializer",
+    "poststarthook/generic-apiserver-start-informers",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/priority-and-fairness-filter",
+    "poststarthook/start-apiextensions-informers",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/bootstrap-controller",
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/start-cluster-authentication-info-controller",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/start-kube-aggregator-informers",
+    "poststarthook/aggregator-reload-proxy-client-cert",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-discovery-controller",
+    "poststarthook/apiservice-status-local-available-controller",
+    "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/kube-apiserver-autoregistration",
+    "poststarthook/apiservice-openapi-controller",
+    "poststarthook/apiservice-openapiv3-controller",
+    "autoregister-completion",
 )
 """Upstream's names of what it has still to do when it begins to listen. Here it is done by then; tools ask by name."""
 _SECONDS: Final = 2.0

@@ -46,6 +46,8 @@ from homeport.apiserver.routes import RequestInfo, request_info
 from homeport.apiserver.subresources import NO_OBJECTS
 from homeport.apiserver.verbs.pods import binding_info
 from homeport.apiserver.webhooks.client import Streams, WebhookClient
+from homeport.apiserver.webhooks.conversion import ConversionWebhooks
+from homeport.apiserver.webhooks.conversion_metrics import ConversionMetrics
 from homeport.clock import utc_now
 from homeport.kube import core
 from homeport.kube.errors import ApiError, FieldError
@@ -98,7 +100,8 @@ class ApiServer:
         self._anonymous = anonymous
         quotas = Ledger(store)
         webhooks = WebhookClient(self._open_service)
-        self._definitions = Definitions(store, registry, now, quotas, webhooks)
+        conversions = ConversionWebhooks(webhooks, ConversionMetrics(self._metrics))
+        self._definitions = Definitions(store, registry, now, quotas, conversions)
         self._api = Api(
             store=store,
             registry=registry,

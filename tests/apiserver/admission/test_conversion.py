@@ -166,19 +166,31 @@ def _renamed(request: dict[str, Any]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "words", "failure"),
     [
-        (lambda request: review(request, [], status="Failure", message="out of order"), "failed: out of order"),
-        (lambda request: review(request, []), "returned 0 objects, expected 1"),
-        (lambda request: review({"uid": "other"}, request["objects"]), 'expected response.uid="'),
-        (lambda request: review(request, request["objects"]), "invalid groupVersion (expected stable.example.com/v2"),
-        (_renamed, "must have the same name: a != x"),
-        (lambda request: b"HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nno", "the server rejected our request"),
-        (lambda request: b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno", "failed: "),
+        (
+            lambda request: review(request, [], status="Failure", message="out of order"),
+            "failed: out of order",
+            "malformed_response",
+        ),
+        (lambda request: review(request, []), "returned 0 objects, expected 1", "partial_response"),
+        (lambda request: review({"uid": "other"}, request["objects"]), 'expected response.uid="', "malformed_response"),
+        (
+            lambda request: review(request, request["objects"]),
+            "invalid groupVersion (expected stable.example.com/v2",
+            "invalid_converted_object",
+        ),
+        (_renamed, "must have the same name: a != x", "invalid_converted_object"),
+        (
+            lambda request: b"HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nno",
+            "the server rejected our request",
+            "call",
+        ),
+        (lambda request: b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno", "failed: ", "call"),
     ],
 )
 async def test_a_webhook_that_fails_is_an_error_with_its_reason(
-    api: Caller, hook: WebhookServer, answer: Any, words: str
+    api: Caller, hook: WebhookServer, answer: Any, words: str, failure: str
 ) -> None:
     (await api.post(CRDS, definition(hook))).ok(201)
     (await api.post(V1, v1("a", "localhost:1"))).ok(201)
@@ -187,6 +199,23 @@ async def test_a_webhook_that_fails_is_an_error_with_its_reason(
     (await api.get(f"{V2}/a")).error(500, "InternalError", head, words)
     (await api.get(V2)).error(500, "InternalError", head)
     (await api.get(f"{V1}/a")).ok()
+    counted = (await api.get("/metrics")).body.decode()
+    labels = f'{{result="failure",failure_type="conversion_webhook_{failure}_failure"}}'
+    assert f"apiserver_conversion_webhook_request_total{labels} 2\n" in counted
+    assert f"apiserver_conversion_webhook_duration_seconds_count{labels} 2\n" in counted
+
+
+async def test_conversions_are_counted(api: Caller, converting: WebhookServer) -> None:
+    (await api.post(CRDS, definition(converting))).ok(201)
+    (await api.post(V1, v1("a", "localhost:1"))).ok(201)
+    for _ in range(2):
+        (await api.get(f"{V2}/a")).ok()
+    counted = (await api.get("/metrics")).body.decode()
+    assert 'apiserver_conversion_webhook_request_total{result="success",failure_type=""} 1\n' in counted, (
+        "what was converted lately is remembered"
+    )
+    labels = 'crd_name="hosts.stable.example.com",from_version="v1",to_version="v2",succeeded="true"'
+    assert f"apiserver_crd_conversion_webhook_duration_seconds_count{{{labels}}} 1\n" in counted
 
 
 async def test_selectors_of_each_version_follow_the_object(api: Caller, converting: WebhookServer) -> None:

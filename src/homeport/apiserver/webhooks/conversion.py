@@ -8,9 +8,10 @@ one version cost one call an event, and calls for the same object at the same ti
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +19,7 @@ from homeport.apiserver.encoding import encode
 from homeport.apiserver.uids import new_uid
 from homeport.apiserver.webhooks import endpoint
 from homeport.apiserver.webhooks.client import CallError, WebhookClient
+from homeport.apiserver.webhooks.conversion_metrics import CALL, INVALID, MALFORMED, PARTIAL, ConversionMetrics
 from homeport.apiserver.webhooks.endpoint import Endpoint
 from homeport.kube.errors import InternalError
 from homeport.kube.meta import Object
@@ -37,15 +39,36 @@ Complete = Callable[[Object, bool], Object]
 _Place = tuple[Key, int, str]
 
 
+class ConversionWebhooks(NamedTuple):
+    """How one server asks them."""
+
+    client: WebhookClient
+    metrics: ConversionMetrics
+
+
+class ConversionError(InternalError):
+    """The webhook did not convert; `failure` is the name by which that is counted."""
+
+    def __init__(self, message: str, failure: str = CALL) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
 class WebhookConverter:
     """Converts one resource's objects. Made anew when its definition changes, so that nothing remembered is stale."""
 
     def __init__(
-        self, client: WebhookClient, kind: str, conversion: Mapping[str, Any], complete: Mapping[str, Complete]
+        self,
+        webhooks: ConversionWebhooks,
+        definition: str,
+        kind: str,
+        conversion: Mapping[str, Any],
+        complete: Mapping[str, Complete],
     ) -> None:
-        """`conversion` is that of the definition; `complete` is by ``apiVersion``."""
+        """`conversion` is that of the definition of that name; `complete` is by ``apiVersion``."""
         webhook = conversion.get("webhook") or {}
-        self._client = client
+        self._client, self._metrics = webhooks
+        self._definition = definition
         self._kind = kind
         self._complete = complete
         self._review = next((each for each in webhook.get("conversionReviewVersions") or () if each in _REVIEWS), "")
@@ -115,11 +138,26 @@ class WebhookConverter:
             self._size -= len(oldest.value)
 
     async def _call(self, objects: Sequence[Object], api_version: str, defaults: bool = True) -> list[Object]:
+        """Ask the webhook, and count it. Raises ConversionError."""
+        begin = time.perf_counter()
+        failure = CALL
+        try:
+            made = await self._answer(objects, api_version, defaults)
+            failure = ""
+        except ConversionError as error:
+            failure = error.failure
+            raise
+        finally:
+            before, after = (version.rpartition("/")[2] for version in (objects[0]["apiVersion"], api_version))
+            self._metrics.asked(self._definition, before, after, time.perf_counter() - begin, failure)
+        return made
+
+    async def _answer(self, objects: Sequence[Object], api_version: str, defaults: bool) -> list[Object]:
         where = f"{objects[0]['apiVersion']}, Kind={self._kind}"
         if self._endpoint is None:
             raise _failed(where, self._problem)
         if not self._review:
-            raise InternalError("no supported conversion review versions")
+            raise ConversionError("no supported conversion review versions")
         uid = new_uid()
         review = {
             "kind": "ConversionReview",
@@ -134,37 +172,38 @@ class WebhookConverter:
         made = self._objects(answer, uid, where)
         if len(made) != len(objects):
             words = f"conversion webhook for {where} returned {len(made)} objects, expected {len(objects)}"
-            raise InternalError(words)
+            raise ConversionError(words, PARTIAL)
         return [
             self._checked(index, before, after, api_version, where, defaults)
             for index, (before, after) in enumerate(zip(objects, made, strict=True))
         ]
 
     def _objects(self, answer: Any, uid: str, where: str) -> list[Any]:
-        """The objects of a ConversionReview. Raises InternalError."""
+        """The objects of a ConversionReview. Raises ConversionError."""
         response = answer.get("response") if isinstance(answer, dict) else None
         if not isinstance(response, dict):
-            raise _failed(where, "no response provided")
+            raise _failed(where, "no response provided", MALFORMED)
         if self._review == "v1":
             wanted, got = "apiextensions.k8s.io/v1, Kind=ConversionReview", _kind_of(answer)
             if got != wanted:
-                raise _failed(where, f"expected webhook response of {wanted}, got {got}")
+                raise _failed(where, f"expected webhook response of {wanted}, got {got}", MALFORMED)
             if response.get("uid") != uid:
-                raise _failed(where, f'expected response.uid="{uid}", got "{response.get("uid", "")}"')
+                raise _failed(where, f'expected response.uid="{uid}", got "{response.get("uid", "")}"', MALFORMED)
         result = response.get("result")
         result = result if isinstance(result, dict) else {}
         if result.get("status") != "Success":
             status = result.get("status", "")
-            raise _failed(where, str(result.get("message") or f"response.result.status was '{status}', not 'Success'"))
+            words = result.get("message") or f"response.result.status was '{status}', not 'Success'"
+            raise _failed(where, str(words), MALFORMED)
         made = response.get("convertedObjects")
         return made if isinstance(made, list) else []
 
     def _checked(self, index: int, before: Object, after: Any, api_version: str, where: str, defaults: bool) -> Object:
         """A converted object with the metadata that it had: only labels and annotations may change."""
 
-        def wrong(why: str) -> InternalError:
+        def wrong(why: str) -> ConversionError:
             head = f"conversion webhook for {where} returned invalid converted object at index {index}"
-            return InternalError(f"{head}: {why}")
+            return ConversionError(f"{head}: {why}", INVALID)
 
         if not isinstance(after, dict) or not isinstance(after.get("metadata"), dict):
             raise wrong("missing metadata in converted object")
@@ -195,5 +234,5 @@ def _kind_of(answer: Mapping[str, Any]) -> str:
     return f"{answer.get('apiVersion', '')}, Kind={answer.get('kind', '')}"
 
 
-def _failed(where: str, why: str) -> InternalError:
-    return InternalError(f"conversion webhook for {where} failed: {why}")
+def _failed(where: str, why: str, failure: str = CALL) -> ConversionError:
+    return ConversionError(f"conversion webhook for {where} failed: {why}", failure)
