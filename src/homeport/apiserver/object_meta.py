@@ -32,70 +32,75 @@ def validate_metadata(served: Served, metadata: dict[str, Any]) -> Iterator[Fiel
     elif isinstance(name, str):
         for message in served.name_rule(name):
             yield field.invalid("metadata.name", name, message)
+    yield from validate_common(metadata)
+
+
+def validate_common(metadata: dict[str, Any], path: str = "metadata") -> Iterator[FieldError]:
+    """Errors of what any metadata may have, whatever it belongs to; it is at `path`."""
     if metadata.get("labels"):
-        yield from _validate_labels(metadata["labels"])
+        yield from _validate_labels(metadata["labels"], f"{path}.labels")
     if metadata.get("annotations"):
-        yield from _validate_annotations(metadata["annotations"])
+        yield from _validate_annotations(metadata["annotations"], f"{path}.annotations")
     if metadata.get("ownerReferences"):
-        yield from _validate_owners(metadata["ownerReferences"])
+        yield from _validate_owners(metadata["ownerReferences"], f"{path}.ownerReferences")
     if metadata.get("finalizers"):
-        yield from _validate_finalizers(metadata["finalizers"])
+        yield from _validate_finalizers(metadata["finalizers"], f"{path}.finalizers")
 
 
-def _validate_labels(labels: Any) -> Iterator[FieldError]:
+def _validate_labels(labels: Any, path: str) -> Iterator[FieldError]:
     if not isinstance(labels, dict):
         return
     for key, value in labels.items():
         for message in _qualified_name(key):
-            yield field.invalid("metadata.labels", key, message)
+            yield field.invalid(path, key, message)
         if isinstance(value, str):
             for message in _label_value(value):
-                yield field.invalid("metadata.labels", value, message)
+                yield field.invalid(path, value, message)
 
 
-def _validate_annotations(annotations: Any) -> Iterator[FieldError]:
+def _validate_annotations(annotations: Any, path: str) -> Iterator[FieldError]:
     if not isinstance(annotations, dict):
         return
     size = 0
     for key, value in annotations.items():
         for message in _qualified_name(key.lower()):
-            yield field.invalid("metadata.annotations", key, message)
+            yield field.invalid(path, key, message)
         size += len(key.encode()) + (len(value.encode("utf-8", "replace")) if isinstance(value, str) else 0)
     if size > names.ANNOTATIONS_LIMIT:
-        yield field.too_long("metadata.annotations", names.ANNOTATIONS_LIMIT)
+        yield field.too_long(path, names.ANNOTATIONS_LIMIT)
 
 
-def _validate_owners(owners: Any) -> Iterator[FieldError]:
+def _validate_owners(owners: Any, path: str) -> Iterator[FieldError]:
     if not isinstance(owners, list):
         return
     controller = ""
     for index, owner in enumerate(owners):
         if not isinstance(owner, dict):
             continue
-        path = f"metadata.ownerReferences[{index}]"
+        at = f"{path}[{index}]"
         for key in ("apiVersion", "kind", "name", "uid"):
             if owner.get(key) == "":
-                yield field.invalid(f"{path}.{key}", "", "must not be empty")
+                yield field.invalid(f"{at}.{key}", "", "must not be empty")
         if owner.get("controller") is True:
             if controller:
                 detail = (
                     'Only one reference can have Controller set to true. Found "true" in references for '
                     f"{controller} and {owner.get('kind')}/{owner.get('name')}"
                 )
-                yield field.invalid("metadata.ownerReferences", field.OMITTED, detail)
+                yield field.invalid(path, field.OMITTED, detail)
             controller = f"{owner.get('kind')}/{owner.get('name')}"
 
 
-def _validate_finalizers(finalizers: Any) -> Iterator[FieldError]:
+def _validate_finalizers(finalizers: Any, path: str) -> Iterator[FieldError]:
     if not isinstance(finalizers, list):
         return
     for finalizer in finalizers:
         if isinstance(finalizer, str):
             for message in names.qualified_name(finalizer):
-                yield field.invalid("metadata.finalizers", finalizer, message)
+                yield field.invalid(path, finalizer, message)
     if ORPHAN_FINALIZER in finalizers and FOREGROUND_FINALIZER in finalizers:
         detail = "finalizer orphan and foregroundDeletion cannot be both set"
-        yield field.invalid("metadata.finalizers", finalizers, detail)
+        yield field.invalid(path, finalizers, detail)
 
 
 def validate_metadata_update(new: dict[str, Any], old: dict[str, Any]) -> Iterator[FieldError]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from homeport.apiserver import managers
 from homeport.apiserver.admission.attributes import Attributes
+from homeport.apiserver.admission.embedded import validate_embedded
 from homeport.apiserver.admission.judging import judged
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.object_meta import validate_metadata, validate_metadata_update
@@ -281,6 +282,8 @@ def _valid(call: Call, obj: Object, old: Object | None, patient: bool) -> Object
         obj = schema.with_zero_status(obj)
         found = schema.validate(obj, old)
     errors += judged(served, obj, old, found)
+    if not served.builtin:
+        errors += validate_embedded(schema, obj)
     rules = served.definition.rules
     if rules is not None:
         verdict = rules.validate(obj, old, errors, patient=patient)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeport.kube.errors import FieldError
-from homeport.kube.schema import JsonSchema, decoding, passes, typed, validation
+from homeport.kube.schema import JsonSchema, decoding, embedded, passes, typed, validation
 from homeport.kube.schema.checks import Found
 from homeport.kube.schema.judge import Judge
 from homeport.kube.schema.node import Builder
@@ -37,7 +37,7 @@ class Schema:
     nothing about the results.
     """
 
-    __slots__ = ("_judge", "_root", "_seen", "_typed", "schema")
+    __slots__ = ("_embeds", "_judge", "_root", "_seen", "_typed", "schema")
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class Schema:
         self.schema = schema
         self._root = builder.part(schema) if part else builder.root(schema)
         self._typed = "$ref" in schema if typed is None else typed
+        self._embeds = any(node.has_embedded for node in self._root.children())
         self._judge: Judge | None = None
         self._seen = 0
         """Objects that were judged without a judge."""
@@ -122,7 +123,12 @@ class Schema:
         node = self._root.properties["metadata"]
         metadata = obj["metadata"]
         read, unknown = decoding.read(node, metadata)
-        return self.prune(obj if read is metadata or unknown else {**obj, "metadata": read})
+        obj = obj if read is metadata or unknown else {**obj, "metadata": read}
+        return self.prune(embedded.read(self._root, obj) if self._embeds else obj)
+
+    def embedded(self, obj: Any) -> list[tuple[str, Any]]:
+        """The whole objects inside of `obj`, each with its path (see :mod:`homeport.kube.schema.embedded`)."""
+        return list(embedded.find(self._root, obj)) if self._embeds else []
 
     def normalise(self, obj: Any) -> Any:
         """`obj` with quantities as canonical strings, and integers that came as floats (``2.0``) as integers."""

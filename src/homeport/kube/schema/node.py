@@ -44,6 +44,7 @@ class Node:
         "enum",
         "format",
         "has_defaults",
+        "has_embedded",
         "has_numbers",
         "int_or_string",
         "items",
@@ -98,6 +99,8 @@ class Node:
         self.defaults: dict[str, Any] = {}
         """The properties' own defaults."""
         self.has_defaults = False
+        self.has_embedded = False
+        """Whether the value is a whole object, or has one in it."""
         self.has_numbers = False
         self.number_children: dict[str, Node] = {}
         self.leaf = not any(key in schema for key in _NESTING) and self.type not in ("object", "array")
@@ -215,6 +218,7 @@ class Builder:
         parents: dict[int, list[Node]] = {}
         with_defaults = [node for node in self._all if node.defaults]
         with_numbers = [node for node in self._all if node.quantity or node.takes_integers]
+        with_embedded = [node for node in self._all if node.embedded]
         for node in self._all:
             for part in node.children():
                 parents.setdefault(id(part), []).append(node)
@@ -222,7 +226,10 @@ class Builder:
                     with_defaults.append(node)
                 if part.has_numbers:
                     with_numbers.append(node)
-        for flag, pending in (("has_defaults", with_defaults), ("has_numbers", with_numbers)):
+                if part.has_embedded:
+                    with_embedded.append(node)
+        spread = (("has_defaults", with_defaults), ("has_numbers", with_numbers), ("has_embedded", with_embedded))
+        for flag, pending in spread:
             while pending:
                 node = pending.pop()
                 if not getattr(node, flag):
