@@ -250,7 +250,8 @@ async def test_idle_informers_use_no_processor_time(world: support.World) -> Non
         await asyncio.sleep(10)
         before = time.process_time()
         await asyncio.sleep(600)  # of virtual time: as many wake-ups as ten minutes have
-        assert time.process_time() - before < 0.05
+        # Each of some sixty watches is renewed once or twice meanwhile, which takes half a millisecond.
+        assert time.process_time() - before < 0.2
 
 
 async def test_frozen_objects_refuse_every_change(world: support.World) -> None:
