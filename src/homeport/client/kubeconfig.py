@@ -16,6 +16,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from homeport.files import write_atomically
+from homeport.kube import plainyaml
 from homeport.kube.errors import Permanent
 
 _ENTRIES = {"clusters": "cluster", "users": "user", "contexts": "context"}
@@ -328,9 +329,6 @@ def merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Replace the file as a whole, for its owner only. Follows a symbolic link."""
-    import yaml
-
-    text = yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=False)
     target = path.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, text)
+    write_atomically(target, plainyaml.dump(content))
