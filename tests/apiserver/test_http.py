@@ -8,11 +8,13 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from homeport.apiserver.connection import Connection
 from homeport.apiserver.http import HttpServer, Limits, serve
 from homeport.kube.wire import Request, Response
 
@@ -365,3 +367,141 @@ async def test_header_values_cannot_split_the_answer() -> None:
     async with serving(handler) as (_, port):
         raw = await talk(port, b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
     assert "evil" not in split_answers(raw)[0][1]
+
+
+class Quick:
+    """Answers at once what is asked below /quick."""
+
+    def __init__(self, body: bytes = b"") -> None:
+        self.body = body
+        self.quick = self.slow = 0
+
+    async def handle(self, request: Request) -> Response:
+        self.slow += 1
+        await asyncio.sleep(0.001)
+        return Response(200, {}, self.body or request.path.encode())
+
+    def at_once(self, request: Request, memory: dict[str, Any]) -> Response | None:
+        if not request.path.startswith("/quick"):
+            return None
+        self.quick += 1
+        return Response(200, {}, self.body or request.path.encode())
+
+
+@asynccontextmanager
+async def serving_at_once(handler: Quick, **limits: float) -> AsyncIterator[tuple[HttpServer, int]]:
+    async with serving(handler, **limits) as (server, port):  # type: ignore[arg-type]
+        yield server, port
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(("GET /quick", "GET /slow", "HEAD /quick", "PUT /slow")), st.booleans())))
+def test_answers_come_in_order_at_once_or_not(asked: list[tuple[str, bool]]) -> None:
+    """Pipelined in as many pieces as the flags say."""
+    asked = [*asked, ("GET /quick", True)]
+    pieces = [b""]
+    for number, (what, ends) in enumerate(asked):
+        pieces[-1] += f"{what}{number} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+        if ends:
+            pieces.append(b"")
+    pieces[-1] = b"GET /end HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    paths = [what.split()[1] + str(number) for number, (what, _) in enumerate(asked)]
+
+    async def run() -> None:
+        async with serving_at_once(Quick()) as (_, port):
+            answer = await talk(port, *pieces)
+        for (what, _), path in zip(asked, paths, strict=True):
+            head, _, answer = answer.partition(b"\r\n\r\n")
+            assert f"content-length: {len(path)}".encode() in head
+            if not what.startswith("HEAD"):
+                assert answer.startswith(path.encode())
+                answer = answer[len(path) :]
+        assert answer.endswith(b"/end")
+
+    asyncio.run(run())
+
+
+async def test_who_does_not_read_is_not_answered_at_once_for_ever() -> None:
+    handler = Quick(b"x" * 50_000)
+    async with serving_at_once(handler) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        sent = b"GET /quick HTTP/1.1\r\nHost: h\r\n\r\n" * 1000
+        sending = asyncio.create_task(_send(writer, sent))
+        before = -1
+        while handler.quick + handler.slow != before:
+            before = handler.quick + handler.slow
+            await asyncio.sleep(0.1)
+        assert before < 500  # the sockets' buffers hold some megabytes
+        received = 0
+        while received < 1000 * 50_000:
+            received += len(await asyncio.wait_for(reader.read(1 << 20), 5))
+        await sending
+        assert handler.quick + handler.slow == 1000
+        writer.close()
+
+
+async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(data)
+    await writer.drain()
+
+
+async def test_what_ends_with_its_request_is_answered() -> None:
+    async with serving_at_once(Quick()) as (_, port):
+        answers = split_answers(await talk(port, b"GET /quick HTTP/1.1\r\nHost: h\r\n\r\n", end=True))
+    assert [answer[2] for answer in answers] == [b"/quick"]
+
+
+class Wire(asyncio.Transport):
+    """Collects what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = True
+
+
+async def test_a_server_that_closes_answers_what_it_would_have_answered_at_once() -> None:
+    handler = Quick()
+    server = HttpServer(handler.handle, Limits(), handler.at_once)
+    connection, wire = Connection(server), Wire()
+    connection.connection_made(wire)
+    connection.data_received(b"GET /quick HTTP/1.1\r\nHost: h\r\n\r\n")
+    connection.shut_down()
+    while not wire.closed:
+        await asyncio.sleep(0)
+    assert wire.written.endswith(b"/quick")
+    assert b"connection: close" in wire.written
+    connection.connection_lost(None)
+
+
+async def test_answers_of_a_turn_are_written_when_all_are_there() -> None:
+    handler = Quick()
+    server = HttpServer(handler.handle, Limits(), handler.at_once)
+    wires = [Wire() for _ in range(3)]
+    connections = [Connection(server) for _ in wires]
+    for connection, wire in zip(connections, wires, strict=True):
+        connection.connection_made(wire)
+        connection.data_received(b"GET /quick HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert handler.quick == 0
+    connections[1].connection_lost(None)
+    await asyncio.sleep(0)
+    assert [bool(wire.written) for wire in wires] == [True, False, True]
+    for connection in (connections[0], connections[2]):
+        connection.connection_lost(None)
+
+
+async def test_a_second_request_that_comes_slowly_times_out_as_the_first() -> None:
+    async with serving(header_seconds=0.15, linger_seconds=0.02) as (_, port):
+        begin = asyncio.get_running_loop().time()
+        answers = split_answers(await talk(port, b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /b HTTP/1.1\r\nHo"))
+        assert [answer[0] for answer in answers] == [200, 408]
+        assert asyncio.get_running_loop().time() - begin < 3

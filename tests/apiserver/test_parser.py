@@ -1,0 +1,105 @@
+"""Bytes to requests: what is recognised without a parser is what the parser would make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from homeport.apiserver.parser import Limits, Message, Parser
+from homeport.kube.wire import Response
+
+LIMITS = Limits(header_bytes=300, body_bytes=100)
+
+
+def parser() -> Parser:
+    return Parser(LIMITS, b"certificate", "10.0.0.1")
+
+
+def said(messages: Sequence[Message]) -> list[Any]:
+    """The messages, but for what they share."""
+
+    def answer(response: Response | None) -> Any:
+        return None if response is None else (response.status, response.body)
+
+    return [
+        (each.request and msgspec.structs.asdict(each.request), answer(each.response), each.keep_alive, each.rest)
+        for each in messages
+    ]
+
+
+# Any byte that may stand in a request line, and some that may not.
+targets = st.lists(st.integers(0x20, 0x7F).map(lambda code: bytes([code])) | st.just(b"%41"), max_size=12).map(b"".join)
+heads = st.sampled_from(
+    (
+        b"Host: a\r\n\r\n",
+        b"Host: a\r\nAuthorization: Bearer t\r\nAccept: x\r\nAccept: y\r\n\r\n",
+        b"Host: a\r\nContent-Length: 0\r\n\r\n",
+        b"Host: a\r\nContent-Length: 2\r\n\r\nab",
+        b"Host: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Host: a\r\nExpect: 100-continue\r\n\r\n",
+        b"Host: a\r\nConnection: close\r\n\r\n",
+        b"Host: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+        b"Host: a\r\nX: " + b"y" * 270 + b"\r\n\r\n",
+        b"Host: a\r\n\r\nGET / HTTP/1.1\r\nHost: b\r\n\r\n",
+        b"Host: a\r\n\r\n\r\n",
+        b"Host: a\r\n\r\nG",
+        b"Host: a\r\n",
+        b"\r\n",
+        b" folded\r\n\r\n",
+    )
+)
+lines = st.tuples(
+    st.sampled_from((b"GET", b"GET", b"GET", b"HEAD", b"POST", b"get")),
+    targets,
+    st.sampled_from((b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/1.1 ")),
+).map(lambda parts: b"%b /%b %b\r\n" % parts)
+
+
+@given(st.lists(st.tuples(lines, heads), min_size=2, max_size=6), heads)
+def test_a_connection_reads_each_request_as_if_it_were_its_first(
+    requests: list[tuple[bytes, bytes]], usual: bytes
+) -> None:
+    """As long as the ones before it were whole: the headers are often `usual` ones."""
+    used = parser()
+    for number, (line, head) in enumerate(requests):
+        data = line + (usual if number % 2 == 0 else head)
+        fresh = parser()
+        assert said(used.feed(data)) == said(fresh.feed(data))
+        assert (used.in_message, used.in_body, used.ended, used.continue_wanted) == (
+            fresh.in_message,
+            fresh.in_body,
+            fresh.ended,
+            fresh.continue_wanted,
+        )
+        if used.in_message or used.ended:
+            break
+
+
+def test_requests_with_the_same_headers_share_what_is_remembered() -> None:
+    used = parser()
+    head = b"Host: a\r\nAuthorization: Bearer t\r\n\r\n"
+    (first,) = used.feed(b"GET /one HTTP/1.1\r\n" + head)
+    (second,) = used.feed(b"GET /two?x=y HTTP/1.1\r\n" + head)
+    assert second.memory is first.memory
+    assert second.request is not None
+    assert (second.request.path, second.request.query) == ("/two", (("x", "y"),))
+    (other,) = used.feed(b"GET /two HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer u\r\n\r\n")
+    assert other.memory is not first.memory
+    (post,) = used.feed(b"POST /one HTTP/1.1\r\n" + head)
+    assert post.memory is not other.memory
+    (longer,) = used.feed(b"GET /one HTTP/1.1\r\nX: y\r\nHost: a\r\nAuthorization: Bearer u\r\n\r\n")
+    assert longer.memory is not other.memory
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_a_request_in_two_pieces_is_read_as_it_is_in_one(cut: int) -> None:
+    data = b"GET /two HTTP/1.1\r\nHost: a\r\nAccept: x\r\n\r\n"
+    used = parser()
+    (whole,) = used.feed(data)
+    messages = [*used.feed(data[:cut]), *used.feed(data[cut:])]
+    assert said(messages) == said([whole])
