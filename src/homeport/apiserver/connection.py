@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._in_turn = False
         """Whether the queue is looked at at the end of this turn of the loop."""
         self._out: list[bytes] = []
-        """What is written then."""
+        """Whole answers that are written then."""
         self._out_bytes = 0
         # What the transport says.
         self._paused_reading = False
@@ -126,9 +126,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool | None:
         if self._tunnel is None:
-            if self._in_turn:
-                self.answer()
-                self.flush()
+            self.answer()
+            self.flush()
             return None  # closes the transport once what is buffered is written
         self._tunnel.feed_eof()
         # TLS has no half-closed connections.
@@ -164,13 +163,12 @@ class Connection(asyncio.Protocol):
 
     def answer(self) -> None:
         """Answer what can be answered at once, and have a task answer the rest."""
-        self._in_turn = False
-        if self._lost or self._task is not None:
+        if not self._in_turn or self._lost:
             return
+        self._in_turn = False
         try:
             while self._queue:
                 if not self._answer_at_once(self._queue[0]):
-                    self.flush()
                     self._begin_task()
                     return
                 self._taken(self._queue.popleft())
@@ -185,17 +183,15 @@ class Connection(asyncio.Protocol):
         if not self._out or self._lost:
             return
         out, self._out = self._out, []
-        if self._out_bytes <= _SMALL:
+        size, self._out_bytes = self._out_bytes, 0
+        if size <= _SMALL:
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         else:
             self._transport.writelines(out)
-        self._out_bytes = 0
 
     def _answer_at_once(self, message: Message) -> bool:
         """Whether the message has its answer."""
         request = message.request
-        if self._out_bytes > _SMALL:
-            self.flush()
         if request is None or not message.keep_alive or self._writing_paused or self._closing:
             return False
         response = self._server.at_once(request, message.memory)
@@ -204,9 +200,7 @@ class Connection(asyncio.Protocol):
         if not isinstance(response.body, bytes):  # it is large, and packed on its way
             message.response = response
             return False
-        pieces = self._pieces(response, response.body, request, keep_alive=True)
-        self._out += pieces
-        self._out_bytes += sum(map(len, pieces))
+        self._put(response, response.body, request, keep_alive=True)
         return True
 
     def _taken(self, message: Message) -> None:
@@ -258,6 +252,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """Close once everything is written; linger if the peer may still be sending what we refused."""
+        self.flush()
         if self._refused and not self._closing:
             self._queue.clear()
             if self._paused_reading:
@@ -268,7 +263,12 @@ class Connection(asyncio.Protocol):
                     self._transport.write_eof()
             self._timer.arm(self._limits.linger_seconds)
         else:
-            self._transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Close once what there is is written."""
+        self.flush()
+        self._transport.close()
 
     async def _answer(self, message: Message) -> bool:
         """Write one answer; True if the connection can serve another request."""
@@ -289,11 +289,13 @@ class Connection(asyncio.Protocol):
         keep_alive = message.keep_alive and not self._closing
         body = response.body
         if isinstance(body, bytes):
-            for piece in self._pieces(response, body, request, keep_alive=keep_alive):
-                self._transport.write(piece)
+            if not self._out:
+                self._server.turn.add(self)
+            self._put(response, body, request, keep_alive=keep_alive)
             if self._writing_paused:
                 await self.drain()
         else:
+            self.flush()
             await self._stream(response, body, request, keep_alive=keep_alive)
         return keep_alive
 
@@ -310,21 +312,25 @@ class Connection(asyncio.Protocol):
         self._parser.continue_wanted = False
         self._transport.write(_CONTINUE)
 
-    def _pieces(
-        self, response: Response, body: bytes, request: Request | None, *, keep_alive: bool
-    ) -> tuple[bytes, ...]:
-        """An answer whose `body` is here, as it is written."""
+    def _put(self, response: Response, body: bytes, request: Request | None, *, keep_alive: bool) -> None:
+        """Have an answer whose `body` is here written at the end of the turn; large ones now, so that the transport
+        can say when it is too much."""
         head = self._head(response, keep_alive=keep_alive)
         if has_no_body(response):
             head.append(b"\r\n")
-            return (b"".join(head),)
-        head.append(b"content-length: %d\r\n\r\n" % len(body))
-        if request is not None and request.method == "HEAD":
             body = b""
-        if len(body) > _SMALL:
-            return b"".join(head), body
-        head.append(body)
-        return (b"".join(head),)
+        else:
+            head.append(b"content-length: %d\r\n\r\n" % len(body))
+            if request is not None and request.method == "HEAD":
+                body = b""
+        if len(body) <= _SMALL:
+            head.append(body)
+            self._out.append(b"".join(head))
+        else:
+            self._out += (b"".join(head), body)
+        self._out_bytes += len(body)
+        if self._out_bytes > _SMALL:
+            self.flush()
 
     async def _stream(
         self, response: Response, body: AsyncIterator[bytes], request: Request | None, *, keep_alive: bool
@@ -379,6 +385,7 @@ class Connection(asyncio.Protocol):
 
     async def _switch_protocols(self, response: Response, upgrade: Upgrade, tunnel: Tunnel) -> None:
         """Leave HTTP until the new protocol's conversation has ended."""
+        self.flush()
         self._transport.write(b"".join((*self._head(response, keep_alive=True), b"\r\n")))
         self._streaming = True
         try:
@@ -406,7 +413,7 @@ class Connection(asyncio.Protocol):
         elif self._parser.in_message:
             self._receive(self._parser.refuse(408, "the request did not arrive in time"))
         else:
-            self._transport.close()
+            self._close()
 
     # -- shutdown
 
@@ -417,7 +424,7 @@ class Connection(asyncio.Protocol):
             self._in_turn = False
             self._begin_task()
         elif self._task is None:
-            self._transport.close()
+            self._close()
         elif self._streaming:
             self._task.cancel()
 

@@ -13,14 +13,14 @@ from typing import Protocol
 
 class Answerer(Protocol):
     def answer(self) -> None:
-        """Work out what is to be written. Raises nothing."""
+        """Work out what is to be written, if that is still to do. Raises nothing."""
 
     def flush(self) -> None:
-        """Write it."""
+        """Write what there is."""
 
 
 class Turn:
-    """Those that have something to answer. Made for the running event loop."""
+    """Those that have something to answer, or to write. Made for the running event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
