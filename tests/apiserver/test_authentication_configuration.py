@@ -163,6 +163,17 @@ async def test_a_changed_file_counts(
     assert await tokens.authenticate_token(good, []) is None
 
 
+async def test_what_a_connection_remembers_lasts_no_longer_than_a_look_at_the_file(
+    provider: Provider, clock: Clock, tmp_path: Path
+) -> None:
+    tokens = ConfiguredTokens(written(tmp_path / "authentication.yaml", provider), (), now=clock)
+    good = token(provider, clock)
+    found = await tokens.authenticate_token(good, ["api"])
+    assert found is not None
+    assert found.until == clock().timestamp() + 1
+    assert tokens.recall_token(good, ["api"]) == found
+
+
 def test_a_file_that_cannot_be_read_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "authentication.yaml"
     for content in (None, "a: [", json.dumps(document(provider_of(issuer={}))), "kind: a\nkind: b"):

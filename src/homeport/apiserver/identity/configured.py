@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from homeport.apiserver import config_file
-from homeport.apiserver.authn import UNSURE, Authenticated, Recalled, is_open_to_all
+from homeport.apiserver.authn import UNSURE, Authenticated, Identified, Recalled, is_open_to_all
 from homeport.apiserver.identity import configuration
 from homeport.apiserver.identity.configuration import Anonymous, Configuration
 from homeport.apiserver.identity.oidc import OidcTokens
@@ -65,7 +65,7 @@ class ConfiguredTokens:
         for provider in self._tokens:
             found = provider.recall_token(token, audiences)
             if found is not UNSURE:
-                return found
+                return self._for_now(found)
         return UNSURE if self._tokens else None
 
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
@@ -74,8 +74,12 @@ class ConfiguredTokens:
         for provider in self._tokens:
             found = await provider.authenticate_token(token, audiences)
             if found is not None:
-                return found
+                return self._for_now(found)
         return None
+
+    def _for_now(self, found: Identified) -> Identified:
+        """`found`, to be asked about again when the file is looked at again: nothing tells the store of its changes."""
+        return found._replace(until=min(found.until, self._now().timestamp() + _LOOK_SECONDS))
 
     async def anonymous(self, request: Request) -> bool:
         """Whether the request needs no credentials."""
