@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import stat
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from api_testing import ADMIN, Caller, Clock, with_default_namespace
 
 from homeport.apiserver.audit import policy
+from homeport.apiserver.audit.event import Facts
 from homeport.apiserver.audit.log import LogFile, Rotation
 from homeport.apiserver.audit.opening import open_auditor
 from homeport.apiserver.authn import BearerTokens
@@ -224,3 +227,26 @@ def test_files_make_room(tmp_path: Path) -> None:
     log.close()
     assert len(list(tmp_path.glob("audit-*.log"))) == 2
     assert path.stat().st_size == 700_001
+
+
+def test_events_that_wait_take_no_more_memory_than_they_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("homeport.apiserver.audit.log.MAX_QUEUED_BYTES", 100_000)
+    goes_on, writing = threading.Event(), threading.Event()
+
+    def write(self: LogFile, data: bytes) -> None:
+        writing.set()
+        goes_on.wait(10)  # a disk that hangs
+
+    monkeypatch.setattr(LogFile, "_write", write)
+    log = LogFile(str(tmp_path / "audit.log"))
+    request = Request("GET", "/api", (), {"user-agent": "x" * 60_000})  # of somebody without credentials
+    decision = policy.everything().decide(None, request_info(request))
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    facts = Facts("id", policy.COMPLETE, decision, request, request_info(request), None, None, moment, moment, {}, 401)
+    log.put(facts)
+    assert writing.wait(10)
+    for _ in range(4):
+        log.put(facts)
+    assert log._lost == 3
+    goes_on.set()
+    log.close()

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 MAX_QUEUED = 10_000
 """Events that may wait, as upstream."""
 MAX_QUEUED_BYTES = 64 << 20
-"""Bytes of the bodies of events that may wait."""
+"""Bytes of what was sent and answered that events may wait with."""
 _BATCH = 400
 _COMPLAIN_SECONDS = 60.0
 
@@ -43,7 +43,8 @@ class LogFile:
     def __init__(self, path: str, rotation: Rotation | None = None) -> None:
         self._path = None if path == "-" else Path(path).absolute()
         self._rotation = rotation or Rotation()
-        self._queue: deque[event.Facts] = deque()
+        self._queue: deque[tuple[int, event.Facts]] = deque()
+        """With the size of each."""
         self._bytes = 0
         self._lost = 0
         self._complained = -_COMPLAIN_SECONDS
@@ -62,12 +63,13 @@ class LogFile:
 
     def put(self, facts: event.Facts) -> None:
         """Have the event written soon. Never waits."""
-        size = len(facts.request.body) + len(facts.body)
+        request = facts.request
+        size = len(request.body) + len(facts.body) + len(request.path) + sum(map(len, request.headers.values()))
         with self._news:
             if self._is_closed or len(self._queue) >= MAX_QUEUED or self._bytes + size > MAX_QUEUED_BYTES:
                 self._lost += 1
             else:
-                self._queue.append(facts)
+                self._queue.append((size, facts))
                 self._bytes += size
                 if len(self._queue) == 1:
                     self._news.notify()
@@ -91,10 +93,10 @@ class LogFile:
                 if not self._queue:
                     return
                 batch = [self._queue.popleft() for _ in range(min(_BATCH, len(self._queue)))]
-                self._bytes -= sum(len(facts.request.body) + len(facts.body) for facts in batch)
+                self._bytes -= sum(size for size, _ in batch)
                 lost, self._lost = self._lost, 0
             try:
-                self._write(b"".join(self._line(facts) for facts in batch))
+                self._write(b"".join(self._line(facts) for _, facts in batch))
             except OSError as error:
                 self._complain(f"{len(batch)} audit events could not be written: {error}")
             if lost:
