@@ -37,6 +37,8 @@ class Extra:
         self._context = context
         self._server: HttpServer | None = None
         self._port = 0
+        self.asked: list[str] = []
+        """The paths of its objects, as they came."""
 
     async def start(self) -> None:
         listener = socket.socket()
@@ -48,6 +50,8 @@ class Extra:
         """As the server does; with one more path, of a resource that is connected to."""
         if request.path.endswith("/flunders/echo/connect"):
             return Response(101, {"connection": "Upgrade", "upgrade": "echo"}, upgrade=_echo)
+        if "flunders" in request.path:
+            self.asked.append(request.path)
         return await self.caller.server.handle(request)
 
     async def stop(self) -> None:

@@ -63,6 +63,16 @@ async def test_the_extra_server_knows_the_user(world: World) -> None:
     assert (found.uid, dict(found.extra)) == ("17", {"scopes/x": ("1", "2")})
 
 
+async def test_the_extra_server_reads_the_path_that_was_allowed(world: World) -> None:
+    api = await serving(world)
+    odd = FLUNDERS.replace("/namespaces/", "//namespaces//")
+    (await api.get(odd)).ok()
+    assert world.extra.asked == [FLUNDERS]
+    for path in (f"{FLUNDERS}/../flunders", f"{FLUNDERS}/./x", FLUNDERS.replace("namespaces", "%2e%2e")):
+        (await api.get(path)).error(404, "NotFound")
+    assert world.extra.asked == [FLUNDERS]
+
+
 async def test_roles_of_the_aggregating_server_decide_first(world: World) -> None:
     api = await serving(world)
     nobody = Caller(api.server, api.store, api.clock, User("nobody", ("system:authenticated",)))

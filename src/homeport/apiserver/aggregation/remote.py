@@ -16,7 +16,9 @@ from urllib.parse import quote
 import msgspec
 
 from homeport.apiserver.aggregation.table import Backend, GroupVersion
+from homeport.apiserver.answers import not_served
 from homeport.apiserver.context import Api
+from homeport.apiserver.routes import collapse
 from homeport.apiserver.streaming import dial, proxy
 from homeport.apiserver.streaming.backend import Exchange
 from homeport.kube.errors import ApiError, ServiceUnavailable
@@ -93,11 +95,12 @@ class Remote:
         """The extra server's answer to the user's request. Raises ServiceUnavailable if there is none."""
         upgrade = proxy.asks_for_upgrade(request)
         address = dial.Address(self._backend.host, self._backend.port)
-        passed = proxy.Backend((address,), "https", "", request.path)
+        path = _as_decided(request.path)
+        passed = proxy.Backend((address,), "https", "", path)
         headers = proxy.request_headers(request, passed, upgrade=upgrade)
         # What the client said about itself has been left out with the other headers that are meant for this server.
         repeated = tuple(user_headers(user))
-        target = proxy.quoted(request.path) + (f"?{proxy.query(request)}" if request.query else "")
+        target = proxy.quoted(path) + (f"?{proxy.query(request)}" if request.query else "")
         exchange, reader, writer = await self._open()
         try:
             exchange.send(request.method, target, headers, request.body, repeated)
@@ -252,6 +255,14 @@ def _aggregated(key: GroupVersion, listed: list[_ListedResource]) -> list[Object
             resource["categories"] = one.categories
         found[plural] = resource
     return list(found.values())
+
+
+def _as_decided(path: str) -> str:
+    """The path as it was read when the request was allowed: another server may read one with empty segments, or with
+    such as lead elsewhere, in another way. Raises NotFound."""
+    if not {".", ".."}.isdisjoint(path.split("/")):
+        raise not_served()
+    return path if "//" not in path else collapse(path)
 
 
 def _json_object(value: Any) -> dict[str, Any]:
