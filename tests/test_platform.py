@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from homeport.client.http import HttpTransport
 from homeport.datadir import DataDir, Taken
 from homeport.kube import core, meta
 from homeport.kube.errors import Permanent
-from homeport.platform import PartFailed, Platform, serving
+from homeport.platform import PartFailed, Platform, running, serving
 from homeport.platform.serving import bind
 from homeport.settings import ApiSettings, RequestHeaderSettings
 from homeport.store.protocol import Full
@@ -176,3 +177,13 @@ async def test_a_front_proxy_speaks_for_its_users(tmp_path: Path) -> None:
         }
         answers = {who: await asyncio.to_thread(ask, *how) for who, how in asked.items()}
         assert answers == {"its user": 200, "itself": 401, "another user": 403, "the administrator": 200}
+
+
+def test_it_may_open_as_many_files_as_the_machine_allows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        running.raise_open_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1 << 20 if hard == resource.RLIM_INFINITY else hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

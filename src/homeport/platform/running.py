@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import sys
 import time
@@ -24,6 +25,8 @@ from homeport.settings import DEFAULTS, ApiSettings
 
 LOG_BYTES = 10 << 20
 """A log of this size makes room for a new one; one old one is kept."""
+_OPEN_FILES = 1 << 20
+"""Where there is no limit: Linux' own for one process."""
 
 
 def settle_memory() -> None:
@@ -36,6 +39,15 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000, 20, 20)
+
+
+def raise_open_files() -> None:
+    """Let the process open as many files as it is allowed to: each connection is one, and the limit that a login
+    session begins with is made for shells. Go's runtime does so for kube-apiserver."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else hard
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def log_to(directory: DataDir) -> None:
@@ -66,6 +78,7 @@ def run(
 
     `begin` is the monotonic time at which the user's command started.
     """
+    raise_open_files()
     return uvloop.run(_run(directory, port, settings, report, begin))
 
 

@@ -185,11 +185,11 @@ def _words(error: OSError) -> str:
 
 
 def _raise_limits() -> None:
-    """Servers and data loaders open many files; the limit of a login session is made for shells."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """Servers and data loaders open many files; the limit of a login session is made for shells. The platform's own is
+    higher than what programs expect that try all numbers."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def confine() -> None:
