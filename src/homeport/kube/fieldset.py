@@ -55,18 +55,17 @@ def key(name: str, value: Any) -> str:
 
 def keys(values: Mapping[str, Any]) -> str:
     """The path element of the list element with these keys."""
-    if all(type(value) in _REMEMBERED for value in values.values()):
-        return _keys(tuple(values), *values.values())
-    return _keys.__wrapped__(tuple(values), *values.values())
+    return f"k:{_encode({name: _number(value) for name, value in values.items()}).decode()}"
 
 
-_REMEMBERED: Final = frozenset({str, int})
-"""Other values may be equal and yet be written in another way, or cannot be remembered at all."""
+PLAIN: Final = frozenset({str, int})
+"""Types of values that are written in the same way if they are equal."""
 
 
 @lru_cache(maxsize=8192)
-def _keys(names: tuple[str, ...], *values: Any) -> str:
-    return f"k:{_encode({name: _number(value) for name, value in zip(names, values, strict=True)}).decode()}"
+def plain_keys(names: tuple[str, ...], *values: str | int) -> str:
+    """As :func:`keys`, of values of such types."""
+    return keys(dict(zip(names, values, strict=True)))
 
 
 @lru_cache(maxsize=8192, typed=True)

@@ -114,6 +114,9 @@ def element_of(item: Any, node: Node) -> str:
             value = item[name] if name in item else node.defaults.get(name)
             if isinstance(value, (str, int, float)):
                 return fieldset.key(name, value)
+        values = [item[name] if name in item else node.defaults.get(name) for name in names]
+        if all(type(value) in fieldset.PLAIN for value in values):
+            return fieldset.plain_keys(names, *values)
         found = {name: item[name] for name in names if name in item}
         for name, default in node.defaults.items():
             found.setdefault(name, default)
@@ -210,7 +213,8 @@ def _everything_in_list(items: list[Any], node: Node) -> FieldSet:
             found[element] = plan.fields
         else:
             found[element] = everything(item, below)
-    return {element: found[element] for element in sorted(found)}
+    # Its own entry comes before any other.
+    return found if len(found) == 2 else {element: found[element] for element in sorted(found)}
 
 
 def _elements(items: Sequence[Any], node: Node) -> dict[str, list[Any]] | None:
