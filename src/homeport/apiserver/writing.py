@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 
 from homeport.apiserver import sizes
@@ -27,20 +27,19 @@ async def commit(api: Api, operation: Put | Delete, *, trims: bool = False) -> R
     follower = api.followers.get(operation.key.resource)
     if follower is not None:
         return await asyncio.shield(asyncio.ensure_future(_commit_followed(api, operation, follower, trims)))
-    return await _commit(api, operation, trims)
-
-
-async def _commit(api: Api, operation: Put | Delete, trims: bool) -> Record:
     try:
-        try:
-            # Nothing waits between looking at the quotas and writing.
-            written = api.store.write(*api.quotas.booked(operation))
-        except Oversized as error:
-            assert isinstance(operation, Put), "only puts have a limit"
-            written = api.store.write(*api.quotas.booked(sizes.fitting(operation, error.size, trims=trims)))
-        return (await written)[0]
+        return (await _written(api, operation, trims))[0]
     except (Full, Unavailable) as error:
         raise _refused(error) from error
+
+
+def _written(api: Api, operation: Put | Delete, trims: bool) -> Awaitable[list[Record]]:
+    """Nothing waits between looking at the quotas and writing."""
+    try:
+        return api.store.write(*api.quotas.booked(operation))
+    except Oversized as error:
+        assert isinstance(operation, Put), "only puts have a limit"
+        return api.store.write(*api.quotas.booked(sizes.fitting(operation, error.size, trims=trims)))
 
 
 @contextmanager
@@ -58,7 +57,8 @@ def _refused(error: Full | Unavailable) -> ApiError:
 
 
 async def _commit_followed(api: Api, operation: Put | Delete, follower: Follower, trims: bool) -> Record:
-    record = await _commit(api, operation, trims)
+    with stored():
+        record, *_ = await _written(api, operation, trims)
     follower(record, deleted=isinstance(operation, Delete))
     return record
 

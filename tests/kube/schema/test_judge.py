@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,6 +142,14 @@ def check(schema: Schema, judge: Judge, value: Any, typed: bool) -> None:
         assert not unknown
         assert same(read, value)
     expected = schema.normalise(schema.default(value))
+    body = msgspec.json.encode(value)
+    decoded = judge.decoded(body)
+    if decoded is not None:
+        assert judge.reads(value)
+        assert same(decoded, expected)
+    if body.endswith(b"}") and len(value):
+        key, item = next(iter(value.items()))
+        assert judge.decoded(b'%b,"%b":%b}' % (body[:-1], key.encode(), msgspec.json.encode(item))) is None
     completed = judge.completed(value)
     if completed is not None:
         assert same(completed, expected)

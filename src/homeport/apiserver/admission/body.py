@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 from homeport.apiserver.answers import JSON
 from homeport.apiserver.context import Call
-from homeport.apiserver.duplicates import may_repeat, pairs
-from homeport.apiserver.encoding import Body, decode_body, decode_json, is_flat
+from homeport.apiserver.duplicates import pairs
+from homeport.apiserver.encoding import Body, decode_body, is_flat
 from homeport.apiserver.options import check_options
 from homeport.kube.errors import ApiError, BadRequest
 from homeport.kube.meta import Object
@@ -35,7 +35,7 @@ def read_whole(call: Call) -> tuple[Object, bool]:
     request = call.request
     if request.headers.get("content-type") == JSON and is_flat(request.body):
         obj = call.served.schema.decode(request.body)
-        if obj is not None and not (finds_duplicates(call) and may_repeat(request.body, decode_json(request.body)[0])):
+        if obj is not None:
             return check_type(call, obj), True
     return _read(call), False
 
@@ -83,10 +83,9 @@ def check_type(call: Call, obj: Object) -> Object:
         metadata = {}
     elif not isinstance(metadata, dict) and not served.builtin:
         raise BadRequest(f"{served.kind}: metadata has to be an object")
-    result = {"apiVersion": served.resource.api_version, "kind": served.kind, "metadata": metadata, **obj}
-    if not (version and kind) or obj.get("metadata") is None:
-        result |= {"apiVersion": served.resource.api_version, "kind": served.kind, "metadata": metadata}
-    return result
+    elif version and kind:
+        return obj
+    return {**obj, "apiVersion": served.resource.api_version, "kind": served.kind, "metadata": metadata}
 
 
 def check_fields(call: Call, body: Body, *, refuse: Refuse | None = None, converted: bool = False) -> Object:

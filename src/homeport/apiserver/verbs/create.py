@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from homeport.apiserver.admission import (
     CREATE,
     attributes_of,
@@ -11,7 +13,7 @@ from homeport.apiserver.admission import (
     read_whole,
 )
 from homeport.apiserver.context import Api, Call
-from homeport.apiserver.offload import at, finished, takes_long
+from homeport.apiserver.offload import finished, off_loop, takes_long
 from homeport.apiserver.rendering import render_transient, render_written
 from homeport.apiserver.sizes import LIMIT
 from homeport.apiserver.versions import stored, to_storage
@@ -27,7 +29,7 @@ _ATTEMPTS = 8
 
 async def create(api: Api, call: Call) -> Response:
     off = takes_long(call.served, len(call.request.body))
-    new, whole = await at(off, read_whole, call) if off else read_whole(call)
+    new, whole = await off_loop(read_whole, call) if off else read_whole(call)
     return await create_object(api, call, new, whole=whole)
 
 
@@ -38,11 +40,13 @@ async def create_object(api: Api, call: Call, new: Object, *, applied: bool = Fa
     """
     resource = call.served.resource
     off = takes_long(call.served, len(call.request.body))
-    draft = await at(off, draft_create, api, call, new) if off else draft_create(api, call, new, whole=whole)
+    drafted = partial(draft_create, api, call, new, whole=whole)
+    draft = await off_loop(drafted) if off else drafted()
     name = draft.object["metadata"].get("name") or ""
     attributes = attributes_of(call, CREATE, draft.object, name=name)
     await api.admission.mutate(attributes)
-    obj = await finished(off, finish_create, api, call, draft, attributes, applied=applied)
+    finish = partial(finish_create, api, call, draft, attributes, applied=applied)
+    obj = await finished(off, finish) if off or call.served.definition.rules is not None else finish()
     attributes.object, attributes.name = obj, obj["metadata"]["name"]
     await api.admission.validate(attributes)
     generates = not name

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from homeport.apiserver import managers
 from homeport.apiserver.admission import UPDATE, Draft, attributes_of, draft_update, finish_update, read_whole
 from homeport.apiserver.authz import check
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import is_finished
-from homeport.apiserver.offload import at, finished, takes_long
+from homeport.apiserver.offload import finished, off_loop, takes_long
 from homeport.apiserver.rendering import render_transient, render_written
 from homeport.apiserver.sizes import LIMIT
 from homeport.apiserver.verbs.conditions import creates_by_put, needs_version
@@ -32,7 +33,7 @@ ATTEMPTS = 6
 
 async def update(api: Api, call: Call) -> Response:
     off = takes_long(call.served, len(call.request.body))
-    new, whole = await at(off, read_whole, call) if off else read_whole(call)
+    new, whole = await off_loop(read_whole, call) if off else read_whole(call)
     return await replace(api, call, new, whole=whole)
 
 
@@ -105,17 +106,14 @@ async def change(
         record = head(api, call)
         off = takes_long(call.served, len(record.value), len(call.request.body))
         shown = record if call.served.converter is None else await shown_one(call.served, record)
-        if off:
-            old, draft = await at(off, _draft, call, shown, make, subresource, applied, whole)
-        else:
-            old, draft = _draft(call, shown, make, subresource, applied, whole)
+        drafted = partial(_draft, call, shown, make, subresource, applied, whole)
+        old, draft = await off_loop(drafted) if off else drafted()
         attributes = attributes_of(call, UPDATE, draft.object, old)
         await api.admission.mutate(attributes)
         if not applied and not call.served.builtin:
             await managers.prepare(api, call, old, draft.sent)
-        changed = await finished(
-            off, finish_update, api, call, draft, attributes, old, subresource=subresource, applied=applied
-        )
+        finish = partial(finish_update, api, call, draft, attributes, old, subresource=subresource, applied=applied)
+        changed = await finished(off, finish) if off or call.served.definition.rules is not None else finish()
         attributes.object = old if changed is None else changed
         await api.admission.validate(attributes)
         try:

@@ -63,7 +63,7 @@ class Schema:
 
     def decode(self, body: bytes) -> Any | None:
         """What `read` (or `read_custom`) and then `complete` make of the object in a body of JSON; None where they have
-        to be asked themselves, since there is something to say of it."""
+        to be asked themselves, since there is something to say of it, or a mapping may have a key twice."""
         return None if self._judge is None else self._judge.decoded(body)
 
     def complete(self, obj: Any) -> Any:

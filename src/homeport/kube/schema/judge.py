@@ -11,6 +11,7 @@ null for a field that is not set). Then the walks have their say, as if nobody h
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
@@ -29,6 +30,11 @@ _LENGTHS: Final = {"minLength": "min_length", "maxLength": "max_length"}
 _SCALARS: Final = frozenset({str, int, float, bool})
 _MOST_NODES: Final = 4_000
 """A schema with more of them has no judge: its types would take more memory than they are worth."""
+
+_ESCAPED: Final = b"\\u003"
+"""How a colon may be written in another way."""
+
+_encode: Final = msgspec.json.Encoder().encode
 
 _REFUSED: Final = (msgspec.ValidationError, RecursionError)
 
@@ -66,7 +72,9 @@ class Judge:
             raise ValueError(f"a default is not as its schema says: {error}") from error
         if _is_closer(self._type) and self._type.inner is None:
             raise ValueError("the schema says nothing that a type could say")
-        self._decode = msgspec.json.Decoder(self._type, dec_hook=self._hooks.decodes).decode
+        self._decode: Callable[[bytes], Any] | None = None
+        if not any(_is_closer(node.mould) and node.mould.inner is None and node.has_defaults for node in nodes):
+            self._decode = msgspec.json.Decoder(self._type, dec_hook=self._hooks.decodes).decode
         self._fills = root.has_defaults or any(map(_may_change, nodes))
 
     def reads(self, obj: Any) -> bool:
@@ -79,12 +87,18 @@ class Judge:
         return True
 
     def decoded(self, body: bytes) -> Any | None:
-        """The object that a body of JSON has, if it `reads`, as :meth:`completed` gives it; None if that takes a closer
-        look. All of it in one go."""
+        """The object that a body of JSON has, if it `reads` and no mapping has a key twice, as :meth:`completed` gives
+        it; None if that takes a closer look. All of it in one go."""
+        if self._decode is None or _ESCAPED in body:
+            return None
+        before = _filled.colons
         try:
-            return msgspec.to_builtins(self._decode(body), enc_hook=_value)
+            result = msgspec.to_builtins(self._decode(body), enc_hook=_value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
+        # Decoders keep the last of several keys; each that is dropped takes a colon with it.
+        colons = _encode(result).count(b":") - (_filled.colons - before)
+        return result if colons == body.count(b":") else None
 
     def completed(self, obj: Any) -> Any | None:
         """`obj` with defaults and in normal form, itself if it is so already; None if that takes a closer look."""
@@ -272,15 +286,26 @@ class _Moulds:
         return msgspec.defstruct("Mould", fields, kw_only=True, forbid_unknown_fields=True, gc=False, eq=False)
 
 
+class _Filled(threading.local):
+    """Counts what defaults have added to objects, in colons of their JSON."""
+
+    colons = 0
+
+
+_filled: Final = _Filled()
+
+
 class _Same:
     """A default that is never changed: all objects without a value share it until they are plain objects again."""
 
-    __slots__ = ("_default",)
+    __slots__ = ("_colons", "_default")
 
     def __init__(self, default: Any) -> None:
         self._default = default
+        self._colons = 1 + _encode(msgspec.to_builtins(default, enc_hook=_value)).count(b":")
 
     def __call__(self) -> Any:
+        _filled.colons += self._colons
         return self._default
 
 
