@@ -23,6 +23,7 @@ from typing import Any
 import harness
 
 from homeport.apiserver.server import ApiServer
+from homeport.datadir import DataDir
 from homeport.kube import core
 from homeport.kube.wire import Request, Response, User
 from homeport.store.memory import MemoryStore
@@ -208,10 +209,13 @@ async def longest_wait(api: ApiServer, store: Store, others: int) -> float:
 def figures(options: argparse.Namespace) -> list[harness.Figure]:
     count, size = options.objects, options.size
     with tempfile.TemporaryDirectory(prefix="homeport-bench-", dir=options.directory) as place:
-        path = Path(place) / "objects.db"
+        data = DataDir.at(Path(place) / "data")
+        path = data.database
         fsync = fsync_seconds(Path(place))
         filled = in_child("fill", path, count, size)
         started = in_child("start", path)
+        with harness.platform(data.path) as running:
+            ready, resident = running.seconds_to_ready, harness.memory(running.processes())
     alone, beside = in_child("reads", 0, size), in_child("reads", count, size)
     per_second = 1 / fsync
     return [
@@ -222,6 +226,10 @@ def figures(options: argparse.Namespace) -> list[harness.Figure]:
         harness.Figure(f"memory, {count} objects of {size} B", filled["memory"] / 1e6, "MB", "limit", 400.0),
         harness.Figure("memory after a start", started["memory"] / 1e6, "MB", "limit", 400.0),
         harness.Figure("start", started["seconds"], "s", "limit", 2.0),
+        harness.Figure("a platform with them: ready", ready, "s", "of which the store", started["seconds"]),
+        harness.Figure(
+            "a platform with them: memory", resident / 1e6, "MB", "the store alone", started["memory"] / 1e6
+        ),
         harness.Figure(
             f"list of {_SMALL} beside {count} others", 1000 * beside["list"], "ms", "alone", 1000 * alone["list"]
         ),
