@@ -49,5 +49,6 @@ def provider(shared_provider: Provider) -> Provider:
 
     shared_provider.keys = {"one": rsa.generate_private_key(65537, 2048)}
     shared_provider.asked.clear()
+    shared_provider.fetched.clear()
     shared_provider.broken = False
     return shared_provider

@@ -123,3 +123,46 @@ def test_settings_that_cannot_work(chosen: OidcSettings, words: str) -> None:
     with pytest.raises(Permanent) as caught:
         of_flags(chosen)
     assert words in str(caught.value)
+
+
+def sources(provider: Provider, **place: Any) -> dict[str, Any]:
+    return {"_claim_names": {"groups": "s"}, "_claim_sources": {"s": {"endpoint": f"{provider.url}/groups", **place}}}
+
+
+async def test_groups_that_are_to_be_had_elsewhere(provider: Provider, clock: Clock) -> None:
+    tokens = of_flags(settings(provider, groups_claim="groups", groups_prefix="oidc:"), now=clock)
+    mine = token(provider, clock, **sources(provider, access_token="open"))
+    for groups in (["dev"], ["ops", "dev"]):
+        provider.fetched["/groups", "Bearer open"] = token(provider, clock, groups=groups)
+        for _ in range(2):
+            found = await tokens.authenticate_token(mine, [])
+            assert found is not None
+            assert found.user.groups == (*(f"oidc:{group}" for group in groups), "system:authenticated")
+        clock.advance(11)
+    assert provider.asked.count("/groups") == 2
+    without = of_flags(settings(provider), now=clock)
+    found = await without.authenticate_token(mine, [])
+    assert found is not None
+    assert found.user.groups == ("system:authenticated",)
+
+
+@pytest.mark.parametrize(
+    ("place", "answer", "words"),
+    [
+        ({"endpoint": "http://a.example"}, {}, "no URL of https"),
+        ({"access_token": "another"}, {}, "can't be fetched"),
+        ({"endpoint": ["https://a.example"]}, {}, "no URL of https"),
+        ({}, {"groups": None}, "does not hold it"),
+        ({}, {"groups": ["dev"], "aud": "another"}, "another client"),
+        ({}, {"groups": ["dev"], "exp": 1000}, "expired"),
+        ({}, {"groups": ["dev"], "iss": "http://a.example"}, "no URL of https"),
+        ({}, {"groups": ["dev"], "iss": "https://127.0.0.1:1"}, "none of the provider's keys"),
+    ],
+)
+async def test_groups_that_cannot_be_had(
+    provider: Provider, clock: Clock, place: dict[str, Any], answer: dict[str, Any], words: str
+) -> None:
+    tokens = of_flags(settings(provider, groups_claim="groups"), now=clock)
+    provider.fetched["/groups", ""] = token(provider, clock, **answer)
+    with pytest.raises(Unauthorized, match=words):
+        await tokens.authenticate_token(token(provider, clock, **sources(provider, **place)), [])

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from homeport.apiserver.authn import UNSURE, Authenticated, Identified, Unsure, token_digest
 from homeport.apiserver.identity import jose
 from homeport.apiserver.identity.claims import Claim, ClaimMapping
+from homeport.apiserver.identity.distributed import DistributedClaim
 from homeport.apiserver.identity.provider import Issuer, ProviderKeys
 from homeport.clock import utc_now
 from homeport.kube.errors import Permanent, Unauthorized
@@ -18,6 +19,8 @@ from homeport.settings import OidcSettings
 
 _EARLY_SECONDS = 300.0
 """How much before its ``nbf`` a token is believed: clocks differ."""
+_FETCHED_SECONDS = 10.0
+"""How long a claim counts that had to be fetched, as long as any token does upstream."""
 _MAX_CACHED = 4096
 
 
@@ -25,6 +28,8 @@ class _Known(NamedTuple):
     user: User
     expires: float
     begins: float
+    until: float
+    """When what the user was made of has to be looked at again."""
 
 
 class OidcTokens:
@@ -35,6 +40,8 @@ class OidcTokens:
         self._issuer = keys.issuer
         self._mapping = mapping
         self._now = now
+        groups = mapping.groups
+        self._elsewhere = DistributedClaim(groups.name, keys) if isinstance(groups, Claim) else None
         self._known: dict[bytes, _Known] = {}
 
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
@@ -63,7 +70,7 @@ class OidcTokens:
         if self.keys.is_stale(now):
             self._known.clear()  # keys that the provider has taken back sign for nobody
         known = self._known.get(token_digest(token))
-        return UNSURE if known is None else self._identified(token, known, now)
+        return UNSURE if known is None or now >= known.until < known.expires else self._identified(token, known, now)
 
     def _identified(self, token: str, known: _Known, now: float) -> Identified:
         """Raises Unauthorized for a token that does not hold now."""
@@ -75,25 +82,12 @@ class OidcTokens:
         return Identified(known.user, until=min(known.expires, self.keys.fresh_until))
 
     async def _verify(self, token: jose.Token, now: float) -> _Known:
-        issuer, claims = self._issuer, token.claims
-        if token.algorithm not in issuer.algorithms:
-            raise jose.BadToken("the token is signed by an algorithm that is not accepted")
-        if set(issuer.audiences).isdisjoint(jose.audiences(claims)):
-            raise jose.BadToken("the token is for another client")
-        expires = jose.moment(claims, "exp")
-        if expires is None:
-            raise jose.BadToken("the token has no end")
-        if now >= expires:
-            raise jose.BadToken("the token has expired")
-        for key in await self.keys.candidates(token, now):
-            try:
-                jose.verify(token, key)
-                break
-            except jose.BadToken:
-                continue
-        else:
-            raise jose.BadToken("none of the provider's keys has signed the token")
-        return _Known(self._mapping.user(claims), expires, jose.moment(claims, "nbf") or 0.0)
+        expires, claims = await self.keys.verified(token, now), token.claims
+        until = expires
+        if self._elsewhere is not None and self._elsewhere.is_elsewhere(claims):
+            claims = await self._elsewhere.fetched(claims, now)
+            until = now + _FETCHED_SECONDS
+        return _Known(self._mapping.user(claims), expires, jose.moment(claims, "nbf") or 0.0, until)
 
 
 def of_flags(settings: OidcSettings, *, now: Callable[[], datetime] = utc_now) -> OidcTokens:

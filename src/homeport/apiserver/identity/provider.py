@@ -32,8 +32,8 @@ _REFRESH_SECONDS = 3600.0
 _PAUSE_SECONDS = 10.0
 """Between two readings of the keys at least: whoever makes up key ids must not keep us busy."""
 
-Fetch: TypeAlias = Callable[[str], Awaitable[bytes]]
-"""The document at a URL. Raises OSError."""
+Fetch: TypeAlias = Callable[[str, str], Awaitable[bytes]]
+"""The document at a URL, asked for with a bearer token unless that is empty. Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class ProviderKeys:
 
     def __init__(self, issuer: Issuer, fetch: Fetch | None = None) -> None:
         self.issuer = issuer
-        self._fetch = fetch or _fetcher(issuer.authorities)
+        self.fetch = fetch or _fetcher(issuer.authorities)
         self._keys: dict[str, PublicKey] = {}
         self._read_at = self._tried_at = float("-inf")
         self._reading = asyncio.Lock()
@@ -70,7 +70,27 @@ class ProviderKeys:
         """The Unix time until which the keys that were read are taken for the provider's."""
         return self._read_at + _REFRESH_SECONDS
 
-    async def candidates(self, token: jose.Token, now: float) -> Sequence[PublicKey]:
+    async def verified(self, token: jose.Token, now: float) -> float:
+        """When the token ends. Raises BadToken unless the provider has signed it for one of the issuer's audiences, and
+        once it has ended."""
+        if token.algorithm not in self.issuer.algorithms:
+            raise jose.BadToken("the token is signed by an algorithm that is not accepted")
+        if set(self.issuer.audiences).isdisjoint(jose.audiences(token.claims)):
+            raise jose.BadToken("the token is for another client")
+        expires = jose.moment(token.claims, "exp")
+        if expires is None:
+            raise jose.BadToken("the token has no end")
+        if now >= expires:
+            raise jose.BadToken("the token has expired")
+        for key in await self._candidates(token, now):
+            try:
+                jose.verify(token, key)
+            except jose.BadToken:
+                continue
+            return expires
+        raise jose.BadToken("none of the provider's keys has signed the token")
+
+    async def _candidates(self, token: jose.Token, now: float) -> Sequence[PublicKey]:
         """The keys that may have signed the token: the one that it names; all if it names none."""
         if self.is_stale(now) or (token.key_id and token.key_id not in self._keys):
             await self._refresh(now)
@@ -93,13 +113,13 @@ class ProviderKeys:
 
     async def _read(self) -> dict[str, PublicKey]:
         issuer = self.issuer.url
-        document = _object(await self._fetch(self.issuer.discovery_url or issuer.rstrip("/") + _PATH))
+        document = _object(await self.fetch(self.issuer.discovery_url or issuer.rstrip("/") + _PATH, ""))
         if document.get("issuer") != issuer:
             raise ValueError(f"its configuration is that of another issuer: {document.get('issuer')!r}")
         where = document.get("jwks_uri")
         if not isinstance(where, str) or urlsplit(where).scheme != "https":
             raise ValueError("its configuration has no jwks_uri of https")
-        found = _object(await self._fetch(where)).get("keys")
+        found = _object(await self.fetch(where, "")).get("keys")
         keys: dict[str, PublicKey] = {}
         for number, jwk in enumerate(found if isinstance(found, list) else ()):
             # One odd key must not lock everybody out.
@@ -134,9 +154,10 @@ def _object(data: bytes) -> dict[str, Any]:
 def _fetcher(authorities: str) -> Fetch:
     opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trust(authorities)), _OnlyHttps())
 
-    def fetch(url: str) -> bytes:
+    def fetch(url: str, token: str) -> bytes:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            with opener.open(url, timeout=_FETCH_SECONDS) as answer:
+            with opener.open(urllib.request.Request(url, headers=headers), timeout=_FETCH_SECONDS) as answer:
                 data: bytes = answer.read(_MAX_DOCUMENT + 1)
         except URLError as error:
             raise OSError(f"{url}: {error.reason}") from error
@@ -144,7 +165,7 @@ def _fetcher(authorities: str) -> Fetch:
             raise OSError(f"{url}: the document is larger than {_MAX_DOCUMENT} bytes")
         return data
 
-    return lambda url: asyncio.to_thread(fetch, url)
+    return lambda url, token: asyncio.to_thread(fetch, url, token)
 
 
 class _OnlyHttps(urllib.request.HTTPRedirectHandler):
@@ -153,4 +174,7 @@ class _OnlyHttps(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme != "https":
             raise URLError("it leads away from https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        again = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if again is not None and urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
+            again.remove_header("Authorization")  # it is for whom it was sent to
+        return again
