@@ -160,3 +160,9 @@ def test_what_nobody_touches_is_not_imported():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     for name in ("types.apps", "types.batch", "types.networking", "types.webhooks", "workload_validation"):
         assert f"homeport.kube.core.{name}" not in loaded
+
+
+def test_null_in_a_map_of_lists_is_an_empty_list():
+    sent = {"metadata": {"name": "a"}, "spec": {"request": "", "extra": {"a": None, "b": ["c"]}}}
+    read, _ = SCHEMAS[core.CERTIFICATE_SIGNING_REQUEST].read(sent)
+    assert read["spec"]["extra"] == {"a": [], "b": ["c"]}

@@ -302,6 +302,8 @@ def _zero(node: Node) -> Any:
         return "0"
     if node.int_or_string:
         return 0
+    if node.type == "array":
+        return []
     if node.name in _LAYOUTS or node.type not in _ZEROS:
         return {} if node.type == "object" and node.name else None
     return _ZEROS[node.type]
