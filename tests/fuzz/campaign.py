@@ -1,11 +1,15 @@
-"""Coverage-guided fuzzing of one target: ``python tests/fuzz/campaign.py TARGET [libFuzzer options] [corpus folders]``.
+"""Coverage-guided fuzzing: ``python tests/fuzz/campaign.py TARGET[,TARGET...] [libFuzzer options]``.
 
-Runs where atheris is installed, which pytest does in an environment of its own (see ``test_targets.py``). New inputs
-go to the first folder; what breaks a target goes to the working directory as ``crash-*``, ``timeout-*`` or ``oom-*``.
+Runs where atheris is installed, which pytest does in an environment of its own (see ``test_targets.py``). To make the
+code ready for it takes far longer than to fuzz a target for some seconds, so one process does it for several targets,
+each of which then has a child of that process and a folder below the working directory. New inputs go to its folder
+``found``; what breaks a target goes to the folder itself as ``crash-*``, ``timeout-*`` or ``oom-*``, with a ``log``.
+Ends with 1 if a target was broken.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -19,10 +23,27 @@ with atheris.instrument_imports(include=["homeport", "yaml"]):
     import targets
 
 
-def main() -> None:
-    name, *options = sys.argv[1:]
-    atheris.Setup([sys.argv[0], *options, str(targets.CORPUS / name)], lambda data: targets.check(name, data))
+def fuzz(name: str, options: list[str]) -> None:
+    """Does not return."""
+    Path(name, "found").mkdir(parents=True, exist_ok=True)
+    os.chdir(name)
+    log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    atheris.Setup([sys.argv[0], *options, "found", str(targets.CORPUS / name)], lambda data: targets.check(name, data))
     atheris.Fuzz()
+
+
+def main() -> None:
+    names, *options = sys.argv[1:]
+    broken = False
+    for name in names.split(","):
+        child = os.fork()
+        if not child:
+            fuzz(name, options)
+        _, status = os.waitpid(child, 0)
+        broken |= status != 0
+    sys.exit(broken)
 
 
 if __name__ == "__main__":
