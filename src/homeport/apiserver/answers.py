@@ -18,6 +18,7 @@ _REASONS = {
     405: "MethodNotAllowed",
     408: "Timeout",
     413: "RequestEntityTooLarge",
+    429: "TooManyRequests",
     431: "RequestHeaderFieldsTooLarge",
     505: "HTTPVersionNotSupported",
 }

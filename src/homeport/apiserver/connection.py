@@ -54,6 +54,8 @@ class Connection(asyncio.Protocol):
         # Messages waiting for their answers.
         self._queue: deque[Message] = deque()
         self._queued_bytes = 0
+        # A body that has begun and not ended: when it has to end, in the loop's time; 0 for none.
+        self._body_ends = 0.0
         self._task: asyncio.Task[None] | None = None
         self._in_turn = False
         """Whether the queue is looked at at the end of this turn of the loop."""
@@ -64,6 +66,8 @@ class Connection(asyncio.Protocol):
         self._paused_reading = False
         self._drained: asyncio.Future[None] | None = None
         self._writing_paused = False
+        self._unread = 0
+        """What waited for the peer when it was last looked at."""
         self._refused = False
         self._closing = False
         self._streaming = False
@@ -87,6 +91,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._lost = True
         self._server.forget(self)
+        self._end_body()
         self._timer.cancel()
         if self._drained is not None and not self._drained.done():
             self._drained.set_exception(ConnectionResetError("the client has gone"))
@@ -100,9 +105,14 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writing_paused = True
+        if self._tunnel is None and not self._streaming:
+            self._unread = self._transport.get_write_buffer_size()
+            self._timer.arm(self._limits.unread_seconds)
 
     def resume_writing(self) -> None:
         self._writing_paused = False
+        if self._tunnel is None and not self._parser.in_message:
+            self._timer.arm(self._limits.idle_seconds)
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)
@@ -114,15 +124,36 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         had_begun = parser.in_message
         messages = parser.feed(data)
+        if self._body_ends and (messages or not parser.in_body):
+            self._end_body()
         for message in messages:
             self._receive(message)
         if parser.in_message:
             if parser.in_body:
-                self._timer.arm(self._limits.body_seconds)
+                self._await_body()
             elif messages or not had_begun:
                 self._timer.arm(self._limits.header_seconds)
             if parser.continue_wanted and not self._is_busy:
                 self._write_continue()
+
+    def _await_body(self) -> None:
+        """A body has begun, or goes on."""
+        now = self._loop.time()
+        if not self._body_ends:
+            self._body_ends = now + self._limits.whole_body_seconds
+        self._timer.arm(max(min(self._limits.body_seconds, self._body_ends - now), 0.001))
+        self._server.unfinished.hold(self.give_up_body, self._parser.body_size)
+
+    def _end_body(self) -> None:
+        self._body_ends = 0.0
+        self._server.unfinished.release(self.give_up_body)
+
+    def give_up_body(self) -> None:
+        """Refuse the request whose body has not ended: others need the place."""
+        self._body_ends = 0.0
+        self._receive(
+            self._parser.refuse(429, "too many requests have a body that does not end, please try again later")
+        )
 
     def eof_received(self) -> bool | None:
         if self._tunnel is None:
@@ -408,12 +439,22 @@ class Connection(asyncio.Protocol):
         """What had to happen by the deadline has not."""
         if self._tunnel is not None and self._tunnel.idle_seconds >= self._limits.tunnel_idle_seconds:
             self._transport.abort()
+        elif self._writing_paused and not self._streaming:
+            self._judge_reader()
         elif self._is_busy:
             self._timer.arm(self._limits.idle_seconds)  # an answer is on its way: it takes the time it takes
         elif self._parser.in_message:
             self._receive(self._parser.refuse(408, "the request did not arrive in time"))
         else:
             self._close()
+
+    def _judge_reader(self) -> None:
+        """An answer takes the time it takes, as long as the peer reads of it."""
+        before, self._unread = self._unread, self._transport.get_write_buffer_size()
+        if self._unread < before:
+            self._timer.arm(self._limits.unread_seconds)
+        else:
+            self._transport.abort()
 
     # -- shutdown
 

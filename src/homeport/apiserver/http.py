@@ -17,6 +17,7 @@ from typing import Any
 from homeport.apiserver.connection import Connection
 from homeport.apiserver.parser import Limits
 from homeport.apiserver.turn import Turn
+from homeport.apiserver.unfinished import Unfinished
 from homeport.kube.wire import Handler, Request, Response
 
 __all__ = ["HttpServer", "Limits", "serve"]
@@ -36,6 +37,7 @@ class HttpServer:
         self.limits = limits
         self.connections: set[Connection] = set()
         self.turn = Turn()
+        self.unfinished = Unfinished(limits.unfinished_bytes)
         self._listeners: list[asyncio.Server] = []
         self._empty = asyncio.Event()
         self._date = (0, b"")

@@ -49,6 +49,12 @@ class Limits(msgspec.Struct, frozen=True):
     """From the first byte of a request to the end of its headers."""
     body_seconds: float = 30.0
     """Between two pieces of a body."""
+    whole_body_seconds: float = 60.0
+    """From the end of a request's headers to the end of its body: as long as a request may take at kube-apiserver."""
+    unfinished_bytes: int = 128 << 20
+    """Of all connections' bodies together that have begun and not ended. The oldest give way."""
+    unread_seconds: float = 60.0
+    """In which a peer reads nothing of an answer that waits for it. A stream may wait longer."""
     idle_seconds: float = 300.0
     """Between two requests; 0 keeps idle connections for ever."""
     handshake_seconds: float = 10.0
@@ -101,6 +107,11 @@ class Parser:
         self._usual: tuple[bytes, dict[str, str], dict[str, Any]] | None = None
         """What followed the request line of the last ``GET`` that came in one piece, the headers that this was, and the
         memory of such messages."""
+
+    @property
+    def body_size(self) -> int:
+        """Bytes of the body that has begun and not ended."""
+        return self._body_size
 
     def close(self) -> None:
         """Read no more, and let go of the parser, which refers to this."""
