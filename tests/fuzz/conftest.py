@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # test files share judging.py and targets/
 sys.path.insert(0, str(Path(__file__).parents[1] / "apiserver"))  # and api_testing.py
+sys.path.insert(0, str(Path(__file__).parents[1]))  # and support.py
 
 from api_testing import Caller, Clock, make_server, with_default_namespace
 

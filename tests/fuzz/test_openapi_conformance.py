@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 CHECKS = "not_a_server_error,content_type_conformance,response_schema_conformance"
-EXAMPLES = os.environ.get("HOMEPORT_FUZZ_EXAMPLES", "3")
+EXAMPLES = os.environ.get("HOMEPORT_FUZZ_EXAMPLES", "2")
 """For each operation."""
 GROUPS = (
     "api/v1",
@@ -41,6 +41,14 @@ GROUPS = (
 )
 
 
+SETTINGS = """
+# A deletion that finalizers hold up answers with the object, though upstream's documents promise a Status.
+[[operations]]
+include-method = "DELETE"
+checks.response_schema_conformance.enabled = false
+"""
+
+
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     process = subprocess.Popen([sys.executable, HERE / "openapi_server.py"], stdout=subprocess.PIPE, text=True)
@@ -58,6 +66,7 @@ def test_group(port: int, group: str, tmp_path: Path) -> None:
     python = python_with("schemathesis", "schemathesis==4.32.5")
     server = f"http://127.0.0.1:{port}"
     options = ("--phases=fuzzing", "--continue-on-failure", "--suppress-health-check=all", "--generation-deterministic")
+    (tmp_path / "schemathesis.toml").write_text(SETTINGS)
     command = [
         python.parent / "schemathesis", "run", f"{server}/openapi/v3/{group}", f"--url={server}", f"--checks={CHECKS}",
         "--header=Authorization: Bearer t", f"--max-examples={EXAMPLES}", "--request-timeout=5", "--warnings=off",
@@ -65,6 +74,6 @@ def test_group(port: int, group: str, tmp_path: Path) -> None:
     ]  # fmt: skip
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE)}
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
