@@ -1,4 +1,4 @@
-"""Clients that want more than their share of memory, time or connections: others are served as if they were not there."""
+"""Clients that want more than their share of memory, time or connections: others are served as if there were none."""
 
 from __future__ import annotations
 
