@@ -138,6 +138,20 @@ async def test_mistakes_are_named(kubectl: Kubectl) -> None:
     assert "spec.containers[0].image: Required value" in out
     out = await kubectl("apply", "-f", "-", stdin={**MAP, "metadata": {"name": "No_Good"}}, code=1)
     assert 'metadata.name: Invalid value: "No_Good"' in out
+    text = {**pod("p"), "spec": {"containers": "x"}}
+    out = await kubectl("create", "-f", "-", stdin=text, code=1)
+    assert (
+        'Pod in version "v1" cannot be handled as a Pod: json: cannot unmarshal string into Go struct field '
+        "PodSpec.spec.containers of type []v1.Container"
+    ) in out
+    many = pod("P", restartPolicy="Sometimes", containers=[{"name": "Bad_", "image": "x"}])
+    out = await kubectl("create", "-f", "-", stdin=many, code=1)
+    assert 'The Pod "P" is invalid:' in out
+    assert all(f"* {path}: " in out for path in ("metadata.name", "spec.restartPolicy", "spec.containers[0].name"))
+    await kubectl("create", "-f", "-", stdin=pod("p"))
+    patch = '{"spec":{"activeDeadlineSeconds":"soon"}}'
+    out = await kubectl("patch", "pod", "p", "--patch", patch, code=1)
+    assert 'patch: Invalid value: "map[spec:map[activeDeadlineSeconds:soon]]": unrecognized type: int64' in out
 
 
 async def test_pods(kubectl: Kubectl) -> None:
@@ -192,6 +206,9 @@ async def test_finding_out(kubectl: Kubectl) -> None:
     assert "tfReplicaSpecs\t<map[string]ReplicaSpec> -required-" in await kubectl("explain", "tfjob.spec")
     assert "containers\t<[]Container> -required-" in await kubectl("explain", "pod.spec")
     assert "FIELDS:" in await kubectl("explain", "pod", "--recursive")
+    assert "timestamp\t<string> -required-" in await kubectl("explain", "nodes", "--api-version=metrics.k8s.io/v1beta1")
+    assert "etcd-0 Healthy ok" in " ".join((await kubectl("get", "cs")).split())
+    assert "Warning: v1 Endpoints is deprecated in v1.33+" in await kubectl("get", "endpoints")
     assert await kubectl("get", "--raw", "/readyz") == "ok"
     assert "v1.35" in await kubectl("version")
     assert "No resources found" in await kubectl("get", "all")

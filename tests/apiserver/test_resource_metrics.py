@@ -87,3 +87,18 @@ async def test_the_kubelets_summary(api: Caller) -> None:
     found = (await api.get("/api/v1/nodes/here/proxy/stats/summary")).ok()
     assert found["node"]["nodeName"] == "here"
     assert len(found["pods"]) == 3
+
+
+async def test_its_kinds_are_explained(api: Caller) -> None:
+    document = (await api.get(f"/openapi/v3{BASE}")).ok()
+    assert {f"{BASE}/pods", f"{BASE}/namespaces/{{namespace}}/pods/{{name}}", f"{BASE}/nodes"} <= document[
+        "paths"
+    ].keys()
+    schemas = document["components"]["schemas"]
+    prefix = "io.k8s.metrics.pkg.apis.metrics.v1beta1."
+    one = schemas[f"{prefix}PodMetrics"]
+    assert one["x-kubernetes-group-version-kind"] == [
+        {"group": "metrics.k8s.io", "version": "v1beta1", "kind": "PodMetrics"}
+    ]
+    assert {"apiVersion", "kind", "metadata", "timestamp", "window", "containers"} == one["properties"].keys()
+    assert schemas[f"{prefix}NodeMetricsList"]["properties"]["items"]["items"]["$ref"].endswith("NodeMetrics")

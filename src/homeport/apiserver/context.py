@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from homeport.apiserver.authn import BearerTokens
     from homeport.apiserver.definitions import Definitions
     from homeport.apiserver.frames import Frames
+    from homeport.apiserver.health import Check
     from homeport.apiserver.identity.accounts import ServiceAccounts
     from homeport.apiserver.node import NodeProxy
     from homeport.apiserver.quota.ledger import Ledger
@@ -57,6 +58,8 @@ class Api(msgspec.Struct, eq=False):
     """Issues the tokens of service accounts."""
     tokens: BearerTokens | None = None
     """Knows whose a bearer token is; None where nobody logs in with one."""
+    components: dict[str, Check] = msgspec.field(default_factory=dict)
+    """The parts of the control plane by the names that ``componentstatuses`` has for them."""
     followers: dict[str, Follower] = msgspec.field(default_factory=dict)
     """Who hears at once of every write to a resource, by the resource's key."""
 

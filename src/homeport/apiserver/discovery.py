@@ -180,6 +180,7 @@ class Discovery:
                 "namespaced": virtual.namespaced,
                 "kind": virtual.kind,
                 "verbs": list(virtual.verbs),
+                **({"shortNames": list(virtual.short_names)} if virtual.short_names else {}),
             }
             for virtual in self._virtual_resources(group, version)
         ]
@@ -216,6 +217,7 @@ class Discovery:
                 "scope": "Namespaced" if virtual.namespaced else "Cluster",
                 "singularResource": virtual.singular,
                 "verbs": list(virtual.verbs),
+                **({"shortNames": list(virtual.short_names)} if virtual.short_names else {}),
             }
             for virtual in self._virtual_resources(group, version)
         ]

@@ -102,7 +102,7 @@ class Health:
             check = self._checks.get(name)
             if check is None or not self._asked(f"/{root}", check):
                 return None
-            why = await _failure(check)
+            why = await failure(check)
             if why is not None:
                 return Response(500, dict(_TEXT), f"internal server error: {why}\n".encode())
             return Response(200, dict(_TEXT), b"ok")
@@ -112,7 +112,7 @@ class Health:
         excluded = {value for key, value in request.query if key == "exclude"}
         checks = [check for check in self._checks.values() if self._asked(f"/{root}", check)]
         asked = [check for check in checks if check.name not in excluded]
-        failures = dict(zip(asked, await asyncio.gather(*map(_failure, asked)), strict=True))
+        failures = dict(zip(asked, await asyncio.gather(*map(failure, asked)), strict=True))
         lines: list[str] = []
         for check in checks:
             if check not in failures:
@@ -174,7 +174,7 @@ def _can_be_had(lock: Any, seconds: float) -> bool:
     return True
 
 
-async def _failure(check: Check) -> str | None:
+async def failure(check: Check) -> str | None:
     """Why the check fails; None if it does not."""
     try:
         async with asyncio.timeout(_SECONDS):

@@ -13,20 +13,20 @@ from homeport.apiserver.context import Api
 from homeport.apiserver.encoding import Form, encode, negotiate, object_response
 from homeport.apiserver.routes import RequestInfo
 from homeport.apiserver.tables import include_object
-from homeport.apiserver.virtual import Virtual, check
+from homeport.apiserver.virtual import Virtual, check, selected
 from homeport.kube import meta
 from homeport.kube.errors import BadRequest, NotFound, ServiceUnavailable
 from homeport.kube.kind import Column
 from homeport.kube.meta import Object
-from homeport.kube.selector import parse_fields, parse_labels
 from homeport.kube.table import NAME, Printer
 from homeport.kube.wire import Request, Response, User
 from homeport.store.protocol import Key
 
 GROUP, VERSION = "metrics.k8s.io", "v1beta1"
+_STRUCTS = "homeport.kube.core.types.metrics"
 VIRTUAL = (
-    Virtual(GROUP, VERSION, "nodes", "", "NodeMetrics", False, ("get", "list")),
-    Virtual(GROUP, VERSION, "pods", "", "PodMetrics", True, ("get", "list")),
+    Virtual(GROUP, VERSION, "nodes", "", "NodeMetrics", False, ("get", "list"), struct=f"{_STRUCTS}:NodeMetrics"),
+    Virtual(GROUP, VERSION, "pods", "", "PodMetrics", True, ("get", "list"), struct=f"{_STRUCTS}:PodMetrics"),
 )
 
 
@@ -65,7 +65,7 @@ async def answer(api: Api, virtual: Virtual, request: Request, info: RequestInfo
             name = f"{info.namespace}/{info.name}" if info.namespace else info.name
             raise NotFound.of(GROUP, virtual.plural, name)
     else:
-        found = _selected(found, query)
+        found = selected(found, query)
     metadata: Object = {}
     if form.convert == "Table":
         shown = _PRINTER.table(found, api.now(), metadata=metadata, include=include)
@@ -127,19 +127,3 @@ def _amounts(stats: Object) -> dict[str, str]:
         "cpu": f"{stats['cpu']['usageNanoCores']}n",
         "memory": f"{stats['memory']['workingSetBytes'] >> 10}Ki",
     }
-
-
-def _selected(found: Sequence[Object], query: dict[str, str]) -> Sequence[Object]:
-    labels = parse_labels(query.get("labelSelector", ""))
-    fields = parse_fields(query.get("fieldSelector", ""))
-    for path in fields.paths():
-        if path not in ("metadata.name", "metadata.namespace"):
-            raise BadRequest(f'field label "{path}" not supported')
-
-    def matches(obj: Object) -> bool:
-        metadata = meta.metadata(obj)
-        return labels.matches(meta.labels(obj)) and fields.matches(
-            lambda path: str(metadata.get(path.removeprefix("metadata."), ""))
-        )
-
-    return [obj for obj in found if matches(obj)]

@@ -281,4 +281,5 @@ def _of_kind(kind: Kind, storage_version: str, registry: Registry) -> Served:
         name_rule=kind.name_rule,
         has_generation=kind.has_generation,
         conversion=kind.conversion,
+        warning=kind.warning,
     )

@@ -115,10 +115,13 @@ class ApiServer:
             quotas=quotas,
             webhooks=webhooks,
             accounts=accounts,
+            components={"etcd-0": health.Check("etcd", store.probe)},
             tokens=next((each for each in self._authenticators if isinstance(each, BearerTokens)), None),
         )
         self.priority = Priority(self._api, shares or Shares(), self._metrics)
         self.health = health.standard(store)
+        self.components = self._api.components
+        """Which parts of a control plane run with this server, and how to know that they are well."""
         self.restorable: Path | None = None
         """Where ``POST /restore`` finds a backup (:mod:`homeport.apiserver.restore`); None: there is no such path."""
         services = ApiServices()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from homeport.apiserver.answers import not_allowed, not_served
 from homeport.apiserver.encoding import decode_body
 from homeport.apiserver.routes import RequestInfo
+from homeport.kube import meta
 from homeport.kube.errors import BadRequest
 from homeport.kube.meta import Object
+from homeport.kube.selector import parse_fields, parse_labels
 from homeport.kube.wire import Request
 
 
@@ -22,6 +25,9 @@ class Virtual(NamedTuple):
     kind: str
     namespaced: bool
     verbs: tuple[str, ...] = ("create",)
+    short_names: tuple[str, ...] = ()
+    struct: str = ""
+    """Where the struct of its objects is (``package.module:Struct``); empty for what built-in kinds are made of."""
 
     @property
     def api_version(self) -> str:
@@ -45,3 +51,20 @@ def sent(virtual: Virtual, request: Request) -> Object:
     if body.get("kind") not in (None, "", virtual.kind):
         raise BadRequest(f"{body['kind']} cannot be handled as a {virtual.kind}")
     return body
+
+
+def selected(found: Sequence[Object], query: dict[str, str]) -> list[Object]:
+    """Those that the selectors of a query choose. Raises BadRequest."""
+    labels = parse_labels(query.get("labelSelector", ""))
+    fields = parse_fields(query.get("fieldSelector", ""))
+    for path in fields.paths():
+        if path not in ("metadata.name", "metadata.namespace"):
+            raise BadRequest(f'field label "{path}" not supported')
+
+    def matches(obj: Object) -> bool:
+        metadata = meta.metadata(obj)
+        return labels.matches(meta.labels(obj)) and fields.matches(
+            lambda path: str(metadata.get(path.removeprefix("metadata."), ""))
+        )
+
+    return [obj for obj in found if matches(obj)]

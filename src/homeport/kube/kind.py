@@ -132,6 +132,8 @@ class Kind(msgspec.Struct, frozen=True, eq=False):
     """Whether ``metadata.generation`` counts changes of anything but metadata and status."""
     conversion: Conversion | None = None
     """For a version that is not the stored one and differs from it in more than its name."""
+    warning: str = ""
+    """Sent with every answer: the kind is deprecated."""
     builtin: bool = False
     """True for kinds that every Kubernetes has (no CRD; strategic merge patch allowed)."""
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from homeport.apiserver import pki
+from homeport.apiserver.health import Check
 from homeport.components import system, training
 from homeport.control import definitions
 from homeport.control.manager import Manager
@@ -51,6 +52,7 @@ async def controllers(platform: Platform) -> AsyncIterator[str]:
     ):
         await platform.wait_for(basics)
         await platform.wait_for(manager.ready)
+        platform.api.components["controller-manager"] = Check("controllers", _runs)
         yield ", ".join(controller.name for controller in training.CONTROLLERS)
 
 
@@ -70,4 +72,9 @@ async def scheduler(platform: Platform) -> AsyncIterator[str]:
     binder = Scheduler(platform.client, informers=platform.informers)
     async with platform.background("scheduler", binder.run()):
         await platform.wait_for(binder.ready)
+        platform.api.components["scheduler"] = Check("scheduler", _runs)
         yield "default-scheduler"
+
+
+async def _runs() -> None:
+    """Of a part of the platform: if it ends, all of it does."""

@@ -176,18 +176,35 @@ def paths(served: Served, schemas: Schemas) -> dict[str, Any]:
 
 
 def virtual_paths(virtual: Virtual, schemas: Schemas) -> dict[str, Any]:
-    """The path of a question that is answered when it is created."""
+    """The paths of what is served and not stored: questions that are answered when they are created, and measurements
+    that are taken when they are asked for."""
     schema = schemas.virtual(virtual)
     if schema is None:
         return {}
     base = f"/apis/{virtual.group}/{virtual.version}" if virtual.group else f"/api/{virtual.version}"
-    scope = "Namespaced" if virtual.namespaced else ""
-    operation = Operations(virtual, schemas).operation(
-        "post", f"create*{scope}{virtual.kind}", schema, given.WRITE, body=schema
+    collection = (
+        f"{base}/namespaces/{{namespace}}/{virtual.plural}" if virtual.namespaced else f"{base}/{virtual.plural}"
     )
-    path = f"{base}/namespaces/{{namespace}}/{virtual.plural}" if virtual.namespaced else f"{base}/{virtual.plural}"
     in_path = [given.NAMESPACE] if virtual.namespaced else []
-    return {path: {"post": operation, "parameters": [*in_path, given.PRETTY]}}
+    operations = Operations(virtual, schemas)
+    kind = ("Namespaced" if virtual.namespaced else "") + virtual.kind
+    result: dict[str, Any] = {}
+    if "create" in virtual.verbs:
+        post = operations.operation("post", f"create*{kind}", schema, given.WRITE, body=schema)
+        result[collection] = {"post": post, "parameters": [*in_path, given.PRETTY]}
+    if "list" in virtual.verbs:
+        many = schemas.virtual_list(virtual, schema)
+        listed = operations.operation("list", f"list*{kind}", many, given.LIST)
+        result[collection] = {"get": listed, "parameters": [*in_path, given.PRETTY]}
+        if virtual.namespaced:
+            result[f"{base}/{virtual.plural}"] = {
+                **operations.everywhere(many),
+                "parameters": [*given.LIST, given.PRETTY],
+            }
+    if "get" in virtual.verbs:
+        item = {"get": operations.operation("get", f"read*{kind}", schema)}
+        result[f"{collection}/{{name}}"] = {**item, "parameters": [given.name(virtual.kind), *in_path, given.PRETTY]}
+    return result
 
 
 def _names(group: str, version: str) -> tuple[str, str]:

@@ -10,8 +10,9 @@ from homeport.apiserver.openapi.naming import EXTENSION, META, definition_name, 
 from homeport.apiserver.resources import Served
 from homeport.apiserver.virtual import Virtual
 from homeport.kube.core.types.meta import ListMeta, ObjectMeta
+from homeport.kube.kind import imported
 from homeport.kube.schema import REF_PREFIX, JsonSchema
-from homeport.kube.schema.struct import TYPE_META, schema_name
+from homeport.kube.schema.struct import TYPE_META, components, schema_name
 
 PATCH = META + "Patch"
 _METADATA: JsonSchema = {
@@ -56,7 +57,36 @@ class Schemas(dict[str, JsonSchema]):
         return self.reference(name)
 
     def virtual(self, virtual: Virtual) -> JsonSchema | None:
-        return self.of_kind(virtual.group, virtual.version, virtual.kind)
+        """A reference to the schema of what is served and not stored; None if unknown. A list of it comes in, too."""
+        if not virtual.struct:
+            return self.of_kind(virtual.group, virtual.version, virtual.kind)
+        struct = imported(virtual.struct)
+        name = schema_name(struct)
+        if name not in self:
+            found = components((), (struct,))
+            gvk = {"group": virtual.group, "version": virtual.version, "kind": virtual.kind}
+            self._close(found[name], found)
+            root = found[name]
+            self[name] = {**root, "properties": {**TYPE_META, **root["properties"]}, EXTENSION: [gvk]}
+        return {"$ref": REF_PREFIX + name}
+
+    def virtual_list(self, virtual: Virtual, one: JsonSchema) -> JsonSchema:
+        """A reference to the schema of a list of what :meth:`virtual` gave."""
+        name = str(one["$ref"]).removeprefix(REF_PREFIX) + "List"
+        gvk = {"group": virtual.group, "version": virtual.version, "kind": f"{virtual.kind}List"}
+        self._close(_LIST_METADATA)
+        self[name] = {
+            "type": "object",
+            "description": f"A list of {virtual.kind} objects.",
+            "required": ["items"],
+            "properties": {
+                **TYPE_META,
+                "metadata": _LIST_METADATA,
+                "items": {"type": "array", "items": one, "description": f"The {virtual.kind} objects."},
+            },
+            EXTENSION: [gvk],
+        }
+        return {"$ref": REF_PREFIX + name}
 
     def add(self, served: Served) -> str:
         """The schemas of a resource's objects and lists; the name of the first (the second's ends in ``List``)."""

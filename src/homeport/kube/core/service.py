@@ -130,6 +130,7 @@ ENDPOINTS = core(
     short_names=("ep",),
     columns=(Column("Endpoints", "string", compute=_endpoints), AGE),
     validate=validate_endpoints,
+    warning="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
 )
 
 ENDPOINT_SLICE = grouped(
