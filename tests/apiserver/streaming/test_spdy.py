@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 import tracemalloc
 import zlib
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeport.apiserver.streaming import spdy
+from homeport.apiserver.streaming.portforward import SpdyForwarder
 from homeport.apiserver.streaming.session import SpdySession, Stream
 
 TEXT = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
@@ -220,3 +222,22 @@ async def test_many_streams_that_nobody_reads_share_what_one_may_keep() -> None:
     assert len(peers.opened) == 2000
     assert used < 32 << 20  # where each stream has as much room as one alone: half a gigabyte
     peers.task.cancel()
+
+
+async def test_halves_that_nobody_completes_are_bounded() -> None:
+    line = Line()
+
+    async def connect(port: int) -> socket.socket:
+        raise AssertionError("there is nothing to connect")
+
+    forwarder = SpdyForwarder(line, "pod", connect)
+    running = asyncio.create_task(forwarder.run())
+    headers = spdy.HeaderWriter()
+    for number in range(1, 1001, 2):
+        line.incoming.put_nowait(headers.syn_stream(number, {"streamtype": "error", "port": "80"}))
+        line.incoming.put_nowait(spdy.rst_stream(number, spdy.CANCEL))
+    while not line.incoming.empty() or len(forwarder._tasks) > len(forwarder._waiting):
+        await asyncio.sleep(0)
+    assert len(forwarder._waiting) == 200  # each of them for half a minute
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

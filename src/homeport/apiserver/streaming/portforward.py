@@ -13,6 +13,7 @@ import struct
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
+from homeport.apiserver.streaming import spdy
 from homeport.apiserver.streaming.channels import Channels, MessageStream, WebSocket
 from homeport.apiserver.streaming.dial import reason
 from homeport.apiserver.streaming.pipe import Pipe
@@ -26,6 +27,9 @@ TUNNEL_PROTOCOL = "SPDY/3.1+portforward.k8s.io"
 WEBSOCKET_PROTOCOLS = (TUNNEL_PROTOCOL, "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "")
 _PAIR_SECONDS = 30.0
 """How long a stream may wait for the other one of its pair."""
+_MOST_WAITING = 200
+"""Streams of one client that may wait for their other halves. What is given up by its client waits, too: nobody is told
+of that."""
 _MOST_PORTS = 100
 _GRACE_SECONDS = 1.0
 """Between the last port's end and the connection's."""
@@ -88,7 +92,9 @@ class SpdyForwarder:
         # A client of before Kubernetes 1.2 sends no id: its data stream is the one after its error stream.
         number = stream.headers.get("requestid") or str(stream.number - (2 if kind == "data" else 0))
         other = self._waiting.pop(number, None)
-        if other is None:
+        if other is None and len(self._waiting) >= _MOST_WAITING:
+            self._launch(stream.reset(spdy.REFUSED_STREAM))
+        elif other is None:
             self._waiting[number] = stream
             self._launch(self._expire(number, stream))
         elif other.headers.get("streamtype") == kind:
