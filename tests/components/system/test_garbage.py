@@ -253,6 +253,24 @@ async def test_custom_resources_that_appear_at_run_time_own_and_are_owned(world:
         await names(world)
 
 
+async def test_dependents_go_with_the_definition_of_their_owner(world: support.World) -> None:
+    async with collecting(world):
+        await world.client.create(core.CRD.resource, WIDGET_CRD)
+
+        async def served() -> bool:
+            found = await world.client.discover(refresh=True)
+            return any(entry.resource == WIDGETS for entry in found)
+
+        await world.eventually(served)
+        meta = {"name": "w", "namespace": "default"}
+        made = await world.client.create(WIDGETS, {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": meta})
+        for number in range(20):
+            await world.client.create(CONFIG_MAPS, config_map(f"child-{number:02}", reference(made)))
+        await asyncio.sleep(10)
+        await world.client.delete(core.CRD.resource, "widgets.example.com")
+        await names(world)
+
+
 async def test_an_owner_of_an_unknown_kind_is_no_reason_to_delete(world: support.World) -> None:
     async with collecting(world):
         ghost = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w", "uid": "u"}}

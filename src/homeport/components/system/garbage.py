@@ -165,7 +165,8 @@ class GarbageCollector:
         try:
             resource = await self._client.resource_for(owner.api_version, owner.kind)
         except NotFound:
-            return None
+            # It went with its kind, or nobody knows.
+            return "absent" if owner.uid in self._absent else None
         if resource.namespaced and not node.namespace:
             return self._out_of_reach(node, owner)
         live = self._monitor.cached(resource, node.namespace if resource.namespaced else "", owner.name)
