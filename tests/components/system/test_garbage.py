@@ -14,7 +14,7 @@ from homeport.components.system.monitor import Monitor
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube import core
-from homeport.kube.errors import Expired
+from homeport.kube.errors import Expired, NotFound
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, metadata, uid
 from homeport.kube.wire import Request, Response
@@ -269,6 +269,35 @@ async def test_dependents_go_with_the_definition_of_their_owner(world: support.W
         await asyncio.sleep(10)
         await world.client.delete(core.CRD.resource, "widgets.example.com")
         await names(world)
+
+
+async def test_a_kind_that_is_not_served_any_more_is_no_reason_to_delete(
+    world: support.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An APIService was deleted: the objects of its server go on to exist."""
+    async with collecting(world) as collector:
+        await world.client.create(core.CRD.resource, WIDGET_CRD)
+
+        async def followed() -> bool:
+            return collector._monitor.passing(WIDGETS) is not None
+
+        await world.eventually(followed)
+        meta = {"name": "w", "namespace": "default"}
+        made = await world.client.create(WIDGETS, {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": meta})
+        await world.client.create(CONFIG_MAPS, config_map("child", reference(made)))
+        await asyncio.sleep(10)
+        known = world.client.resource_for
+
+        async def resource_for(api_version: str, kind: str) -> Resource:
+            if kind == "Widget":
+                raise NotFound("no such kind")
+            return await known(api_version, kind)
+
+        monkeypatch.setattr(world.client, "resource_for", resource_for)
+        collector._resource_gone(WIDGETS)
+        other = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "none", "uid": "none"}}
+        await world.client.create(CONFIG_MAPS, config_map("late", reference(other)))
+        await names(world, "child")
 
 
 async def test_an_owner_of_an_unknown_kind_is_no_reason_to_delete(world: support.World) -> None:

@@ -80,7 +80,8 @@ class GarbageCollector:
 
     def _changed(self, resource: Resource, change: Change) -> None:
         if change.new is None:
-            self._vanished(uid(change.object))
+            self._gone(uid(change.object))
+            self._forget(uid(change.object))
             return
         node = node_of(resource, change.new)
         old = self.graph.put(node)
@@ -89,10 +90,10 @@ class GarbageCollector:
         if node.owners and (old is None or old.owners != node.owners) and not self._all_present(node):
             self._loop.queue.add(node.uid)
 
-    def _vanished(self, gone: str) -> None:
+    def _forget(self, gone: str) -> None:
+        """An object is no longer there, or not to be seen any more."""
         node = self.graph.remove(gone)
         self._asked.discard(gone)
-        self._gone(gone)
         self._unknown_kind.discard(gone)
         for dependent in self.graph.dependents(gone):
             self._loop.queue.add(dependent.uid)
@@ -107,8 +108,10 @@ class GarbageCollector:
             self._absent.popitem(last=False)
 
     def _resource_gone(self, resource: Resource) -> None:
+        # The end of each object has been told, if it was one: those of an extra API server that is not asked any more
+        # go on to exist.
         for node in self.graph.of_resource(resource):
-            self._vanished(node.uid)
+            self._forget(node.uid)
 
     def _look_again(self) -> None:
         for unsettled in self._unknown_kind:
