@@ -14,16 +14,15 @@ import json
 import os
 import signal
 import socket
-import struct
 from typing import Any
 
 from homeport.node.sandbox import dns, forward, linux, loop, network, record, wire
+from homeport.node.sandbox.askers import StreamAskers
 from homeport.node.sandbox.peers import Peers
 from homeport.node.sandbox.wire import Peer
 
 CLUSTER_DOMAIN = "cluster.local"
 _DNS_PORT = 53
-_IDLE_SECONDS = 10.0
 _SAVE_SECONDS = 1.0
 _BACKLOG = 512
 
@@ -51,9 +50,8 @@ class Netd:
         self._forwarder = forward.Forwarder(self._loop, sockets)
         self._datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._datagrams.bind((self._gateway, _DNS_PORT))
-        self._streams = self._listen(_DNS_PORT)
         self._loop.watch(self._datagrams.fileno(), self._datagram)
-        self._loop.watch(self._streams.fileno(), self._stream)
+        self._askers = StreamAskers(self._loop, self._listen(_DNS_PORT), self._answer)
         self._peers = Peers(self._loop, self._handle)
         self._peers.accept_from(wire.listen(socket_path(directory)))
 
@@ -166,63 +164,6 @@ class Netd:
 
         if not self._forwarder.ask(own + data[2:], forwarded, stream=stream):
             reply(failure)
-
-    def _stream(self, _events: int) -> None:
-        try:
-            connection, _ = self._streams.accept()
-        except OSError:
-            return  # the asker has gone before it was its turn
-        _StreamAsker(self._loop, connection, self._answer)
-
-
-class _StreamAsker:
-    """A connection that asks over TCP; closed when idle."""
-
-    def __init__(self, events: loop.Loop, connection: socket.socket, answer: Any) -> None:
-        connection.setblocking(False)
-        self._loop = events
-        self._connection = connection
-        self._answer = answer
-        self._in = bytearray()
-        self._is_open = True
-        self._timer = events.after(_IDLE_SECONDS, self._close)
-        events.watch(connection.fileno(), self._ready)
-
-    def _ready(self, _events: int) -> None:
-        try:
-            data = self._connection.recv(65537)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._close()
-            return
-        self._timer.cancel()
-        self._timer = self._loop.after(_IDLE_SECONDS, self._close)
-        self._in += data
-        while self._is_open and len(self._in) >= 2:
-            length = int.from_bytes(self._in[:2], "big")
-            if len(self._in) < 2 + length:
-                return
-            query = bytes(self._in[2 : 2 + length])
-            del self._in[: 2 + length]
-            self._answer(query, self._reply, stream=True)
-
-    def _reply(self, answer: bytes) -> None:
-        if not self._is_open:
-            return
-        try:
-            self._connection.sendall(struct.pack(">H", len(answer)) + answer)
-        except OSError:
-            self._close()
-
-    def _close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            self._timer.cancel()
-            self._loop.forget(self._connection.fileno())
-            self._connection.close()
 
 
 def run(directory: str, net: ipaddress.IPv4Network, namespace: int | None, ready: int) -> None:
