@@ -24,7 +24,65 @@ def _flow(**rule: Any) -> dict[str, Any]:
     return {"spec.rules": [whole]}
 
 
+def _strategy(**rolling: Any) -> dict[str, Any]:
+    return {"spec.strategy": {"rollingUpdate": rolling}}
+
+
+def _quota(hard: dict[str, str], *scopes: str) -> dict[str, Any]:
+    return {"spec": {"hard": hard, **({"scopes": list(scopes)} if scopes else {})}}
+
+
+def _limit(type: str, **limits: Any) -> dict[str, Any]:
+    return {"spec.limits": [{"type": type, **limits}]}
+
+
 RULES: list[tuple[Kind, dict[str, Any], str]] = [
+    (core.EVENTS_V1, {"eventTime": None}, "eventTime: Required value"),
+    (core.EVENTS_V1, {"deprecatedCount": 3}, 'count: Invalid value: "": needs to be unset'),
+    (core.EVENT, {"involvedObject.namespace": "other"}, "does not match event.namespace"),
+    (
+        core.DEPLOYMENT,
+        {"spec.selector": {"matchLabels": {"app": "other"}}},
+        "`selector` does not match template `labels`",
+    ),
+    (core.DEPLOYMENT, {"spec.selector": {}}, "empty selector is invalid for deployment"),
+    (core.DEPLOYMENT, {"spec.replicas": -1}, "must be greater than or equal to 0"),
+    (
+        core.DEPLOYMENT,
+        {"spec.strategy": {"type": "Recreate", "rollingUpdate": {}}},
+        "may not be specified when strategy `type` is",
+    ),
+    (core.DEPLOYMENT, _strategy(maxSurge=0, maxUnavailable="0%"), "may not be 0 when `maxSurge` is 0"),
+    (
+        core.DEPLOYMENT,
+        {"spec.progressDeadlineSeconds": 5, "spec.minReadySeconds": 5},
+        "must be greater than minReadySeconds",
+    ),
+    (
+        core.JOB,
+        {"spec.completionMode": "Indexed", "spec.parallelism": 1},
+        "spec.completions: Required value: when completion mode is Indexed",
+    ),
+    (core.JOB, {"spec.backoffLimit": -1}, "spec.backoffLimit: Invalid value: -1"),
+    (core.JOB, {"spec.selector": {"matchLabels": {"app": "sample"}}}, "`selector` not auto-generated"),
+    (
+        core.JOB,
+        {"spec.template.spec.restartPolicy": "Always"},
+        'spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"',
+    ),
+    (core.RESOURCE_QUOTA, _quota({"odd": "1"}), "must be a standard resource for quota"),
+    (core.RESOURCE_QUOTA, _quota({"pods": "-1"}), "must be greater than or equal to 0"),
+    (core.RESOURCE_QUOTA, _quota({"pods": "500m"}), "must be an integer"),
+    (core.RESOURCE_QUOTA, _quota({"services": "1"}, "Terminating"), "unsupported scope applied to resource"),
+    (core.RESOURCE_QUOTA, _quota({"pods": "1"}, "BestEffort", "NotBestEffort"), "conflicting scopes"),
+    (core.LIMIT_RANGE, _limit("Odd"), "must be a standard limit type or fully qualified"),
+    (core.LIMIT_RANGE, _limit("Pod", default={"cpu": "1"}), "may not be specified when `type` is 'Pod'"),
+    (
+        core.LIMIT_RANGE,
+        _limit("Container", min={"cpu": "2"}, max={"cpu": "1"}),
+        "min value 2 is greater than max value 1",
+    ),
+    (core.LIMIT_RANGE, _limit("PersistentVolumeClaim"), "either minimum or maximum storage value is required"),
     (core.REPLICA_SET, {"spec.selector": {}}, "empty selector is invalid for deployment"),
     (core.REPLICA_SET, {"spec.template.spec.restartPolicy": "Never"}, 'supported values: "Always"'),
     (core.REPLICA_SET, {"spec.template.spec.activeDeadlineSeconds": 5}, "in ReplicaSet is not Supported"),
@@ -119,6 +177,7 @@ async def test_refused(api: Caller, kind: Kind, change: dict[str, Any], words: s
 
 
 FIXED: list[tuple[Kind, dict[str, Any], str]] = [
+    (core.RESOURCE_QUOTA, {"spec.scopes": ["BestEffort"]}, "field is immutable"),
     (core.STATEFUL_SET, {"spec.serviceName": "other"}, "updates to statefulset spec for fields other than"),
     (core.CONTROLLER_REVISION, {"data": {"a": 1}}, "field is immutable"),
     (core.INGRESS_CLASS, {"spec.controller": "example.com/other"}, "field is immutable"),

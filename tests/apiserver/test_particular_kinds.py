@@ -1,4 +1,5 @@
-"""What single kinds do beside the cycle that all go through."""
+"""What single kinds do beside the cycle that all go through (``test_every_kind``) and their rules
+(``test_rules_of_kinds``)."""
 
 from __future__ import annotations
 
@@ -45,17 +46,6 @@ class TestEvents:
         (await api.post(NEW_EVENTS, sample(core.EVENTS_V1, "new"))).ok(201)
         items = (await api.get(f"{path}?fieldSelector={selector}")).ok()["items"]
         assert [item["metadata"]["name"] for item in items] == found
-
-    async def test_rules(self, api: Caller):
-        sent = sample(core.EVENTS_V1)
-        del sent["eventTime"]
-        (await api.post(NEW_EVENTS, sent)).error(422, "Invalid", "eventTime: Required value")
-        sent = sample(core.EVENTS_V1)
-        sent["deprecatedCount"] = 3
-        (await api.post(NEW_EVENTS, sent)).error(422, "Invalid", 'count: Invalid value: "": needs to be unset')
-        sent = sample(core.EVENT)
-        sent["involvedObject"]["namespace"] = "other"
-        (await api.post(EVENTS, sent)).error(422, "Invalid", "does not match event.namespace")
 
     async def test_a_series_grows_and_nothing_else_changes(self, api: Caller):
         (await api.post(NEW_EVENTS, sample(core.EVENTS_V1))).ok(201)
@@ -183,25 +173,6 @@ class TestDeployments:
         patched = (await api.patch(f"{DEPLOYMENTS}/sample/status", patch)).ok()
         assert (patched["metadata"]["annotations"], patched["spec"]["replicas"]) == ({"a": "b"}, 1)
 
-    @pytest.mark.parametrize(
-        ("change", "words"),
-        [
-            ({"selector": {"matchLabels": {"app": "other"}}}, "`selector` does not match template `labels`"),
-            ({"selector": {}}, "empty selector is invalid for deployment"),
-            ({"replicas": -1}, "must be greater than or equal to 0"),
-            ({"strategy": {"type": "Recreate", "rollingUpdate": {}}}, "may not be specified when strategy `type` is"),
-            (
-                {"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}},
-                "may not be 0 when `maxSurge` is 0",
-            ),
-            ({"progressDeadlineSeconds": 5, "minReadySeconds": 5}, "must be greater than minReadySeconds"),
-        ],
-    )
-    async def test_rules(self, api: Caller, change, words):
-        sent = sample(core.DEPLOYMENT)
-        sent["spec"] |= change
-        (await api.post(DEPLOYMENTS, sent)).error(422, "Invalid", words)
-
     async def test_the_selector_stays(self, api: Caller):
         made = (await api.post(DEPLOYMENTS, sample(core.DEPLOYMENT))).ok(201)
         assert made["spec"]["strategy"] == {
@@ -226,64 +197,3 @@ class TestJobs:
         assert (made["spec"]["completions"], made["spec"]["backoffLimit"]) == (1, 6)
         (await api.patch(f"{self.PATH}/sample", {"spec": {"completions": 3}})).error(422, "Invalid", "immutable")
         (await api.patch(f"{self.PATH}/sample", {"spec": {"parallelism": 3, "suspend": True}})).ok()
-
-    @pytest.mark.parametrize(
-        ("change", "words"),
-        [
-            ({"completionMode": "Indexed"}, "spec.completions: Required value: when completion mode is Indexed"),
-            ({"backoffLimit": -1}, "spec.backoffLimit: Invalid value: -1"),
-            ({"selector": {"matchLabels": {"app": "sample"}}}, "`selector` not auto-generated"),
-        ],
-    )
-    async def test_rules(self, api: Caller, change, words):
-        sent = sample(core.JOB)
-        sent["spec"] |= {"parallelism": 1, **change}
-        (await api.post(self.PATH, sent)).error(422, "Invalid", words)
-
-    async def test_pods_that_never_end_are_no_job(self, api: Caller):
-        sent = sample(core.JOB)
-        sent["spec"]["template"]["spec"]["restartPolicy"] = "Always"
-        words = 'spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"'
-        (await api.post(self.PATH, sent)).error(422, "Invalid", words)
-
-
-class TestQuotas:
-    PATH = "/api/v1/namespaces/default/resourcequotas"
-
-    @pytest.mark.parametrize(
-        ("spec", "words"),
-        [
-            ({"hard": {"odd": "1"}}, "must be a standard resource for quota"),
-            ({"hard": {"pods": "-1"}}, "must be greater than or equal to 0"),
-            ({"hard": {"pods": "500m"}}, "must be an integer"),
-            ({"hard": {"services": "1"}, "scopes": ["Terminating"]}, "unsupported scope applied to resource"),
-            ({"hard": {"pods": "1"}, "scopes": ["BestEffort", "NotBestEffort"]}, "conflicting scopes"),
-        ],
-    )
-    async def test_rules(self, api: Caller, spec, words):
-        quota = {"metadata": {"name": "a"}, "spec": spec}
-        (await api.post(self.PATH, quota)).error(422, "Invalid", words)
-
-    async def test_scopes_stay(self, api: Caller):
-        quota = {"metadata": {"name": "a"}, "spec": {"hard": {"pods": "1", "count/widgets.example.com": "2"}}}
-        (await api.post(self.PATH, quota)).ok(201)
-        change = {"spec": {"scopes": ["BestEffort"]}}
-        (await api.patch(f"{self.PATH}/a", change)).error(422, "Invalid", "field is immutable")
-
-
-class TestLimitRanges:
-    @pytest.mark.parametrize(
-        ("limit", "words"),
-        [
-            ({"type": "Odd"}, "must be a standard limit type or fully qualified"),
-            ({"type": "Pod", "default": {"cpu": "1"}}, "may not be specified when `type` is 'Pod'"),
-            (
-                {"type": "Container", "min": {"cpu": "2"}, "max": {"cpu": "1"}},
-                "min value 2 is greater than max value 1",
-            ),
-            ({"type": "PersistentVolumeClaim"}, "either minimum or maximum storage value is required"),
-        ],
-    )
-    async def test_rules(self, api: Caller, limit, words):
-        limits = {"metadata": {"name": "a"}, "spec": {"limits": [limit]}}
-        (await api.post("/api/v1/namespaces/default/limitranges", limits)).error(422, "Invalid", words)
