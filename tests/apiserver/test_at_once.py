@@ -364,7 +364,7 @@ async def test_nobody_is_answered_at_once_beyond_a_turn_or_without_a_seat(key: S
         taken = 0
         while server.at_once(request, memory) is not None:
             taken += 1
-        assert 1 < taken <= 8 * Shares().starts
+        assert 1 < taken <= 16 * Shares().starts
         await asyncio.sleep(0)  # the next turn begins
         assert server.at_once(request, memory) is not None
         level = memory[f"{DEFAULT}/configmaps"].place.schema.level

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from homeport.apiserver import target
 from homeport.apiserver.parser import Limits, Message, Parser
 from homeport.kube.wire import Response
 
@@ -103,3 +104,14 @@ def test_a_request_in_two_pieces_is_read_as_it_is_in_one(cut: int) -> None:
     (whole,) = used.feed(data)
     messages = [*used.feed(data[:cut]), *used.feed(data[cut:])]
     assert said(messages) == said([whole])
+
+
+def test_plain_targets_are_read_like_all_others() -> None:
+    def read(parse: Any, raw: bytes) -> Any:
+        try:
+            return parse(raw)
+        except target.BadTarget as error:
+            return str(error)
+
+    for raw in (before + bytes([code]) + b"b" for code in range(256) for before in (b"", b"/", b"/a", b"/a?")):
+        assert read(target.parse_target, raw) == read(target._parse, raw)

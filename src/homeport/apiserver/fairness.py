@@ -40,12 +40,12 @@ class Shares(msgspec.Struct, frozen=True):
 
     starts: int = 8
     """Requests that start in one turn of the event loop: at a few tenths of a millisecond each, a turn stays short.
-    One that is answered at once counts as an eighth: it takes some hundredths."""
+    One that is answered at once counts as a sixteenth: it takes some hundredths."""
     in_flight: int = 600
     """Requests from the network that are being worked on; kube-apiserver's defaults are 400 reads and 200 writes."""
 
 
-_AT_ONCE = 1 / 8
+_AT_ONCE = 1 / 16
 """What a request that is answered at once takes of a turn, where others take 1."""
 
 

@@ -9,6 +9,8 @@ from urllib.parse import unquote, unquote_plus, unquote_to_bytes
 import httptools
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_PLAIN = re.compile(rb"/[!-\"$&->@-~]*")
+"""A path of printable characters, without escapes, query and fragment."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -25,6 +27,8 @@ def parse_target(target: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
     Escapes in the path have to be well formed and UTF-8 (as Go's server demands); in the query a malformed one stays
     as it is.
     """
+    if _PLAIN.fullmatch(target):  # there may be many, and there is nothing to do
+        return target.decode("ascii"), ()
     # Clients ask for the same targets again and again.
     return _remembered(target) if len(target) <= _REMEMBERED else _parse(target)
 

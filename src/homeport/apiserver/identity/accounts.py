@@ -107,12 +107,6 @@ class _Known(NamedTuple):
     legacy: str
     """The token itself, if it is one of those that a secret holds and that must still be in it."""
 
-    def until(self) -> float:
-        """When time alone will change what there is to say of the token."""
-        ends = [self.expires, *(anchor.deleted for anchor in self.anchors if anchor.deleted is not None)]
-        end = min(ends) + LEEWAY
-        return end if self.warn_after is None else min(end, self.warn_after)
-
 
 class _Metadata(msgspec.Struct):
     metadata: dict[str, Any]
@@ -239,14 +233,16 @@ class ServiceAccounts:
                 raise Unauthorized("the service account token is for another audience")
         now = self._now().timestamp()
         try:
-            annotations = self._check(known, now)
+            annotations, until = self._check(known, now)
         except Unauthorized:
             self._known.pop(token_digest(token), None)
             raise
-        return Identified(known.user, shared, annotations, 0.0 if annotations else known.until())
+        return Identified(known.user, shared, annotations, until)
 
-    def _check(self, known: _Known, now: float) -> Mapping[str, str]:
-        """What to note in the audit log of a use of the token. Raises Unauthorized if it holds no more."""
+    def _check(self, known: _Known, now: float) -> tuple[Mapping[str, str], float]:
+        """What to note in the audit log of a use of the token, and the time until which nothing else is to be noted.
+        Raises Unauthorized if it holds no more."""
+        until = known.expires + LEEWAY
         if now > known.expires + LEEWAY:
             raise Unauthorized("service account token has expired")
         if now < known.begins - LEEWAY:
@@ -254,15 +250,17 @@ class ServiceAccounts:
         for anchor in known.anchors:
             if not anchor.holds(self._store, now):
                 raise Unauthorized("service account token has been invalidated")
+            if anchor.deleted is not None:
+                until = min(until, anchor.deleted + LEEWAY)
         if known.legacy and not self._is_in_secret(known):
             raise Unauthorized("service account token has been invalidated")
-        if known.warn_after is not None and now > known.warn_after:
-            late = int(now - known.warn_after)
-            return {
-                "authentication.k8s.io/stale-token": f"subject: {known.user.name}, seconds after warning threshold: "
-                f"{late}"
-            }
-        return {}
+        if known.warn_after is None:
+            return {}, until
+        if now <= known.warn_after:
+            return {}, min(until, known.warn_after)
+        late = int(now - known.warn_after)
+        note = f"subject: {known.user.name}, seconds after warning threshold: {late}"
+        return {"authentication.k8s.io/stale-token": note}, 0.0
 
     def _is_in_secret(self, known: _Known) -> bool:
         record = self._store.get(known.anchors[-1].key)
