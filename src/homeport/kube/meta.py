@@ -1,6 +1,6 @@
 """Reading and building the parts that every API object has: names, labels, owners, conditions, times."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -120,3 +120,11 @@ def with_transition(
     old = find_condition(former, condition["type"]) or {}
     since = old.get("lastTransitionTime") if old.get("status") == condition["status"] else None
     return {**condition, "lastTransitionTime": since or timestamp(now)}
+
+
+def dicts(value: Any) -> Iterator[Object]:
+    """The objects in a list; nothing if it is no list."""
+    if isinstance(value, list):
+        for item in value:
+            if isinstance(item, dict):
+                yield item

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from homeport.kube import core
-from homeport.kube.core.pod_defaults import has_latest_tag, qos_class
+from homeport.kube.core.pod_defaults import default_template, has_latest_tag, qos_class
 from homeport.kube.schema import REF_PREFIX
 from homeport.kube.schema.compiled import Schema
 from homeport.kube.schema.struct import components, schema_name
@@ -105,6 +105,36 @@ def test_quality_of_service():
     assert qos_class({"containers": [{"resources": {"requests": {"nvidia.com/gpu": "1"}}}]}) == "BestEffort"
 
 
+def test_templates_do_not_request_what_they_limit():
+    limited = container(resources={"limits": {"cpu": "1"}}, ports=[{"containerPort": 80}])
+    template = {"spec": {"containers": [limited], "hostNetwork": True}}
+    done = default_template(template)["spec"]["containers"][0]
+    assert done["resources"] == {"limits": {"cpu": "1"}}
+    assert done["ports"] == [{"containerPort": 80}]
+
+
+@pytest.mark.parametrize(
+    ("of_pod", "of_container", "requests", "quality"),
+    [
+        ({"limits": {"cpu": "2"}}, {}, {"cpu": "2"}, "Burstable"),
+        ({"limits": {"cpu": "2", "memory": "1Gi"}}, {}, {"cpu": "2", "memory": "1Gi"}, "Guaranteed"),
+        (
+            {"limits": {"cpu": "2", "memory": "1Gi"}},
+            {"requests": {"cpu": "500m"}},
+            {"cpu": "500m", "memory": "1Gi"},
+            "Burstable",
+        ),
+        ({"limits": {"cpu": "2"}}, {"limits": {"memory": "1Gi"}}, {"cpu": "2", "memory": "1Gi"}, "Burstable"),
+        ({"requests": {"cpu": "2"}}, {"requests": {"memory": "1Gi"}}, {"cpu": "2"}, "Burstable"),
+    ],
+)
+def test_what_a_pod_states_for_all_its_containers(of_pod, of_container, requests, quality):
+    done = admitted(pod(container(resources=of_container), resources=of_pod))
+    assert done["spec"]["resources"]["requests"] == requests
+    assert done["status"]["qosClass"] == quality
+    assert complaints(done) == []
+
+
 def test_on_the_hosts_network_ports_are_host_ports():
     done = admitted(pod(container(ports=[{"containerPort": 80}]), hostNetwork=True))
     assert done["spec"]["containers"][0]["ports"] == [{"containerPort": 80, "protocol": "TCP", "hostPort": 80}]
@@ -187,6 +217,35 @@ REF = {"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.phase"}}}
                 container(env=[{"name": "A", "value": "x", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}])
             ),
             ['spec.containers[0].env[0].valueFrom: Invalid value: "": may not be specified when `value` is not empty'],
+        ),
+        (
+            pod(container(resources={"requests": {"cpu": "1500m"}}), resources={"requests": {"cpu": "1"}}),
+            [
+                'spec.resources.requests[cpu]: Invalid value: "1": must be greater than or equal to aggregate container'
+                " requests of 1500m"
+            ],
+        ),
+        (
+            pod(
+                container(resources={"limits": {"cpu": "2"}, "requests": {"cpu": "1"}}),
+                resources={"limits": {"cpu": "1"}},
+            ),
+            [
+                'spec.resources.containers[0][cpu].limits: Invalid value: "2": must be less than or equal to pod limits'
+                " of 1"
+            ],
+        ),
+        (
+            pod(container(), resources={"requests": {"cpu": "2", "ephemeral-storage": "1"}, "limits": {"cpu": "1"}}),
+            [
+                'spec.resources.requests[ephemeral-storage]: Unsupported value: "ephemeral-storage": supported values: '
+                '"cpu", "hugepages-", "memory"',
+                'spec.resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1',
+            ],
+        ),
+        (
+            pod(container(), resources={"claims": [{"name": "x"}]}),
+            ["spec.resources.claims: Forbidden: claims cannot be set for Resources at pod-level"],
         ),
         (
             pod(container(resources={"limits": {"cpu": "1"}, "requests": {"cpu": "2"}})),

@@ -13,9 +13,8 @@ import msgspec
 from homeport.apiserver.admission.matching import GROUP
 from homeport.apiserver.resources import Registry, Served
 from homeport.kube import field
-from homeport.kube.core.pod_defaults import dicts
 from homeport.kube.errors import FieldError
-from homeport.kube.meta import Object, metadata, spec, status
+from homeport.kube.meta import Object, dicts, metadata, spec, status
 
 _VALIDATING_POLICIES = f"{GROUP}/validatingadmissionpolicies"
 

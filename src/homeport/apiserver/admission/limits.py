@@ -15,10 +15,9 @@ from homeport.apiserver.admission.attributes import CREATE, UPDATE, Attributes, 
 from homeport.apiserver.admission.plugin import Plugin
 from homeport.apiserver.context import Api
 from homeport.kube import quantity
-from homeport.kube.core.pod_defaults import dicts
 from homeport.kube.core.pod_resources import Amounts, amounts, of_container, of_pod
 from homeport.kube.errors import Forbidden, object_details
-from homeport.kube.meta import Object, metadata, spec
+from homeport.kube.meta import Object, dicts, metadata, spec
 
 _LIMIT_RANGES = "/limitranges"
 _PODS, _CLAIMS = "/pods", "/persistentvolumeclaims"

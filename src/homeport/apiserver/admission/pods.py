@@ -12,10 +12,9 @@ import msgspec
 from homeport.apiserver.admission.attributes import CREATE, UPDATE, Attributes, Operation
 from homeport.apiserver.admission.plugin import Plugin
 from homeport.apiserver.context import Api
-from homeport.kube.core.pod_defaults import dicts
 from homeport.kube.core.pod_resources import amounts
 from homeport.kube.errors import Forbidden, object_details
-from homeport.kube.meta import Object
+from homeport.kube.meta import Object, dicts
 from homeport.store.protocol import Key
 
 _PODS = "/pods"

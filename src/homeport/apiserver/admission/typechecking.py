@@ -14,8 +14,7 @@ from homeport.apiserver.resources import Registry, Served
 from homeport.kube.cel import DYN, CelError, Environment, Type
 from homeport.kube.cel.schema import type_of_schema
 from homeport.kube.cel.types import Field, ObjectType
-from homeport.kube.core.pod_defaults import dicts
-from homeport.kube.meta import Object, spec
+from homeport.kube.meta import Object, dicts, spec
 from homeport.kube.schema import JsonSchema
 
 MAX_TYPES = 10

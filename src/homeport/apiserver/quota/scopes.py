@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from homeport.apiserver.quota.usage import CLAIMS, PODS
-from homeport.kube.core.pod_defaults import dicts, qos_class
-from homeport.kube.meta import Object, spec, status
+from homeport.kube.core.pod_defaults import qos_class
+from homeport.kube.meta import Object, dicts, spec, status
 
 _PLAIN = frozenset({"Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "CrossNamespacePodAffinity"})
 

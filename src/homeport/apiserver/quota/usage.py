@@ -8,9 +8,8 @@ from typing import Any
 
 from homeport.kube import quantity
 from homeport.kube.core import has_ended
-from homeport.kube.core.pod_defaults import dicts
-from homeport.kube.core.pod_resources import Amounts, add, of_container, of_pod
-from homeport.kube.meta import Object, spec
+from homeport.kube.core.pod_resources import Amounts, add, of_container, of_pod, states_resources
+from homeport.kube.meta import Object, dicts, spec
 
 PODS, SERVICES, CLAIMS = "/pods", "/services", "/persistentvolumeclaims"
 DEVICE_CLAIMS = "resource.k8s.io/resourceclaims"
@@ -124,8 +123,7 @@ def counted(hard: Iterable[str]) -> set[str]:
 def unspecified(pod: Object, hard: Iterable[str]) -> str:
     """What containers have to state because a quota limits it and do not (``must specify ...``); empty if nothing.
     They need not where the pod states something for all of them."""
-    of_all = spec(pod).get("resources") or {}
-    if of_all.get("requests") or of_all.get("limits"):
+    if states_resources(spec(pod)):
         return ""
     limited = [name for name in hard if _has_to_be_stated(name)]
     missing: dict[str, list[str]] = {}

@@ -5,21 +5,14 @@ All of these take objects as they come, before validation: what has not the righ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from homeport.kube import quantity
-from homeport.kube.meta import Object
+from homeport.kube.core.pod_resources import is_pod_level, of_containers, states_resources
+from homeport.kube.meta import Object, dicts
 
 _DEFAULT_ACCOUNT = "default"
-
-
-def dicts(value: Any) -> Iterator[Object]:
-    """The objects in a list; nothing if it is no list."""
-    if isinstance(value, list):
-        for item in value:
-            if isinstance(item, dict):
-                yield item
 
 
 def replaced(obj: Object, changes: Object) -> Object:
@@ -82,10 +75,42 @@ def default_pod_spec(spec: Object) -> Object:
         changes["serviceAccount"] = account
     elif deprecated and not account:
         changes["serviceAccountName"] = deprecated
+    return replaced(spec, changes)
+
+
+def _default_pod(spec: Object) -> Object:
+    """What has defaults in pods and not in templates of pods, besides."""
+    spec = map_fields(spec, _REQUESTING)
+    changes = _pod_requests(spec)
     if spec.get("hostNetwork") is True:
         # On the host's network a container's port is the host's port.
         changes |= _host_ports(spec)
     return replaced(spec, changes)
+
+
+def _pod_requests(spec: Object) -> Object:
+    """A pod that limits all its containers together requests what those request, else what it is limited to."""
+    resources = spec.get("resources")
+    limits = resources.get("limits") if isinstance(resources, dict) else None
+    if not isinstance(resources, dict) or not isinstance(limits, dict) or not limits:
+        return {}
+    requests = resources.get("requests")
+    if requests is None:
+        requests = {}
+    if not isinstance(requests, dict):
+        return {}
+    of_all = of_containers(spec, "requests")
+    missing: Object = {
+        name: quantity.to_text(amount, "binary" if name == "memory" else "decimal")
+        for name, amount in of_all.items()
+        if name in ("cpu", "memory") and name not in requests
+    }
+    missing |= {
+        name: amount
+        for name, amount in limits.items()
+        if is_pod_level(name) and name not in requests and name not in missing
+    }
+    return {"resources": {**resources, "requests": {**requests, **missing}}} if missing else {}
 
 
 def _host_ports(spec: Object) -> Object:
@@ -106,26 +131,24 @@ def _container(container: Object) -> Object:
     image = container.get("image")
     if not container.get("imagePullPolicy") and isinstance(image, str) and image:
         changes["imagePullPolicy"] = pull_policy(image)
-    resources = container.get("resources")
-    if isinstance(resources, dict):
-        new = default_requests(resources)
-        if new is not resources:
-            changes["resources"] = new
     return replaced(container, changes)
 
 
-def default_requests(resources: Object) -> Object:
-    """What is limited but not requested is requested as much as it is limited."""
-    limits = resources.get("limits")
-    if not isinstance(limits, dict) or not limits:
-        return resources
+def _requests(container: Object) -> Object:
+    """What a container limits but does not request it requests as much as it is limited."""
+    resources = container.get("resources")
+    limits = resources.get("limits") if isinstance(resources, dict) else None
+    if not isinstance(resources, dict) or not isinstance(limits, dict) or not limits:
+        return container
     requests = resources.get("requests")
     if requests is None:
         requests = {}
     if not isinstance(requests, dict):
-        return resources
+        return container
     missing = {name: amount for name, amount in limits.items() if name not in requests}
-    return {**resources, "requests": {**requests, **missing}} if missing else resources
+    if not missing:
+        return container
+    return {**container, "resources": {**resources, "requests": {**requests, **missing}}}
 
 
 def _volume(volume: Object) -> Object:
@@ -144,6 +167,7 @@ _DEFAULTED: dict[str, Callable[[Object], Object]] = {
     "volumes": _volume,
 }
 """What has defaults of its own in a pod's spec."""
+_REQUESTING: dict[str, Callable[[Object], Object]] = {"containers": _requests, "initContainers": _requests}
 
 
 def prepare_pod(new: Object, old: Object | None) -> Object:
@@ -151,7 +175,7 @@ def prepare_pod(new: Object, old: Object | None) -> Object:
     spec = new.get("spec")
     if not isinstance(spec, dict):
         return new
-    changed = default_pod_spec(spec)
+    changed = _default_pod(default_pod_spec(spec))
     if old is None:
         changed = replaced(changed, _create_defaults(changed))
     result = new if changed is spec else {**new, "spec": changed}
@@ -171,10 +195,13 @@ def _create_defaults(spec: Object) -> Object:
 
 
 def qos_class(spec: Object) -> str:
-    """Guaranteed, Burstable or BestEffort, by the resources of all containers (upstream: ``helper/qos``)."""
+    """Guaranteed, Burstable or BestEffort, by the resources of all containers, or by those that the pod states for them
+    together (upstream: ``helper/qos``)."""
     guaranteed = True
     anything = False
     containers = [*dicts(spec.get("containers")), *dicts(spec.get("initContainers"))]
+    if states_resources(spec):
+        containers = [spec]
     for container in containers:
         resources = container.get("resources")
         resources = resources if isinstance(resources, dict) else {}

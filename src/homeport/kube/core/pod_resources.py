@@ -7,14 +7,13 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from homeport.kube import quantity
-from homeport.kube.core.pod_defaults import dicts
-from homeport.kube.meta import Object
+from homeport.kube.meta import Object, dicts
 
 Amounts = dict[str, Decimal]
 Which = Literal["requests", "limits"]
 
 _POD_LEVEL = ("cpu", "memory")
-"""Resources that a pod may state for all its containers together; huge pages besides."""
+"""And huge pages."""
 
 
 def amounts(quantities: Any) -> Amounts:
@@ -36,9 +35,34 @@ def of_container(container: Object, which: Which) -> Amounts:
     return amounts(resources.get(which)) if isinstance(resources, dict) else {}
 
 
+def is_pod_level(name: str) -> bool:
+    """Whether a pod may state the resource for all its containers together."""
+    return name in _POD_LEVEL or name.startswith("hugepages-")
+
+
+def states_resources(spec: Object) -> bool:
+    """Whether the pod states something for all its containers together."""
+    resources = spec.get("resources")
+    if not isinstance(resources, dict):
+        return False
+    return any(is_pod_level(name) for which in ("requests", "limits") for name in resources.get(which) or ())
+
+
 def of_pod(spec: Object, which: Which) -> Amounts:
-    """Requests or limits of a whole pod: all containers and restarting init containers together, or the largest of the
-    other init containers beside the restarting ones before it; with the overhead of its runtime class."""
+    """Requests or limits of a whole pod: what it states, or else what its containers need; with the overhead of its
+    runtime class."""
+    total = of_containers(spec, which)
+    for name, amount in _stated(spec, which):
+        total[name] = amount
+    for name, amount in amounts(spec.get("overhead")).items():
+        if which == "requests" or name in total:
+            total[name] = total.get(name, Decimal(0)) + amount
+    return total
+
+
+def of_containers(spec: Object, which: Which) -> Amounts:
+    """Requests or limits of all containers and restarting init containers together, or the largest of the other init
+    containers beside the restarting ones before it."""
     total: Amounts = {}
     for container in dicts(spec.get("containers")):
         add(total, of_container(container, which))
@@ -56,11 +80,6 @@ def of_pod(spec: Object, which: Which) -> Amounts:
             largest[name] = max(amount, largest.get(name, Decimal(0)))
     for name, amount in largest.items():
         total[name] = max(amount, total.get(name, Decimal(0)))
-    for name, amount in _stated(spec, which):
-        total[name] = amount
-    for name, amount in amounts(spec.get("overhead")).items():
-        if which == "requests" or name in total:
-            total[name] = total.get(name, Decimal(0)) + amount
     return total
 
 
@@ -69,7 +88,7 @@ def _stated(spec: Object, which: Which) -> Iterator[tuple[str, Decimal]]:
     resources = spec.get("resources")
     if isinstance(resources, dict):
         for name, amount in amounts(resources.get(which)).items():
-            if name in _POD_LEVEL or name.startswith("hugepages-"):
+            if is_pod_level(name):
                 yield name, amount
 
 

@@ -9,6 +9,7 @@ from homeport.kube import field, names
 from homeport.kube.core import rules
 from homeport.kube.core.container_validation import PodFacts, validate_container, validate_hooks
 from homeport.kube.core.placement_validation import validate_placement
+from homeport.kube.core.resource_validation import validate_pod_resources
 from homeport.kube.core.volume_validation import validate_volumes
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
@@ -76,6 +77,8 @@ def validate_pod_spec(spec: Object, path: str) -> Iterator[FieldError]:
     if spec.get("ephemeralContainers"):
         yield from _ephemeral_containers(spec, f"{path}.ephemeralContainers", pod)
     yield from _names(spec, path)
+    if spec.get("resources"):
+        yield from validate_pod_resources(spec, f"{path}.resources")
     if spec.get("resourceClaims"):
         yield from _claims(spec["resourceClaims"], f"{path}.resourceClaims")
     if spec.get("nodeSelector"):

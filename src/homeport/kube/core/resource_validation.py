@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from homeport.kube import field, names, quantity
 from homeport.kube.core import rules
+from homeport.kube.core.pod_resources import amounts, is_pod_level, of_containers
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
 
@@ -31,16 +32,42 @@ def _can_overcommit(name: str) -> bool:
     return ("/" not in name or _NATIVE_DOMAIN in name) and not name.startswith(_HUGE_PAGES)
 
 
-def validate_resources(resources: Object | None, path: str, claims: set[str] | None = None) -> Iterator[FieldError]:
-    """`claims` are the names of the pod's ``resourceClaims``."""
+def validate_pod_resources(spec: Object, path: str) -> Iterator[FieldError]:
+    """What a pod states at `path` for all its containers together (upstream: ``validatePodResources``)."""
+    resources = spec.get("resources") or {}
+    for _ in resources.get("claims") or ():
+        yield field.forbidden(f"{path}.claims", "claims cannot be set for Resources at pod-level")
+    yield from validate_resources({**resources, "claims": ()}, path, of_pod=True)
+    stated = {which: amounts(resources.get(which)) for which in ("requests", "limits")}
+    for name, amount in of_containers(spec, "requests").items():
+        if is_pod_level(name) and amount > stated["requests"].get(name, amount):
+            needed = quantity.to_text(amount, "decimal" if name == "cpu" else "binary")
+            words = f"must be greater than or equal to aggregate container requests of {needed}"
+            yield field.invalid(f"{path}.requests[{name}]", resources["requests"][name], words)
+    for index, container in enumerate(spec.get("containers") or ()):
+        limits = (container.get("resources") or {}).get("limits") or {}
+        for name, amount in amounts(limits).items():
+            if amount > stated["limits"].get(name, amount):
+                at = f"{path}.containers[{index}][{name}].limits"  # upstream's path
+                words = f"must be less than or equal to pod limits of {resources['limits'][name]}"
+                yield field.invalid(at, limits[name], words)
+
+
+def validate_resources(
+    resources: Object | None, path: str, claims: set[str] | None = None, *, of_pod: bool = False
+) -> Iterator[FieldError]:
+    """`claims` are the names of the pod's ``resourceClaims``; `of_pod`: they are what a whole pod states."""
     if not resources:
         return
     limits = resources.get("limits") or {}
     requests = resources.get("requests") or {}
-    for kind, amounts in (("limits", limits), ("requests", requests)):
-        for name, amount in amounts.items():
+    for kind, listed in (("limits", limits), ("requests", requests)):
+        for name, amount in listed.items():
             at = f"{path}.{kind}[{name}]"
-            yield from _resource_name(at, name)
+            if not of_pod:
+                yield from _resource_name(at, name)
+            elif not is_pod_level(name):
+                yield field.not_supported(at, name, ("cpu", "hugepages-", "memory"))
             yield from _amount(at, name, amount)
     for name, amount in requests.items():
         limit = limits.get(name)

@@ -7,12 +7,12 @@ from typing import Any
 from homeport.kube import meta, names
 from homeport.kube.core.columns import NONE, UNSET, joined, labels_text
 from homeport.kube.core.declare import core, grouped
-from homeport.kube.core.pod_defaults import dicts, mapped, replaced
+from homeport.kube.core.pod_defaults import mapped, replaced
 from homeport.kube.core.service_validation import validate_endpoint_slice, validate_endpoints, validate_service
 from homeport.kube.core.types.discovery import EndpointSlice
 from homeport.kube.core.types.service import Endpoints, Service
 from homeport.kube.kind import Column
-from homeport.kube.meta import Object
+from homeport.kube.meta import Object, dicts
 from homeport.kube.table import AGE
 
 _SHOWN = 3
