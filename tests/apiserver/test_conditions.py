@@ -114,3 +114,22 @@ async def test_a_client_without_a_manager_is_known_by_its_user_agent(api: Caller
         made = (await api.post(MAPS, config_map(name), headers={"user-agent": agent})).ok(201)
         expected = {"a": "kubectl", "b": "x" * 128, "c": "bell tool", "d": "ä" * 64}[name]
         assert [entry["manager"] for entry in made["metadata"]["managedFields"]] == [expected]
+
+
+OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "5"}
+OTHER = {**OWNER, "controller": True}
+REPEATED = "please fix your requests; duplicate UID(s) observed: 5"
+
+
+async def test_owners_are_kept_once(api: Caller) -> None:
+    body = config_map("m", ownerReferences=[OWNER, OTHER, OWNER])
+    made = await api.post(MAPS, body)
+    assert made.ok(201)["metadata"]["ownerReferences"] == [OWNER, OTHER]
+    assert "contains duplicate entries; API server dedups owner references in 1.20+, " in made.headers["warning"]
+    assert REPEATED in made.headers["warning"]
+    put = await api.put(f"{MAPS}/m", body)
+    assert put.ok()["metadata"]["ownerReferences"] == [OWNER, OTHER]
+    assert REPEATED in put.headers["warning"]
+    patched = await api.patch(f"{MAPS}/m", {"metadata": {"ownerReferences": [OTHER, OTHER]}})
+    assert patched.ok()["metadata"]["ownerReferences"] == [OTHER]
+    assert "contains duplicate entries after mutating admission happens; API" in patched.headers["warning"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from homeport.apiserver.admission.owners import without_repeated_owners
 from homeport.apiserver.answers import JSON
 from homeport.apiserver.context import Call
 from homeport.apiserver.duplicates import pairs
@@ -36,7 +37,7 @@ def read_whole(call: Call) -> tuple[Object, bool]:
     if request.headers.get("content-type") == JSON and is_flat(request.body):
         obj = call.served.schema.decode(request.body)
         if obj is not None:
-            return check_type(call, obj), True
+            return without_repeated_owners(call, check_type(call, obj)), True
     return _read(call), False
 
 
@@ -48,7 +49,8 @@ def _read(call: Call) -> Object:
     body = decode_body(
         call.request.headers.get("content-type"), call.request.body, find_duplicates=finds_duplicates(call)
     )
-    return check_fields(call, body._replace(object=check_type(call, body.object)))
+    obj = check_fields(call, body._replace(object=check_type(call, body.object)))
+    return without_repeated_owners(call, obj)
 
 
 def unreadable(call: Call, why: str) -> BadRequest:

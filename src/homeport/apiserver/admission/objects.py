@@ -13,6 +13,7 @@ from homeport.apiserver import managers
 from homeport.apiserver.admission.attributes import Attributes
 from homeport.apiserver.admission.embedded import validate_embedded
 from homeport.apiserver.admission.judging import judged
+from homeport.apiserver.admission.owners import without_repeated_owners
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.object_meta import validate_metadata, validate_metadata_update
 from homeport.apiserver.resources import Served
@@ -274,6 +275,7 @@ def _valid(call: Call, obj: Object, old: Object | None, patient: bool) -> Object
     Laborious unless `patient`."""
     served = call.served
     schema = served.schema
+    obj = without_repeated_owners(call, obj, admitted=True)
     errors: list[FieldError] = list(validate_metadata(served, obj["metadata"]))
     if old is not None:
         errors += validate_metadata_update(obj["metadata"], old["metadata"])
