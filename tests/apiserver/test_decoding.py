@@ -167,6 +167,18 @@ async def test_unknown_fields_of_patches(api: Caller, type: str) -> None:
     assert "warning" not in (await api.patch(f"{DEPLOYMENTS}/d?fieldValidation=Ignore", patch, type)).headers
 
 
+async def test_a_scale_is_read_like_anything_else(api: Caller) -> None:
+    (await api.post(DEPLOYMENTS, deployment("d"))).ok(201)
+    path, wrong = f"{DEPLOYMENTS}/d/scale", {"spec": {"replicas": "3"}}
+    words = "json: cannot unmarshal string into Go struct field ScaleSpec.spec.replicas of type int32"
+    answer = await api.put(path, {"metadata": {"name": "d"}, **wrong})
+    answer.error(400, "BadRequest", f'Scale in version "v1" cannot be handled as a Scale: {words}')
+    (await api.patch(path, wrong)).error(422, "Invalid", f": {words}")
+    (await api.patch(path, wrong, "strategic")).error(422, "Invalid", '"map[spec:map[replicas:3]]": unrecognized type')
+    (await api.patch(path, {"spec": {"replicas": -1}})).error(422, "Invalid", "must be greater than or equal to 0")
+    assert (await api.patch(path, {"spec": {"replicas": 3}})).ok()["spec"] == {"replicas": 3}
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

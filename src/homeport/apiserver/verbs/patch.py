@@ -15,7 +15,7 @@ from homeport.apiserver.verbs import apply
 from homeport.apiserver.verbs.update import change
 from homeport.apiserver.writing import modified
 from homeport.kube import field, gotext
-from homeport.kube.errors import ApiError, BadRequest, Invalid, UnsupportedMediaType
+from homeport.kube.errors import BadRequest, Invalid, UnsupportedMediaType
 from homeport.kube.field import quote
 from homeport.kube.meta import Object
 from homeport.kube.patch import json_patch, merge_patch, strategic_merge_patch
@@ -112,18 +112,22 @@ def patched(call: Call, sent: Patch, old: Object) -> Object:
     """What the patch makes of `old`, checked as a body would be. Raises Invalid, where it is no object of the kind, and
     BadRequest."""
     new = sent.apply(old)
-    converted = media_type(call.request.headers.get("content-type")) == STRATEGIC_MERGE_PATCH
-
-    def refuse(why: str) -> ApiError:
-        shown = gotext.plain(decode_json(call.request.body)[0]) if converted else quote(new)
-        return Invalid.of("", "", "", [field.invalid("patch", shown, why)])
-
     body = Body(check_type(call, new), sent.complaints)
-    new = check_fields(call, body, refuse=refuse, converted=converted)
+    new = check_fields(call, body, refuse=lambda why: unfit(call, new, why), converted=is_strategic(call))
     name = new["metadata"].get("name")
     if name != call.info.name:
         raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({call.info.name})")
     return new
+
+
+def is_strategic(call: Call) -> bool:
+    return media_type(call.request.headers.get("content-type")) == STRATEGIC_MERGE_PATCH
+
+
+def unfit(call: Call, new: Object, why: str) -> Invalid:
+    """The error for a patch whose result, `new`, is no object of the kind."""
+    shown = gotext.plain(decode_json(call.request.body)[0]) if is_strategic(call) else quote(new)
+    return Invalid.of("", "", "", [field.invalid("patch", shown, why)])
 
 
 def check_version(call: Call, new: Object, current: str) -> None:

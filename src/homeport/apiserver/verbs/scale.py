@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from homeport.apiserver import managers, tables
@@ -15,7 +16,7 @@ from homeport.apiserver.rendering import render_transient
 from homeport.apiserver.routes import parse_bool
 from homeport.apiserver.verbs import apply
 from homeport.apiserver.verbs.get import find
-from homeport.apiserver.verbs.patch import APPLY_PATCH, change_of, check_version
+from homeport.apiserver.verbs.patch import APPLY_PATCH, change_of, check_version, is_strategic, unfit
 from homeport.apiserver.verbs.update import ATTEMPTS, head, write
 from homeport.apiserver.versions import object_of, shown_one
 from homeport.apiserver.writing import modified
@@ -23,11 +24,22 @@ from homeport.kube import apply as merging
 from homeport.kube import field, jsonpath
 from homeport.kube.errors import BadRequest, Invalid, MethodNotAllowed
 from homeport.kube.meta import Object
+from homeport.kube.schema.compiled import Schema
+from homeport.kube.schema.decoding import Undecodable
+from homeport.kube.schema.struct import components, ref_to, schema_name
 from homeport.kube.selector import from_label_selector
 from homeport.kube.wire import Response
 from homeport.store.protocol import Conflicting, Record
 
 _API_VERSION, _KIND = "autoscaling/v1", "Scale"
+
+
+@cache
+def _schema() -> Schema:
+    from homeport.kube.core.types.autoscaling_v1 import Scale  # with the first Scale
+
+    return Schema(ref_to(schema_name(Scale)), components((), (Scale,)))
+
 
 Change = Callable[[Object, Object], tuple[Object, Object]]
 """From the present Scale and its object to the wanted Scale, and the object with what else changes in it."""
@@ -156,12 +168,17 @@ async def _write(api: Api, call: Call, change: Change, *, applied: bool = False)
 
 
 def _checked(call: Call, wanted: Object) -> Object:
-    """`wanted` as a whole Scale. Raises BadRequest."""
+    """`wanted` as a whole Scale. Raises BadRequest, and Invalid for the result of a patch."""
     if wanted.get("kind", _KIND) != _KIND:
         raise BadRequest(f'the body has to be a {_KIND} of {_API_VERSION}, not "{wanted.get("kind")}"')
+    patches = call.info.verb == "patch" and media_type(call.request.headers.get("content-type")) != APPLY_PATCH
+    try:
+        wanted, _ = _schema().read(wanted, converted=patches and is_strategic(call))
+    except Undecodable as error:
+        if patches:
+            raise unfit(call, wanted, str(error)) from error
+        raise BadRequest(f'{_KIND} in version "v1" cannot be handled as a {_KIND}: {error}') from error
     metadata, scaled = wanted.get("metadata") or {}, wanted.get("spec") or {}
-    if not isinstance(metadata, dict) or not isinstance(scaled, dict):
-        raise BadRequest("metadata and spec of a Scale have to be objects")
     if metadata.get("name", call.info.name) != call.info.name:
         raise BadRequest("the name of the object does not match the name on the URL")
     return {"kind": _KIND, "apiVersion": _API_VERSION, **wanted, "metadata": metadata, "spec": scaled}
