@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -537,6 +537,7 @@ async def _compare(store: Store, draw: Callable[..., Any]) -> None:
                 records, _ = store.scan(resource, namespace, revision=revision)
                 expected = [r for k, r in sorted(state.items()) if _in(k, resource, namespace)]
                 assert list(records) == expected
+                _compare_pages(store, resource, namespace, revision, expected)
                 watch = store.watch(resource, namespace, after=revision)
                 missing = [e for e in events if e.record.revision > revision and _in(e.record.key, resource, namespace)]
                 assert watch.take() == missing
@@ -546,6 +547,19 @@ async def _compare(store: Store, draw: Callable[..., Any]) -> None:
     assert live.take() == [event for event in events if event.record.key.resource == PODS]
     assert all(store.get(key) == store.head(key) == record for key, record in final.items())
     await store.close()
+
+
+def _compare_pages(
+    store: Store, resource: str, namespace: str | None, revision: int, expected: Sequence[Record]
+) -> None:
+    ends = [None, ("", ""), ("a", "zzz"), *((record.key.namespace, record.key.name) for record in expected)]
+    for after in ends:
+        behind = [r for r in expected if after is None or (r.key.namespace, r.key.name) > after]
+        for limit in (1, 2, 100):
+            page = (behind[:limit], revision, len(behind[limit:]))
+            assert store.page(resource, namespace, after=after, limit=limit, revision=revision) == page
+            if revision == store.revision:
+                assert store.page(resource, namespace, after=after, limit=limit) == page
 
 
 def _in(key: Key, resource: str, namespace: str | None) -> bool:

@@ -199,6 +199,10 @@ async def page(api: Api, call: Call, options: ListOptions) -> Page:
     try:
         if options.name is not None and now_and_first:
             records, revision = store.named(key, options.name), store.revision
+        elif options.limit and not options.selects:
+            first, revision, following = store.page(key, namespace, after=after, limit=options.limit, revision=exact)
+            further = _encode_token(revision, first[-1].key, made) if following else ""
+            return Page(await shown(call.served, first), revision, further, following or None)
         else:
             records, revision = store.scan(key, namespace, revision=exact)
     except TooNew as error:
@@ -228,9 +232,6 @@ async def _choose(call: Call, options: ListOptions, records: Sequence[Record], r
                 del chosen[options.limit :]
                 return Page(chosen, revision, _encode_token(revision, chosen[-1].key, made), None)
         return Page(chosen, revision, "", None)
-    if options.limit and len(records) > options.limit:
-        first = records[: options.limit]
-        return Page(first, revision, _encode_token(revision, first[-1].key, made), len(records) - options.limit)
     return Page(records, revision, "", None)
 
 

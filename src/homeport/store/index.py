@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from operator import attrgetter
@@ -80,6 +80,21 @@ class Index:
         if not group.names:
             del self._namespaces[namespace]
             del self._names[bisect_left(self._names, namespace)]
+
+    def page(self, namespace: str | None, after: tuple[str, str] | None, limit: int) -> tuple[list[Record], int]:
+        """At most `limit` records behind `after`, and how many follow them. Copies no others."""
+        names = self._names if namespace is None else [namespace] if namespace in self._namespaces else []
+        if after is not None:
+            names = names[bisect_left(names, after[0]) :]
+        found: list[Record] = []
+        following = 0
+        for name in names:
+            group = self._namespaces[name]
+            start = bisect_right(group.names, after[1]) if after is not None and name == after[0] else 0
+            end = start + limit - len(found)
+            found += group.records[start:end]
+            following += max(0, len(group.names) - end)
+        return found, following
 
     def scan(self, namespace: str | None) -> Sequence[Record]:
         """A copy that later writes do not change."""

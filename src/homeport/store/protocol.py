@@ -175,6 +175,18 @@ class Store(Protocol):
         With `revision`, the state as of then; raises Compacted or TooNew.
         """
 
+    def page(
+        self,
+        resource: str,
+        namespace: str | None = None,
+        *,
+        after: tuple[str, str] | None = None,
+        limit: int,
+        revision: int | None = None,
+    ) -> tuple[Sequence[Record], int, int]:
+        """As `scan`, of at most `limit` records behind `after` (namespace and name); and how many follow them. What it
+        costs grows with the page, not with the collection, unless `revision` is one since which that has changed."""
+
     def named(self, resource: str, name: str) -> Sequence[Record]:
         """The committed records of one name, of all namespaces in order."""
 

@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import itertools
 from abc import ABC, abstractmethod
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -103,6 +103,25 @@ class State(ABC):
         if then:
             records = _with(records, then)
         return records, revision
+
+    def page(
+        self,
+        resource: str,
+        namespace: str | None = None,
+        *,
+        after: tuple[str, str] | None = None,
+        limit: int,
+        revision: int | None = None,
+    ) -> tuple[Sequence[Record], int, int]:
+        if revision is not None and (revision > self._revision or self._history.after(resource, revision)):
+            # Something has changed since: the past is made from all of the present.
+            records, revision = self.scan(resource, namespace, revision=revision)
+            start = 0 if after is None else bisect_right(records, after, key=_place)
+            end = start + limit
+            return records[start:end], revision, max(0, len(records) - end)
+        index = self._indexes.get(resource)
+        found, following = index.page(namespace, after, limit) if index else ([], 0)
+        return found, self._revision if revision is None else revision, following
 
     def named(self, resource: str, name: str) -> Sequence[Record]:
         index = self._indexes.get(resource)
@@ -251,6 +270,10 @@ def _event(operation: Put | Delete, current: Record | None, revision: int) -> Ev
     else:
         record = Record(key, revision, encode(operation.object, revision), labels_of(operation.object, current.labels))
     return Event("DELETED", record, current)
+
+
+def _place(record: Record) -> tuple[str, str]:
+    return record.key.namespace, record.key.name
 
 
 def _with(records: Sequence[Record], then: Mapping[tuple[str, str], Record | None]) -> list[Record]:
