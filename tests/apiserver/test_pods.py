@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from api_testing import Caller, Clock, make_server, namespace, pod
@@ -64,7 +65,7 @@ async def test_binding(api: Caller) -> None:
     scheduled = [c for c in bound["status"]["conditions"] if c["type"] == "PodScheduled"]
     assert [c["status"] for c in scheduled] == ["True"]
     (await api.post(f"{PODS}/p/binding", body)).error(409, "Conflict", 'already assigned to node "n"')
-    (await api.post(f"{PODS}/none/binding", body)).error(404, "NotFound")
+    (await api.post(f"{PODS}/none/binding", {**body, "metadata": {}})).error(404, "NotFound")
     (await api.post(f"{PODS}/p/binding", {"target": {}})).error(422, "Invalid", "target.name: Required value")
     (await api.post(f"{PODS}/p/binding", {"target": {"kind": "Moon", "name": "n"}})).error(422, "Invalid")
     (await api.get(f"{PODS}/p/binding")).error(405, "MethodNotAllowed")
@@ -150,3 +151,25 @@ async def test_logs_of_a_pod_that_has_no_node(served: Caller, api: Caller) -> No
     (await api.post(PODS, pod("p"))).ok(201)
     await bind(api, "p")
     (await api.get(f"{PODS}/p/log")).error(503, "ServiceUnavailable")
+
+
+@pytest.mark.parametrize(("path", "kind"), [("binding", "Binding"), ("eviction", "Eviction")])
+async def test_a_body_is_about_the_pod_of_the_path(api: Caller, path: str, kind: str) -> None:
+    (await api.post(PODS, pod("p"))).ok(201)
+    rest = {"target": {"kind": "Node", "name": "n"}} if kind == "Binding" else {}
+    other = await api.post(f"{PODS}/p/{path}", {"metadata": {"name": "q"}, **rest})
+    other.error(400, "BadRequest", f"name in URL does not match name in {kind} object")
+    elsewhere = await api.post(f"{PODS}/p/{path}", {"metadata": {"name": "p", "namespace": "kube-system"}, **rest})
+    elsewhere.error(400, "BadRequest", "the namespace of the provided object does not match")
+    found = (await api.get(f"{PODS}/p")).ok()
+    assert "nodeName" not in found["spec"]
+
+
+@pytest.mark.parametrize("type", ["merge", "strategic", "json"])
+async def test_no_patch_moves_an_object(api: Caller, type: str) -> None:
+    (await api.post(PODS, pod("p"))).ok(201)
+    body: Any = {"metadata": {"namespace": "kube-system"}}
+    if type == "json":
+        body = [{"op": "replace", "path": "/metadata/namespace", "value": "kube-system"}]
+    moved = await api.patch(f"{PODS}/p", body, type)
+    moved.error(400, "BadRequest", "the namespace of the provided object does not match")

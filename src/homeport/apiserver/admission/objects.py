@@ -146,7 +146,8 @@ def _set_namespace(call: Call, metadata: dict[str, Any]) -> None:
 def draft_update(
     call: Call, new: Object, old: Object, *, subresource: str = "", applied: bool = False, whole: bool = False
 ) -> Draft:
-    """The changed object, ready for admission. Raises Conflict. `whole` is as in :func:`draft_create`, of `new`.
+    """The changed object, ready for admission. Raises Conflict or BadRequest. `whole` is as in :func:`draft_create`, of
+    `new`.
 
     `subresource` is ``status`` (the status changes and nothing else), another one (what the verb changed is taken as it
     is) or empty (everything but the status changes). `applied` is as in :func:`finish_create`.
@@ -156,6 +157,8 @@ def draft_update(
     if sent.get("uid") and sent["uid"] != before["uid"]:
         resource, name = served.resource, before["name"]
         raise Conflict.precondition(resource.group, resource.plural, name, "UID", sent["uid"], before["uid"])
+    if sent.get("namespace") and sent["namespace"] != before.get("namespace", ""):
+        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
     merged = _merged(served, new, old, subresource, applied)
     # What comes from the stored object may be older than some default.
     return _draft(served, merged, old, whole and not subresource and not (served.has_status and "status" in merged))

@@ -53,6 +53,7 @@ async def binding(api: Api, call: Call) -> Response:
     body = decode_body(call.request.headers.get("content-type"), call.request.body).object
     name = call.info.name
     _check_binding(name, body)
+    _check_names(call, body, "Binding")
     body = {"apiVersion": "v1", "kind": "Binding", **body, "metadata": {"name": name, **metadata(body)}}
     attributes = attributes_of(call, CREATE, body)
     await api.admission.admit(attributes)
@@ -68,6 +69,17 @@ async def binding(api: Api, call: Call) -> Response:
     except Conflicting as error:
         raise modified(call, name) from error
     return object_response(encode(_SUCCESS), call.form, 201)
+
+
+def _check_names(call: Call, body: Object, kind: str) -> None:
+    """Raises BadRequest for a body that is about another object than the path."""
+    sent = body.get("metadata") or {}
+    if not isinstance(sent, dict):
+        raise BadRequest(f"{kind}: metadata has to be an object")
+    if sent.get("name") not in (None, "", call.info.name):
+        raise BadRequest(f"name in URL does not match name in {kind} object")
+    if sent.get("namespace") not in (None, "", call.namespace):
+        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
 
 
 def _check_binding(name: str, body: Object) -> None:
@@ -135,6 +147,7 @@ async def eviction(api: Api, call: Call) -> Response:
     sent = body.get("deleteOptions") or {}
     if not isinstance(sent, dict):
         raise BadRequest("deleteOptions has to be an object")
+    _check_names(call, body, "Eviction")
     options: DeleteOptions = delete_options({**sent, "kind": "DeleteOptions"}, call.query)
     head(api, call)
     evicted = {"apiVersion": "policy/v1", "kind": "Eviction", **body}
