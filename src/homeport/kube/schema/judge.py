@@ -48,6 +48,10 @@ class Closer:
     node: ClassVar[Node]
     inner: ClassVar[Any]
     """What a type can say of a map or a list; None where the hook has to look at all of the value."""
+    decoded: ClassVar[dict[str, Closer]]
+    """What became of texts lately: the same few amounts and moments come with nearly every object."""
+    accepted: ClassVar[dict[str, Closer]]
+    """Texts that nothing was wrong with lately."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -174,17 +178,33 @@ def _completes_untyped(kind: type[Closer], value: Any) -> Closer:
 
 
 def _decodes_typed(kind: type[Closer], value: Any) -> Closer:
+    if type(value) is str and value in kind.decoded:
+        return kind.decoded[value]
     if kind.inner is not None:
         return kind(msgspec.convert(value, kind.inner, dec_hook=_decodes_typed))
     _reads_typed(kind, value)
-    return _completes(kind, value, True, _decodes_typed)
+    return _remembered(kind.decoded, value, _completes(kind, value, True, _decodes_typed))
 
 
 def _decodes_untyped(kind: type[Closer], value: Any) -> Closer:
+    if type(value) is str and value in kind.decoded:
+        return kind.decoded[value]
     if kind.inner is not None and value is not None:
         return kind(msgspec.convert(value, kind.inner, dec_hook=_decodes_untyped))
     _reads_untyped(kind, value)
-    return _completes(kind, value, False, _decodes_untyped)
+    return _remembered(kind.decoded, value, _completes(kind, value, False, _decodes_untyped))
+
+
+_MOST_REMEMBERED: Final = 256
+_LONGEST_REMEMBERED: Final = 64
+
+
+def _remembered(memory: dict[str, Closer], value: Any, found: Closer) -> Closer:
+    if type(value) is str and len(value) <= _LONGEST_REMEMBERED:
+        if len(memory) >= _MOST_REMEMBERED:
+            memory.clear()
+        memory[value] = found
+    return found
 
 
 class _Hooks(NamedTuple):
@@ -198,6 +218,8 @@ _UNTYPED: Final = _Hooks(_reads_untyped, _completes_untyped, _decodes_untyped)
 
 
 def _accepts(kind: type[Closer], value: Any) -> Closer:
+    if type(value) is str and value in kind.accepted:
+        return kind.accepted[value]
     found: Found = []
     if kind.inner is None or value is None:
         validation.validate(kind.node, value, None, found)
@@ -206,7 +228,7 @@ def _accepts(kind: type[Closer], value: Any) -> Closer:
         validation.validate_itself(kind.node, value, None, found)
     if found:
         raise ValueError("there is something wrong")
-    return kind(None)
+    return _remembered(kind.accepted, value, kind(None))
 
 
 def _value(closer: Closer) -> Any:
@@ -310,7 +332,8 @@ class _Same:
 
 
 def _closer(node: Node, inner: Any) -> type[Closer]:
-    return type("Closer", (Closer,), {"__slots__": (), "node": node, "inner": inner})
+    own = {"__slots__": (), "node": node, "inner": inner, "decoded": {}, "accepted": {}}
+    return type("Closer", (Closer,), own)
 
 
 def _is_closer(mould: Any) -> bool:
