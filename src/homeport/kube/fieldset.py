@@ -11,7 +11,7 @@ case, where little changes, cheap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -47,9 +47,19 @@ def field(name: str) -> str:
     return f"f:{name}"
 
 
-@lru_cache(maxsize=8192, typed=True)
+LONGEST_REMEMBERED: Final = 253
+"""Characters of a text whose path element is remembered: names are no longer."""
+
+
 def key(name: str, value: Any) -> str:
     """The path element of the list element whose one key `name` has this scalar value."""
+    if type(value) is str and len(value) > LONGEST_REMEMBERED:
+        return _key.__wrapped__(name, value)
+    return _key(name, value)
+
+
+@lru_cache(maxsize=8192, typed=True)
+def _key(name: str, value: Any) -> str:
     return f"k:{_encode({name: _number(value)}).decode()}"
 
 
@@ -62,15 +72,27 @@ PLAIN: Final = frozenset({str, int})
 """Types of values that are written in the same way if they are equal."""
 
 
-@lru_cache(maxsize=8192)
-def plain_keys(names: tuple[str, ...], *values: str | int) -> str:
+def plain_keys(names: tuple[str, ...], values: Sequence[Any]) -> str:
     """As :func:`keys`, of values of such types."""
+    if any(type(value) is str and len(value) > LONGEST_REMEMBERED for value in values):
+        return keys(dict(zip(names, values, strict=True)))
+    return _plain_keys(names, tuple(values))
+
+
+@lru_cache(maxsize=8192)
+def _plain_keys(names: tuple[str, ...], values: tuple[Any, ...]) -> str:
     return keys(dict(zip(names, values, strict=True)))
 
 
-@lru_cache(maxsize=8192, typed=True)
 def value(scalar: Any) -> str:
     """The path element of the list element that is this scalar."""
+    if type(scalar) is str and len(scalar) > LONGEST_REMEMBERED:
+        return _value.__wrapped__(scalar)
+    return _value(scalar)
+
+
+@lru_cache(maxsize=8192, typed=True)
+def _value(scalar: Any) -> str:
     return f"v:{_encode(_number(scalar)).decode()}"
 
 

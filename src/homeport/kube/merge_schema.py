@@ -35,6 +35,7 @@ class Node:
         "atomic_list",
         "atomic_map",
         "defaults",
+        "elements",
         "keys",
         "plans",
         "scalar",
@@ -52,7 +53,8 @@ class Node:
         self._other: Node | None = None
         self._element: Node | None = None
         self.plans: dict[tuple[str, ...], Any] = {}
-        """Belongs to :mod:`homeport.kube.structured`."""
+        self.elements: dict[str, str] = {}
+        """Both belong to :mod:`homeport.kube.structured`."""
         self.scalar = schema.get("type") in _SCALARS or schema.get("format") in _SCALARS
         """Whether values have no parts."""
         self.atomic_map = extensions.get("x-kubernetes-map-type") == "atomic"

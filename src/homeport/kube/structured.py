@@ -116,7 +116,7 @@ def element_of(item: Any, node: Node) -> str:
                 return fieldset.key(name, value)
         values = [item[name] if name in item else node.defaults.get(name) for name in names]
         if all(type(value) in fieldset.PLAIN for value in values):
-            return fieldset.plain_keys(names, *values)
+            return fieldset.plain_keys(names, values)
         found = {name: item[name] for name in names if name in item}
         for name, default in node.defaults.items():
             found.setdefault(name, default)
@@ -139,7 +139,8 @@ class _Plan(NamedTuple):
 
 _MOST_PLANS: Final = 64
 _LONGEST_PLAN: Final = 64
-"""What a node remembers: so many maps of so many keys."""
+_MOST_ELEMENTS: Final = 256
+"""What a node remembers: so many maps of so many keys, and path elements of a list."""
 
 
 def _plan(node: Node, names: tuple[str, ...]) -> _Plan:
@@ -152,7 +153,7 @@ def _plan(node: Node, names: tuple[str, ...]) -> _Plan:
         if not child.scalar:
             deeper.append((f"f:{name}", name, child))
     plan = _Plan(fields, tuple(deeper))
-    if len(names) <= _LONGEST_PLAN:
+    if len(names) <= _LONGEST_PLAN and max(map(len, names)) <= fieldset.LONGEST_REMEMBERED:
         if len(node.plans) >= _MOST_PLANS:
             node.plans.clear()
         node.plans[names] = plan
@@ -194,7 +195,7 @@ def _everything_in_list(items: list[Any], node: Node) -> FieldSet:
         if type(item) is dict:
             key = item.get(name) if name is not None else None
             if type(key) is str:
-                element = fieldset.key(name, key)
+                element = node.elements.get(key) or _element(node, key)
             else:
                 try:
                     element = element_of(item, node)
@@ -215,6 +216,16 @@ def _everything_in_list(items: list[Any], node: Node) -> FieldSet:
             found[element] = everything(item, below)
     # Its own entry comes before any other.
     return found if len(found) == 2 else {element: found[element] for element in sorted(found)}
+
+
+def _element(node: Node, key: str) -> str:
+    """The path element of an element whose one key has a text."""
+    element = fieldset.key(node.keys[0], key)
+    if len(key) <= fieldset.LONGEST_REMEMBERED:
+        if len(node.elements) >= _MOST_ELEMENTS:
+            node.elements.clear()
+        node.elements[key] = element
+    return element
 
 
 def _elements(items: Sequence[Any], node: Node) -> dict[str, list[Any]] | None:
