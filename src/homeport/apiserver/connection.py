@@ -24,9 +24,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from homeport.apiserver.answers import status_response
-from homeport.apiserver.bodies import attach
 from homeport.apiserver.duplex import Tunnel
 from homeport.apiserver.head import head_of
+from homeport.apiserver.outflow import Outflow
 from homeport.apiserver.parser import Message, Parser
 from homeport.apiserver.timer import Timer
 from homeport.kube.wire import Request, Response, Upgrade
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SMALL = 1 << 16
-"""Bodies up to this size travel in one write with their head: one TLS record, one system call."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -49,6 +47,7 @@ class Connection(asyncio.Protocol):
         self._limits = server.limits
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
+        self._outflow: Outflow = None  # type: ignore[assignment]  # as well
         self._parser: Parser = None  # type: ignore[assignment]  # as well
         self._timer = Timer(self._loop, self._expire)
         # Messages waiting for their answers.
@@ -59,18 +58,12 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._in_turn = False
         """Whether the queue is looked at at the end of this turn of the loop."""
-        self._out: list[bytes] = []
-        """Whole answers that are written then."""
-        self._out_bytes = 0
         # What the transport says.
         self._paused_reading = False
-        self._drained: asyncio.Future[None] | None = None
-        self._writing_paused = False
         self._unread = 0
         """What waited for the peer when it was last looked at."""
         self._refused = False
         self._closing = False
-        self._streaming = False
         self._lost = False
         self._tunnel: Tunnel | None = None
 
@@ -79,6 +72,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]
+        self._outflow = Outflow(self._transport, self._server.turn)
         secured = transport.get_extra_info("ssl_object")
         peer = transport.get_extra_info("peername")
         # A unix socket's peer has no address.
@@ -93,9 +87,7 @@ class Connection(asyncio.Protocol):
         self._server.forget(self)
         self._end_body()
         self._timer.cancel()
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_exception(ConnectionResetError("the client has gone"))
-            self._drained.exception()  # seen: whoever waits gets it, nobody else has to
+        self._outflow.lose()
         if self._tunnel is not None:
             self._tunnel.lose()
         if self._task is not None:
@@ -104,18 +96,15 @@ class Connection(asyncio.Protocol):
         self._parser.close()
 
     def pause_writing(self) -> None:
-        self._writing_paused = True
-        if self._tunnel is None and not self._streaming:
+        self._outflow.pause()
+        if self._tunnel is None and not self._outflow.streaming:
             self._unread = self._transport.get_write_buffer_size()
             self._timer.arm(self._limits.unread_seconds)
 
     def resume_writing(self) -> None:
-        self._writing_paused = False
         if self._tunnel is None and not self._parser.in_message:
             self._timer.arm(self._limits.idle_seconds)
-        drained, self._drained = self._drained, None
-        if drained is not None and not drained.done():
-            drained.set_result(None)
+        self._outflow.resume()
 
     def data_received(self, data: bytes) -> None:
         if self._tunnel is not None:
@@ -158,7 +147,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool | None:
         if self._tunnel is None:
             self.answer()
-            self.flush()
+            self._outflow.flush()
             return None  # closes the transport once what is buffered is written
         self._tunnel.feed_eof()
         # TLS has no half-closed connections.
@@ -173,7 +162,7 @@ class Connection(asyncio.Protocol):
 
     def _receive(self, message: Message) -> None:
         if message.rest is not None:
-            self._tunnel = Tunnel(self._transport, self.drain)
+            self._tunnel = Tunnel(self._transport, self._outflow.drain)
             self._tunnel.feed(message.rest)
         if message.request is None:
             self._refused = True
@@ -183,7 +172,7 @@ class Connection(asyncio.Protocol):
         if not self._is_busy:
             if message.request is not None and message.request.method == "GET":
                 self._in_turn = True
-                self._server.turn.add(self)
+                self._server.turn.answer(self)
             else:
                 self._begin_task()
         elif not self._paused_reading and (
@@ -209,21 +198,10 @@ class Connection(asyncio.Protocol):
             return
         self._rest()
 
-    def flush(self) -> None:
-        """Write what was answered."""
-        if not self._out or self._lost:
-            return
-        out, self._out = self._out, []
-        size, self._out_bytes = self._out_bytes, 0
-        if size <= _SMALL:
-            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
-        else:
-            self._transport.writelines(out)
-
     def _answer_at_once(self, message: Message) -> bool:
         """Whether the message has its answer."""
         request = message.request
-        if request is None or not message.keep_alive or self._writing_paused or self._closing:
+        if request is None or not message.keep_alive or self._outflow.paused or self._closing:
             return False
         response = self._server.at_once(request, message.memory)
         if response is None:
@@ -246,7 +224,7 @@ class Connection(asyncio.Protocol):
         """Everything that has come has its answer."""
         if self._parser.continue_wanted:
             self._write_continue()
-        if not self._parser.in_message:
+        if not self._parser.in_message and not self._outflow.paused:
             self._timer.arm(self._limits.idle_seconds)
 
     def _begin_task(self) -> None:
@@ -255,8 +233,8 @@ class Connection(asyncio.Protocol):
     async def _answer_all(self) -> None:
         keep_alive = True
         try:
-            if self._writing_paused:
-                await self.drain()  # of what was answered at once
+            if self._outflow.paused:
+                await self._outflow.drain()  # of what was answered at once
             while self._queue and keep_alive:
                 message = self._queue.popleft()
                 keep_alive = await self._answer(message)
@@ -283,7 +261,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """Close once everything is written; linger if the peer may still be sending what we refused."""
-        self.flush()
+        self._outflow.flush()
         if self._refused and not self._closing:
             self._queue.clear()
             if self._paused_reading:
@@ -298,7 +276,7 @@ class Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         """Close once what there is is written."""
-        self.flush()
+        self._outflow.flush()
         self._transport.close()
 
     async def _answer(self, message: Message) -> bool:
@@ -320,13 +298,10 @@ class Connection(asyncio.Protocol):
         keep_alive = message.keep_alive and not self._closing
         body = response.body
         if isinstance(body, bytes):
-            if not self._out:
-                self._server.turn.add(self)
             self._put(response, body, request, keep_alive=keep_alive)
-            if self._writing_paused:
-                await self.drain()
+            if self._outflow.paused:
+                await self._outflow.drain()
         else:
-            self.flush()
             await self._stream(response, body, request, keep_alive=keep_alive)
         return keep_alive
 
@@ -339,13 +314,11 @@ class Connection(asyncio.Protocol):
         return head
 
     def _write_continue(self) -> None:
-        self.flush()
         self._parser.continue_wanted = False
-        self._transport.write(_CONTINUE)
+        self._outflow.send(_CONTINUE)
 
     def _put(self, response: Response, body: bytes, request: Request | None, *, keep_alive: bool) -> None:
-        """Have an answer whose `body` is here written at the end of the turn; large ones now, so that the transport
-        can say when it is too much."""
+        """Write an answer whose `body` is here."""
         head = self._head(response, keep_alive=keep_alive)
         if has_no_body(response):
             head.append(b"\r\n")
@@ -354,84 +327,28 @@ class Connection(asyncio.Protocol):
             head.append(b"content-length: %d\r\n\r\n" % len(body))
             if request is not None and request.method == "HEAD":
                 body = b""
-        if len(body) <= _SMALL:
-            head.append(body)
-            self._out.append(b"".join(head))
-        else:
-            self._out += (b"".join(head), body)
-        self._out_bytes += len(body)
-        if self._out_bytes > _SMALL:
-            self.flush()
+        self._outflow.put(head, body)
 
     async def _stream(
         self, response: Response, body: AsyncIterator[bytes], request: Request | None, *, keep_alive: bool
     ) -> None:
         head = self._head(response, keep_alive=keep_alive)
-        sized = "content-length" in response.headers
-        if not sized and not has_no_body(response):
+        chunked = "content-length" not in response.headers
+        bodiless = has_no_body(response)
+        if chunked and not bodiless:
             head.append(b"transfer-encoding: chunked\r\n")
         head.append(b"\r\n")
-        write = self._transport.write
-        ended = False
-        self._streaming = True
-        try:
-            write(b"".join(head))
-            if has_no_body(response) or (request is not None and request.method == "HEAD"):
-                return
-            if not sized:
-                attach(body, self)
-            async for chunk in body:
-                if not chunk:
-                    continue
-                if sized:
-                    write(chunk)
-                else:
-                    self.write(chunk)
-                if self._writing_paused:
-                    await self.drain()
-            ended = True
-        except asyncio.CancelledError:
-            ended = self._closing  # the server stops: end the stream as complete, clients resume a watch elsewhere
-            raise
-        finally:
-            self._streaming = False
-            close = getattr(body, "aclose", None)
-            if close is not None:
-                await close()
-            if ended and not sized and not self._lost:
-                write(b"0\r\n\r\n")
-
-    # As the Sink of a streamed body.
-
-    def ready(self) -> bool:
-        return not (self._writing_paused or self._lost)
-
-    def write(self, chunk: bytes) -> None:
-        if len(chunk) <= _SMALL:
-            self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-        else:
-            self._transport.write(b"%x\r\n" % len(chunk))
-            self._transport.write(chunk)
-            self._transport.write(b"\r\n")
+        bodiless = bodiless or (request is not None and request.method == "HEAD")
+        await self._outflow.stream(head, body, chunked=chunked, bodiless=bodiless)
 
     async def _switch_protocols(self, response: Response, upgrade: Upgrade, tunnel: Tunnel) -> None:
         """Leave HTTP until the new protocol's conversation has ended."""
-        self.flush()
-        self._transport.write(b"".join((*self._head(response, keep_alive=True), b"\r\n")))
-        self._streaming = True
+        self._outflow.send(b"".join((*self._head(response, keep_alive=True), b"\r\n")))
+        self._outflow.streaming = True
         try:
             await upgrade(tunnel)
         finally:
-            self._streaming = False
-
-    async def drain(self) -> None:
-        """Return once the peer has read enough of what was written. Raises ConnectionResetError if it has gone."""
-        if self._lost:
-            raise ConnectionResetError("the client has gone")
-        if self._writing_paused:
-            if self._drained is None:
-                self._drained = self._loop.create_future()
-            await asyncio.shield(self._drained)  # several may wait, and each may be cancelled
+            self._outflow.streaming = False
 
     # -- time
 
@@ -439,7 +356,7 @@ class Connection(asyncio.Protocol):
         """What had to happen by the deadline has not."""
         if self._tunnel is not None and self._tunnel.idle_seconds >= self._limits.tunnel_idle_seconds:
             self._transport.abort()
-        elif self._writing_paused and not self._streaming:
+        elif self._outflow.paused and not self._outflow.streaming:
             self._judge_reader()
         elif self._is_busy:
             self._timer.arm(self._limits.idle_seconds)  # an answer is on its way: it takes the time it takes
@@ -460,13 +377,13 @@ class Connection(asyncio.Protocol):
 
     def shut_down(self) -> None:
         """Answer what was received, end streams, close."""
-        self._closing = True
+        self._closing = self._outflow.closing = True
         if self._in_turn:
             self._in_turn = False
             self._begin_task()
         elif self._task is None:
             self._close()
-        elif self._streaming:
+        elif self._outflow.streaming:
             self._task.cancel()
 
     def abort(self) -> None:

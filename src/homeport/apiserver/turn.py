@@ -13,28 +13,43 @@ from typing import Protocol
 
 class Answerer(Protocol):
     def answer(self) -> None:
-        """Work out what is to be written, if that is still to do. Raises nothing."""
+        """Answer what has come. Raises nothing."""
 
+
+class Writer(Protocol):
     def flush(self) -> None:
         """Write what there is."""
 
 
 class Turn:
-    """Those that have something to answer, or to write. Made for the running event loop."""
+    """Those that have something to answer, and those that have something to write. Made for the running event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[Answerer] = []
+        self._answerers: list[Answerer] = []
+        self._writers: list[Writer] = []
+        self._ends = False
 
-    def add(self, answerer: Answerer) -> None:
-        """Have its answers written before the turn after this one reads again."""
-        self._waiting.append(answerer)
-        if len(self._waiting) == 1:
+    def answer(self, answerer: Answerer) -> None:
+        """Let it answer when everything has been read."""
+        self._answerers.append(answerer)
+        self._end_soon()
+
+    def write(self, writer: Writer) -> None:
+        """Let it write when everything has been answered."""
+        self._writers.append(writer)
+        self._end_soon()
+
+    def _end_soon(self) -> None:
+        if not self._ends:
+            self._ends = True
             self._loop.call_soon(self._end)
 
     def _end(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.answer()
-        for each in waiting:
-            each.flush()
+        answerers, self._answerers = self._answerers, []
+        for answerer in answerers:
+            answerer.answer()
+        writers, self._writers = self._writers, []
+        self._ends = False
+        for writer in writers:
+            writer.flush()
