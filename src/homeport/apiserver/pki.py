@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import ssl
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -125,14 +125,16 @@ def _make_front_proxy(where: Paths) -> None:
     pki_make.client(authority, where.front_proxy, where.front_proxy_key, FRONT_PROXY, (), CERTIFICATE_DAYS)
 
 
-async def sign_request(where: Paths, request: bytes, lifetime: timedelta, usages: frozenset[str]) -> bytes:
-    """The certificate for a PKCS#10 request, both in PEM. `usages`: as certificates.k8s.io has them. Raises ValueError
-    if the request is none or is not signed with its own key."""
+async def sign_request(
+    where: Paths, request: bytes, lifetime: timedelta, usages: frozenset[str], now: datetime | None = None
+) -> bytes:
+    """The certificate for a PKCS#10 request, both in PEM, which holds from `now` on. `usages`: as
+    certificates.k8s.io has them. Raises ValueError if the request is none or is not signed with its own key."""
 
     def make() -> bytes:
         from homeport.apiserver import pki_make
 
-        return pki_make.signed(pki_make.Issuer(where.ca, where.ca_key), request, lifetime, usages)
+        return pki_make.signed(pki_make.Issuer(where.ca, where.ca_key), request, lifetime, usages, now)
 
     return await asyncio.to_thread(make)  # the library takes a tenth of a second to import, RSA keys a while to check
 

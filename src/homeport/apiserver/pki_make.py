@@ -81,10 +81,12 @@ _SHORT = timedelta(hours=8)
 """Certificates that hold for less are not shortened by what they are backdated by."""
 
 
-def signed(issuer: Issuer, request: bytes, lifetime: timedelta, usages: frozenset[str]) -> bytes:
+def signed(
+    issuer: Issuer, request: bytes, lifetime: timedelta, usages: frozenset[str], now: datetime | None = None
+) -> bytes:
     """The certificate for a PKCS#10 request, both in PEM: its subject, its other names, its key, and of `usages` those
-    of clients and servers. It ends with the authority's at the latest. Raises ValueError for a request that can't be
-    read or has another key's signature. Upstream: ``pkg/controller/certificates/authority``."""
+    of clients and servers. It holds from `now` on, and ends with the authority's at the latest. Raises ValueError for a
+    request that can't be read or has another key's signature. Upstream: ``pkg/controller/certificates/authority``."""
     # The very bytes that were judged: another reader of PEM may find another block in the same text.
     asked = x509.load_der_x509_csr(der.unwrap(request, "CERTIFICATE REQUEST"))
     try:
@@ -96,7 +98,7 @@ def signed(issuer: Issuer, request: bytes, lifetime: timedelta, usages: frozense
     ca = x509.load_pem_x509_certificate(issuer.certificate.read_bytes())
     ca_key = serialization.load_pem_private_key(issuer.key.read_bytes(), None)
     assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
         raise ValueError("the request's key is none of RSA, ECDSA and Ed25519")
     builder = (

@@ -7,6 +7,7 @@ milliseconds of importing a whole X.509 library is a long time for that.
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -60,21 +61,21 @@ class Request(msgspec.Struct, frozen=True):
     uris: tuple[str, ...]
 
 
-_BEGIN, _END, _DASHES = b"-----BEGIN ", b"-----END ", b"-----"
-
-
 def unwrap(pem: bytes, label: str) -> bytes:
     """The DER of the first block in `pem`, which has to be one of `label` (``CERTIFICATE``). Raises BadCertificate."""
-    name = label.encode()
-    begin = pem.find(_BEGIN)
-    start = begin + len(_BEGIN) + len(name) + len(_DASHES)
-    end = pem.find(_END + name + _DASHES, start)
-    if begin < 0 or end < 0 or pem[begin:start] != _BEGIN + name + _DASHES:
+    found = _BEGIN.search(pem)
+    if found is None or found[1].decode() != label:
         raise BadCertificate(f"PEM block type must be {label}")
+    end = pem.find(b"-----END %b-----" % found[1], found.end())
+    if end < 0:
+        raise BadCertificate("the PEM block has no end")
     try:
-        return b64decode(b"".join(pem[start:end].split()), validate=True)
+        return b64decode(b"".join(pem[found.end() : end].split()), validate=True)
     except binascii.Error as error:
         raise BadCertificate(f"the PEM block is damaged: {error}") from error
+
+
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s")
 
 
 def parse(certificate: bytes) -> Certificate:

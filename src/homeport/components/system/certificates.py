@@ -20,9 +20,9 @@ from homeport.kube.errors import Conflict, Forbidden, NotFound
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, is_deleting
 
-SignRequest: TypeAlias = Callable[[bytes, timedelta, frozenset[str]], Awaitable[bytes]]
-"""The certificate for a PKCS#10 request that holds for so long and is for such usages, both in PEM. Raises ValueError,
-saying what is wrong with the request."""
+SignRequest: TypeAlias = Callable[[bytes, timedelta, frozenset[str], datetime], Awaitable[bytes]]
+"""The certificate for a PKCS#10 request, both in PEM, that holds for so long from a moment on and is for such usages.
+Raises ValueError, saying what is wrong with the request."""
 
 _RESOURCE = core.CERTIFICATE_SIGNING_REQUEST.resource
 _ACCESS_REVIEW = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", False)
@@ -104,7 +104,8 @@ class CertificateRequests:
         """Write the certificate, or why there is none."""
         try:
             rules.asked_for(request)
-            signed = await self._sign(rules.pem(request), rules.lifetime(meta.spec(request)), rules.usages(request))
+            lifetime = rules.lifetime(meta.spec(request))
+            signed = await self._sign(rules.pem(request), lifetime, rules.usages(request), self._now())
         except ValueError as error:
             failed = self._condition("Failed", "SignerValidationFailure", str(error))
             await self._write(request, "status", condition=failed)
