@@ -179,6 +179,39 @@ async def test_a_scale_is_read_like_anything_else(api: Caller) -> None:
     assert (await api.patch(path, {"spec": {"replicas": 3}})).ok()["spec"] == {"replicas": 3}
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type", "words"),
+    [
+        (b"", "application/json", "(<empty>)"),
+        (b"{", "application/json", "json parse error: "),
+        (b"[" * 40, "application/json", "(5b5b"),
+        (b"a: [", "application/yaml", "error converting YAML to JSON: yaml: "),
+        (
+            b'{"kind":5}',
+            "application/json",
+            'into Go struct field .kind of type string ({"kind":5})',
+        ),
+        (b'{"apiVersion":["v1"],"kind":"ConfigMap"}', "application/json", "Go struct field .apiVersion of type string"),
+    ],
+)
+async def test_what_does_not_say_what_it_is(api: Caller, body: bytes, content_type: str, words: str) -> None:
+    for answer in (
+        await api.post(MAPS, body, content_type=content_type),
+        await api.put(f"{MAPS}/m", body, content_type=content_type),
+    ):
+        prefix = "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; "
+        answer.error(400, "BadRequest", prefix, words)
+
+
+async def test_objects_of_other_kinds(api: Caller) -> None:
+    words = 'Secret in version "v1" cannot be handled as a ConfigMap: converting (v1.Secret) to (core.ConfigMap)'
+    (await api.post(MAPS, config_map("m") | {"kind": "Secret"})).error(400, "BadRequest", words)
+    (await api.post(CRDS, crd())).ok(201)
+    other = {"apiVersion": "example.com/v1", "kind": "Gadget", "metadata": {"name": "w"}}
+    words = 'Widget.example.com "w" is invalid: kind: Invalid value: "Gadget": must be Widget'
+    (await api.post(WIDGETS, other)).error(422, "Invalid", words)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

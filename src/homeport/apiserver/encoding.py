@@ -186,7 +186,7 @@ def decode_json(body: bytes, *, find_duplicates: bool = False) -> tuple[Any, lis
     try:
         value = msgspec.json.decode(body)
     except NOT_JSON as error:
-        raise BadRequest(f"the object provided is not valid JSON: {error}") from error
+        raise BadRequest(f"json parse error: {error}") from error
     return value, duplicates(body, value) if find_duplicates else []
 
 

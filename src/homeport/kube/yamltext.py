@@ -128,7 +128,7 @@ def load(body: bytes) -> tuple[Any, list[str]]:
             _check_size(value, body)
             return value, loader.duplicates
     except YamlError as error:
-        raise BadRequest(f"the object provided is not valid YAML: {error}") from error.__cause__
+        raise BadRequest(f"error converting YAML to JSON: yaml: {error}") from error.__cause__
 
 
 def documents(body: bytes) -> list[Any]:

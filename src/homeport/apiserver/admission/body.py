@@ -15,9 +15,10 @@ from homeport.apiserver.context import Call
 from homeport.apiserver.duplicates import pairs
 from homeport.apiserver.encoding import Body, decode_body, is_flat
 from homeport.apiserver.options import check_options
-from homeport.kube.errors import ApiError, BadRequest
+from homeport.kube import field
+from homeport.kube.errors import ApiError, BadRequest, Invalid
 from homeport.kube.meta import Object
-from homeport.kube.schema.decoding import Undecodable
+from homeport.kube.schema.decoding import Undecodable, json_name
 
 Refuse: TypeAlias = Callable[[str], ApiError]
 """From what is wrong with an object to the answer."""
@@ -46,11 +47,25 @@ def _check_options(call: Call) -> None:
 
 
 def _read(call: Call) -> Object:
-    body = decode_body(
-        call.request.headers.get("content-type"), call.request.body, find_duplicates=finds_duplicates(call)
-    )
+    request = call.request
+    try:
+        body = decode_body(request.headers.get("content-type"), request.body, find_duplicates=finds_duplicates(call))
+    except BadRequest as error:
+        raise _unrecognized(call, f"couldn't get version/kind; {error.message}") from error
     obj = check_fields(call, body._replace(object=check_type(call, body.object)))
     return without_repeated_owners(call, obj)
+
+
+_SHOWN = 30
+"""Bytes of a body that an error shows."""
+
+
+def _unrecognized(call: Call, why: str) -> BadRequest:
+    """The answer to a body that does not even say what it is."""
+    body = call.request.body
+    beginning = body[:_SHOWN].decode(errors="replace") if body[:1] == b"{" else body[:_SHOWN].hex()
+    summary = f"{beginning} ..." if len(body) > _SHOWN else beginning or "<empty>"
+    return BadRequest(f"the object provided is unrecognized (must be of type {call.served.kind}): {why} ({summary})")
 
 
 def unreadable(call: Call, why: str) -> BadRequest:
@@ -65,21 +80,29 @@ def finds_duplicates(call: Call) -> bool:
 
 
 def check_type(call: Call, obj: Object) -> Object:
-    """`obj` with ``apiVersion`` and ``kind``, which have to agree with the path. Raises BadRequest."""
+    """`obj` with ``apiVersion`` and ``kind``, which have to agree with the path. Raises BadRequest, or Invalid for a
+    custom resource of another kind."""
     served = call.served
     version, kind = obj.get("apiVersion"), obj.get("kind")
+    for name, value in (("apiVersion", version), ("kind", kind)):
+        if value is not None and not isinstance(value, str):
+            where = f"into Go struct field .{name} of type string"
+            why = f"json: cannot unmarshal {json_name(value)} {where}"
+            raise _unrecognized(call, f"couldn't get version/kind; json parse error: {why}")
     if not served.builtin and not kind:
-        raise BadRequest(f"Object 'Kind' is missing in the body: a {served.kind} was expected")
+        raise _unrecognized(call, "Object 'Kind' is missing")
     if version and version != served.resource.api_version:
         raise BadRequest(
             f"the API version in the data ({version}) does not match the expected API version "
             f"({served.resource.api_version})"
         )
     if kind and kind != served.kind:
-        raise BadRequest(
-            f'{kind} in version "{served.resource.version}" cannot be handled as a {served.kind}: the path is that of '
-            f"{served.resource.qualified}"
-        )
+        if not served.builtin:
+            errors = [field.invalid("kind", kind, f"must be {served.kind}")]
+            raise Invalid.of(served.group, served.kind, _name(obj), errors)
+        version, package = served.resource.version, served.group.partition(".")[0] or "core"
+        why = f"converting ({version}.{kind}) to ({package}.{served.kind}): unknown conversion"
+        raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {served.kind}: {why}')
     metadata = obj.get("metadata")
     if metadata is None:
         metadata = {}
@@ -88,6 +111,12 @@ def check_type(call: Call, obj: Object) -> Object:
     elif version and kind:
         return obj
     return {**obj, "apiVersion": served.resource.api_version, "kind": served.kind, "metadata": metadata}
+
+
+def _name(obj: Object) -> str:
+    metadata = obj.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def check_fields(call: Call, body: Body, *, refuse: Refuse | None = None, converted: bool = False) -> Object:

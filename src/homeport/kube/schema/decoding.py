@@ -210,7 +210,7 @@ class _Reader:
         if node.quantity:
             raise Undecodable(quantity.MESSAGE)
         into = f"Go {self._place(path)}of type {_decoded_as(node)}"
-        words = f"json: cannot unmarshal {_json_name(node, value)} into {into}"
+        words = f"json: cannot unmarshal {_described(node, value)} into {into}"
         if _decodes_itself(node):
             raise Undecodable(words)
         self.mismatch = self.mismatch or words
@@ -272,11 +272,16 @@ def go_type(node: Node) -> str:
     return _GO_TYPES.get(node.type, "interface {}")
 
 
-def _json_name(node: Node, value: Any) -> str:
-    if type(value) in _JSON_NAMES:
-        return _JSON_NAMES[type(value)]
+def json_name(value: Any) -> str:
+    """What the decoder calls a value that it cannot take."""
+    return _JSON_NAMES.get(type(value), "number")
+
+
+def _described(node: Node, value: Any) -> str:
+    """As :func:`json_name`, with the number where an integer was wanted."""
     is_integer = node.type == "integer" or node.int_or_string
-    return f"number {quote(value)}" if is_integer else "number"
+    name = json_name(value)
+    return f"number {quote(value)}" if name == "number" and is_integer else name
 
 
 def _conversion(node: Node, value: Any) -> str:
@@ -284,7 +289,7 @@ def _conversion(node: Node, value: Any) -> str:
         return quantity.MESSAGE
     actual = _GO_KINDS.get(type(value), "float64")
     if _decodes_itself(node):
-        return f"json: cannot unmarshal {_json_name(node, value)} into Go value of type {_decoded_as(node)}"
+        return f"json: cannot unmarshal {_described(node, value)} into Go value of type {_decoded_as(node)}"
     if node.type == "object":
         return f"cannot restore struct from: {actual}" if node.name else f"cannot restore map from {actual}"
     if node.type == "array" or node.format == "byte":
