@@ -50,7 +50,7 @@ from homeport.apiserver.webhooks.conversion import ConversionWebhooks
 from homeport.apiserver.webhooks.conversion_metrics import ConversionMetrics
 from homeport.clock import utc_now
 from homeport.kube import core
-from homeport.kube.errors import ApiError, FieldError
+from homeport.kube.errors import ApiError, FieldError, ServiceUnavailable
 from homeport.kube.kind import Kind
 from homeport.kube.meta import Object
 from homeport.kube.wire import Request, Response, User
@@ -155,9 +155,12 @@ class ApiServer:
     async def _open_service(
         self, namespace: str, name: str, port: int, tls: ssl.SSLContext, server_hostname: str
     ) -> Streams:
-        from homeport.apiserver.streaming.dial import open_service  # only a server with such webhooks needs it
+        from homeport.apiserver.streaming import dial  # only a server with such webhooks needs it
 
-        return await open_service(self._api, namespace, name, port, tls=tls, server_hostname=server_hostname)
+        try:
+            return await dial.open_service(self._api, namespace, name, port, tls=tls, server_hostname=server_hostname)
+        except ServiceUnavailable as error:  # those who call webhooks have words of their own for what is around this
+            raise ServiceUnavailable(error.message.removeprefix(dial.UNREACHED)) from error
 
     async def handle(self, request: Request) -> Response:
         """The answer to `request`. Raises nothing: every error is an answer with a ``Status``."""

@@ -429,6 +429,14 @@ async def test_nobody_listens(api: Caller, hook: WebhookServer) -> None:
     await register(api, validating("u", missing))
     words = 'Post "https://hook.default.svc:8443/?timeout=10s": service "hook" not found'
     (await api.post(MAPS, config_map("m"))).error(500, "InternalError", words)
+    elsewhere = {"type": "ExternalName", "externalName": "localhost"}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "hook"}, "spec": elsewhere}
+    (await api.post("/api/v1/namespaces/default/services", service)).ok(201)
+    port = {"op": "replace", "path": "/webhooks/0/clientConfig/service/port", "value": 1}
+    (await api.patch(f"{VALIDATING}/u", [port], "json")).ok()
+    (await api.delete(f"{VALIDATING}/v")).ok()
+    words = 'Post "https://hook.default.svc:1/?timeout=10s": dial tcp localhost:1: connect: connection refused'
+    (await api.post(MAPS, config_map("m"))).error(500, "InternalError", words)
 
 
 async def test_connections_are_used_again_and_replaced_when_they_died(api: Caller, hook: WebhookServer) -> None:

@@ -12,7 +12,7 @@ import os
 import random
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -22,6 +22,8 @@ from homeport.kube.errors import BadRequest, NotFound, ServiceUnavailable
 from homeport.kube.meta import Object, is_condition_true, is_deleting, metadata, spec, status
 from homeport.store.protocol import Key, Record
 
+UNREACHED: Final = "error trying to reach service: "
+"""How a proxy begins to say so."""
 CONNECT_SECONDS = 10.0
 _SERVICE_NAME = "kubernetes.io/service-name"
 _SCHEMES = ("", "http", "https")
@@ -233,7 +235,7 @@ async def open_address(
             problem = f"dial tcp {address.host}:{address.port}: i/o timeout"
         except OSError as error:
             problem = f"dial tcp {address.host}:{address.port}: connect: {reason(error)}"
-    raise ServiceUnavailable(f"error trying to reach service: {problem}")
+    raise ServiceUnavailable(UNREACHED + problem)
 
 
 async def _open(
