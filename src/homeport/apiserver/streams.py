@@ -158,16 +158,17 @@ class WatchStream:
         return b""
 
     def _deliver(self) -> bool:
-        """Write what is here to the sink; False if that has to wait, or failed."""
+        """Write some of what is here to the sink; False if that has to wait, or failed."""
         sink = self._sink
         assert sink is not None
         try:
-            while sink.ready():
-                chunk = self._ready()
-                if not chunk:
-                    return True
+            if not sink.ready():
+                return False
+            chunk = self._ready()
+            if chunk:
                 sink.write(chunk)
         except Exception as error:
             # Whoever iterates is the one to be told: this is called in the middle of other watches' deliveries.
             self._error = error
-        return False
+            return False
+        return True

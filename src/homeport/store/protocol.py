@@ -138,7 +138,8 @@ class Watch(Protocol):
         whoever called looks which. Cheaper than iterating with a timeout.
 
         With `deliver` the wait goes on when events come. That is called instead, in a turn of the event loop of its
-        own, and takes them (`take`); if it says False, the wait ends after all. It does not raise.
+        own, and takes some of them (`take`), until none is left; if it says False, the wait ends after all. It does not
+        raise.
         """
 
     @property

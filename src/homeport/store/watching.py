@@ -73,10 +73,9 @@ class Subscription:
     def hand_over(self) -> None:
         """Have the events that are here taken, by what the reader has left for that or by the reader itself."""
         self._due = False
-        if not self._queue or self._waiter is None or self._waiter.done():
-            return  # The reader has taken them, or is about to.
-        if self._deliver is None or not self._deliver():
-            self._wake()
+        while self._queue and self._waiter is not None and not self._waiter.done():  # else the reader takes them
+            if self._deliver is None or not self._deliver():
+                self._wake()
 
     def __aiter__(self) -> Subscription:
         return self
