@@ -15,6 +15,7 @@ bytes are the answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -120,6 +121,12 @@ def storage_api_version(served: Served) -> str:
     return f"{group}/{version}" if group else version
 
 
+_HEAD = ("apiVersion", "kind", "metadata")
+
+
 def _headed(obj: Object, api_version: str, kind: str) -> Object:
+    """`obj` with these, which come first in it."""
+    if tuple(islice(obj, 3)) == _HEAD and obj["apiVersion"] == api_version and obj["kind"] == kind:
+        return obj
     head = {"apiVersion": api_version, "kind": kind, "metadata": obj["metadata"]}
     return {**head, **obj, "apiVersion": api_version, "kind": kind}

@@ -144,21 +144,25 @@ class State(ABC):
                 backlog = [event for event in backlog if event.record.key.namespace == namespace]
         return self._hub.add(resource, namespace, backlog)
 
-    def stage(self, operations: Iterable[Put | Delete]) -> list[Event]:
+    def stage(self, operations: Sequence[Put | Delete]) -> list[Event]:
         """The events of a write on top of the newest state, which they become. Raises Conflicting or
         Oversized with no effect."""
+        if len(operations) == 1:
+            operation = operations[0]
+            key, revision = operation.key, self._assigned + 1
+            event = _event_after(operation, self.head(key), revision)
+            self._assigned = revision
+            pending = _Pending(revision, None if event.type == "DELETED" else event.record)
+            self._pending.setdefault(key.resource, {})[key] = pending
+            return [event]
         staged: dict[Key, _Pending] = {}
         events: list[Event] = []
         revision = self._assigned
         for operation in operations:
             key = operation.key
             current = staged[key].record if staged and key in staged else self.head(key)
-            if operation.expect != (current.revision if current else 0) or (
-                current is None and isinstance(operation, Delete)
-            ):
-                raise Conflicting(key, current)
             revision += 1
-            event = _event(operation, current, revision)
+            event = _event_after(operation, current, revision)
             events.append(event)
             staged[key] = _Pending(revision, None if event.type == "DELETED" else event.record)
         self._assigned = revision
@@ -252,6 +256,16 @@ class State(ABC):
 
     def end_watches(self) -> None:
         self._hub.close()
+
+
+def _event_after(operation: Put | Delete, current: Record | None, revision: int) -> Event:
+    """What an operation does to the newest record of its key. Raises Conflicting or Oversized."""
+    if current is None:
+        if operation.expect or isinstance(operation, Delete):
+            raise Conflicting(operation.key, None)
+    elif operation.expect != current.revision:
+        raise Conflicting(operation.key, current)
+    return _event(operation, current, revision)
 
 
 def _event(operation: Put | Delete, current: Record | None, revision: int) -> Event:

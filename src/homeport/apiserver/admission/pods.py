@@ -5,6 +5,7 @@ Upstream: ``plugin/pkg/admission/defaulttolerationseconds`` and ``plugin/pkg/adm
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -37,9 +38,13 @@ class DefaultTolerationSeconds(Plugin):
         present = pod["spec"].get("tolerations") or []
         if not isinstance(present, list):
             return pod
-        missing = [key for key in _TROUBLES if not any(_tolerates(toleration, key) for toleration in dicts(present))]
-        if not missing:
-            return pod
+        missing: Sequence[str] = _TROUBLES
+        if present:
+            missing = [
+                key for key in _TROUBLES if not any(_tolerates(toleration, key) for toleration in dicts(present))
+            ]
+            if not missing:
+                return pod
         added = [
             {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _SECONDS} for key in missing
         ]

@@ -15,6 +15,7 @@ from homeport.apiserver.admission.plugin import Plugin
 from homeport.apiserver.context import Api
 from homeport.apiserver.uids import new_suffix
 from homeport.kube import meta
+from homeport.kube.core.pod_defaults import mapped, replaced
 from homeport.kube.errors import Forbidden, object_details
 from homeport.kube.meta import Object
 from homeport.store.protocol import Key
@@ -126,22 +127,18 @@ def _with_token(spec: dict[str, Any]) -> dict[str, Any]:
     present = bool(name)
     while not name or (not present and name in names):
         name = VOLUME_PREFIX + new_suffix()
-    mounted = False
-    changed = dict(spec)
+    changes: dict[str, Any] = {}
     for key in ("initContainers", "containers"):
         containers = spec.get(key)
-        if not isinstance(containers, list):
-            continue
-        changed[key] = [_mounted(container, name) for container in containers]
-        mounted = mounted or any(new is not old for new, old in zip(changed[key], containers, strict=True))
-    if mounted and not present:
-        changed["volumes"] = [*volumes, volume(name)]
-    return changed
+        mounted = mapped(containers, lambda container: _mounted(container, name))
+        if mounted is not containers:
+            changes[key] = mounted
+    if changes and not present:
+        changes["volumes"] = [*volumes, volume(name)]
+    return replaced(spec, changes)
 
 
-def _mounted(container: Any, name: str) -> Any:
-    if not isinstance(container, dict):
-        return container
+def _mounted(container: Object, name: str) -> Object:
     mounts = container.get("volumeMounts") or []
     if not isinstance(mounts, list) or any(_dict(mount).get("mountPath") == MOUNT_PATH for mount in mounts):
         return container
