@@ -60,6 +60,50 @@ async def test_what_is_left_out_is_there_as_nothing(api: Caller, spec: Any) -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("spec", "errors"),
+    [
+        (
+            {},
+            [
+                "spec.accessModes: Required value",
+                "spec.capacity: Required value",
+                'spec.capacity: Unsupported value: {}: supported values: "storage"',
+                "spec: Required value: must specify a volume type",
+            ],
+        ),
+        (
+            {
+                "accessModes": ["ReadWriteOncePod", "ReadWriteMany"],
+                "capacity": {"storage": "0"},
+                "local": {"path": "/x"},
+                "nfs": {"server": "s", "path": "/"},
+            },
+            [
+                "spec.accessModes: Forbidden: may not use ReadWriteOncePod with other access modes",
+                'spec.capacity[storage]: Invalid value: "0": must be greater than zero',
+                "spec.nfs: Forbidden: may not specify more than 1 volume type",
+                "spec.nodeAffinity: Required value: Local volume requires node affinity",
+            ],
+        ),
+    ],
+)
+async def test_what_is_wrong_with_a_persistent_volume(api: Caller, spec: Any, errors: list[str]) -> None:
+    body = (await api.post("/api/v1/persistentvolumes", {"metadata": {"name": "v"}, "spec": spec})).error(
+        422, "Invalid"
+    )
+    assert [f"{path}: {message}" for path, message in said(body)] == errors
+
+
+async def test_where_a_persistent_volume_keeps_its_data_stays(api: Caller) -> None:
+    volume = sample(core.PERSISTENT_VOLUME)
+    path = f"/api/v1/persistentvolumes/{volume['metadata']['name']}"
+    (await api.post("/api/v1/persistentvolumes", volume)).ok(201)
+    moved = await api.patch(path, {"spec": {"hostPath": {"path": "/elsewhere"}, "volumeMode": "Block"}})
+    moved.error(422, "Invalid", "spec.persistentvolumesource is immutable after creation", "spec.volumeMode: Invalid")
+    (await api.patch(path, {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})).ok()
+
+
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The paths of all fields and list items in `value`."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

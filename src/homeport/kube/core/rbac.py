@@ -76,8 +76,9 @@ def validate_cluster_role(new: Object, old: Object | None) -> Iterator[FieldErro
 def _validate_binding(new: Object, old: Object | None, role_kinds: tuple[str, ...]) -> Iterator[FieldError]:
     role = new.get("roleRef") or {}
     namespaced = "Role" in role_kinds  # an account without a namespace is then one of the binding's own
-    if role.get("apiGroup") != GROUP:
-        yield field.not_supported("roleRef.apiGroup", role.get("apiGroup"), (GROUP,))
+    group = role.get("apiGroup") or GROUP
+    if group != GROUP:
+        yield field.not_supported("roleRef.apiGroup", group, (GROUP,))
     if role.get("kind") not in role_kinds:
         yield field.not_supported("roleRef.kind", role.get("kind"), role_kinds)
     if not role.get("name"):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from homeport.kube import field, meta, quantity
 from homeport.kube.core.columns import UNSET, access_modes_text, quantity_text
-from homeport.kube.core.declare import core, grouped
+from homeport.kube.core.declare import core, deferred, grouped
 from homeport.kube.core.types.persistent_volume import PersistentVolume
 from homeport.kube.core.types.storage import StorageClass
 from homeport.kube.core.types.volume_claim import PersistentVolumeClaim
@@ -15,6 +15,7 @@ from homeport.kube.kind import Column
 from homeport.kube.meta import Object
 from homeport.kube.table import AGE
 
+_rule = deferred("homeport.kube.core.persistent_volume_validation")
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _FORMER_CLASS = "volume.beta.kubernetes.io/storage-class"
 _CHANGEABLE = ("resources", "volumeName", "volumeAttributesClassName")
@@ -105,6 +106,7 @@ PERSISTENT_VOLUME = core(
         _VOLUME_MODE,
     ),
     prepare=_prepare_phase,
+    validate=_rule("validate_persistent_volume"),
 )
 
 PERSISTENT_VOLUME_CLAIM = core(
