@@ -34,9 +34,10 @@ _MOST_FRAMING = 16
 """Bytes around each byte of a chunked body: the smallest chunk of one has five, and nobody sends such."""
 _MOST_USUAL = 1 << 13
 """Bytes of headers that a connection remembers."""
-_GET = re.compile(rb"GET (/[!-\"$-~]*) HTTP/1\.1")
+_GET = re.compile(rb"GET (?:(/[!-\"$&->@-~]*)|(/[!-\"$-~]*)) HTTP/1\.1\r\n")
 """The request lines that :meth:`Parser.feed` recognises without a parser. In the target is what the parser takes for
-granted: any printable character but those that begin a fragment."""
+granted: any printable character but those that begin a fragment. The first group is a target without escapes and query,
+which is the path as it is."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -184,11 +185,11 @@ class Parser:
     def _remember(self, data: bytes, message: Message) -> None:
         """If `data` is a ``GET`` as clients send them, know the next one by its bytes. It differs in its target only:
         as long as that is a plain one, the parser would make the same of the rest."""
-        line, _, rest = data.partition(b"\r\n")
+        line, end, rest = data.partition(b"\r\n")
         request = message.request
         if request is None or not message.keep_alive or request.body or len(rest) > _MOST_USUAL:
             return
-        if _GET.fullmatch(line):
+        if _GET.fullmatch(line + end):
             self._usual = (rest, self._headers, message.memory)
 
     def _as_before(self, data: bytes) -> Message | None:
@@ -197,13 +198,18 @@ class Parser:
         rest, headers, memory = self._usual
         if not data.endswith(rest) or len(data) > self._limits.header_bytes:
             return None
-        line = _GET.fullmatch(data, 0, len(data) - len(rest) - 2)
-        if line is None or data[-len(rest) - 2 : -len(rest)] != b"\r\n":
+        line = _GET.fullmatch(data, 0, len(data) - len(rest))
+        if line is None:
             return None
-        try:
-            path, query = parse_target(line[1])
-        except BadTarget:
-            return None  # whoever parses it says what is wrong
+        plain, target = line.groups()
+        query: tuple[tuple[str, str], ...] = ()
+        if plain is not None:
+            path = plain.decode("ascii")
+        else:
+            try:
+                path, query = parse_target(target)
+            except BadTarget:
+                return None  # whoever parses it says what is wrong
         request = Request("GET", path, query, headers, b"", None, self._certificate, self._source)
         return Message(request, None, True, memory)
 
