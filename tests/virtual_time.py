@@ -17,8 +17,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-BEGIN = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
 
 class _Selector(selectors.DefaultSelector):  # type: ignore[valid-type,misc]
     """A selector that passes the time by itself."""
@@ -46,6 +44,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._selector_ = _Selector()
         super().__init__(self._selector_)
+        self.began = datetime.now(UTC)
+        """The time of day then: certificates, for one, hold by the real one."""
 
     def time(self) -> float:
         return self._selector_.now
@@ -62,7 +62,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 def now() -> datetime:
     """The time of day on the running loop."""
-    return BEGIN + timedelta(seconds=asyncio.get_running_loop().time())
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    return loop.began + timedelta(seconds=loop.time())
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
