@@ -91,6 +91,6 @@ async def test_the_end_and_the_errors_of_the_work_come_out(world: support.World)
             await elector(world, "two").run(broken)
 
 
-def test_times_that_make_no_sense(world: support.World) -> None:
+async def test_times_that_make_no_sense(world: support.World) -> None:
     with pytest.raises(ValueError, match="retry < renew"):
         LeaderElector(world.client, "default", "x", "me", lease_seconds=5, renew=10)
