@@ -34,7 +34,11 @@ def without_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platforms, "PARTS", CONTROL_PLANE)
 
 
-async def test_what_is_written_is_there_after_a_restart_and_on_the_same_port(tmp_path: Path) -> None:
+async def test_what_is_written_is_there_after_a_restart_and_on_the_same_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Other tests' platforms like the usual port too, and may take it in between.
+    monkeypatch.setattr("homeport.platform.serving.PREFERRED_PORT", None)
     directory = DataDir.at(tmp_path / "data")
     async with Platform(directory) as platform:
         first = platform.url
