@@ -212,6 +212,16 @@ async def test_objects_of_other_kinds(api: Caller) -> None:
     (await api.post(WIDGETS, other)).error(422, "Invalid", words)
 
 
+async def test_patches_of_the_type(api: Caller) -> None:
+    (await api.post(MAPS, config_map("m"))).ok(201)
+    other = await api.patch(f"{MAPS}/m", {"kind": "Secret"})
+    other.error(422, "Invalid", ' "" is invalid: patch: Invalid value: ', "unknown conversion")
+    (await api.patch(f"{MAPS}/m", {"apiVersion": "v2"})).error(422, "Invalid", "patch: Invalid value")
+    (await api.patch(f"{MAPS}/m", {"kind": 5})).error(422, "Invalid", "Go struct field .kind of type string")
+    kept = (await api.patch(f"{MAPS}/m", {"kind": "Secret", "data": {"b": "2"}}, "strategic")).ok()
+    assert (kept["kind"], kept["data"]) == ("ConfigMap", {"a": "1", "b": "2"})
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

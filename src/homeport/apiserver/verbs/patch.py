@@ -112,12 +112,23 @@ def patched(call: Call, sent: Patch, old: Object) -> Object:
     """What the patch makes of `old`, checked as a body would be. Raises Invalid, where it is no object of the kind, and
     BadRequest."""
     new = sent.apply(old)
-    body = Body(check_type(call, new), sent.complaints)
+    body = Body(_typed(call, new), sent.complaints)
     new = check_fields(call, body, refuse=lambda why: unfit(call, new, why), converted=is_strategic(call))
     name = new["metadata"].get("name")
     if name != call.info.name:
         raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({call.info.name})")
     return new
+
+
+def _typed(call: Call, new: Object) -> Object:
+    """The result of a patch as an object of the kind. Raises Invalid. (What a strategic merge patch says of the type
+    is as good as not said: the merged map is read as what the path names.)"""
+    if is_strategic(call):
+        new = {key: value for key, value in new.items() if key not in ("apiVersion", "kind")}
+    try:
+        return check_type(call, new)
+    except BadRequest as error:
+        raise unfit(call, new, error.message) from error
 
 
 def is_strategic(call: Call) -> bool:
