@@ -14,10 +14,11 @@ from homeport.apiserver.routes import RequestInfo
 from homeport.kube.wire import User
 from homeport.store.protocol import Store
 
-_REMEMBERED = 16_384
-"""Answers to remember at most, for all users together: a few megabytes. Then it starts over."""
-_LONGEST = 512
-"""Characters of a question whose answer is remembered: a path may have thousands, and anybody may ask about health."""
+_REMEMBERED, _CHARACTERS = 16_384, 8 << 20
+"""Answers to remember at most, and characters of the questions, for all users together. Then it starts over."""
+_LONGEST, _LONGEST_USER = 512, 32 << 10
+"""Characters of a question, and of a user's name and groups, whose answer is remembered: a path may have thousands, and
+anybody may ask about health; a review may name a million groups."""
 
 
 class _Answer(NamedTuple):
@@ -39,7 +40,7 @@ class Rbac:
         self._index = Index(store)
         self._seen = -1
         self._answers: dict[tuple[str, tuple[str, ...]], dict[tuple[str, ...], _Answer]] = {}
-        self._remembered = 0
+        self._remembered = self._characters = 0
 
     def authorize(self, user: User, info: RequestInfo) -> Decision:
         if MASTERS in user.groups:
@@ -68,8 +69,7 @@ class Rbac:
         answer = known.get(what) if known is not None else None
         if answer is None:
             answer = self._work_out(user, info)
-            if sum(map(len, what)) <= _LONGEST:
-                self._remember(who, what, answer)
+            self._remember(who, what, answer)
         return answer
 
     def held(self, user: User, namespace: str) -> Held:
@@ -101,14 +101,28 @@ class Rbac:
         self._seen = revision
 
     def _remember(self, who: tuple[str, tuple[str, ...]], what: tuple[str, ...], answer: _Answer) -> None:
-        if self._remembered >= _REMEMBERED:
+        size = sum(map(len, what))
+        if size > _LONGEST:
+            return
+        known = self._answers.get(who)
+        if known is None:
+            name, groups = who
+            own = len(name) + sum(map(len, groups)) + len(groups)
+            if own > _LONGEST_USER:
+                return
+            size += own
+        if self._remembered >= _REMEMBERED or self._characters + size > _CHARACTERS:
             self._forget()
-        self._answers.setdefault(who, {})[what] = answer
+            known = None
+        if known is None:
+            known = self._answers[who] = {}
+        known[what] = answer
         self._remembered += 1
+        self._characters += size
 
     def _forget(self) -> None:
         self._answers.clear()
-        self._remembered = 0
+        self._remembered = self._characters = 0
 
     def _work_out(self, user: User, info: RequestInfo) -> _Answer:
         granted: list[tuple[frozenset[str], Decision]] = []
