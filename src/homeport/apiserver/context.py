@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -16,6 +15,7 @@ from homeport.apiserver.managers import Converted
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo
 from homeport.kube.meta import is_deleting
+from homeport.kube.remembered import of_short_texts
 from homeport.kube.wire import Request, User
 from homeport.store.protocol import Record, Store
 
@@ -108,7 +108,7 @@ MAX_MANAGER = 128
 """Bytes that a field manager's name may have."""
 
 
-@lru_cache(maxsize=256)
+@of_short_texts(256)
 def _agent_name(agent: str) -> str:
     """What comes before a user agent's first slash: as many printable characters as fit."""
     name = "".join(letter for letter in agent.partition("/")[0].strip() if letter.isprintable())

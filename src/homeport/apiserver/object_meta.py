@@ -6,16 +6,16 @@ Wrong types are the schema's business: what has one is skipped here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 from homeport.apiserver.resources import Served
 from homeport.kube import field, names
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import FOREGROUND_FINALIZER, ORPHAN_FINALIZER
+from homeport.kube.remembered import of_short_texts
 
-_qualified_name = lru_cache(maxsize=4096)(names.qualified_name)
-_label_value = lru_cache(maxsize=4096)(names.label_value)
+_qualified_name = of_short_texts(4096)(names.qualified_name)
+_label_value = of_short_texts(4096)(names.label_value)
 """The same few keys and values come with nearly every object."""
 
 

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from homeport.kube.fieldset import FieldSet, decode, ordered, union
 from homeport.kube.meta import Object, parse_time
+from homeport.kube.remembered import of_short_texts
 
 Operation: TypeAlias = Literal["Apply", "Update"]
 
@@ -193,7 +193,7 @@ def _order(entry: Entry) -> tuple[str, float, str, str, str]:
     return manager.operation, _moment(entry.time), manager.name, manager.api_version, manager.subresource
 
 
-@lru_cache(maxsize=1024)
+@of_short_texts(1024)
 def _moment(time: str) -> float:
     if not time:
         return 0

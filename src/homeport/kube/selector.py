@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from homeport.kube import field, names
 from homeport.kube.errors import BadRequest
+from homeport.kube.remembered import of_short_texts
 
 Operator: TypeAlias = Literal["in", "notin", "exists", "!", "gt", "lt"]
 
@@ -107,7 +107,7 @@ EVERYTHING: Final = Selector()
 NOTHING: Final = Selector(nothing=True)
 
 
-@lru_cache(maxsize=1024)
+@of_short_texts(1024)
 def parse_labels(text: str) -> Selector:
     """A selector from query text such as ``a=b,c!=d,e in (x, y),f notin (z),g,!h``; raises BadRequest."""
     return Selector(_Parser(text).parse()) if text.strip() else EVERYTHING
@@ -193,7 +193,7 @@ def _escape(value: str) -> str:
 _TERM: Final = re.compile(r"(?P<path>.*?)(?P<operator>!=|==|=)(?P<value>.*)", re.DOTALL)
 
 
-@lru_cache(maxsize=1024)
+@of_short_texts(1024)
 def parse_fields(text: str) -> FieldSelector:
     """A selector from query text such as ``metadata.name=x,spec.nodeName!=y``. In values a backslash escapes a comma,
     an equals sign or itself. Raises BadRequest."""
