@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # test files share webhook_testing.py
+sys.path.insert(0, str(Path(__file__).parent))  # test files share the *_testing.py
 
 from webhook_testing import Authority, WebhookServer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from api_testing import Caller, Clock, config_map, make_server, with_default_namespace
-from test_policies import binding, install, policy
+from policy_testing import binding, install, policy
 from webhook_testing import WebhookServer, allow, deny, mutating, patch, rule, validating
 
 from homeport.apiserver.audit.opening import open_auditor

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from api_testing import Caller
-from test_conversion import CRDS, V1, V2, definition, review, v1, v2
+from conversion_testing import CRDS, V1, V2, definition, review, v1, v2
 from webhook_testing import WebhookServer
 
 from homeport.kube.meta import Object

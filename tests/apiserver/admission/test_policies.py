@@ -7,44 +7,10 @@ from typing import Any
 
 import pytest
 from api_testing import Caller, config_map, crd, make_server, namespace, pod
-from webhook_testing import GROUP, VALIDATING, WebhookServer, deny, rule, validating
+from policy_testing import BINDINGS, POLICIES, binding, install, policy, replace
+from webhook_testing import VALIDATING, WebhookServer, deny, rule, validating
 
 MAPS = "/api/v1/namespaces/default/configmaps"
-POLICIES = f"{GROUP}/validatingadmissionpolicies"
-BINDINGS = f"{GROUP}/validatingadmissionpolicybindings"
-
-
-def policy(*expressions: str, name: str = "p", rules: list[Any] | None = None, **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingAdmissionPolicy",
-        "metadata": {"name": name},
-        "spec": {
-            "matchConstraints": {"resourceRules": rules or [rule()]},
-            "validations": [{"expression": expression} for expression in expressions],
-            **spec,
-        },
-    }
-
-
-def binding(name: str = "b", policy: str = "p", actions: tuple[str, ...] = ("Deny",), **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingAdmissionPolicyBinding",
-        "metadata": {"name": name},
-        "spec": {"policyName": policy, "validationActions": list(actions), **spec},
-    }
-
-
-async def replace(api: Caller, path: str, body: Any) -> Any:
-    """Put `body` in the place of what is stored now: these kinds are not replaced without saying what."""
-    version = (await api.get(path)).ok()["metadata"]["resourceVersion"]
-    return (await api.put(path, {**body, "metadata": {**body["metadata"], "resourceVersion": version}})).ok()
-
-
-async def install(api: Caller, *objects: dict[str, Any]) -> None:
-    for obj in objects:
-        (await api.post(BINDINGS if obj["kind"].endswith("Binding") else POLICIES, obj)).ok(201)
 
 
 async def test_a_policy_takes_effect_with_a_binding_and_ends_with_it(api: Caller) -> None:
