@@ -32,7 +32,7 @@ from homeport.apiserver import http, pki
 from homeport.datadir import DataDir
 from homeport.kube.wire import Request, Response
 from homeport.platform import API_PARTS, Platform
-from homeport.platform.running import settle_memory
+from homeport.platform.memory import settle_memory
 
 NAMESPACE = "bench"
 OBJECT_BYTES = 2048

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import resource
 import signal
@@ -20,6 +19,7 @@ from homeport.client.client import Client
 from homeport.datadir import DataDir
 from homeport.kube import core, meta
 from homeport.platform import PartFailed, Platform
+from homeport.platform.memory import settle_memory
 from homeport.platform.words import counted
 from homeport.settings import DEFAULTS, ApiSettings
 
@@ -27,18 +27,6 @@ LOG_BYTES = 10 << 20
 """A log of this size makes room for a new one; one old one is kept."""
 _OPEN_FILES = 1 << 20
 """Where there is no limit: Linux' own for one process."""
-
-
-def settle_memory() -> None:
-    """Tell the garbage collector what a server's objects are like, once it has started.
-
-    What start-up made lives as long as the process: no need to look through it at each collection. What requests make
-    goes with them, without help; collections that come with every other request find nothing but requests that wait for
-    the disk, and cost a tenth of the time that creating a pod takes.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(5_000, 20, 20)
 
 
 def raise_open_files() -> None:
