@@ -3,6 +3,7 @@ it, in its words."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -280,3 +281,29 @@ async def test_any_json_gets_an_answer(api: Caller, where: tuple[str, tuple[Any,
     assert answer.status in (201, 400, 403, 409, 422), answer.body
     if answer.status != 201:
         assert answer.json["kind"] == "Status"
+
+
+def _nested(place: tuple[Any, ...], value: Any) -> Any:
+    """`value` at a place of otherwise empty containers."""
+    for key in reversed(place):
+        value = {key: value} if isinstance(key, str) else [value]
+    return value
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(BODIES, JSON, st.sampled_from(["merge", "strategic", "json", "apply"]))
+async def test_any_patch_gets_an_answer(api: Caller, where: tuple[str, tuple[Any, ...]], value: Any, type: str) -> None:
+    target, place = where
+    whole = WHOLE[target]
+    name = whole["metadata"]["name"]
+    await api.post(target, whole)
+    match type:
+        case "json":
+            body: Any = [{"op": "replace", "path": "".join(f"/{key}" for key in place), "value": value}]
+        case "apply":
+            body = replaced({"apiVersion": "v1", "kind": "Pod", **whole}, place, value)
+        case _:
+            body = _nested(place, value)
+    query = "&fieldManager=m&force=true" if type == "apply" else ""
+    answer = await api.patch(f"{target}/{name}?dryRun=All{query}", json.dumps(body).encode(), type)
+    assert answer.status in (200, 400, 409, 422), answer.body
