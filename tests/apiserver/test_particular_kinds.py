@@ -165,6 +165,36 @@ class TestPods:
         more = {"spec": {"containers": [{"name": "main", "resources": {"requests": {"example.com/gpu": "1"}}}]}}
         (await api.patch(f"{path}/a/resize", more, "strategic")).error(422, "Invalid", "only cpu and memory")
 
+    async def test_parts_can_be_applied(self, api: Caller):
+        path = "/api/v1/namespaces/default/pods"
+        (await api.post(f"{path}?fieldManager=creator", pod("a"))).ok(201)
+
+        def config(**spec: object) -> dict[str, object]:
+            metadata = {"name": "a", "labels": {"no": "part"}}
+            return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+        resources = {"requests": {"cpu": "2"}}
+        wanted = config(containers=[{"name": "main", "image": "other", "resources": resources}])
+        resized = (await api.patch(f"{path}/a/resize?fieldManager=resizer", wanted, "apply")).ok()
+        main = resized["spec"]["containers"][0]
+        assert (main["resources"], main["image"]) == (resources, pod("a")["spec"]["containers"][0]["image"])
+        debugging = config(ephemeralContainers=[{"name": "debug", "image": "python"}])
+        debugged = (await api.patch(f"{path}/a/ephemeralcontainers?fieldManager=me", debugging, "apply")).ok()
+        assert [c["name"] for c in debugged["spec"]["ephemeralContainers"]] == ["debug"]
+        assert "labels" not in debugged["metadata"]
+        entries = {entry["manager"]: entry for entry in debugged["metadata"]["managedFields"]}
+        assert {name: entry.get("subresource") for name, entry in entries.items()} == {
+            "creator": None,
+            "resizer": "resize",
+            "me": "ephemeralcontainers",
+        }
+        owned = {"f:resources": {"f:requests": {"f:cpu": {}}}, ".": {}, "f:name": {}}
+        assert entries["resizer"]["fieldsV1"] == {"f:spec": {"f:containers": {'k:{"name":"main"}': owned}}}
+        other = config(containers=[{"name": "main", "resources": {"requests": {"cpu": "3"}}}])
+        refused = (await api.patch(f"{path}/a/resize?fieldManager=you", other, "apply")).error(409, "Conflict")
+        assert len(refused["details"]["causes"]) == 1
+        (await api.patch(f"{path}/a/resize?fieldManager=you&force=true", other, "apply")).ok()
+
 
 class TestDeployments:
     async def test_status_comes_with_annotations(self, api: Caller):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from homeport.apiserver import managers
 from homeport.apiserver.admission import (
@@ -31,10 +32,21 @@ _CONVERSIONS = 64
 """How often an apply stops for a conversion, at most: some five times for each version in which fields are managed."""
 
 
-async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
+class Part(NamedTuple):
+    """What a subresource changes of an object."""
+
+    only: Callable[[Object], Object]
+    """The part that it takes from a configuration."""
+    take: Callable[[Object, Object], Object]
+    """From the object with the configuration and the stored one, to the stored one with the part changed."""
+
+
+async def apply(api: Api, call: Call, *, subresource: str = "", part: Part | None = None) -> Response:
     manager = applier(call)
     off = takes_long(call.served, len(call.request.body))
     applied = await at(off, _read, call, subresource)
+    if part is not None:
+        applied = part.only(applied)
     wanted = applied["metadata"].pop("resourceVersion", "")
     root, components = call.served.definition.parts
     force = parse_bool(call.query.get("force"))
@@ -44,7 +56,8 @@ async def apply(api: Api, call: Call, *, subresource: str = "") -> Response:
             raise modified(call, call.info.name)
         versions = managers.versions_of(api, call)
         now = api.now()
-        return merging.apply(live, applied, manager, force, root, components, now, subresource, versions)
+        result = merging.apply(live, applied, manager, force, root, components, now, subresource, versions)
+        return result if part is None or live is None else part.take(result, live)
 
     async def applied_to_present() -> Response:
         def merge() -> Awaitable[Response]:

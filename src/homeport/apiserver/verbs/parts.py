@@ -12,8 +12,10 @@ import msgspec
 
 from homeport.apiserver.admission import read_object
 from homeport.apiserver.context import Api, Call
+from homeport.apiserver.encoding import media_type
+from homeport.apiserver.verbs import apply
 from homeport.apiserver.verbs.get import get
-from homeport.apiserver.verbs.patch import change_of, check_version, patched
+from homeport.apiserver.verbs.patch import APPLY_PATCH, change_of, check_version, patched
 from homeport.apiserver.verbs.update import Make, change
 from homeport.apiserver.writing import modified
 from homeport.kube.core import parts
@@ -26,7 +28,11 @@ _Take = Callable[[Object, Object, str], Object]
 """From the object that a client wants, the stored one and the time, to the stored one with the part changed."""
 
 
-def _verb(take: _Take, validate: parts.Validate) -> Callable[[Api, Call], Awaitable[Response]]:
+def _verb(
+    take: _Take, validate: parts.Validate, only: Callable[[Object], Object] | None = None
+) -> Callable[[Api, Call], Awaitable[Response]]:
+    """`only` takes the part from a configuration; without it none can be applied."""
+
     async def part(api: Api, call: Call) -> Response:
         info = call.info
         if info.verb == "get":
@@ -35,14 +41,18 @@ def _verb(take: _Take, validate: parts.Validate) -> Callable[[Api, Call], Awaita
             raise MethodNotAllowed(
                 f"{call.served.resource.qualified}/{info.subresource} can't be used with {call.request.method}"
             )
-        wanted = _update(call) if info.verb == "update" else _patch(call)
         now = timestamp(api.now())
+        judged = msgspec.structs.replace(call, served=msgspec.structs.replace(call.served, validate=validate))
+        media = media_type(call.request.headers.get("content-type", "none"))
+        if only is not None and info.verb == "patch" and media == APPLY_PATCH:
+            applied = apply.Part(only, lambda new, old: take(new, old, now))
+            return await apply.apply(api, judged, subresource=info.subresource, part=applied)
+        wanted = _update(call) if info.verb == "update" else _patch(call)
 
         def make(record: Record, old: Object) -> Object:
             return take(wanted(record, old), old, now)
 
-        served = msgspec.structs.replace(call.served, validate=validate)
-        return await change(api, msgspec.structs.replace(call, served=served), make, subresource=info.subresource)
+        return await change(api, judged, make, subresource=info.subresource)
 
     return part
 
@@ -72,6 +82,8 @@ def _patch(call: Call) -> Make:
     return make
 
 
-ephemeral_containers = _verb(parts.take_ephemeral_containers, parts.validate_ephemeral_containers)
-resize = _verb(parts.take_resources, parts.validate_resize)
+ephemeral_containers = _verb(
+    parts.take_ephemeral_containers, parts.validate_ephemeral_containers, parts.only_ephemeral_containers
+)
+resize = _verb(parts.take_resources, parts.validate_resize, parts.only_resources)
 approval = _verb(parts.take_decision, parts.validate_decision)

@@ -26,6 +26,30 @@ def take_ephemeral_containers(new: Object, old: Object, now: str) -> Object:
     return _with_spec(new, old, ephemeralContainers=meta.spec(new).get("ephemeralContainers") or [])
 
 
+def only_ephemeral_containers(config: Object) -> Object:
+    """What a configuration says of them, and of nothing else."""
+    spec = meta.spec(config)
+    return _naming(config, {name: spec[name] for name in ("ephemeralContainers",) if name in spec})
+
+
+def only_resources(config: Object) -> Object:
+    """What a configuration says of the resources of containers, and of nothing else."""
+    spec, told = meta.spec(config), ("name", *_RESIZED)
+    groups = {
+        group: [{name: container[name] for name in told if name in container} for container in spec[group]]
+        for group in _GROUPS
+        if group in spec
+    }
+    return _naming(config, groups)
+
+
+def _naming(config: Object, spec: Object) -> Object:
+    told = ("name", "namespace", "uid", "resourceVersion")
+    metadata = {name: value for name, value in config["metadata"].items() if name in told}
+    rest = {name: config[name] for name in ("apiVersion", "kind")}
+    return {**rest, "metadata": metadata, **({"spec": spec} if spec else {})}
+
+
 def validate_ephemeral_containers(new: Object, old: Object | None) -> Iterator[FieldError]:
     """They may be added, and that is all (upstream: ``ValidatePodEphemeralContainersUpdate``)."""
     spec = meta.spec(new)
