@@ -52,16 +52,24 @@ async def _serve(directory: Path) -> None:
         await asyncio.Event().wait()
 
 
+class _Same:
+    """Always answers the same 2 KB, at once."""
+
+    def __init__(self) -> None:
+        self._body = json.dumps({"kind": "ConfigMap", "data": {"text": "x" * (OBJECT_BYTES - 60)}}).encode()
+
+    async def handle(self, request: Request) -> Response:
+        return Response(200, {"content-type": "application/json"}, self._body)
+
+    def at_once(self, request: Request, memory: dict[str, object]) -> Response:
+        return Response(200, {"content-type": "application/json"}, self._body)
+
+
 async def _bare(directory: Path) -> None:
-    """The HTTP layer with a handler that always answers the same 2 KB."""
-    body = json.dumps({"kind": "ConfigMap", "data": {"text": "x" * (OBJECT_BYTES - 60)}}).encode()
-
-    async def handler(request: Request) -> Response:
-        return Response(200, {"content-type": "application/json"}, body)
-
+    """The HTTP layer with a handler that has nothing to do."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    await http.serve(handler, listener, pki.server_context(pki.ensure(directory)))
+    await http.serve(_Same(), listener, pki.server_context(pki.ensure(directory)))
     print(listener.getsockname()[1], flush=True)
     await asyncio.Event().wait()
 
