@@ -41,7 +41,7 @@ def test_short_texts_are_remembered_and_long_ones_are_not() -> None:
 def test_nothing_long_stays(work: Callable[[str], Any]) -> None:
     tracemalloc.start()
     for number in range(50):
-        work(f"a=b{number}".ljust(100_000, "x"))
+        work(",".join(f"a{number}-{index}=b" for index in range(5_000)))
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert used < 1_000_000  # all of them: 5 MB
+    assert used < 1_000_000  # all of them: 3 MB, and more that was made of them
