@@ -28,8 +28,9 @@ _FIRST: Final = ("apiVersion", "kind", "metadata")
 _BOUNDS: Final = ("minimum", "maximum")
 _LENGTHS: Final = {"minLength": "min_length", "maxLength": "max_length"}
 _SCALARS: Final = frozenset({str, int, float, bool})
-_MOST_NODES: Final = 4_000
-"""A schema with more of them has no judge: its types would take more memory than they are worth."""
+_MOST_NODES: Final = 1_500
+"""A schema with more of them has no judge: making the types would hold up others, and they would take more memory than
+they are worth. A pod has less than half as many."""
 
 _ESCAPED: Final = b"\\u003"
 """How a colon may be written in another way."""
