@@ -101,7 +101,9 @@ def test_rules_take_whatever_passes_the_schema(kind, data):
     stored = kind.prepare(schema.normalise(defaulted), None)
     assert repr(schema.normalise(stored)) == repr(stored)  # preparing leaves the normal form as it is
     found = schema.validate(stored)
-    assert not any(error.reason == "FieldValueTypeInvalid" for error in found)
+    # A raw extension is decoded whatever it is; that it has to be an object is validation's business.
+    wrong = [error.path for error in found if error.reason == "FieldValueTypeInvalid"]
+    assert all(path.endswith(("data", "parameters")) for path in wrong)
     if found:
         for error in kind.validate(schema.with_zeros(stored), None):
             assert error.reason.startswith("FieldValue")
