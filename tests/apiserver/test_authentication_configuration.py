@@ -176,9 +176,10 @@ async def test_what_a_connection_remembers_lasts_no_longer_than_a_look_at_the_fi
 
 def test_a_file_that_cannot_be_read_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "authentication.yaml"
-    for content in (None, "a: [", json.dumps(document(provider_of(issuer={}))), "kind: a\nkind: b"):
-        if content is not None:
-            path.write_text(content)
+    with pytest.raises(Permanent, match=r"authentication\.yaml can't be read: No such file or directory$"):
+        ConfiguredTokens(path, ())
+    for content in ("a: [", json.dumps(document(provider_of(issuer={}))), "kind: a\nkind: b"):
+        path.write_text(content)
         with pytest.raises(Permanent, match="--authentication-config"):
             ConfiguredTokens(path, ())
 

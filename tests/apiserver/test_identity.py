@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import ssl
@@ -403,6 +404,9 @@ async def test_a_certificate_ends_on_an_open_connection(tmp_path: Path) -> None:
     certificate = ssl.PEM_cert_to_DER_cert(await asyncio.to_thread(paths.admin.read_text))
     request = Request("GET", "/api", certificate=certificate)
     now = time.time()
-    assert (await authenticate([ClientCertificates(lambda: now)], request)).user.name == "kubernetes-admin"
+    user = (await authenticate([ClientCertificates(lambda: now)], request)).user
+    assert user.name == "kubernetes-admin"
+    shown = {"authentication.kubernetes.io/credential-id": (f"X509SHA256={hashlib.sha256(certificate).hexdigest()}",)}
+    assert user.extra == shown
     with pytest.raises(Unauthorized):
         await authenticate([ClientCertificates(lambda: now + 400 * 86400)], request)

@@ -69,5 +69,5 @@ async def test_the_proxys_certificate_is_no_user(paths: pki.Paths) -> None:
 
 
 def test_an_authority_that_is_none_is_refused() -> None:
-    with pytest.raises(Permanent):
+    with pytest.raises(Permanent, match="--requestheader-client-ca-file: it holds no certificates in PEM"):
         IssuedBy(b"nothing")

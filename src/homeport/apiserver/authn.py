@@ -28,6 +28,8 @@ from homeport.kube.wire import Request, User
 
 AUTHENTICATED_GROUP = "system:authenticated"
 UNAUTHENTICATED_GROUP = "system:unauthenticated"
+CREDENTIAL_ID: Final = "authentication.kubernetes.io/credential-id"
+"""The extra field of a user that says which token or certificate was shown."""
 ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED_GROUP,))
 
 OPEN: Final = frozenset({*health.PATHS, "/version"})
@@ -237,7 +239,9 @@ def _certificate_user(certificate: bytes) -> tuple[User, float]:
         raise Unauthorized(f"the client certificate can't be read: {error}") from error
     if not subject.common_name:
         raise Unauthorized("the client certificate's subject has no common name")
-    return authenticated(User(subject.common_name, subject.organizations)), subject.not_after
+    # Which certificate it was, for the audit log and for reviews (upstream: apiserver/pkg/authentication/request/x509).
+    credential = {CREDENTIAL_ID: (f"X509SHA256={hashlib.sha256(certificate).hexdigest()}",)}
+    return authenticated(User(subject.common_name, subject.organizations, extra=credential)), subject.not_after
 
 
 def authenticated(user: User) -> User:

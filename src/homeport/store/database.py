@@ -286,21 +286,23 @@ def reading(path: Path) -> Iterator[None]:
         raise Damaged(path, f"it holds what cannot be read: {error}") from error
 
 
-def check_header(connection: sqlite3.Connection, path: Path) -> int:
-    """The format of a database that is ours. Raises Incompatible or Damaged."""
+def check_header(connection: sqlite3.Connection, path: Path, *, in_use: bool = False) -> int:
+    """The format of a database that is ours. Raises Incompatible or Damaged, and says what to do if the database is to
+    be worked with (`in_use`): of a backup there is nothing more to say."""
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) == sqlite3.SQLITE_NOTADB:
+            advice = "; put a backup in its place with `homeport restore FILE`, or move it away to start with nothing"
             raise Incompatible(
-                f"{path} is not an SQLite database, or the beginning of it is damaged; put a backup in its place with "
-                "`homeport restore FILE`, or move it away to start with nothing"
+                f"{path} is not an SQLite database, or the beginning of it is damaged{advice if in_use else ''}"
             ) from error
         raise
     if application != APPLICATION_ID:
-        raise Incompatible(f"{path} is a database of another program; choose another data directory")
+        advice = "; choose another data directory"
+        raise Incompatible(f"{path} is a database of another program{advice if in_use else ''}")
     if version > FORMAT:
         raise Incompatible(
             f"{path} was written by a newer version (format {version}; this one reads up to {FORMAT}); "
@@ -383,7 +385,7 @@ def _take_lock(path: Path) -> int:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    version = check_header(connection, path)
+    version = check_header(connection, path, in_use=True)
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise Incompatible(f"the file system of {path} has no shared memory for SQLite's write-ahead log")

@@ -141,7 +141,7 @@ class TestConfig:
 
     def test_size(self):
         assert complaints(core.CONFIG_MAP, {"data": {"a": "x" * (1 << 20), "b": "x"}}) == [
-            ": Too long: may not be more than 1048576 bytes"
+            "[]: Too long: may not be more than 1048576 bytes"
         ]
 
     @pytest.mark.parametrize("kind", [core.CONFIG_MAP, core.SECRET], ids=["configmap", "secret"])

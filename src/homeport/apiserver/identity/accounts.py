@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from homeport.apiserver.authn import AUTHENTICATED_GROUP, UNSURE, Identified, Unsure, token_digest
+from homeport.apiserver.authn import AUTHENTICATED_GROUP, CREDENTIAL_ID, UNSURE, Identified, Unsure, token_digest
 from homeport.apiserver.identity import jose
 from homeport.apiserver.identity.keys import SigningKey
 from homeport.apiserver.uids import new_uid
@@ -300,7 +300,7 @@ class ServiceAccounts:
         anchors = [_Anchor(Key(ACCOUNTS, namespace, name), account["uid"])]
         extra: dict[str, tuple[str, ...]] = {}
         if claims.get("jti"):
-            extra[f"{_EXTRA}credential-id"] = (f"JTI={claims['jti']}",)
+            extra[CREDENTIAL_ID] = (f"JTI={claims['jti']}",)
         pod, secret, node = private.get("pod"), private.get("secret"), private.get("node")
         if pod:
             anchors.append(_Anchor(Key(PODS, namespace, pod["name"]), pod["uid"]))

@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from homeport.apiserver.authn import authenticated, user_info
+from homeport.apiserver.authn import CREDENTIAL_ID, authenticated, user_info
 from homeport.apiserver.identity.jose import BadToken
 from homeport.kube.wire import User
 
 if TYPE_CHECKING:
     from homeport.kube.cel import Program
-
-_CREDENTIAL = "authentication.kubernetes.io/credential-id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class ClaimMapping:
             if values := _strings(f"extra {key}", _evaluated(f"extra {key}", program, bindings)):
                 extra[key] = values
         if isinstance(claims.get("jti"), str):
-            extra[_CREDENTIAL] = (f"JTI={claims['jti']}",)
+            extra[CREDENTIAL_ID] = (f"JTI={claims['jti']}",)
         for required, value in self.required.items():
             if claims.get(required) != value:
                 raise BadToken(f"the required claim {required} is missing or has another value")

@@ -56,7 +56,9 @@ class ConfiguredTokens:
         try:
             self._stamp = _stamp(path)
             self._take(_read(path, self._disallowed))
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise Permanent(f"{_FLAG}: {path} can't be read: {error.strerror}") from error
+        except ValueError as error:
             raise Permanent(f"{_FLAG}: {path}: {error}") from error
 
     def recall_token(self, token: str, audiences: Sequence[str]) -> Recalled:

@@ -33,7 +33,7 @@ class IssuedBy:
         try:
             authorities = x509.load_pem_x509_certificates(pem)
         except ValueError as error:
-            raise Permanent(f"the front proxy's authority is no certificate: {error}") from error
+            raise Permanent("--requestheader-client-ca-file: it holds no certificates in PEM") from error
 
         @lru_cache(maxsize=1024)
         def issued(certificate: bytes) -> bool:

@@ -38,7 +38,7 @@ def validate_config_map(new: Object, old: Object | None) -> Iterator[FieldError]
     size = sum(len(text) if text.isascii() else len(text.encode()) for text in data.values())
     size += sum(_decoded_size(text) for text in binary.values())
     if size > _MAX_SIZE:
-        yield field.too_long("", _MAX_SIZE)
+        yield field.too_long("[]", _MAX_SIZE)  # how upstream writes a path without a name
     yield from _unchanged(new, old, ("data", "binaryData"))
 
 
