@@ -28,7 +28,8 @@ import load
 import uvloop
 from harness import Figure
 
-from homeport.apiserver import http, pki
+from homeport.apiserver import pki
+from homeport.apiserver.transport import http
 from homeport.datadir import DataDir
 from homeport.kube.wire import Request, Response
 from homeport.platform import API_PARTS, Platform

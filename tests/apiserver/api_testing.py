@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from homeport.apiserver.server import ApiServer
-from homeport.apiserver.target import parse_target
+from homeport.apiserver.transport.target import parse_target
 from homeport.components.training import KINDS as TRAINING
 from homeport.kube import core
 from homeport.kube.kind import Kind

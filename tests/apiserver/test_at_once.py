@@ -19,12 +19,12 @@ from homeport.apiserver.audit import policy
 from homeport.apiserver.audit.auditor import Auditor
 from homeport.apiserver.audit.log import LogFile
 from homeport.apiserver.authn import BearerTokens, ClientCertificates
-from homeport.apiserver.fairness import Shares
+from homeport.apiserver.fairness.gate import Shares
 from homeport.apiserver.identity.accounts import ServiceAccounts
 from homeport.apiserver.identity.keys import SigningKey
 from homeport.apiserver.server import ApiServer
-from homeport.apiserver.target import parse_target
 from homeport.apiserver.tokens import StaticTokens
+from homeport.apiserver.transport.target import parse_target
 from homeport.kube import core
 from homeport.kube.wire import Request, Response, User
 from homeport.store.memory import MemoryStore

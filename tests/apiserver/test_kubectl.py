@@ -16,8 +16,8 @@ from api_testing import Caller, Clock, crd, make_server, namespace, pod
 
 from homeport.apiserver import pki, tokens
 from homeport.apiserver.authn import BearerTokens, ClientCertificates
-from homeport.apiserver.http import serve
 from homeport.apiserver.tokens import ADMIN, StaticTokens
+from homeport.apiserver.transport.http import serve
 from homeport.store.sqlite import SqliteStore
 
 KUBECTL = shutil.which("kubectl")

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 from homeport.apiserver import pki, tokens
 from homeport.apiserver.authn import BearerTokens, ClientCertificates, authenticate
-from homeport.apiserver.http import serve
 from homeport.apiserver.tokens import ADMIN, StaticTokens
+from homeport.apiserver.transport.http import serve
 from homeport.kube import der
 from homeport.kube.errors import Permanent, Unauthorized
 from homeport.kube.wire import Request, Response

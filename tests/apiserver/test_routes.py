@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeport.apiserver.routes import RequestInfo, parse_bool, request_info
-from homeport.apiserver.target import BadTarget, parse_target
+from homeport.apiserver.transport.target import BadTarget, parse_target
 from homeport.kube.wire import Request
 
 

@@ -14,8 +14,8 @@ import pytest
 from api_testing import ADMIN, Caller, Clock, config_map, make_server, namespace
 
 from homeport.apiserver.frames import View
-from homeport.apiserver.http import HttpServer, serve
 from homeport.apiserver.streams import WatchStream
+from homeport.apiserver.transport.http import HttpServer, serve
 from homeport.kube.errors import InternalError
 from homeport.kube.wire import Request, Response
 from homeport.store.history import Limits

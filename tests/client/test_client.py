@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import support
-from homeport.apiserver import http, pki, tokens
+from homeport.apiserver import pki, tokens
 from homeport.apiserver.authn import BearerTokens, ClientCertificates
 from homeport.apiserver.server import ApiServer
+from homeport.apiserver.transport import http
 from homeport.client import kubeconfig
 from homeport.client.client import Client
 from homeport.client.discovery import Discovery

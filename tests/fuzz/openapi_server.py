@@ -13,8 +13,8 @@ from api_testing import ADMIN, Caller, Clock, make_server, with_default_namespac
 from samples import sample
 
 from homeport.apiserver.authn import BearerTokens
-from homeport.apiserver.http import serve
 from homeport.apiserver.tokens import StaticTokens
+from homeport.apiserver.transport.http import serve
 from homeport.kube import core
 from homeport.store.memory import MemoryStore
 

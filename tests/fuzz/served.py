@@ -18,8 +18,8 @@ import uvloop
 from api_testing import ADMIN, Caller, Clock, make_server, with_default_namespace
 
 from homeport.apiserver.authn import BearerTokens
-from homeport.apiserver.http import HttpServer, Limits, serve
 from homeport.apiserver.tokens import StaticTokens
+from homeport.apiserver.transport.http import HttpServer, Limits, serve
 from homeport.store.memory import MemoryStore
 
 TOKEN = "the-token-of-the-administrator"

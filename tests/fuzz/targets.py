@@ -14,10 +14,11 @@ from typing import Any
 
 from more_targets import MORE
 
-from homeport.apiserver import encoding, listing, target
+from homeport.apiserver import encoding, listing
 from homeport.apiserver.audit import policy
 from homeport.apiserver.identity import jose
 from homeport.apiserver.streaming import spdy, websocket
+from homeport.apiserver.transport import target
 from homeport.kube import apply, cel, cron, der, fieldset, jsonpath, managed, quantity, regex, selector, yamltext
 from homeport.kube.errors import ApiError
 from homeport.kube.patch import json_patch, merge_patch

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from judging import still_serves, timely
 from samples import SAMPLES, sample
 
-from homeport.apiserver.target import BadTarget, parse_target
+from homeport.apiserver.transport.target import BadTarget, parse_target
 from homeport.kube import core
 from homeport.store.memory import MemoryStore
 

@@ -20,10 +20,10 @@ from homeport.apiserver import dispatch, steps, warnings
 from homeport.apiserver.answers import JSON, error_response
 from homeport.apiserver.authn import Authenticator, Identified, recall
 from homeport.apiserver.authz import Decision
-from homeport.apiserver.classification import Classes, Place
 from homeport.apiserver.compression import LEAST, compress
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import acceptable
+from homeport.apiserver.fairness.classification import Classes, Place
 from homeport.apiserver.identity import impersonation
 from homeport.apiserver.measure import Measure, Row
 from homeport.apiserver.rendering import Render, renderer
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from homeport.apiserver.aggregation.aggregator import Aggregator
     from homeport.apiserver.audit.auditor import Auditor
-    from homeport.apiserver.priority import Priority
+    from homeport.apiserver.fairness.priority import Priority
 
 _MOST = 256
 """Collections that are remembered for one connection. Then it starts over."""

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from homeport import __version__, metrics
 from homeport.apiserver import subresources
-from homeport.apiserver.bodies import Told
 from homeport.apiserver.resources import Registry
 from homeport.apiserver.routes import RequestInfo
+from homeport.apiserver.transport.bodies import Told
 from homeport.kube.wire import Request, Response
 from homeport.metrics import Cell, Counter, Gauge, Histogram, Labels, Sampled
 from homeport.store.protocol import Store

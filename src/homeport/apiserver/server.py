@@ -1,4 +1,4 @@
-"""The API server: a request in, an answer out. Knows nothing of sockets (see :mod:`homeport.apiserver.http`)."""
+"""The API server: a request in, an answer out. Knows nothing of sockets, which are ``transport``'s."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from homeport.apiserver.context import Api
 from homeport.apiserver.definitions import Definitions
 from homeport.apiserver.discovery import Discovery
 from homeport.apiserver.encoding import acceptable, encode, object_response
-from homeport.apiserver.fairness import Shares
+from homeport.apiserver.fairness.gate import Shares
+from homeport.apiserver.fairness.priority import Priority
 from homeport.apiserver.fields import Fields
 from homeport.apiserver.frames import Frames
 from homeport.apiserver.identity import default_account, impersonation, openid
@@ -38,7 +39,6 @@ from homeport.apiserver.identity.accounts import ServiceAccounts
 from homeport.apiserver.measure import Measure
 from homeport.apiserver.node import NodeProxy
 from homeport.apiserver.openapi import OpenApi
-from homeport.apiserver.priority import Priority
 from homeport.apiserver.quota.ledger import QUOTAS, Ledger
 from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.resources import Registry, Served

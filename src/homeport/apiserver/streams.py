@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
 
-from homeport.apiserver.bodies import Sink
 from homeport.apiserver.encoding import Form
 from homeport.apiserver.frames import View, bookmark, failure
 from homeport.apiserver.listing import ListOptions
 from homeport.apiserver.resources import Served
+from homeport.apiserver.transport.bodies import Sink
 from homeport.apiserver.versions import shown
 from homeport.kube.errors import ApiError
 from homeport.store.protocol import Event, Record, Store, Watch

@@ -11,6 +11,11 @@ NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are no JSON: for their syntax, for text that is no UTF-8, for too deep a nest."""
 
 
+SEPARATOR = "\n"
+"""Stands between the values of an ``Impersonate-*`` or ``X-Remote-*`` header that came several times: no value can have
+it, whereas a comma may be part of a group's name. Those of other headers are joined by commas."""
+
+
 class User(msgspec.Struct, frozen=True):
     """Who makes a request (``authentication.k8s.io`` UserInfo)."""
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from homeport import __version__
-from homeport.apiserver import flowcontrol, http, pki, tokens
+from homeport.apiserver import pki, tokens
 from homeport.apiserver.admission import priority
 from homeport.apiserver.admission.pod_security import configuration as pod_security_configuration
 from homeport.apiserver.admission.pod_security.configuration import PodSecurityConfiguration
@@ -27,11 +27,13 @@ from homeport.apiserver.authn import (
     TokenAuthenticator,
 )
 from homeport.apiserver.authz import MASTERS
+from homeport.apiserver.fairness import flowcontrol
 from homeport.apiserver.health import Check, Unhealthy
 from homeport.apiserver.identity.accounts import ServiceAccounts
 from homeport.apiserver.identity.keys import SigningKey
 from homeport.apiserver.rbac import bootstrap as rbac
 from homeport.apiserver.server import ApiServer
+from homeport.apiserver.transport import http
 from homeport.client import kubeconfig
 from homeport.client.client import Client
 from homeport.client.local import LocalTransport

@@ -17,8 +17,8 @@ from api_testing import Caller, Clock, crd, make_server, namespace, with_default
 from homeport.apiserver import pki
 from homeport.apiserver.aggregation.remote import Identity
 from homeport.apiserver.authn import ClientCertificates
-from homeport.apiserver.http import HttpServer, serve
 from homeport.apiserver.identity.request_header import IssuedBy, RequestHeaders
+from homeport.apiserver.transport.http import HttpServer, serve
 from homeport.kube.meta import Object, find_condition
 from homeport.kube.wire import Duplex, Request, Response
 from homeport.settings import RequestHeaderSettings

@@ -14,9 +14,9 @@ import pytest
 from api_testing import Caller, Clock, make_server, namespace, pod
 
 from homeport.apiserver.authn import Identified
-from homeport.apiserver.fairness import Shares
-from homeport.apiserver.http import serve
+from homeport.apiserver.fairness.gate import Shares
 from homeport.apiserver.streaming import links
+from homeport.apiserver.transport.http import serve
 from homeport.kube.wire import Duplex, Request, Response, User
 from homeport.store.memory import MemoryStore
 

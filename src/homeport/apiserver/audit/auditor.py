@@ -10,8 +10,8 @@ from homeport.apiserver.audit.event import Facts
 from homeport.apiserver.audit.log import LogFile
 from homeport.apiserver.audit.policy import COMPLETE, RECEIVED, STARTED, Decision, Level, Policy
 from homeport.apiserver.audit.trail import Trail, current
-from homeport.apiserver.bodies import Told
 from homeport.apiserver.routes import RequestInfo
+from homeport.apiserver.transport.bodies import Told
 from homeport.apiserver.uids import new_uid
 from homeport.kube.wire import Duplex, Request, Response
 

@@ -15,15 +15,12 @@ from homeport.apiserver.authz import Authorizer, check
 from homeport.apiserver.identity import accounts
 from homeport.apiserver.routes import RequestInfo
 from homeport.kube.errors import BadRequest
-from homeport.kube.wire import User
+from homeport.kube.wire import SEPARATOR, User
 
 _PREFIX = "impersonate-"
 _FIRST = f"\n{_PREFIX}"
 _EXTRA = "impersonate-extra-"
 _GROUP = "authentication.k8s.io"
-SEPARATOR = "\n"
-"""Stands between the values of a header that came several times: no value can have it, whereas a comma may be part of a
-group's name."""
 
 
 def text(value: str) -> str:

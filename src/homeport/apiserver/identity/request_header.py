@@ -13,10 +13,10 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from homeport.apiserver.authn import Authenticated, Identified, authenticated
-from homeport.apiserver.identity.impersonation import SEPARATOR, text
+from homeport.apiserver.identity.impersonation import text
 from homeport.kube import der
 from homeport.kube.errors import Permanent, Unauthorized
-from homeport.kube.wire import Request, User
+from homeport.kube.wire import SEPARATOR, Request, User
 from homeport.settings import RequestHeaderSettings
 
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeport import metrics
-from homeport.apiserver import fairness
-from homeport.apiserver.classification import Classes, Level, Place, Schema
-from homeport.apiserver.fairness import Gate, Shares
+from homeport.apiserver.fairness import gate as fairness
+from homeport.apiserver.fairness.classification import Classes, Level, Place, Schema
+from homeport.apiserver.fairness.gate import Gate, Shares
 from homeport.kube.errors import TooManyRequests
 
 LENGTH = 1000

@@ -23,9 +23,8 @@ import httptools
 import msgspec
 
 from homeport.apiserver.answers import status_response
-from homeport.apiserver.identity import impersonation
-from homeport.apiserver.target import BadTarget, parse_target
-from homeport.kube.wire import Request, Response
+from homeport.apiserver.transport.target import BadTarget, parse_target
+from homeport.kube.wire import SEPARATOR, Request, Response
 
 _header_names: dict[bytes, str] = {}
 _MAX_HEADER_NAMES = 256
@@ -242,8 +241,8 @@ class Parser:
         if key in headers:
             if key in ("host", "authorization", "content-length"):
                 raise httptools.HttpParserError(f"two {key} headers")
-            # Those about users are lists whose items may have commas: see identity.impersonation.
-            joint = impersonation.SEPARATOR if key.startswith(("impersonate-", "x-remote-")) else ", "
+            # Those about users are lists whose items may have commas.
+            joint = SEPARATOR if key.startswith(("impersonate-", "x-remote-")) else ", "
             text = f"{headers[key]}{joint}{text}"
         headers[key] = text
 

@@ -9,10 +9,10 @@ import logging
 import msgspec
 
 from homeport import metrics
-from homeport.apiserver import flowcontrol
-from homeport.apiserver.classification import Classes, Level, Schema, levels, schemas
 from homeport.apiserver.context import Api
-from homeport.apiserver.fairness import Gate, Shares
+from homeport.apiserver.fairness import flowcontrol
+from homeport.apiserver.fairness.classification import Classes, Level, Schema, levels, schemas
+from homeport.apiserver.fairness.gate import Gate, Shares
 from homeport.kube import meta
 from homeport.kube.meta import Object
 from homeport.store.protocol import Conflicting, Key, Put, Record, StoreError

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from api_testing import Caller, Clock, make_server, with_default_namespace
 
-from homeport.apiserver import flowcontrol
 from homeport.apiserver.authn import AUTHENTICATED_GROUP, Authenticated, Identified
+from homeport.apiserver.fairness import flowcontrol
 from homeport.kube.meta import name
 from homeport.kube.wire import Request, User
 from homeport.store.memory import MemoryStore

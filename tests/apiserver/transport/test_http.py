@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeport.apiserver.connection import Connection
-from homeport.apiserver.http import HttpServer, Limits, serve
+from homeport.apiserver.transport.connection import Connection
+from homeport.apiserver.transport.http import HttpServer, Limits, serve
 from homeport.kube.wire import Request, Response
 
 

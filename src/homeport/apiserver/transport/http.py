@@ -1,7 +1,6 @@
 """The HTTP server: a listening socket and its connections.
 
-:mod:`homeport.apiserver.connection` has the protocol itself, with :mod:`~homeport.apiserver.parser` and
-:mod:`~homeport.apiserver.head`; nothing else in the API server knows HTTP's framing.
+`connection` has the protocol itself, with `parser` and `head`; nothing else in the API server knows HTTP's framing.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from socket import SO_KEEPALIVE, SOL_SOCKET, socket
 from time import gmtime, strftime, time
 from typing import Any
 
-from homeport.apiserver.connection import Connection
-from homeport.apiserver.parser import Limits
-from homeport.apiserver.turn import Turn
-from homeport.apiserver.unfinished import Unfinished
+from homeport.apiserver.transport.connection import Connection
+from homeport.apiserver.transport.parser import Limits
+from homeport.apiserver.transport.turn import Turn
+from homeport.apiserver.transport.unfinished import Unfinished
 from homeport.kube.wire import Handler, Request, Response
 
 __all__ = ["HttpServer", "Limits", "serve"]

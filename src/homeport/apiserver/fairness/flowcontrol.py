@@ -1,6 +1,6 @@
 """The priority levels and flow schemas that every cluster has (upstream: ``apiserver/pkg/apis/flowcontrol/bootstrap``).
 
-:mod:`homeport.apiserver.priority` reads them, and whatever users add, from the store.
+:mod:`homeport.apiserver.fairness.priority` reads them, and whatever users add, from the store.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeport.apiserver import target
-from homeport.apiserver.parser import Limits, Message, Parser
+from homeport.apiserver.transport import target
+from homeport.apiserver.transport.parser import Limits, Message, Parser
 from homeport.kube.wire import Response
 
 LIMITS = Limits(header_bytes=300, body_bytes=100)

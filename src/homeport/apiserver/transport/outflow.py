@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from homeport.apiserver.bodies import attach
-from homeport.apiserver.turn import Turn
+from homeport.apiserver.transport.bodies import attach
+from homeport.apiserver.transport.turn import Turn
 
 _SMALL = 1 << 16
 """Bodies up to this size travel in one write with their head: one TLS record, one system call."""
 
 
 class Outflow:
-    """Writes to one transport. It is the :class:`~homeport.apiserver.bodies.Sink` of streamed bodies."""
+    """Writes to one transport. It is the :class:`~homeport.apiserver.transport.bodies.Sink` of streamed bodies."""
 
     def __init__(self, transport: asyncio.Transport, turn: Turn) -> None:
         self._transport = transport

@@ -1,10 +1,10 @@
 """HTTP/1.1 on the event loop: one client's connection, its requests and their answers.
 
-What is read off the bytes is the business of :mod:`homeport.apiserver.parser`. Requests of one connection are answered
-in order; pipelined ones wait in a bounded queue. There are two ways to an answer:
+What is read off the bytes is the business of :mod:`~homeport.apiserver.transport.parser`. Requests of one connection
+are answered in order; pipelined ones wait in a bounded queue. There are two ways to an answer:
 
 * *at once*: the server has it without waiting for anything. It is written at the end of the event loop's turn
-  (:mod:`homeport.apiserver.turn`);
+  (:mod:`~homeport.apiserver.transport.turn`);
 * in a task, which answers what is in the queue and ends.
 
 Both write the same. The first is taken only where nothing of the connection waits, neither an earlier request that
@@ -24,15 +24,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from homeport.apiserver.answers import status_response
-from homeport.apiserver.duplex import Tunnel
-from homeport.apiserver.head import head_of
-from homeport.apiserver.outflow import Outflow
-from homeport.apiserver.parser import Message, Parser
-from homeport.apiserver.timer import Timer
+from homeport.apiserver.transport.duplex import Tunnel
+from homeport.apiserver.transport.head import head_of
+from homeport.apiserver.transport.outflow import Outflow
+from homeport.apiserver.transport.parser import Message, Parser
+from homeport.apiserver.transport.timer import Timer
 from homeport.kube.wire import Request, Response, Upgrade
 
 if TYPE_CHECKING:
-    from homeport.apiserver.http import HttpServer
+    from homeport.apiserver.transport.http import HttpServer
 
 log = logging.getLogger(__name__)
 

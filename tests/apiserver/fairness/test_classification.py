@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from homeport.apiserver import flowcontrol
-from homeport.apiserver.classification import Classes, levels, schemas
+from homeport.apiserver.fairness import flowcontrol
+from homeport.apiserver.fairness.classification import Classes, levels, schemas
 from homeport.apiserver.routes import request_info
 from homeport.kube.wire import Request, User
 

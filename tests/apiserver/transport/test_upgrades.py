@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from homeport.apiserver.http import HttpServer, Limits, serve
+from homeport.apiserver.transport.http import HttpServer, Limits, serve
 from homeport.kube.wire import Duplex, Request, Response
 
 UPGRADE = b"Host: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n"

@@ -7,8 +7,8 @@ requests waiting delays another user's request by one turn, not by a thousand re
 
 Beside its turn a request needs a seat of its level while it is worked on (waiting for the disk, mostly). FlowSchemas
 say which request is of which level, and PriorityLevelConfigurations how many of all seats that level has, whether it
-borrows those of others, and whether its requests wait for one (:mod:`homeport.apiserver.classification`). Queues are
-bounded; beyond that a request is refused with 429 and ``Retry-After``, which every Kubernetes client obeys.
+borrows those of others, and whether its requests wait for one (:mod:`~homeport.apiserver.fairness.classification`).
+Queues are bounded; beyond that a request is refused with 429 and ``Retry-After``, which every Kubernetes client obeys.
 
 Requests from inside the process (controllers, scheduler, node) pass by the gate: they have their own limits on
 concurrency, and everything else waits for them in the end.
@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from homeport import metrics
-from homeport.apiserver.classification import Classes, Level, Place
+from homeport.apiserver.fairness.classification import Classes, Level, Place
 from homeport.kube.errors import TooManyRequests
 from homeport.metrics import Counter, Histogram, Labels, Sampled
 
