@@ -104,3 +104,15 @@ async def test_health(api: Caller, path: str) -> None:
     verbose = await api.get(f"{path}?verbose")
     assert b"[+]ping ok\n" in verbose.body
     assert verbose.body.endswith(b"check passed\n")
+
+
+async def test_no_request_deletes_all_namespaces(api: Caller) -> None:
+    (await api.post("/api/v1/namespaces", {"metadata": {"name": "kept"}})).ok(201)
+    (await api.delete("/api/v1/namespaces")).error(405, "MethodNotAllowed")
+    assert "deletionTimestamp" not in (await api.get("/api/v1/namespaces/kept")).ok()["metadata"]
+    resources = {each["name"]: each["verbs"] for each in (await api.get("/api/v1")).ok()["resources"]}
+    assert resources["namespaces"] == ["create", "delete", "get", "list", "patch", "update", "watch"]
+    assert "deletecollection" in resources["nodes"]
+    paths = (await api.get("/openapi/v3/api/v1")).ok()["paths"]
+    assert "delete" not in paths["/api/v1/namespaces"]
+    assert "delete" in paths["/api/v1/nodes"]

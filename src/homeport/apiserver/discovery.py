@@ -18,7 +18,7 @@ from homeport.apiserver import subresources
 from homeport.apiserver.aggregation.table import ApiServices, GroupVersion
 from homeport.apiserver.answers import JSON, not_served
 from homeport.apiserver.encoding import encode, negotiate, object_response
-from homeport.apiserver.resources import STANDARD_VERBS, Registry, Served
+from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.virtual import Virtual
 from homeport.kube.wire import Request, Response
 
@@ -151,7 +151,7 @@ class Discovery:
                 "singularName": served.singular,
                 "namespaced": resource.namespaced,
                 "kind": resource.kind,
-                "verbs": list(STANDARD_VERBS),
+                "verbs": list(served.verbs),
                 "storageVersionHash": _storage_hash(served),
             }
             if served.short_names:
@@ -242,7 +242,7 @@ def _aggregated_resource(served: Served) -> dict[str, Any]:
         "responseKind": served.gvk,
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": served.singular,
-        "verbs": list(STANDARD_VERBS),
+        "verbs": list(served.verbs),
     }
     if served.short_names:
         entry["shortNames"] = list(served.short_names)

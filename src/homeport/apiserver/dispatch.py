@@ -103,6 +103,8 @@ def verb(info: RequestInfo, served: Served) -> Verb:
     found = (_ON_OBJECT if info.name else _ON_COLLECTION).get(info.verb)
     if found is None or (info.verb == "create" and resource.namespaced and not info.namespace):
         raise not_allowed()
+    if info.verb == "deletecollection" and info.verb not in served.verbs:
+        raise not_allowed()
     return found
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from homeport.kube.schema.rules import Rules
 
 STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+_ONE_BY_ONE = tuple(verb for verb in STANDARD_VERBS if verb != "deletecollection")
 
 
 class Definition:
@@ -168,6 +169,12 @@ class Served(msgspec.Struct, frozen=True, eq=False):
     @property
     def namespaced(self) -> bool:
         return self.resource.namespaced
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """What may be done with objects: no request deletes all namespaces, as upstream (its namespaces' storage is no
+        ``CollectionDeleter``)."""
+        return _ONE_BY_ONE if self.key == "/namespaces" else STANDARD_VERBS
 
     @property
     def gvk(self) -> dict[str, str]:

@@ -24,7 +24,7 @@ async def test_a_policy_takes_effect_with_a_binding_and_ends_with_it(api: Caller
         "failed expression: object.data.a == '1'"
     )
     assert body["message"] == words
-    assert body["details"]["causes"] == [{"message": "failed expression: object.data.a == '1'"}]
+    assert body["details"]["causes"] == [{"message": words.removeprefix('configmaps "bad" is forbidden: ')}]
     (await api.patch(f"{MAPS}/good", {"data": {"a": "3"}})).error(422, "Invalid")
     again = Caller(make_server(api.store, api.clock), api.store, api.clock)
     (await again.post(MAPS, config_map("bad", {"a": "2"}))).error(422, "Invalid")

@@ -269,7 +269,7 @@ def denied(attributes: Attributes, policy: Policy, binding: Binding, finding: Fi
         f"ValidatingAdmissionPolicy '{policy.name}' with binding '{binding.name}' denied request: {finding.message}"
     )
     error = refusal(attributes, message)
-    error.details["causes"] = [{"message": finding.message}]
+    error.details["causes"] = [{"message": message}]  # what kubectl prints of it
     status = {**error.to_status(), "reason": finding.reason, "code": _CODES.get(finding.reason, 422)}
     return Forbidden(error.message, details=error.details, status=status)
 

@@ -162,8 +162,11 @@ def paths(served: Served, schemas: Schemas) -> dict[str, Any]:
     in_path = [given.NAMESPACE] if resource.namespaced else []
     item = [given.name(resource.kind), *in_path, given.PRETTY]
     deleted = one if served.key in RETURN_OBJECT else schemas.reference(META + "Status")
+    on_collection = operations.collection(one, many)
+    if "deletecollection" not in served.verbs:
+        del on_collection["delete"]
     result: dict[str, Any] = {
-        collection: {**operations.collection(one, many), "parameters": [*in_path, given.PRETTY]},
+        collection: {**on_collection, "parameters": [*in_path, given.PRETTY]},
         f"{collection}/{{name}}": {**operations.item(one, deleted), "parameters": item},
     }
     if resource.namespaced:
