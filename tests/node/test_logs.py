@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeport.kube.errors import BadRequest
+from homeport.kube.errors import BadRequest, NotFound
 from homeport.node import logs
 from homeport.node.inotify import Inotify
 from homeport.node.logs import LogSource
 from homeport.node.memory import ContainerMemory, Memory
+from homeport.node.podlogs import PodLogs
 from homeport.node.runtime import ContainerState
 
 NOW = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
@@ -224,3 +225,10 @@ def test_the_last_words_are_whole_lines_where_they_fit(tmp_path: Path) -> None:
     path = tmp_path / "0.log"
     path.write_text("".join(f"2026-01-01T00:00:00.000000000Z stderr F line {n}\n" for n in range(20_000)))
     assert logs.last_words(path).splitlines() == [f"line {n}" for n in range(19_920, 20_000)]
+
+
+def test_a_log_that_is_gone(tmp_path: Path) -> None:
+    """As after the restoration of a backup that has the pod, which was deleted since with its directory."""
+    memory = Memory({"main": ContainerMemory(state(0, "exited"), None, 1)})
+    with pytest.raises(NotFound, match='the log of container "main" in pod "p" is not there any more'):
+        PodLogs(tmp_path).source(POD, {}, memory, "main", previous=False)

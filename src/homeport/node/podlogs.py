@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+from homeport.kube import meta
+from homeport.kube.errors import NotFound
 from homeport.kube.meta import Object
 from homeport.node import logs
 from homeport.node.memory import Memory
@@ -24,15 +26,19 @@ class PodLogs:
         """By container: the attempt, and what its log says last."""
 
     def source(self, pod: Object, status: Object, memory: Memory, container: str, *, previous: bool) -> logs.LogSource:
-        """Raises BadRequest with the kubelet's words if there is no log to read."""
+        """Raises BadRequest with the kubelet's words if there is no log to read, and NotFound if the file is gone: a
+        restored backup has pods whose containers it does not have."""
         attempt = logs.choose_attempt(pod, status, memory, container, previous=previous)
+        path = logs.path_of(self._directory, container, attempt)
+        if not path.exists():
+            raise NotFound(f'the log of container "{container}" in pod "{meta.name(pod)}" is not there any more')
         event = self._ends.setdefault((container, attempt), asyncio.Event())
         self.tell_ends(memory)
 
         async def ended() -> None:
             await event.wait()
 
-        return logs.LogSource(logs.path_of(self._directory, container, attempt), ended)
+        return logs.LogSource(path, ended)
 
     def tell_ends(self, memory: Memory) -> None:
         """Tell those who read of what has ended by now."""
