@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from homeport import __version__
 from homeport.kube.errors import ApiError, HomeportError
@@ -29,11 +30,19 @@ VERBS: dict[str, str] = {
 }
 
 EXIT_FAILURE = 1
+EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
-def _parser(verb: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line: some verbs have more flags than fit on a screen."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _parser(verb: str | None) -> Parser:
+    parser = Parser(
         prog="homeport",
         description="Kubeflow on this machine: Kubernetes API server, node and Kubeflow's controllers in one process.",
         epilog="homeport VERB --help says more about one verb.",
@@ -52,7 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status. Errors that are the user's to solve end in one line on standard error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = next((word for word in arguments if not word.startswith("-")), None)
-    args = _parser(verb if verb in VERBS else None).parse_args(arguments)
+    parser = _parser(verb if verb in VERBS else None)
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.prog = f"homeport {args.verb}"
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         code: int = importlib.import_module(f"homeport.cli.{args.verb}").main(args)
     except KeyboardInterrupt:
