@@ -79,7 +79,7 @@ def test_claims_that_make_no_user(fields: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"kind": "Something"}, "Invalid enum value"),
+        ({"kind": "Something"}, "has to be an AuthenticationConfiguration of apiserver.config.k8s.io/v1"),
         ({"jwts": []}, "unknown field `jwts`"),
         ({"jwt": [provider_of(), provider_of()]}, 'jwt[1].issuer.url: Duplicate value: "https://login.example"'),
         ({"jwt": [provider_of()] * 65}, "jwt: Too many: 65: must have at most 64 items"),

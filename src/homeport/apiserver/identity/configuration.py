@@ -7,7 +7,7 @@ Upstream: ``apiserver/pkg/apis/apiserver`` and its ``validation``. Imported only
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -108,11 +108,13 @@ class _Anonymous(_Part, frozen=True):
     conditions: list[_Condition] = []
 
 
+_KIND = "AuthenticationConfiguration"
+_VERSIONS = tuple(f"apiserver.config.k8s.io/{version}" for version in ("v1", "v1beta1", "v1alpha1"))
+
+
 class _Document(_Part, frozen=True):
-    api_version: Literal[
-        "apiserver.config.k8s.io/v1", "apiserver.config.k8s.io/v1beta1", "apiserver.config.k8s.io/v1alpha1"
-    ]
-    kind: Literal["AuthenticationConfiguration"]
+    api_version: str
+    kind: str
     jwt: list[_Jwt] = []
     anonymous: _Anonymous | None = None
 
@@ -146,6 +148,9 @@ class Configuration(NamedTuple):
 def read(document: Any, disallowed: Collection[str] = ()) -> Configuration:
     """What the document says. `disallowed` are issuers that others speak for: the server itself. Raises ValueError,
     which has everything that is wrong with it."""
+    said = document if isinstance(document, dict) else {}
+    if said.get("kind") != _KIND or said.get("apiVersion") not in _VERSIONS:
+        raise ValueError(f"it has to be an {_KIND} of {', '.join(_VERSIONS)}")
     found = msgspec.convert(document, _Document)
     reader = _Reader(frozenset(disallowed))
     providers = reader.providers(found.jwt)
