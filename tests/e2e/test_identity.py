@@ -126,10 +126,10 @@ def test_a_client_certificate_from_a_request(any_kubectl: Kubectl, tmp_path: Pat
     }
     own = tmp_path / "kubeconfig"
     own.write_text(yaml.safe_dump(config))
-    assert whoami(dataclasses.replace(kubectl, kubeconfig=own)) == {
-        "username": "jane",
-        "groups": ["devs", "system:authenticated"],
-    }
+    found = whoami(dataclasses.replace(kubectl, kubeconfig=own))
+    (credential,) = found.pop("extra")["authentication.kubernetes.io/credential-id"]
+    assert credential.startswith("X509SHA256=")
+    assert found == {"username": "jane", "groups": ["devs", "system:authenticated"]}
     assert not kubectl("get", "csr", names["deny"], "-o", "jsonpath={.status.certificate}")
     kubectl("delete", "csr", *names.values())
 

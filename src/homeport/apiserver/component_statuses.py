@@ -77,6 +77,6 @@ async def _status(virtual: Virtual, name: str, checked: Check | None) -> Object:
     return {
         "kind": virtual.kind,
         "apiVersion": virtual.api_version,
-        "metadata": {"name": name, "creationTimestamp": None},
+        "metadata": {"name": name},
         "conditions": [condition],
     }

@@ -77,6 +77,7 @@ def client(ca: Issuer, certificate: Path, key: Path, user: str, groups: tuple[st
 
 
 _PURPOSES = {"client auth": ExtendedKeyUsageOID.CLIENT_AUTH, "server auth": ExtendedKeyUsageOID.SERVER_AUTH}
+_UNREADABLE = (UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 _SHORT = timedelta(hours=8)
 """Certificates that hold for less are not shortened by what they are backdated by."""
 
@@ -88,10 +89,11 @@ def signed(
     of clients and servers. It holds from `now` on, and ends with the authority's at the latest. Raises ValueError for a
     request that can't be read or has another key's signature. Upstream: ``pkg/controller/certificates/authority``."""
     # The very bytes that were judged: another reader of PEM may find another block in the same text.
-    asked = x509.load_der_x509_csr(der.unwrap(request, "CERTIFICATE REQUEST"))
+    unwrapped = der.unwrap(request, "CERTIFICATE REQUEST")
     try:
+        asked = x509.load_der_x509_csr(unwrapped)
         valid, key, extensions = asked.is_signature_valid, asked.public_key(), list(asked.extensions)
-    except (UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"the request has something in it that can't be read: {error}") from error
     if not valid:
         raise ValueError("the request is not signed with the key that it has")
