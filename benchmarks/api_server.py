@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import harness
 import load
@@ -37,6 +38,8 @@ from homeport.platform.memory import settle_memory
 
 NAMESPACE = "bench"
 OBJECT_BYTES = 2048
+SETTLE_SECONDS = 1.0
+"""After so many connections were opened, before something is measured."""
 TARGETS = {"get": 15_000, "list": 200, "create": 2_500, "update": 2_000, "create pod": 1_500}
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 _STAMP = re.compile(rb'"stamp":"(\d+)"')
@@ -72,6 +75,35 @@ async def _bare(directory: Path) -> None:
     listener.bind(("127.0.0.1", 0))
     await http.serve(_Same(), listener, pki.server_context(pki.ensure(directory)))
     print(listener.getsockname()[1], flush=True)
+    await asyncio.Event().wait()
+
+
+class _Told(asyncio.Protocol):
+    """A peer that is sent the same as all others."""
+
+    everyone: ClassVar[set[_Told]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self.everyone.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """What a peer sends goes to all of them, as long as an event."""
+        stamp = _STAMP.search(data)
+        event = (stamp[0] if stamp else b"ready").ljust(OBJECT_BYTES, b"x")
+        for one in self.everyone:
+            one._transport.write(event)  # type: ignore[attr-defined]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.everyone.discard(self)
+
+
+async def _fan(directory: Path) -> None:
+    """The event loop and its TLS with nothing else: the least that it can take to tell many."""
+    tls = pki.server_context(pki.ensure(directory))
+    listening = await asyncio.get_running_loop().create_server(_Told, "127.0.0.1", 0, ssl=tls)
+    settle_memory()
+    print(listening.sockets[0].getsockname()[1], flush=True)
     await asyncio.Event().wait()
 
 
@@ -203,22 +235,37 @@ async def measure(directory: Path, pid: int, target: load.Target, bare: load.Tar
     return figures
 
 
-async def watchers(target: load.Target, count: int, per_second: float, seconds: float, limit: float) -> list[Figure]:
-    """`count` watchers of one collection while `per_second` writes are made, evenly spread."""
-    maps = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
-    late: list[float] = []
+class Delays:
+    """From the moment that is written in an event to its arrival, in milliseconds, of all watchers."""
 
-    def seen(data: bytes) -> None:
+    def __init__(self) -> None:
+        self.milliseconds: list[float] = []
+
+    def seen(self, data: bytes) -> None:
         now = time.perf_counter_ns()
-        late.extend((now - int(stamp)) / 1e6 for stamp in _STAMP.findall(data))
+        self.milliseconds.extend((now - int(stamp)) / 1e6 for stamp in _STAMP.findall(data))
 
+    @property
+    def p99(self) -> float:
+        return harness.percentile(self.milliseconds, 99)
+
+
+async def watchers(
+    target: load.Target, fan: load.Target, count: int, per_second: float, seconds: float, limit: float
+) -> list[Figure]:
+    """`count` watchers of one collection while `per_second` writes are made, evenly spread. In the same way as many
+    connections of `fan` are told something as long."""
+    maps = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
     name = f"watched-{count}"
     await load.run(target, [target.request("POST", maps, config_map(name))], 1, 201)
-    path = f"{maps}?watch=true&fieldSelector=metadata.name%3D{name}"
-    open_watches = await load.watch(target, path, count, seen)
+    delays = Delays()
+    open_watches = await load.watch(
+        target, f"{maps}?watch=true&fieldSelector=metadata.name%3D{name}", count, delays.seen
+    )
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", target.port, ssl=target.tls, server_hostname="localhost"
     )
+    await asyncio.sleep(SETTLE_SECONDS)
     for _ in range(int(per_second * seconds)):
         begin = time.perf_counter()
         patch = json.dumps({"data": {"stamp": str(time.perf_counter_ns())}}).encode()
@@ -231,8 +278,27 @@ async def watchers(target: load.Target, count: int, per_second: float, seconds: 
     writer.close()
     for transport in open_watches:
         transport.close()
+    least = await told(fan, count, per_second, seconds)
     title = f"{count} watchers, {per_second:g} writes/s: p99 from write to event"
-    return [Figure(title, harness.percentile(late, 99), "ms", "limit", limit)]
+    return [
+        Figure(title, delays.p99, "ms", "limit", limit),
+        Figure(f"the same, against {count} bare TLS connections", delays.p99, "ms", "bare TLS", least),
+    ]
+
+
+async def told(fan: load.Target, count: int, per_second: float, seconds: float) -> float:
+    """The p99 in milliseconds from a message to its arrival at `count` connections that are all told it."""
+    delays = Delays()
+    connections = await load.watch(fan, "/", count, delays.seen)
+    await asyncio.sleep(SETTLE_SECONDS)
+    for _ in range(int(per_second * seconds)):
+        begin = time.perf_counter()
+        connections[0].write(b'"stamp":"%d"' % time.perf_counter_ns())  # type: ignore[attr-defined]
+        await asyncio.sleep(max(0, 1 / per_second - (time.perf_counter() - begin)))
+    await asyncio.sleep(1 / per_second)
+    for connection in connections:
+        connection.close()
+    return delays.p99
 
 
 async def storm(target: load.Target, count: int, writes: int) -> Figure:
@@ -274,6 +340,7 @@ async def _main(options: argparse.Namespace) -> list[Figure]:
         with (
             server("serve", directory.path) as (port, pid, again),
             server("bare", Path(name) / "bare") as (bare_port, _, _),
+            server("fan", Path(name) / "bare") as (fan_port, _, _),
         ):
             admin = target_of(directory, port)
             figures = [
@@ -284,10 +351,11 @@ async def _main(options: argparse.Namespace) -> list[Figure]:
             target = await prepared(admin)
             tls = ssl.create_default_context(cafile=str(pki.paths(Path(name) / "bare").ca))
             bare = load.Target(bare_port, tls, "none")
+            fan = load.Target(fan_port, tls, "none")
             figures += await measure(Path(name), pid, target, bare, options.scale)
             figures.append(await storm(target, 100, max(10, int(400 * options.scale))))
-            figures += await watchers(target, 100, 20, 5 * options.scale, 15)
-            figures += await watchers(target, 1000, 4, 5 * options.scale, 50)
+            figures += await watchers(target, fan, 100, 20, 10 * options.scale, 15)
+            figures += await watchers(target, fan, 1000, 4, 10 * options.scale, 50)
             return figures
 
 
@@ -296,12 +364,15 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="how many requests, as a multiple of the usual number")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--fan", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         uvloop.run(_serve(options.serve))
     elif options.bare:
         options.bare.mkdir(parents=True, exist_ok=True)
         uvloop.run(_bare(options.bare))
+    elif options.fan:
+        uvloop.run(_fan(options.fan))
     else:
         harness.report("API server", uvloop.run(_main(options)), options)
     return 0
