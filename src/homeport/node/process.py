@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import ipaddress
 import json
-import logging
 import os
 import signal
 import socket
@@ -22,12 +20,12 @@ from typing import Any
 
 from homeport.node import doctor
 from homeport.node.control import Connection, readable
+from homeport.node.network import NodeNetwork
 from homeport.node.runtime import Sandbox, SandboxError, SandboxSpec
 from homeport.node.sandbox import __main__ as program
-from homeport.node.sandbox import linux, netd, network, registry, spec, wire, zygote
+from homeport.node.sandbox import linux, registry, spec, wire, zygote
 from homeport.node.supervised import Supervised, connect, dead
 
-_LOG = logging.getLogger(__name__)
 _START_SECONDS = 30.0
 _PROGRAM = os.path.abspath(program.__file__)
 
@@ -47,27 +45,19 @@ class ProcessRuntime:
         self._hidden = [str(Path(path).absolute()) for path in hidden]
         self._starting = asyncio.Lock()
         self._sandboxes: dict[str, Supervised] = {}
-        self._records: dict[str, tuple[str, ...]] = {}
-        self._pushed: dict[str, tuple[str, ...]] = {}
-        self._pushing = asyncio.Lock()
-        self._dns: Connection | None = None
-        self._dns_task: asyncio.Task[None] | None = None
-        self._is_stopped = False
-        self._published: dict[int, Callable[[socket.socket], Awaitable[None]]] = {}
+        self._net = NodeNetwork(self._directory, self._network, self._start_netd)
 
     @property
     def gateway(self) -> str:
-        return str(network.gateway_of(self._network))
+        return self._net.gateway
 
     async def start(self) -> None:
         """Raises SandboxError, with the remedy, where the machine refuses."""
-        self._is_stopped = False
         if sys.platform != "linux":
             raise SandboxError(await asyncio.to_thread(doctor.explain, "pods can't run here", Path(self._directory)))
         try:
             await self._replace_old_zygote()
-            async with self._pushing:
-                await self._connect_dns()
+            await self._net.start()
         except OSError as error:
             raise SandboxError(f"the node's helpers can't be reached: {error}") from error
 
@@ -206,125 +196,24 @@ class ProcessRuntime:
     # The network.
 
     async def set_records(self, records: Mapping[str, tuple[str, ...]]) -> None:
-        self._records = {name: tuple(addresses) for name, addresses in records.items()}
-        async with self._pushing:
-            wanted = self._records
-            try:
-                if self._dns is None or not self._dns.is_open:
-                    await self._connect_dns()
-                    return
-                changed = {name: value for name, value in wanted.items() if self._pushed.get(name) != value}
-                removed = [name for name in self._pushed if name not in wanted]
-                if changed or removed:
-                    await self._dns.request(op="records", set=changed, remove=removed)
-                self._pushed = wanted
-            except ConnectionError:
-                await self._connect_dns()
-
-    async def _connect_dns(self) -> None:
-        """Connect to the network helper, and tell it everything."""
-        wanted = self._records
-        for is_last in (False, True):
-            connection = await Connection.open(await self._netd())
-            try:
-                await connection.request(op="records", reset=bool(wanted), set=wanted)
-                break
-            except ConnectionError:
-                connection.close()
-                if is_last:
-                    raise
-                await self._ask_zygote(op="helper")
-            except BaseException:
-                connection.close()
-                raise
-        self._dns, self._pushed = connection, wanted
-        connection.listen(_ignore, self._dns_closed)
-        for port in self._published:
-            await self._offer(port)
-
-    def _dns_closed(self) -> None:
-        """The network helper has gone: have another, which is to know the names too."""
-        self._dns = None
-        if not self._is_stopped:
-            self._dns_task = asyncio.get_running_loop().create_task(self._restore_dns())
-
-    async def _restore_dns(self) -> None:
-        async with self._pushing:
-            if self._dns is not None:
-                return
-            try:
-                await self._connect_dns()
-            except (OSError, SandboxError) as error:
-                # The next change of a name tries again.
-                _LOG.warning("the cluster's DNS can't be reached: %s", error)
-
-    async def _netd(self) -> socket.socket:
-        """A connection to the network helper, which is started if none answers."""
-        path = netd.socket_path(self._directory)
-        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
-            return wire.connect(path)
-        await self._ask_zygote(op="helper")
-        return wire.connect(path)
-
-    async def _node_socket(self, **message: Any) -> socket.socket:
-        """A socket that the network helper made. Raises OSError."""
-        try:
-            try:
-                answer, descriptor = await _exchange(await self._netd(), message)
-            except ConnectionError:
-                # It was about to end when it was asked.
-                await self._ask_zygote(op="helper")
-                answer, descriptor = await _exchange(await self._netd(), message)
-        except SandboxError as error:
-            raise OSError(errno.ENETDOWN, str(error)) from None
-        if descriptor is None:
-            number = int(str(answer.get("errno", errno.EPROTO)))
-            raise OSError(number, os.strerror(number))
-        made = socket.socket(fileno=descriptor)
-        made.setblocking(False)
-        return made
+        await self._net.set_records(records)
 
     async def dial(self, address: str, port: int) -> socket.socket:
-        if ipaddress.ip_address(address) in self._network:
-            made = await self._node_socket(op="socket", kind="tcp")
-        else:
-            # A pod on the machine's own network.
-            made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
-            made.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(made, (address, port))
-        except BaseException:
-            made.close()
-            raise
-        return made
+        return await self._net.dial(address, port)
 
     async def listen(self, port: int) -> socket.socket:
-        return await self._node_socket(op="listen", port=port)
+        return await self._net.listen(port)
 
     async def publish(self, port: int, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
-        self._published[port] = serve
-        await self._offer(port)
+        await self._net.publish(port, serve)
 
-    async def _offer(self, port: int) -> None:
-        try:
-            listener = await self.listen(port)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return  # the network is the one that it was, and so is its listener
-            raise
-        await self._published[port](listener)
+    async def _start_netd(self) -> None:
+        await self._ask_zygote(op="helper")
 
     # The end.
 
     async def stop(self, *, end_pods: bool) -> None:
-        self._is_stopped = True
-        if self._dns is not None:
-            self._dns.close()
-            self._dns = None
-        if self._dns_task is not None:
-            self._dns_task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._dns_task
+        await self._net.stop()
         if end_pods:
             await asyncio.gather(*(sandbox.destroy() for sandbox in await self.adopt()))
             await self._stop_helpers()
@@ -366,24 +255,10 @@ class ProcessRuntime:
             os.close(pidfd)
 
 
-async def _exchange(connection: socket.socket, message: wire.Message) -> tuple[wire.Message, int | None]:
-    """Ask the network helper for a socket. Raises ConnectionError if it ends."""
-    with connection:
-        connection.setblocking(False)
-        await asyncio.get_running_loop().sock_sendall(connection, wire.encode({"id": 0, **message}))
-        await readable(connection.fileno())
-        answer, descriptors = wire.receive_descriptors(connection)
-        return answer, descriptors[0] if descriptors else None
-
-
 def _left_in(directory: str) -> list[str]:
     """What a supervisor deletes when it destroys its sandbox, as far as it is there."""
     names = ("layers", spec.SOCKET_FILE, spec.STATE_FILE)
     return [path for name in names if os.path.lexists(path := os.path.join(directory, name))]
-
-
-def _ignore(_message: dict[str, Any]) -> None:
-    return
 
 
 async def _line(descriptor: int) -> bytes:

@@ -1,0 +1,184 @@
+"""The node's network as the platform sees it: what the network helper is told, and the sockets that it makes.
+
+The helper is :mod:`homeport.node.sandbox.netd`, whatever runs the pods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from homeport.node.control import Connection, readable
+from homeport.node.runtime import SandboxError
+from homeport.node.sandbox import netd, network, wire
+
+_LOG = logging.getLogger(__name__)
+
+
+class NodeNetwork:
+    """Talks to the network helper in `directory`. `start_helper` starts it if none answers; it raises SandboxError."""
+
+    def __init__(
+        self, directory: str, cidr: ipaddress.IPv4Network, start_helper: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._directory = directory
+        self._network = cidr
+        self._start_helper = start_helper
+        self._records: dict[str, tuple[str, ...]] = {}
+        self._pushed: dict[str, tuple[str, ...]] = {}
+        self._pushing = asyncio.Lock()
+        self._connection: Connection | None = None
+        self._restoring: asyncio.Task[None] | None = None
+        self._is_stopped = False
+        self._published: dict[int, Callable[[socket.socket], Awaitable[None]]] = {}
+
+    @property
+    def gateway(self) -> str:
+        return str(network.gateway_of(self._network))
+
+    async def start(self) -> None:
+        """Connect to the helper. Raises OSError or SandboxError."""
+        self._is_stopped = False
+        async with self._pushing:
+            await self._connect()
+
+    async def stop(self) -> None:
+        """Let the helper alone."""
+        self._is_stopped = True
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._restoring is not None:
+            self._restoring.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._restoring
+
+    async def set_records(self, records: Mapping[str, tuple[str, ...]]) -> None:
+        self._records = {name: tuple(addresses) for name, addresses in records.items()}
+        async with self._pushing:
+            wanted = self._records
+            try:
+                if self._connection is None or not self._connection.is_open:
+                    await self._connect()
+                    return
+                changed = {name: value for name, value in wanted.items() if self._pushed.get(name) != value}
+                removed = [name for name in self._pushed if name not in wanted]
+                if changed or removed:
+                    await self._connection.request(op="records", set=changed, remove=removed)
+                self._pushed = wanted
+            except ConnectionError:
+                await self._connect()
+
+    async def _connect(self) -> None:
+        """Connect to the network helper, and tell it everything."""
+        wanted = self._records
+        for is_last in (False, True):
+            connection = await Connection.open(await self._netd())
+            try:
+                await connection.request(op="records", reset=bool(wanted), set=wanted)
+                break
+            except ConnectionError:
+                connection.close()
+                if is_last:
+                    raise
+                await self._start_helper()
+            except BaseException:
+                connection.close()
+                raise
+        self._connection, self._pushed = connection, wanted
+        connection.listen(_ignore, self._closed)
+        for port in self._published:
+            await self._offer(port)
+
+    def _closed(self) -> None:
+        """The network helper has gone: have another, which is to know the names too."""
+        self._connection = None
+        if not self._is_stopped:
+            self._restoring = asyncio.get_running_loop().create_task(self._restore())
+
+    async def _restore(self) -> None:
+        async with self._pushing:
+            if self._connection is not None:
+                return
+            try:
+                await self._connect()
+            except (OSError, SandboxError) as error:
+                # The next change of a name tries again.
+                _LOG.warning("the cluster's DNS can't be reached: %s", error)
+
+    async def _netd(self) -> socket.socket:
+        """A connection to the network helper, which is started if none answers."""
+        path = netd.socket_path(self._directory)
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+            return wire.connect(path)
+        await self._start_helper()
+        return wire.connect(path)
+
+    async def _node_socket(self, **message: Any) -> socket.socket:
+        """A socket that the network helper made. Raises OSError."""
+        try:
+            try:
+                answer, descriptor = await _exchange(await self._netd(), message)
+            except ConnectionError:
+                # It was about to end when it was asked.
+                await self._start_helper()
+                answer, descriptor = await _exchange(await self._netd(), message)
+        except SandboxError as error:
+            raise OSError(errno.ENETDOWN, str(error)) from None
+        if descriptor is None:
+            number = int(str(answer.get("errno", errno.EPROTO)))
+            raise OSError(number, os.strerror(number))
+        made = socket.socket(fileno=descriptor)
+        made.setblocking(False)
+        return made
+
+    async def dial(self, address: str, port: int) -> socket.socket:
+        if ipaddress.ip_address(address) in self._network:
+            made = await self._node_socket(op="socket", kind="tcp")
+        else:
+            # A pod on the machine's own network.
+            made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+            made.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(made, (address, port))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    async def listen(self, port: int) -> socket.socket:
+        return await self._node_socket(op="listen", port=port)
+
+    async def publish(self, port: int, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
+        self._published[port] = serve
+        await self._offer(port)
+
+    async def _offer(self, port: int) -> None:
+        try:
+            listener = await self.listen(port)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return  # the network is the one that it was, and so is its listener
+            raise
+        await self._published[port](listener)
+
+
+async def _exchange(connection: socket.socket, message: wire.Message) -> tuple[wire.Message, int | None]:
+    """Ask the network helper for a socket. Raises ConnectionError if it ends."""
+    with connection:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_sendall(connection, wire.encode({"id": 0, **message}))
+        await readable(connection.fileno())
+        answer, descriptors = wire.receive_descriptors(connection)
+        return answer, descriptors[0] if descriptors else None
+
+
+def _ignore(_message: dict[str, Any]) -> None:
+    return
