@@ -262,16 +262,6 @@ def test_python_that_is_not_there(machine: Machine) -> None:
         asyncio.run(machine.store().pull("old"))
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["busybox", "alpine:3.20", "ubuntu:24.04", "python:3", "python:3.11-slim", "tensorflow/tensorflow:2.5.0",
-     "pytorch/pytorch:2.7.1-cuda12.8-cudnn9-runtime", "homeport/pytorch", "homeport/tensorflow",
-     "docker.io/kubeflowkatib/pytorch-mnist:v1beta1-45c5727", "gcr.io/kubeflow-ci/tf-dist-mnist-test:1.0"],
-)  # fmt: skip
-def test_stock_images(machine: Machine, name: str) -> None:
-    assert machine.store().find(name).path.parent == STOCK
-
-
 def test_plain_images_have_no_entry_point(machine: Machine) -> None:
     # As their originals: `kubectl run --image=busybox -- sh -c true` gives arguments only.
     image = machine.store().find("busybox")

@@ -71,6 +71,7 @@ command: [python3]
 args: ["-V"]
 workingDir: /app
 torchBackend: cpu
+ports: [8080, "53/UDP"]
 ---
 apiVersion: homeport.dev/v1alpha1
 kind: Image
@@ -82,6 +83,7 @@ names: [plain]
     assert (first.name, first.python, first.packages, first.torch_backend) == ("trainer", "3.11", ("numpy",), "cpu")
     assert first.files[0].source == tmp_path / "app"
     assert first.files[0].python_path
+    assert first.ports == ("8080/tcp", "53/udp")
     assert (second.name, second.python) == ("plain", None)
 
 
@@ -97,6 +99,10 @@ names: [plain]
         (HEAD + "names: [x]\npython: newest", 'python: "newest" is no version'),
         (HEAD + "names: [x]\nenv: {A: 1}", "env.A: must be text"),
         (HEAD + "names: [x]\nenv: [A]", "env: must be a mapping"),
+        (HEAD + "names: [x]\nports: 80", "ports: must be a list"),
+        (HEAD + "names: [x]\nports: [http]", r"ports\[0\]: 'http' is no port"),
+        (HEAD + "names: [x]\nports: [70000]", r"ports\[0\]: 70000 is no port"),
+        (HEAD + "names: [x]\nports: [80/icmp]", r"ports\[0\]: the protocol must be"),
         (HEAD + "names: [x]\nworkingDir: here", 'workingDir: "here" must be an absolute path'),
         (HEAD + "names: [x]\nfiles: [{source: nope, target: /x}]", r"files\[0\].source: .*nope does not exist"),
         (HEAD + "names: [x]\nfiles: [{source: nope}]", r"files\[0\].target: Required value"),

@@ -25,7 +25,7 @@ API_VERSION = "homeport.dev/v1alpha1"
 _FIELDS = frozenset(
     {
         "apiVersion", "kind", "metadata", "names", "python", "packages", "env", "files", "command", "args",
-        "workingDir", "torchBackend",
+        "workingDir", "torchBackend", "ports",
     }
 )  # fmt: skip
 _FILE_FIELDS = frozenset({"source", "target", "pythonPath"})
@@ -134,6 +134,8 @@ class ImageFile(msgspec.Struct, frozen=True):
     args: tuple[str, ...] = ()
     working_dir: str = ""
     torch_backend: str = ""
+    ports: tuple[str, ...] = ()
+    """What its containers listen on, each as ``8080/tcp``: for people and for the Dockerfile, as in an OCI image."""
 
 
 def read(path: Path) -> list[ImageFile]:
@@ -189,6 +191,7 @@ def _parse(document: Any, path: Path) -> ImageFile:
         args=_texts(document, "args"),
         working_dir=_absolute(_text(document, "workingDir"), "workingDir"),
         torch_backend=backend,
+        ports=_ports(document),
     )
 
 
@@ -244,6 +247,26 @@ def _env(document: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(text, str):
             raise ValueError(f"env.{name}: must be text (in quotes)")
     return dict(value)
+
+
+def _ports(document: Mapping[str, Any]) -> tuple[str, ...]:
+    value = document.get("ports")
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise ValueError("ports: must be a list of numbers")
+    return tuple(port(entry, f"ports[{index}]") for index, entry in enumerate(value))
+
+
+def port(entry: Any, where: str) -> str:
+    """An exposed port as ``8080/tcp``. Raises ValueError."""
+    number, slash, protocol = str(entry).partition("/")
+    protocol = protocol.lower() if slash else "tcp"
+    if isinstance(entry, bool) or not number.isdecimal() or not 0 < int(number) < 65536:
+        raise ValueError(f"{where}: {entry!r} is no port: a number from 1 to 65535")
+    if protocol not in ("tcp", "udp", "sctp"):
+        raise ValueError(f"{where}: the protocol must be tcp, udp or sctp")
+    return f"{int(number)}/{protocol}"
 
 
 def _files(document: Mapping[str, Any], path: Path) -> Sequence[ImageFiles]:
