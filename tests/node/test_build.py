@@ -19,7 +19,7 @@ from homeport.node import interpreter, pipsettings, uvtool
 from homeport.node.build import Builder, BuildError, recipe, torch_backend
 from homeport.node.host import ImageError
 from homeport.node.imagefile import ImageFile, parse_pattern
-from homeport.node.images import STOCK, ImageStore
+from homeport.node.images import ImageStore
 from homeport.node.uvtool import Progress, reason
 
 HEAD = "apiVersion: homeport.dev/v1alpha1\nkind: Image\n"

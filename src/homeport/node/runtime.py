@@ -30,11 +30,16 @@ class ImageRoot:
     container's own layer, never to the image); None for a plain image. `interpreter` is the prefix of the Python
     installation that the environment refers to, shown read-only at the same path. `files` are extra directories or
     files of the image (host path -> path inside); unless ``read_only``, writes go to the container's own layer too.
+
+    `layers` are directories as overlayfs reads them (whiteouts, opaque marks), the topmost first; all in one directory.
+    They lie over all of the above, or, without `machine`, are the whole root: nothing of the host is below then.
     """
 
     environment: str | None = None
     interpreter: str | None = None
     files: tuple[Mount, ...] = ()
+    layers: tuple[str, ...] = ()
+    machine: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,8 @@ class ContainerSpec:
     """Close standard input for good when the first who attached to it goes."""
     tty: bool = False
     """Give it a terminal, which is its input, output and errors in one."""
+    keeps_writes: bool = False
+    """What it writes becomes a layer of an image: all of it goes to the pod's disk, and none to memory."""
 
 
 @dataclass(frozen=True, slots=True)

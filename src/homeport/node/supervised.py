@@ -43,6 +43,8 @@ def container_message(container: ContainerSpec) -> dict[str, Any]:
         "environment": image.environment,
         "interpreter": image.interpreter,
         "files": _mounts(image.files),
+        "image_layers": list(image.layers),
+        "machine": image.machine,
         "mounts": _mounts(container.mounts),
         "log_path": container.log_path,
         "uid": container.uid,
@@ -53,6 +55,7 @@ def container_message(container: ContainerSpec) -> dict[str, Any]:
         "stdin": container.stdin,
         "stdin_once": container.stdin_once,
         "tty": container.tty,
+        "keeps_writes": container.keeps_writes,
     }
 
 

@@ -44,6 +44,7 @@ _OUTLINE = {
     "var/spool": 0o755,
     "var/tmp": 0o1777,
 }
+_MOUNTED_ON = ("dev", "etc", "proc", "sys")
 _OUTLINE_LINKS = {"var/lock": "/run/lock", "var/run": "/run"}
 _SEARCH_LIMIT = 20_000
 """Entries looked at per directory; what lies beyond is hidden as a whole."""
@@ -66,11 +67,13 @@ class Shown:
 class Layout:
     """The plan that every container's root is built from."""
 
-    __slots__ = ("_concealed", "memory", "pod", "root", "shm", "shown", "skeleton")
+    __slots__ = ("_concealed", "bare", "memory", "pod", "root", "shm", "shown", "skeleton")
 
     def __init__(self, directory: str, shown: list[Shown], concealed: list[str]) -> None:
         self.skeleton = os.path.join(directory, "skeleton")
         """The root's lower layer."""
+        self.bare = os.path.join(directory, "bare")
+        """That of an image that brings its own root: what is mounted on, and no more."""
         self.shown = shown
         self._concealed = concealed
         # Directories to mount something on, in mount namespaces of pods' own.
@@ -279,6 +282,8 @@ def survey(directory: str, hidden: list[str], *, user_namespace: bool) -> Layout
     found.show_programs()
     found.show_read_only()
     made = Layout(directory, found.shown, found.concealed)
-    for path in (made.root, made.pod, made.shm, made.memory):
+    for path in (made.root, made.pod, made.shm, made.memory, made.bare):
         os.mkdir(path, 0o755)
+    for name in _MOUNTED_ON:
+        os.mkdir(os.path.join(made.bare, name), 0o755)
     return made

@@ -75,6 +75,21 @@ def escape(path: str) -> str:
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
+def _joined(layers: list[str]) -> str:
+    """As the option ``lowerdir``, the topmost first; what is below the working directory by its relative path."""
+    here = f"{os.getcwd()}/"
+    return ":".join(escape(path.removeprefix(here)) for path in layers)
+
+
+def _parts(layers: list[str], path: str) -> list[str]:
+    """The layers' own directories at a path that something is mounted on."""
+    return [
+        f"{layer}{path}"
+        for layer in layers
+        if os.path.realpath(f"{layer}{path}") == f"{layer}{path}" and os.path.isdir(f"{layer}{path}")
+    ]
+
+
 def bind(source: str, target: str, *, read_only: bool = False) -> None:
     """Show `source` at `target`, with everything mounted below it; never as a way to devices that are in it."""
     linux.mount(source, target, "", linux.MS_BIND | linux.MS_REC)
@@ -132,7 +147,7 @@ class Root:
         try:
             self._layers()
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP) or self._container.keeps_writes:
                 raise
             self._layers_in_memory()
         self._proc()
@@ -172,36 +187,63 @@ class Root:
         self._layers()
 
     def _layers(self) -> None:
-        layout, environment = self._layout, self._container.environment
-        self._overlay([os.path.join(layout.pod, "lower"), layout.skeleton], "root", layout.root, self._base)
-        # What is written among the machine's programs is little, if anything: it is not worth a place on the disk.
-        linux.mount("layers", layout.memory, "tmpfs", linux.MS_NODEV, "mode=755")
-        for number, shown in enumerate(layout.shown):
+        layout, container = self._layout, self._container
+        layers = self._image_layers()
+        below = layout.skeleton if container.machine else layout.bare
+        self._overlay([os.path.join(layout.pod, "lower"), *layers, below], spec.upper_of("/"), layout.root, self._base)
+        for name in ("dev", "proc", "sys"):
+            # An image's link would lead to the machine's own directory here.
+            if not stat.S_ISDIR(os.lstat(f"{layout.root}/{name}").st_mode):
+                raise SetupError(f"the image's /{name} is no directory")
+        if container.machine:
+            self._machine(layers)
+
+    def _image_layers(self) -> list[str]:
+        layers = self._container.image_layers
+        for path in layers:
+            if not os.path.isdir(path):
+                raise SetupError(f"the image's layer {path} is not there")
+        if layers:
+            # The kernel takes 4 KB of options: the layers are named relative to the directory that they are in.
+            os.chdir(os.path.dirname(layers[0]))
+        return layers
+
+    def _machine(self, layers: list[str]) -> None:
+        """The machine's programs and the image's environment, each with what the image's layers have in its place."""
+        layout, environment, place = self._layout, self._container.environment, self._layout.memory
+        if self._container.keeps_writes:
+            place = self._base
+        else:
+            # What is written among the machine's programs is little, if anything: not worth a place on the disk.
+            linux.mount("layers", place, "tmpfs", linux.MS_NODEV, "mode=755")
+        for shown in layout.shown:
             target = f"{layout.root}{shown.path}"
+            lower = _parts(layers, shown.path) + shown.lower
             if shown.is_writable:
-                self._overlay(shown.lower, str(number), target, layout.memory)
-            elif len(shown.lower) > 1:
-                layers = ":".join(escape(path) for path in shown.lower)
-                linux.mount("overlay", target, "overlay", linux.MS_NODEV | linux.MS_RDONLY, f"lowerdir={layers}")
+                self._overlay(lower, spec.upper_of(shown.path), target, place)
+            elif len(lower) > 1:
+                linux.mount(
+                    "overlay", target, "overlay", linux.MS_NODEV | linux.MS_RDONLY, f"lowerdir={_joined(lower)}"
+                )
             else:
-                bind(shown.lower[0], target, read_only=True)
+                bind(lower[0], target, read_only=True)
         if environment is not None:
             if not os.path.isdir(environment):
                 raise SetupError(f"the image's environment {environment} is not there")
-            self._overlay([os.path.realpath(environment)], "venv", f"{layout.root}{ENVIRONMENT}", self._base)
+            lower = [*_parts(layers, ENVIRONMENT), os.path.realpath(environment)]
+            self._overlay(lower, spec.upper_of(ENVIRONMENT), f"{layout.root}{ENVIRONMENT}", self._base)
 
     def _overlay(self, lower: list[str], name: str, target: str, place: str) -> None:
         """Mount a writable overlay whose own layer is in `place`."""
-        upper, work = f"{place}/upper-{name}", f"{place}/work-{name}"
+        upper, work = f"{place}/{spec.UPPER}{name}", f"{place}/work-{name}"
         os.mkdir(upper, 0o755)
         os.mkdir(work, 0o700)
         # The upper layer's is what the merged directory shows.
         mode = stat.S_IMODE(os.stat(lower[-1]).st_mode)
         if mode != 0o755:
             os.chmod(upper, mode)
-        layers = ":".join(escape(path) for path in lower)
         # Volatile: the layer doesn't outlive the container, so its end must not wait for the disk.
-        options = f"lowerdir={layers},upperdir={escape(upper)},workdir={escape(work)},volatile"
+        options = f"lowerdir={_joined(lower)},upperdir={escape(upper)},workdir={escape(work)},volatile"
         if self._user_xattr:
             options += ",userxattr"
         linux.mount("overlay", target, "overlay", linux.MS_NODEV, options)

@@ -5,12 +5,26 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-VERSION = 2
+VERSION = 3
 """Of what travels between the platform and its helpers; another one after an update means that the fork server, which
 outlives the platform, is to be replaced."""
 SOCKET_FILE = "sandbox.sock"
 STATE_FILE = "state.json"
 """A pod's directory holds these two."""
+
+
+UPPER = "upper-"
+"""What the names of containers' own layers begin with, in the directory of :attr:`Container.layer_name`."""
+
+
+def upper_of(path: str) -> str:
+    """The rest of the name of the layer that takes what is written below `path`."""
+    return path.replace("%", "%25").replace("/", "%2F")
+
+
+def path_of(upper: str) -> str:
+    """What :func:`upper_of` was given."""
+    return upper.replace("%2F", "/").replace("%25", "%")
 
 
 class Mounted(NamedTuple):
@@ -55,6 +69,8 @@ class Container(NamedTuple):
     environment: str | None
     interpreter: str | None
     files: list[Mounted]
+    image_layers: list[str]
+    machine: bool
     mounts: list[Mounted]
     log_path: str
     uid: int
@@ -65,6 +81,7 @@ class Container(NamedTuple):
     stdin: bool
     stdin_once: bool
     tty: bool
+    keeps_writes: bool
 
     @property
     def layer_name(self) -> str:
