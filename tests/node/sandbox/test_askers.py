@@ -19,8 +19,9 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(askers, "_MOST", 3)
     loop = Loop()
 
-    def answer(data: bytes, reply: Callable[[bytes], None], *, stream: bool) -> None:
+    def answer(data: bytes, reply: Callable[[bytes], None], *, stream: bool, asker: str = "") -> None:
         assert stream
+        assert asker == "127.0.0.1"
         reply(data[::-1])
 
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_server(("127.0.0.1", 0)) as end:

@@ -15,8 +15,8 @@ _MOST = 128
 
 
 class Answer(Protocol):
-    def __call__(self, data: bytes, reply: Callable[[bytes], None], *, stream: bool) -> None:
-        """Give `reply` the answer to a query, now or later."""
+    def __call__(self, data: bytes, reply: Callable[[bytes], None], *, stream: bool, asker: str = "") -> None:
+        """Give `reply` the answer to a query, now or later. `asker` is the address that it came from."""
 
 
 class StreamAskers:
@@ -32,10 +32,10 @@ class StreamAskers:
 
     def _accept(self, _events: int) -> None:
         try:
-            connection, _ = self._listener.accept()
+            connection, address = self._listener.accept()
         except OSError:
             return  # the asker has gone before it was its turn
-        asker = _Asker(self._loop, connection, self._answer, self._closed)
+        asker = _Asker(self._loop, connection, address[0], self._answer, self._closed)
         self._open[asker] = None
         if len(self._open) > _MOST:
             next(iter(self._open)).close()
@@ -48,11 +48,17 @@ class _Asker:
     """One connection; closed when idle."""
 
     def __init__(
-        self, events: Loop, connection: socket.socket, answer: Answer, closed: Callable[[_Asker], None]
+        self,
+        events: Loop,
+        connection: socket.socket,
+        address: str,
+        answer: Answer,
+        closed: Callable[[_Asker], None],
     ) -> None:
         connection.setblocking(False)
         self._loop = events
         self._connection = connection
+        self._address = address
         self._answer = answer
         self._closed = closed
         self._in = bytearray()
@@ -79,7 +85,7 @@ class _Asker:
                 return
             query = bytes(self._in[2 : 2 + length])
             del self._in[: 2 + length]
-            self._answer(query, self._reply, stream=True)
+            self._answer(query, self._reply, stream=True, asker=self._address)
 
     def _reply(self, answer: bytes) -> None:
         if not self._is_open:

@@ -1,28 +1,27 @@
-"""The cluster's DNS as pure functions: a query's bytes and what is known, in; an answer's bytes, out (RFC 1035, 6891).
-
-Names of pods and services are answered here; AAAA of a name that has only IPv4 addresses is NOERROR without records, so
-that resolvers don't try another search domain; a name of the cluster's domain that doesn't exist is NXDOMAIN at once.
-"""
+"""DNS messages as bytes, and back (RFC 1035, 2181, 6891): pure. What is answered is :mod:`zone`'s business."""
 
 from __future__ import annotations
 
-import ipaddress
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-A, SOA, PTR, AAAA, OPT, ANY = 1, 6, 12, 28, 41, 255
-NOERROR, FORMAT_ERROR, SERVER_FAILURE, NAME_ERROR, NOT_IMPLEMENTED = 0, 1, 2, 3, 4
+A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, SRV, DNAME, OPT, ANY = 1, 2, 5, 6, 12, 15, 16, 28, 33, 39, 41, 255
+NOERROR, FORMAT_ERROR, SERVER_FAILURE, NAME_ERROR, NOT_IMPLEMENTED, REFUSED, BAD_VERSION = 0, 1, 2, 3, 4, 5, 16
+INTERNET = 1
 TTL = 5
 """Seconds; what Kubernetes' own DNS says for names that come and go with pods."""
 _RESPONSE, _AUTHORITATIVE, _TRUNCATED, _RECURSION_DESIRED, _RECURSION_AVAILABLE = 0x8000, 0x400, 0x200, 0x100, 0x80
-_OPCODE = 0x7800
+OPCODE = 0x7800
+_DNSSEC_OK = 0x8000
 _PLAIN_SIZE, _OWN_SIZE = 512, 1232
-_INTERNET = 1
+_POINTER, _POINTER_LIMIT = 0xC000, 0x4000
+_NAME_AT = {NS: 0, CNAME: 0, PTR: 0, DNAME: 0, MX: 2, SRV: 6}
+"""Kinds whose data ends in a name, which may be shortened to a pointer, and where in the data it begins."""
 
 
 class Malformed(ValueError):
-    """The bytes are no query."""
+    """The bytes are no query, or no answer."""
 
 
 class Query(NamedTuple):
@@ -31,11 +30,23 @@ class Query(NamedTuple):
     name: str
     """In lower case, without the final dot."""
     kind: int
+    cls: int
     question: bytes
     """As it came: its case is part of the answer."""
     size: int
     """The longest datagram that the asker takes."""
     has_options: bool
+    version: int = 0
+    """Of EDNS."""
+    dnssec_ok: bool = False
+
+
+class Record(NamedTuple):
+    kind: int
+    data: bytes
+    owner: str = ""
+    """Empty: the name that was asked for."""
+    ttl: int = TTL
 
 
 def parse(data: bytes) -> Query:
@@ -50,55 +61,86 @@ def parse(data: bytes) -> Query:
                 raise Malformed("a label is too long")
             labels.append(data[offset + 1 : offset + 1 + length])
             offset += 1 + length
-        kind, _class = struct.unpack_from(">HH", data, offset + 1)
+        kind, cls = struct.unpack_from(">HH", data, offset + 1)
         end = offset + 5
-        size, has_options = _PLAIN_SIZE, False
+        size, has_options, version, dnssec_ok = _PLAIN_SIZE, False, 0, False
         if additional and not answers and not authorities and data[end : end + 1] == b"\0":
-            option, offered = struct.unpack_from(">HH", data, end + 1)
+            option, offered, extended = struct.unpack_from(">HHI", data, end + 1)
             if option == OPT:
                 size, has_options = max(_PLAIN_SIZE, min(offered, _OWN_SIZE)), True
+                version, dnssec_ok = extended >> 16 & 0xFF, bool(extended & _DNSSEC_OK)
     except (struct.error, IndexError):
         raise Malformed("the query is cut short") from None
     name = b".".join(labels).decode("ascii", "replace").lower()
-    return Query(number, flags, name, kind, data[12:end], size, has_options)
-
-
-class Record(NamedTuple):
-    kind: int
-    data: bytes
+    return Query(number, flags, name, kind, cls, data[12:end], size, has_options, version, dnssec_ok)
 
 
 def encode_name(name: str) -> bytes:
     return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".") if label) + b"\0"
 
 
+def ask(number: int, name: str, kind: int, *, options: bool) -> bytes:
+    """A query of our own."""
+    extra = b"\0" + struct.pack(">HHIH", OPT, _OWN_SIZE, 0, 0) if options else b""
+    header = struct.pack(">6H", number, _RECURSION_DESIRED, 1, 0, 0, 1 if options else 0)
+    return header + encode_name(name) + struct.pack(">HH", kind, INTERNET) + extra
+
+
+class _Message:
+    """The bytes of an answer in the making; names that were written are pointed to."""
+
+    def __init__(self, query: Query, limit: int) -> None:
+        self.body = bytearray(12) + query.question
+        self.limit = limit
+        self._names = {query.name: 12, "": 12}
+
+    def add(self, record: Record) -> bool:
+        """False, and nothing is added, if there is no room."""
+        start = len(self.body)
+        known = self._names.get(record.owner)
+        self.body += encode_name(record.owner) if known is None else struct.pack(">H", _POINTER | known)
+        self.body += struct.pack(">HHIH", record.kind, INTERNET, record.ttl, len(record.data)) + record.data
+        if len(self.body) > self.limit:
+            del self.body[start:]
+            return False
+        if known is None and start < _POINTER_LIMIT:
+            self._names[record.owner] = start
+        return True
+
+
 def respond(
     query: Query,
     code: int,
     answers: Iterable[Record] = (),
-    authority: tuple[str, Record] | None = None,
+    authority: Iterable[Record] = (),
+    additional: Iterable[Record] = (),
     *,
     size: int | None = None,
+    authoritative: bool = True,
 ) -> bytes:
-    """The answer's bytes; just the header with TC set if they don't fit into `size` (the query's own by default)."""
-    flags = _RESPONSE | _RECURSION_AVAILABLE | (query.flags & (_RECURSION_DESIRED | _OPCODE)) | code
-    if code in (NOERROR, NAME_ERROR):
+    """The answer's bytes, at most `size` (the query's own by default): with as many of the answers as there is room
+    for, and TC set if that is not all of them. (Some resolvers never ask again by TCP: part is better than nothing.)"""
+    flags = _RESPONSE | _RECURSION_AVAILABLE | (query.flags & (_RECURSION_DESIRED | OPCODE)) | (code & 15)
+    if authoritative and code in (NOERROR, NAME_ERROR):
         flags |= _AUTHORITATIVE
-    answers = list(answers)
-    body, count = bytearray(query.question), len(answers)
-    for record in answers:
-        # The name is the question's, by a pointer to it.
-        body += struct.pack(">HHHIH", 0xC00C, record.kind, _INTERNET, TTL, len(record.data)) + record.data
-    authorities = 0
-    if authority is not None:
-        owner, record = authority
-        body += encode_name(owner)
-        body += struct.pack(">HHIH", record.kind, _INTERNET, TTL, len(record.data)) + record.data
-        authorities = 1
-    options = b"\0" + struct.pack(">HHIH", OPT, _OWN_SIZE, 0, 0) if query.has_options else b""
-    if 12 + len(body) + len(options) > (query.size if size is None else size):
-        body, count, authorities, flags = bytearray(query.question), 0, 0, flags | _TRUNCATED
-    return struct.pack(">6H", query.number, flags, 1, count, authorities, 1 if options else 0) + bytes(body) + options
+    options = b""
+    if query.has_options:
+        extended = (code >> 4) << 24 | (_DNSSEC_OK if query.dnssec_ok else 0)
+        options = b"\0" + struct.pack(">HHIH", OPT, _OWN_SIZE, extended, 0)
+    message = _Message(query, (query.size if size is None else size) - len(options))
+    counts = [0, 0, 0]
+    for section, records in enumerate((answers, authority, additional)):
+        for record in records:
+            if not message.add(record):
+                if section < 2:
+                    flags |= _TRUNCATED
+                break
+            counts[section] += 1
+        if flags & _TRUNCATED:
+            break
+    counts[2] += 1 if options else 0
+    message.body[:12] = struct.pack(">6H", query.number, flags, 1, *counts)
+    return bytes(message.body) + options
 
 
 def refuse(data: bytes, code: int) -> bytes | None:
@@ -108,108 +150,105 @@ def refuse(data: bytes, code: int) -> bytes | None:
     return data[:2] + struct.pack(">H", _RESPONSE | code) + bytes(8)
 
 
-class Zone:
-    """What the cluster's DNS knows."""
+# Others' answers.
 
-    def __init__(self, domain: str, network: ipaddress.IPv4Network) -> None:
-        self._domain = domain
-        self._records: dict[str, list[Record]] = {}
-        self._raw: dict[str, tuple[str, ...]] = {}
-        self._parents: dict[str, int] = {}
-        self._reverse: dict[str, list[str]] = {}
-        octets = network.prefixlen // 8
-        reverse = ".".join(reversed(str(network.network_address).split(".")[:octets]))
-        self._reverse_domain = f"{reverse}.in-addr.arpa" if reverse else "in-addr.arpa"
-        # "hostmaster", serial and times as any resolver accepts; the last is how long "no such name" may be kept.
-        self._soa = Record(
-            SOA,
-            encode_name(f"ns.dns.{domain}")
-            + encode_name(f"hostmaster.{domain}")
-            + struct.pack(">5I", 1, 7200, 1800, 86400, TTL),
-        )
 
-    @property
-    def records(self) -> Mapping[str, tuple[str, ...]]:
-        return self._raw
+def _name(data: bytes, offset: int) -> tuple[str, int]:
+    """The name at `offset`, and where it ends. Raises Malformed."""
+    labels: list[str] = []
+    end, jumps = -1, 0
+    while length := data[offset]:
+        if length >= 0xC0:
+            if end < 0:
+                end = offset + 2
+            offset = (length & 0x3F) << 8 | data[offset + 1]
+            jumps += 1
+            if jumps > 64:
+                raise Malformed("the pointers of a name go round")
+            continue
+        if length > 63:
+            raise Malformed("a label is too long")
+        labels.append(data[offset + 1 : offset + 1 + length].decode("ascii", "replace"))
+        offset += 1 + length
+        if len(labels) > 128:
+            raise Malformed("a name is too long")
+    return ".".join(labels), offset + 1 if end < 0 else end
 
-    def set(self, name: str, addresses: Iterable[str]) -> None:
-        """Raises ValueError for what is no IP address."""
-        name = name.lower().rstrip(".")
-        addresses = tuple(addresses)
-        parsed = [ipaddress.ip_address(address) for address in addresses]
-        self.remove(name)
-        self._raw[name] = addresses
-        self._records[name] = [Record(A if ip.version == 4 else AAAA, ip.packed) for ip in parsed]
-        for ip in parsed:
-            self._reverse.setdefault(ip.reverse_pointer, []).append(name)
-        for parent in _parents(name):
-            self._parents[parent] = self._parents.get(parent, 0) + 1
 
-    def remove(self, name: str) -> None:
-        """No error if it is not there."""
-        name = name.lower().rstrip(".")
-        addresses = self._raw.pop(name, None)
-        if addresses is None:
-            return
-        del self._records[name]
-        for address in addresses:
-            pointer = ipaddress.ip_address(address).reverse_pointer
-            names = self._reverse[pointer]
-            names.remove(name)
-            if not names:
-                del self._reverse[pointer]
-        for parent in _parents(name):
-            self._parents[parent] -= 1
-            if not self._parents[parent]:
-                del self._parents[parent]
+class _Place(NamedTuple):
+    section: int
+    """0: answers, 1: authority, 2: additional."""
+    owner: str
+    kind: int
+    ttl: int
+    ttl_at: int
+    data_at: int
+    length: int
 
-    def clear(self) -> None:
-        for name in list(self._raw):
-            self.remove(name)
 
-    def answer(self, query: Query, *, size: int | None = None) -> bytes | None:
-        """The answer's bytes; None if the name is somebody else's to answer."""
-        if query.flags & _OPCODE:
-            return respond(query, NOT_IMPLEMENTED, size=size)
-        found = self._records.get(query.name)
-        if found is not None:
-            matching = [record for record in found if query.kind in (record.kind, ANY)]
-            if len(matching) > 1:
-                # Askers take the first: let it be another one each time.
-                turn = query.number % len(matching)
-                matching = matching[turn:] + matching[:turn]
-            return respond(query, NOERROR, matching, None if matching else self._authority, size=size)
-        names = self._reverse.get(query.name)
-        if names is not None:
-            pointers = [Record(PTR, encode_name(name)) for name in names] if query.kind in (PTR, ANY) else []
-            return respond(query, NOERROR, pointers, size=size)
-        if query.name in self._parents or query.name == self._domain:
-            return respond(query, NOERROR, (), self._authority, size=size)
-        for domain in (self._domain, self._reverse_domain):
-            if query.name == domain or query.name.endswith(f".{domain}"):
-                return respond(query, NAME_ERROR, (), self._authority, size=size)
+def _records(data: bytes) -> Iterator[_Place]:
+    _, _, questions, *counts = struct.unpack_from(">6H", data)
+    offset = 12
+    for _ in range(questions):
+        offset = _name(data, offset)[1] + 4
+    for section, count in enumerate(counts):
+        for _ in range(count):
+            owner, offset = _name(data, offset)
+            kind, _cls, ttl, length = struct.unpack_from(">HHIH", data, offset)
+            if offset + 10 + length > len(data):
+                raise Malformed("the answer is cut short")
+            yield _Place(section, owner, kind, ttl, offset + 4, offset + 10, length)
+            offset += 10 + length
+
+
+class Answer(NamedTuple):
+    """What somebody else's answer says."""
+
+    code: int
+    is_truncated: bool
+    records: tuple[Record, ...]
+    """Of the answer section; names in them are whole."""
+
+
+def read(data: bytes) -> Answer:
+    """Raises Malformed."""
+    try:
+        (flags,) = struct.unpack_from(">H", data, 2)
+        found = []
+        for place in _records(data):
+            if place.section:
+                break
+            value = data[place.data_at : place.data_at + place.length]
+            if (at := _NAME_AT.get(place.kind)) is not None:
+                value = value[:at] + encode_name(_name(data, place.data_at + at)[0])
+            found.append(Record(place.kind, value, place.owner.lower(), place.ttl))
+    except (struct.error, IndexError):
+        raise Malformed("the answer is cut short") from None
+    return Answer(flags & 15, bool(flags & _TRUNCATED), tuple(found))
+
+
+class Lifetime(NamedTuple):
+    """How long an answer may be kept, and where in it that is written."""
+
+    seconds: int
+    places: tuple[tuple[int, int], ...]
+    """Offset of a time to live, and its value."""
+
+
+def lifetime(data: bytes) -> Lifetime | None:
+    """None for an answer that is not to be kept: a failure, one cut short, one that says nothing of time."""
+    try:
+        (flags,) = struct.unpack_from(">H", data, 2)
+        if flags & 15 not in (NOERROR, NAME_ERROR) or flags & _TRUNCATED:
+            return None
+        places = [place for place in _records(data) if place.kind != OPT]
+        times = [place.ttl for place in places]
+        # "No such name" is kept for as long as the start of authority says at its end (RFC 2308).
+        times += [
+            int.from_bytes(data[place.data_at + place.length - 4 : place.data_at + place.length], "big")
+            for place in places
+            if place.kind == SOA and place.length >= 20
+        ]
+    except (struct.error, IndexError, Malformed):
         return None
-
-    @property
-    def _authority(self) -> tuple[str, Record]:
-        return self._domain, self._soa
-
-
-def _parents(name: str) -> list[str]:
-    """The names above that have at least two labels: those above are not the cluster's to speak of."""
-    labels = name.split(".")
-    return [".".join(labels[start:]) for start in range(1, len(labels) - 1)]
-
-
-def nameservers(text: str) -> list[str]:
-    """The servers of resolv.conf(5) text, IPv4 and IPv6."""
-    found = []
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) >= 2 and words[0] == "nameserver":
-            try:
-                ipaddress.ip_address(words[1].partition("%")[0])
-            except ValueError:
-                continue
-            found.append(words[1])
-    return found
+    return Lifetime(min(times), tuple((place.ttl_at, place.ttl) for place in places)) if times else None

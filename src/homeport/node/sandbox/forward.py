@@ -7,6 +7,7 @@ its own network namespace, and a socket keeps the one that it was made in.)
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import socket
 import struct
@@ -14,7 +15,7 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from homeport.node.sandbox import dns, loop
+from homeport.node.sandbox import loop
 
 _PORT = 53
 _TRY_SECONDS = 2.0
@@ -74,7 +75,7 @@ class Forwarder:
         """Read each time: it changes when a laptop moves."""
         try:
             with open(self._path, encoding="utf-8", errors="replace") as file:
-                return dns.nameservers(file.read())
+                return nameservers(file.read())
         except OSError:
             return []
 
@@ -177,3 +178,17 @@ class _Exchange:
 def random_number() -> bytes:
     """A query number that nobody can guess."""
     return os.urandom(2)
+
+
+def nameservers(text: str) -> list[str]:
+    """The servers of resolv.conf(5) text, IPv4 and IPv6."""
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) >= 2 and words[0] == "nameserver":
+            try:
+                ipaddress.ip_address(words[1].partition("%")[0])
+            except ValueError:
+                continue
+            found.append(words[1])
+    return found

@@ -7,7 +7,6 @@ connects it itself.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ipaddress
 import json
@@ -16,13 +15,13 @@ import signal
 import socket
 from typing import Any
 
-from homeport.node.sandbox import dns, forward, linux, loop, network, record, wire
-from homeport.node.sandbox.askers import StreamAskers
+from homeport.node.sandbox import forward, linux, loop, network, record, wire
+from homeport.node.sandbox.nameserver import NameServer
 from homeport.node.sandbox.peers import Peers
 from homeport.node.sandbox.wire import Peer
+from homeport.node.sandbox.zone import Zone
 
 CLUSTER_DOMAIN = "cluster.local"
-_DNS_PORT = 53
 _SAVE_SECONDS = 1.0
 _BACKLOG = 512
 
@@ -43,15 +42,11 @@ class Netd:
         network.set_up_node(net)
         self._gateway = str(network.gateway_of(net))
         self._records_path = os.path.join(directory, "records.json")
-        self._zone = dns.Zone(CLUSTER_DOMAIN, net)
+        self._zone = Zone(CLUSTER_DOMAIN, [net], self._gateway)
         self._load()
         self._is_saving = False
         self._loop = loop.Loop()
-        self._forwarder = forward.Forwarder(self._loop, sockets)
-        self._datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._datagrams.bind((self._gateway, _DNS_PORT))
-        self._loop.watch(self._datagrams.fileno(), self._datagram)
-        self._askers = StreamAskers(self._loop, self._listen(_DNS_PORT), self._answer)
+        NameServer(self._loop, self._zone, sockets).listen(self._gateway)
         self._peers = Peers(self._loop, self._handle)
         self._peers.accept_from(wire.listen(socket_path(directory)))
 
@@ -124,46 +119,6 @@ class Netd:
         if not self._is_saving:
             self._is_saving = True
             self._loop.after(_SAVE_SECONDS, self._save)
-
-    # DNS.
-
-    def _datagram(self, _events: int) -> None:
-        for _ in range(64):
-            try:
-                data, asker = self._datagrams.recvfrom(4096)
-            except BlockingIOError:
-                return
-            except OSError:
-                # An earlier answer's asker has gone; the error is reported here.
-                continue
-
-            def reply(answer: bytes, asker: Any = asker) -> None:
-                # A full queue loses a datagram, as networks do; askers ask again.
-                with contextlib.suppress(OSError):
-                    self._datagrams.sendto(answer, asker)
-
-            self._answer(data, reply, stream=False)
-
-    def _answer(self, data: bytes, reply: Any, *, stream: bool) -> None:
-        try:
-            query = dns.parse(data)
-        except dns.Malformed:
-            if refusal := dns.refuse(data, dns.FORMAT_ERROR):
-                reply(refusal)
-            return
-        answer = self._zone.answer(query, size=65535 if stream else None)
-        if answer is not None:
-            reply(answer)
-            return
-        number = data[:2]
-        own = forward.random_number()
-        failure = dns.respond(query, dns.SERVER_FAILURE)
-
-        def forwarded(found: bytes) -> None:
-            reply(number + found[2:] if found else failure)
-
-        if not self._forwarder.ask(own + data[2:], forwarded, stream=stream):
-            reply(failure)
 
 
 def run(directory: str, net: ipaddress.IPv4Network, namespace: int | None, ready: int) -> None:
