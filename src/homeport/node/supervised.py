@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from homeport.node import inside
@@ -62,7 +62,14 @@ def container_message(container: ContainerSpec) -> dict[str, Any]:
 class Supervised:
     """One sandbox. Implements :class:`homeport.node.runtime.Sandbox`; made by the runtime only."""
 
-    def __init__(self, state: Mapping[str, Any], on_destroyed: Callable[[Supervised], Any]) -> None:
+    def __init__(
+        self,
+        state: Mapping[str, Any],
+        on_destroyed: Callable[[Supervised], Any],
+        settle: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """`settle` returns once it is in a state file how the containers of a supervisor ended that was killed, as far
+        as anybody can know; it raises nothing."""
         self._uid = str(state["uid"])
         self._directory = str(state["directory"])
         self._address = str(state["address"])
@@ -71,6 +78,7 @@ class Supervised:
         self._identity = {key: state[key] for key in ("namespace", "name") if key in state}
         self._states = {name: state_from(value) for name, value in state.get("containers", {}).items()}
         self._on_destroyed = on_destroyed
+        self._settle = settle
         self._exits: asyncio.Queue[ContainerState | None] = asyncio.Queue()
         self._connection: Connection | None = None
         self._reconnecting: asyncio.Task[None] | None = None
@@ -215,14 +223,13 @@ class Supervised:
 
     def _closed(self) -> None:
         self._connection = None
-        if linux.is_alive(self._pid, self._start_time):
-            self._reconnecting = asyncio.get_running_loop().create_task(self._reconnect())
-        else:
-            self._lost()
+        self._reconnecting = asyncio.get_running_loop().create_task(self._reconnect())
 
     async def _reconnect(self) -> None:
         """The connection has gone, the supervisor may not have: it drops whoever doesn't keep up, or it is ending."""
         try:
+            if not linux.is_alive(self._pid, self._start_time):
+                raise ConnectionResetError("the supervisor has ended")
             connection, state = await connect(self._directory)
             for value in state["containers"].values():
                 if value["phase"] == "exited":
@@ -237,15 +244,25 @@ class Supervised:
                     await readable(pidfd)
                 finally:
                     os.close(pidfd)
+            if any(state.phase == "running" for state in self._states.values()):
+                await self._settle(self._state_path)
             self._lost()
         finally:
             self._reconnecting = None
 
+    @property
+    def _state_path(self) -> str:
+        return os.path.join(self._directory, spec.STATE_FILE)
+
     def _lost(self) -> None:
-        """The supervisor has gone, and with it whatever ran: nobody knows how it ended."""
+        """The supervisor has gone, and with it whatever ran. How that ended is on disk, or nobody knows."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        for written in _read_states(self._state_path, self._pid).values():
+            known = self._states.get(written.name)
+            if written.phase == "exited" and known is not None and known.attempt == written.attempt:
+                self._exited(written)
         changed = False
         for state in list(self._states.values()):
             if state.phase == "running":
@@ -257,7 +274,6 @@ class Supervised:
 
     def _write_state(self) -> None:
         """In the supervisor's place, so that the same end is reported after a restart."""
-        path = os.path.join(self._directory, spec.STATE_FILE)
         state = {
             "uid": self._uid,
             **self._identity,
@@ -272,7 +288,16 @@ class Supervised:
         }
         # The pod's directory may have gone by now, or the disk be full: then the end is worked out anew next time.
         with contextlib.suppress(OSError):
-            record.write(path, state)
+            record.write(self._state_path, state)
+
+
+def _read_states(path: str, pid: int) -> dict[str, ContainerState]:
+    """What is on disk about a supervisor's containers; nothing if that can't be read, or is about another one's."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError), open(path, encoding="utf-8") as file:
+        state = json.load(file)
+        if state["pid"] == pid:
+            return {name: state_from(value) for name, value in state["containers"].items()}
+    return {}
 
 
 async def connect(directory: str) -> tuple[Connection, dict[str, Any]]:
@@ -310,7 +335,9 @@ async def _ends_within(pidfd: int, seconds: float) -> bool:
     return True
 
 
-def dead(entry: registry.Entry, on_destroyed: Callable[[Supervised], Any]) -> Supervised:
+def dead(
+    entry: registry.Entry, on_destroyed: Callable[[Supervised], Any], settle: Callable[[str], Awaitable[None]]
+) -> Supervised:
     """A sandbox whose supervisor ended while nobody listened, from what it left on disk."""
     state: dict[str, Any] = {**entry._asdict(), "containers": {}}
     del state["namespace"]
@@ -320,6 +347,6 @@ def dead(entry: registry.Entry, on_destroyed: Callable[[Supervised], Any]) -> Su
         open(os.path.join(entry.directory, spec.STATE_FILE), encoding="utf-8") as file,
     ):
         state = json.load(file)
-    sandbox = Supervised(state, on_destroyed)
+    sandbox = Supervised(state, on_destroyed, settle)
     sandbox._lost()
     return sandbox

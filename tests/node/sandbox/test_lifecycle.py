@@ -55,8 +55,15 @@ def supervisor_pid(pods: Pods, name: str) -> int:
 
 
 def zygote_pid(pods: Pods) -> int:
-    (pid,) = [pid for pid in pods.processes if Path(f"/proc/{pid}/comm").read_text() == "homeport-zygote\n"]
+    (pid,) = [pid for pid in pods.processes if is_zygote(pid)]
     return pid
+
+
+def is_zygote(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text() == "homeport-zygote\n"
+    except OSError:
+        return False
 
 
 def kill(pid: int) -> None:
@@ -237,7 +244,8 @@ async def test_supervisor_killed(pods: Pods) -> None:
     container = os.pidfd_open(running.pid)
     kill(supervisor_pid(pods, "a"))
     state = await pods.exit_of(sandbox)
-    assert (state.exit_code, state.reason) == (137, "ContainerStatusUnknown")
+    assert (state.exit_code, state.signal, state.reason) == (137, signal.SIGKILL, "Error")
+    assert "supervisor was killed" in state.message
     assert [change async for change in sandbox.changes()] == []
     assert not sandbox.alive
     # The container went with it, and the log is there.
@@ -253,6 +261,59 @@ async def test_supervisor_killed(pods: Pods) -> None:
     await adopted.destroy()
     assert os.listdir(pods.path("a")) == ["logs"]
     assert await pods.runtime.adopt() == []
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_end_that_a_killed_supervisor_has_not_heard_of(pods: Pods, adopted: bool) -> None:
+    """A container that ended by itself while its supervisor could not take notice ended as it did."""
+    sandbox = await pods.create("a")
+    await sandbox.start(pods.container("a", "sh", "-c", "echo ready; sleep 0.3; exit 7"))
+    await pods.until(lambda: pods.output("a") == "ready")
+    supervisor = supervisor_pid(pods, "a")
+    os.kill(supervisor, signal.SIGSTOP)
+    if adopted:
+        await pods.runtime.stop(end_pods=False)
+    await pods.until(lambda: not is_running(sandbox.containers()["main"].pid))
+    kill(supervisor)
+    if adopted:
+        pods.runtime = ProcessRuntime(pods.directory / "node")
+        (sandbox,) = await pods.runtime.adopt()
+        state = sandbox.containers()["main"]
+    else:
+        state = await pods.exit_of(sandbox)
+    assert (state.exit_code, state.signal, state.reason) == (7, 0, "Error")
+    assert not sandbox.alive
+
+
+async def test_supervisor_killed_that_another_fork_server_made(pods: Pods) -> None:
+    """Nobody has inherited its containers: how they ended is not known, and is not made up."""
+    sandbox = await serve(pods, "a")
+    before = zygote_pid(pods)
+    kill(before)
+    await pods.until(lambda: any(is_zygote(pid) for pid in pods.processes - {before}))
+    kill(supervisor_pid(pods, "a"))
+    state = await pods.exit_of(sandbox)
+    assert (state.exit_code, state.reason) == (137, "ContainerStatusUnknown")
+
+
+async def test_fork_server_goes_with_the_last_who_needs_it(pods: Pods) -> None:
+    """What outlives the platform: pods, and as long as there are any the fork server and the network helper."""
+    helpers = zygote_pid(pods), helper_pid(pods)
+    await pods.runtime.stop(end_pods=False)
+    await pods.until(lambda: not any(is_running(pid) for pid in helpers))
+    assert not [name for name in os.listdir(pods.directory / "node") if name.endswith(".sock")]
+
+    pods.runtime = ProcessRuntime(pods.directory / "node", hidden=[pods.directory])
+    await pods.runtime.start()
+    sandbox = await serve(pods, "a")
+    helpers = zygote_pid(pods), helper_pid(pods)
+    await pods.runtime.stop(end_pods=False)
+    other = ProcessRuntime(pods.directory / "node")
+    (sandbox,) = await other.adopt()
+    assert all(is_running(pid) for pid in helpers)
+    await sandbox.leave(0)
+    await pods.until(lambda: not any(is_running(pid) for pid in helpers))
+    await other.stop(end_pods=False)
 
 
 async def test_addresses_are_not_reused_at_once(pods: Pods) -> None:

@@ -36,6 +36,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
+_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _CLONE3, _MOUNT_SETATTR = 435, 442
 """System calls' numbers; newer ones have the same on every architecture."""
@@ -139,6 +140,11 @@ def die_with_parent(signal: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal)
 
 
+def adopt_orphans() -> None:
+    """Become the parent of whatever descendants' parents leave behind, in place of the machine's first process."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
 def set_dumpable() -> None:
     """Let the process's own user see its /proc files again after a change of user ids."""
     _prctl(_PR_SET_DUMPABLE, 1)
@@ -202,6 +208,24 @@ def start_time(pid: int) -> str:
     if fields[0] in (b"Z", b"X"):
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), str(pid))
     return f"{fields[19].decode()}@{boot_id()}"
+
+
+def peek_status(pid: int) -> int:
+    """How a child has ended, as ``waitpid`` would say it; waits for its end, and leaves it to be reaped."""
+    found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert found is not None
+    if found.si_code == os.CLD_EXITED:
+        return found.si_status << 8
+    return found.si_status | (0x80 if found.si_code == os.CLD_DUMPED else 0)
+
+
+def parent_of(pid: int) -> int | None:
+    """The parent of a process, one that has ended and was not reaped yet included; None if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def is_alive(pid: int, started: str) -> bool:

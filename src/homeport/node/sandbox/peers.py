@@ -13,11 +13,18 @@ _MOST_QUEUED = 8 << 20
 
 
 class Peers:
-    """Connections on one loop. `handle` gets each message; what it raises as ValueError is the answer."""
+    """Connections on one loop. `handle` gets each message; what it raises as ValueError is the answer. `left` hears of
+    each connection that has ended."""
 
-    def __init__(self, loop: loops.Loop, handle: Callable[[Peer, dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        loop: loops.Loop,
+        handle: Callable[[Peer, dict[str, Any]], None],
+        left: Callable[[Peer], None] | None = None,
+    ) -> None:
         self._loop = loop
         self._handle = handle
+        self._left = left
         self._peers: dict[int, Peer] = {}
 
     def accept_from(self, listener: socket.socket) -> None:
@@ -48,6 +55,8 @@ class Peers:
         if self._peers.pop(peer.fileno(), None) is not None:
             self._loop.forget(peer.fileno())
             peer.close()
+            if self._left is not None:
+                self._left(peer)
 
     def send(self, peer: Peer, message: Message) -> None:
         """Tell one; if it has gone or doesn't read, it is dropped."""

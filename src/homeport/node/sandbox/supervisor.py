@@ -290,7 +290,8 @@ class Supervisor:
         """Process 1 has ended, and with it every process of its namespace: what they wrote is in the pipes."""
         self._loop.forget(running.launch.pidfd)
         os.close(running.launch.pidfd)
-        _, running.status = os.waitpid(running.launch.pid, 0)
+        # Reaped when it is on record how it ended: if this process is killed meanwhile, its heir can still find out.
+        running.status = linux.peek_status(running.launch.pid)
         running.release_stdin()
         running.deadline = time.monotonic() + _LOG_GRACE_SECONDS
         for stream in running.streams:
@@ -320,8 +321,9 @@ class Supervisor:
             message = "the end of the log is lost: there was no room on the disk"
         state = self._states.ended(running.spec.name, running.status, message)
         running.tell_attached(state["exit_code"])
-        self._peers.broadcast({"event": "exit", "state": state})
         self._write_state()
+        os.waitpid(running.launch.pid, 0)
+        self._peers.broadcast({"event": "exit", "state": state})
         self._finish_if_ended()
 
     def _termination_message(self, running: Running) -> str:

@@ -1,7 +1,8 @@
 """The fork server: it has everything loaded that a pod's supervisor needs, and forks one per pod.
 
-One runs per directory, on the machine's own network; it outlives the platform, and pods outlive it. A new one joins the
-namespaces that are still in use, through the network helper or any supervisor.
+One runs per directory, on the machine's own network. It outlives the platform as long as a pod does, and pods outlive
+it. A new one joins the namespaces that are still in use, through the network helper or any supervisor. Once nobody
+holds it and no pod's supervisor runs it ends, and takes the network helper along.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from homeport.node.sandbox import (
     linux,
     loop,
     netd,
+    orphans,
     record,
     registry,
     spec,
@@ -35,6 +37,8 @@ from homeport.node.sandbox.peers import Peers
 from homeport.node.sandbox.wire import Peer
 
 _RESPAWN_SECONDS = 1.0
+_UNUSED_SECONDS = 60.0
+"""How long a fork server waits for the first who holds it."""
 
 
 def socket_path(directory: str) -> str:
@@ -62,14 +66,23 @@ class Zygote:
         self._directory = directory
         self._network = net
         linux.set_process_name("homeport-zygote")
+        # What a killed supervisor leaves comes here, so that somebody knows how it ended.
+        linux.adopt_orphans()
         container.confine()
         self._registry = pods
         self._loop = loop.Loop()
         self._in_use: dict[int, ipaddress.IPv4Address | None] = {}
+        self._supervised: set[str] = set()
+        """State files of the pods whose supervisors are not known to have ended."""
         self._taken: set[ipaddress.IPv4Address] = set()
         self._last = int(net.network_address) + 1
         self._helper: Helper | None = None
         self._is_stopping = False
+        self._holders: set[Peer] = set()
+        self._orphans = orphans.Orphans(self._settled)
+        self._curious: list[tuple[str, Peer, object]] = []
+        """Who waits to hear that all is known about the pod with that state file, and the id of the question."""
+        self._watch_children()
         self._netd_path = _helper_path(directory)
         linux.unshare(linux.CLONE_NEWNS)
         # Slaves: what the machine mounts later shows up here, nothing from here shows up there.
@@ -81,9 +94,10 @@ class Zygote:
         linux.mount("tmpfs", layers, "tmpfs", linux.MS_NOSUID, "mode=755")
         self._layers = layers
         self._hidden = [directory, *hidden]
-        self._peers = Peers(self._loop, self._handle)
+        self._peers = Peers(self._loop, self._handle, self._left)
         self._adopt()
         self._peers.accept_from(wire.listen(socket_path(directory)))
+        self._loop.after(_UNUSED_SECONDS, self._end_if_unused)
 
     def serve(self) -> None:
         # Only now: the first pod needs it, the platform's start doesn't.
@@ -181,6 +195,8 @@ class Zygote:
         if pid:
             return pid
         try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             linux.close_descriptors({0, 1, 2, *keep})
             run()
             os._exit(0)
@@ -197,18 +213,40 @@ class Zygote:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
 
-    def _watch_pod(self, pid: int, pidfd: int, address: ipaddress.IPv4Address | None) -> None:
+    def _watch_pod(
+        self, pid: int, pidfd: int, address: ipaddress.IPv4Address | None = None, state_path: str | None = None
+    ) -> None:
+        """Look after a process that works on a pod, a supervisor if there is a state file."""
         self._in_use[pidfd] = address
         if address is not None:
             self._taken.add(address)
+        if state_path is not None:
+            self._supervised.add(state_path)
 
         def ended(_events: int) -> None:
+            if state_path is not None:
+                self._supervised.discard(state_path)
+                self._orphans.inherit(state_path)
             self._forget_process(pid, pidfd)
             del self._in_use[pidfd]
             if address is not None:
                 self._taken.discard(address)
+            self._orphans.reap()
+            self._end_if_unused()
 
         self._loop.watch(pidfd, ended)
+
+    def _watch_children(self) -> None:
+        """Reap whatever ends: this one's own children, whose pidfds tell too, and what killed supervisors have left."""
+        awake, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+        def told(_events: int) -> None:
+            os.read(awake, 4096)
+            self._orphans.reap()
+
+        self._loop.watch(awake, told)
 
     def _adopt(self) -> None:
         for entry in self._registry.entries():
@@ -216,7 +254,8 @@ class Zygote:
             if pidfd is None:
                 continue
             address = ipaddress.IPv4Address(entry.address)
-            self._watch_pod(entry.pid, pidfd, address if address in self._network else None)
+            routed = address if address in self._network else None
+            self._watch_pod(entry.pid, pidfd, routed, os.path.join(entry.directory, spec.STATE_FILE))
             if address in self._network:
                 self._last = max(self._last, int(address))
 
@@ -233,8 +272,15 @@ class Zygote:
             self._peers.send(peer, {"id": message["id"]})
         elif operation == "version":
             self._peers.send(peer, {"id": message["id"], "version": spec.VERSION})
+        elif operation == "hold":
+            self._holders.add(peer)
+            self._peers.send(peer, {"id": message["id"]})
+        elif operation == "ends":
+            self._curious.append((str(message["path"]), peer, message["id"]))
+            self._settled(str(message["path"]))
         elif operation == "stop":
-            self._stop(peer, message)
+            self._shut_down()
+            self._peers.send(peer, {"id": message["id"]})
         else:
             raise ValueError(f"no such operation: {operation}")
 
@@ -262,7 +308,7 @@ class Zygote:
             self._peers.send(self._peers.add(connection), {"id": number, "error": text})
             return
         connection.close()
-        self._watch_pod(pid, os.pidfd_open(pid), address)
+        self._watch_pod(pid, os.pidfd_open(pid), address, pod.state_path)
 
     def _remove(self, peer: Peer, message: dict[str, Any]) -> None:
         path, number = message["path"], message["id"]
@@ -279,10 +325,30 @@ class Zygote:
 
         pid = self._fork({connection.fileno()}, run)
         connection.close()
-        self._watch_pod(pid, os.pidfd_open(pid), None)
+        self._watch_pod(pid, os.pidfd_open(pid))
 
-    def _stop(self, peer: Peer, message: dict[str, Any]) -> None:
-        """End the network helper and this process; pods are the caller's to destroy first."""
+    def _settled(self, path: str) -> None:
+        """Tell those who asked for the ends of a killed supervisor's containers, once all is written that can be."""
+        if path in self._supervised or self._orphans.is_open(path):
+            return
+        told = [entry for entry in self._curious if entry[0] == path]
+        self._curious = [entry for entry in self._curious if entry[0] != path]
+        for _, peer, number in told:
+            self._peers.send(peer, {"id": number})
+
+    # The end.
+
+    def _left(self, peer: Peer) -> None:
+        self._curious = [entry for entry in self._curious if entry[1] is not peer]
+        self._holders.discard(peer)
+        self._end_if_unused()
+
+    def _end_if_unused(self) -> None:
+        if not (self._holders or self._in_use or self._is_stopping):
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        """End the network helper, and then this process; pods are the caller's to destroy first."""
         self._is_stopping = True
         if self._helper is not None:
             helper = self._helper
@@ -292,7 +358,6 @@ class Zygote:
                 os.waitpid(helper.pid, 0)
         for path in (self._netd_path, socket_path(self._directory), netd.socket_path(self._directory)):
             trees.remove(path)
-        self._peers.send(peer, {"id": message["id"]})
         self._loop.is_running = False
 
 
