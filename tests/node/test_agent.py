@@ -221,6 +221,57 @@ async def test_config_that_comes_later(node: Node) -> None:
     assert await node.log(pod) == "fast\nfrom a file\n"
 
 
+async def test_volumes_follow_what_they_show(node: Node) -> None:
+    """All at once, in a running container; a missing optional object as soon as there is one, a subPath never."""
+    show = (
+        "while :; do",
+        '  new="$(cat /v/a /v/b /v/late /d/labels 2>/dev/null | tr "\\n" ,)"',
+        '  [ "$new" = "$old" ] || echo "$new $(cat /once)"',
+        '  old="$new"; sleep 0.02',
+        "done",
+    )
+    maps = core.CONFIG_MAP.resource
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "seen", "namespace": "default"}}
+    await node.client.create(maps, {**body, "data": {"a": "1\n", "b": "1\n"}})
+    sources = [{"configMap": {"name": "seen"}}, {"configMap": {"name": "late", "optional": True}}]
+    field = {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels['app']"}}
+    await node.create(
+        "p",
+        *show,
+        container={
+            "volumeMounts": [
+                {"name": "v", "mountPath": "/v"},
+                {"name": "d", "mountPath": "/d"},
+                {"name": "v", "mountPath": "/once", "subPath": "a"},
+            ]
+        },
+        volumes=[
+            {"name": "v", "projected": {"sources": sources}},
+            {"name": "d", "downwardAPI": {"items": [field]}},
+        ],
+    )
+    pod = await node.until("p", is_running)
+
+    async def line(expected: str) -> None:
+        assert node.agent is not None
+        async with asyncio.timeout(SECONDS):
+            text = b""
+            async for chunk in await node.agent.logs(pod, "main", LogOptions(follow=True)):
+                text += chunk
+                if expected.encode() in text.split(b"\n"):
+                    return
+
+    await line("1,1,p 1")
+    await node.client.patch(maps, "seen", "default", {"data": {"a": "2\n", "b": "2\n"}})
+    await line("2,2,p 1")
+    await node.client.create(
+        maps, {**body, "metadata": {"name": "late", "namespace": "default"}, "data": {"late": "x\n"}}
+    )
+    await line("2,2,x,p 1")
+    await node.client.patch(core.POD.resource, "p", "default", {"metadata": {"labels": {"app": "q"}}})
+    await line("2,2,x,q 1")
+
+
 async def test_an_image_that_comes_later(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulls, "DELAYS", (0.5, 1.0))
     pod = await node.create("p", "echo here", container={"image": "team/trainer:1"})

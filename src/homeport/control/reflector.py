@@ -31,8 +31,18 @@ _CALM = 5.0
 class Reflector(ABC):
     """Lists and watches one resource. `run` it once."""
 
-    def __init__(self, client: Client, resource: Resource, *, metadata_only: bool = False, fields: str = "") -> None:
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        *,
+        namespace: str = "",
+        metadata_only: bool = False,
+        fields: str = "",
+    ) -> None:
         self.resource = resource
+        self.namespace = namespace
+        """Empty: of all namespaces."""
         self.attempted = asyncio.Event()
         """Set once a first list succeeded or failed: for those who can't wait for a resource that is broken."""
         self.lists = 0
@@ -90,6 +100,7 @@ class Reflector(ABC):
         started = loop.time()
         async with self._client.watch(
             self.resource,
+            self.namespace,
             resource_version=self._resume,
             timeout=timeout,
             fields=self._fields,

@@ -24,6 +24,7 @@ from homeport.kube import core, meta
 from homeport.kube.errors import HomeportError, InternalError, NotFound, ServiceUnavailable
 from homeport.kube.meta import Object
 from homeport.node import dns, logs, machinefacts, summary, volumes
+from homeport.node.following import Following
 from homeport.node.host import Host, ImageSource
 from homeport.node.inotify import Inotify
 from homeport.node.pod import TERMINAL
@@ -73,6 +74,7 @@ class Agent:
             runtime=runtime,
             images=images,
             recorder=EventRecorder(client, "kubelet", instance=node_name, now=now),
+            following=Following(client),
             pods=Path(data_dir) / "pods",
             node_name=node_name,
             now=now,
@@ -104,6 +106,7 @@ class Agent:
                 await asyncio.get_running_loop().create_future()
         finally:
             self._group = None
+            self._host.following.close()
             if self._inotify is not None:
                 self._inotify.close()
                 self._inotify = None

@@ -14,6 +14,7 @@ from homeport.client.client import Client
 from homeport.control.events import EventRecorder
 from homeport.kube.errors import HomeportError
 from homeport.node.environment import ImageConfig
+from homeport.node.following import Following
 from homeport.node.runtime import ImageRoot, Runtime
 
 
@@ -49,6 +50,7 @@ class Host(msgspec.Struct, eq=False):
     runtime: Runtime
     images: ImageSource
     recorder: EventRecorder
+    following: Following
     pods: Path
     """The directory of the pods' directories, each named by its pod's uid."""
     node_name: str

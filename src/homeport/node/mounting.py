@@ -1,4 +1,4 @@
-"""One pod's volumes: set up, brought up to date, and their tokens renewed in time."""
+"""One pod's volumes: set up, and brought up to date when what they show changes or their tokens are due."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from homeport.kube import meta
 from homeport.kube.meta import Object
 from homeport.node import volumes
+from homeport.node.following import Followed
 from homeport.node.host import Host
 from homeport.node.references import Ref, Sources
 from homeport.node.tokens import Tokens
@@ -21,36 +22,53 @@ _RENEWAL_WAIT = 24 * 3600.0
 
 
 class Mounts:
-    """`renew` is called when a token is due for a successor; it asks for :meth:`set_up`, or for :meth:`renew_in`."""
+    """`renew` is called when something in the volumes is not as it should be any more: what they show has changed, or a
+    token is due for a successor. It asks for :meth:`bring_up_to_date`, and where that fails for :meth:`renew_in`."""
 
     def __init__(
         self,
         host: Host,
+        pod: Object,
         directory: Path,
-        uid: str,
         *,
         sources: Callable[[set[Ref]], Awaitable[Sources]],
         renew: Callable[[], None],
     ) -> None:
-        self.places = volumes.VolumePlaces(directory, uid)
+        self.places = volumes.VolumePlaces(directory, meta.uid(pod))
         self._host = host
         self._sources = sources
         self._renew = renew
         self._tokens = Tokens(host.client)
+        self._followed = Followed(host.following, meta.namespace(pod), renew)
         self._timer: asyncio.TimerHandle | None = None
 
     async def set_up(self, pod: Object) -> None:
-        """Make the volumes of `pod` ready or bring them up to date. Raises MountError and what the API raises."""
-        if not meta.spec(pod).get("volumes"):
-            return
-        sources = await self._sources(volumes.references(pod))
+        """Make the volumes of `pod` ready. Raises MountError and what the API raises."""
+        if meta.spec(pod).get("volumes"):
+            await self._write(pod, volumes.set_up)
+
+    async def bring_up_to_date(self, pod: Object) -> None:
+        """Have the volumes that show objects, fields and tokens show them as they are now. Raises as `set_up`; what can
+        be shown is, all the same."""
+        await self._write(pod, volumes.bring_up_to_date)
+
+    async def _write(self, pod: Object, write: Callable[[volumes.VolumePlaces, Sources], None]) -> None:
+        refs = volumes.references(pod)
+        self._followed.begin(refs)
+        sources = await self._sources(refs)
         sources = replace(sources, tokens=await self._tokens.get(pod, self._host.now()))
-        await asyncio.to_thread(volumes.set_up, self.places, sources)
-        if self._tokens.due is not None:
-            self.renew_in((self._tokens.due - self._host.now()).total_seconds())
+        try:
+            await asyncio.to_thread(write, self.places, sources)
+        finally:
+            found = {ref: obj for ref, obj in sources.objects.items() if obj is not None}
+            immutable = [ref for ref, obj in found.items() if obj.get("immutable")]
+            self._followed.finish({ref: meta.resource_version(obj) for ref, obj in found.items()}, immutable)
+            if self._tokens.due is not None:
+                self.renew_in((self._tokens.due - self._host.now()).total_seconds())
 
     def renew_in(self, seconds: float) -> None:
-        self.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         # A clock that was put back must not keep a token from being replaced.
         wait = min(max(seconds, RENEWAL_RETRY), _RENEWAL_WAIT)
         self._timer = asyncio.get_running_loop().call_later(wait, self._renew)
@@ -59,3 +77,4 @@ class Mounts:
         """Renew nothing more."""
         if self._timer is not None:
             self._timer.cancel()
+        self._followed.close()

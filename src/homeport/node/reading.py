@@ -11,7 +11,7 @@ from homeport.kube.errors import HomeportError, NotFound
 from homeport.kube.meta import Object
 from homeport.node.references import Ref
 
-_RESOURCES = {"ConfigMap": core.CONFIG_MAP.resource, "Secret": core.SECRET.resource}
+RESOURCES = {"ConfigMap": core.CONFIG_MAP.resource, "Secret": core.SECRET.resource}
 _PAUSE = 1.0
 
 
@@ -20,7 +20,7 @@ async def fetch(client: Client, refs: Iterable[Ref], pod: Object) -> Mapping[Ref
     found: dict[Ref, Object | None] = {}
     for ref in refs:
         try:
-            found[ref] = await client.get(_RESOURCES[ref.kind], ref.name, meta.namespace(pod))
+            found[ref] = await client.get(RESOURCES[ref.kind], ref.name, meta.namespace(pod))
         except NotFound:
             found[ref] = None
     return found
@@ -28,7 +28,7 @@ async def fetch(client: Client, refs: Iterable[Ref], pod: Object) -> Mapping[Ref
 
 async def wait_for(client: Client, ref: Ref, pod: Object) -> None:
     """Return when the object has appeared, or has changed if it was there."""
-    resource, namespace = _RESOURCES[ref.kind], meta.namespace(pod)
+    resource, namespace = RESOURCES[ref.kind], meta.namespace(pod)
     seen: str | None = None
     while True:
         try:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from homeport.node.references import Ref, Sources, Unresolved, contents, missing
 from homeport.node.runtime import Mount
 from homeport.node.tokens import wish_of
 
+CONTENT = frozenset({"configMap", "secret", "downwardAPI", "projected"})
+"""Volumes that show what the API knows, and follow it."""
 _SHARED_MEMORY = Path("/dev/shm")  # the file system pods' memory volumes lie on
 
 
@@ -59,21 +61,62 @@ def references(pod: Object) -> set[Ref]:
 
 
 def set_up(places: VolumePlaces, sources: Sources) -> None:
-    """Make every volume of ``sources.pod`` ready, or bring it up to date. Raises MountError for one that fails."""
+    """Make every volume of ``sources.pod`` ready. Raises MountError for the first that fails."""
     for volume in meta.spec(sources.pod).get("volumes") or ():
-        name = str(volume["name"])
-        try:
+        with _explained(volume, places):
             _set_up(volume, places, sources)
-        except MountError:
-            raise
-        except Unresolved as error:
-            raise MountError(name, str(error), error.waits_for) from error
-        except HomeportError as error:
-            raise MountError(name, str(error)) from error
-        except OSError as error:
-            raise MountError(name, f"{error.filename or places.of(name)}: {error.strerror or error}") from error
-        except ValueError as error:  # a path or a number that the system calls can't take
-            raise MountError(name, str(error)) from error
+
+
+def bring_up_to_date(places: VolumePlaces, sources: Sources) -> None:
+    """Have the volumes that show objects, fields or tokens show what they are now, each volume at once. One that can't
+    stays as it is and keeps no other from it; raises MountError for the first such."""
+    failed: MountError | None = None
+    for volume in meta.spec(sources.pod).get("volumes") or ():
+        if _source(volume)[0] in CONTENT:
+            try:
+                with _explained(volume, places):
+                    _set_up(volume, places, sources)
+            except MountError as error:
+                failed = failed or error
+    if failed is not None:
+        raise failed
+
+
+def downward_part(pod: Object) -> Any:
+    """What the pod's downwardAPI volumes may show and what may change while it runs; None if it has none of them."""
+    spec = meta.spec(pod)
+    if not any(
+        volume.get("downwardAPI") or any(part.get("downwardAPI") for part in _projected(volume))
+        for volume in spec.get("volumes") or ()
+    ):
+        return None
+    resources = [
+        (container.get("name"), container.get("resources"))
+        for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+    ]
+    return meta.labels(pod), meta.annotations(pod), resources
+
+
+def _projected(volume: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    return (volume.get("projected") or {}).get("sources") or ()
+
+
+@contextlib.contextmanager
+def _explained(volume: Mapping[str, Any], places: VolumePlaces) -> Iterator[None]:
+    """Whatever goes wrong is told of as a MountError of this volume."""
+    name = str(volume["name"])
+    try:
+        yield
+    except MountError:
+        raise
+    except Unresolved as error:
+        raise MountError(name, str(error), error.waits_for) from error
+    except HomeportError as error:
+        raise MountError(name, str(error)) from error
+    except OSError as error:
+        raise MountError(name, f"{error.filename or places.of(name)}: {error.strerror or error}") from error
+    except ValueError as error:  # a path or a number that the system calls can't take
+        raise MountError(name, str(error)) from error
 
 
 def _set_up(volume: Mapping[str, Any], places: VolumePlaces, sources: Sources) -> None:

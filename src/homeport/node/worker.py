@@ -73,7 +73,8 @@ class Worker:
             host.images, self._retries, host.now, launch=self._launch, note=self._note_image, wake=self.wake
         )
         self._deleting = False
-        self._mounts = Mounts(host, self.directory, self.uid, sources=self._sources, renew=self._begin_renewal)
+        self._mounts = Mounts(host, pod, self.directory, sources=self._sources, renew=self._begin_renewal)
+        self._renewal: Literal["", "busy", "again"] = ""
         self._saver = StatusSaver(host, pod, self.wake)
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
@@ -91,7 +92,9 @@ class Worker:
         self._news.set()
 
     def update(self, pod: Object) -> None:
-        self.pod = pod
+        before, self.pod = self.pod, pod
+        if volumes.downward_part(pod) != volumes.downward_part(before):
+            self._begin_renewal()
         self._saver.see(pod)
         self.wake()
 
@@ -184,6 +187,8 @@ class Worker:
                 # The API has it already, so that no write will tell: what waited for it can go on.
                 self.wake()
         self._logs.tell_ends(self.memory)
+        if self.status.get("phase") in TERMINAL:
+            self._mounts.cancel()
         self._changed(self)
         if decision.wake_at is not None:
             self._wake_in((decision.wake_at - self._host.now()).total_seconds())
@@ -262,20 +267,35 @@ class Worker:
         else:
             self._volumes = "ready"
             self._retries.succeed("/volumes")
+            if self._renewal:  # something has changed while they were written
+                self._renewal = ""
+                self._begin_renewal()
 
     def _begin_renewal(self) -> None:
-        if not self._gone and self.status.get("phase") not in TERMINAL:
-            self._launch(self._renew_tokens())
+        """What the volumes show has changed, or a token is due."""
+        if self._gone or self.status.get("phase") in TERMINAL:
+            return
+        if self._renewal or self._volumes != "ready":
+            self._renewal = "again"
+            return
+        self._renewal = "busy"
+        self._launch(self._renew())
 
-    async def _renew_tokens(self) -> None:
+    async def _renew(self) -> None:
         try:
-            await self._mounts.set_up(self.pod)
+            await self._mounts.bring_up_to_date(self.pod)
+        except volumes.MountError as error:
+            self._note(Notice("Warning", "FailedMount", str(error)))
+            if error.waits_for is None:  # else the watch tells when what is missing has come
+                self._mounts.renew_in(RENEWAL_RETRY)
         except Exception as error:
-            # The old token still holds for a fifth of its life.
-            _log.warning(
-                "pod %s: the service account's token could not be renewed: %s", self._title, self._explain(error)
-            )
+            # A token still holds for a fifth of its life.
+            _log.warning("pod %s: volumes could not be brought up to date: %s", self._title, self._explain(error))
             self._mounts.renew_in(RENEWAL_RETRY)
+        finally:
+            again, self._renewal = self._renewal == "again", ""
+        if again:
+            self._begin_renewal()
 
     async def _create(self) -> None:
         try:
