@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -68,6 +69,21 @@ class RequestHeaderSettings(msgspec.Struct, frozen=True):
     extra_headers_prefixes: tuple[str, ...] = ("X-Remote-Extra-",)
 
 
+class ServiceSettings(msgspec.Struct, frozen=True):
+    """What services get their cluster IPs and node ports from."""
+
+    network: ipaddress.IPv4Network = ipaddress.IPv4Network("10.43.0.0/16")
+    """``--service-cluster-ip-range``."""
+    first_port: int = 30000
+    last_port: int = 32767
+    """``--service-node-port-range``."""
+
+    @property
+    def api_address(self) -> str:
+        """The cluster IP of the service ``kubernetes``: as upstream, the first."""
+        return str(self.network.network_address + 1)
+
+
 class ApiSettings(msgspec.Struct, frozen=True):
     accounts: AccountSettings = AccountSettings()
     audit: AuditSettings | None = None
@@ -79,6 +95,7 @@ class ApiSettings(msgspec.Struct, frozen=True):
     """Seconds that events are kept after they were last written (``--event-ttl``)."""
     admission_file: Path | None = None
     """An AdmissionConfiguration (``--admission-control-config-file``)."""
+    services: ServiceSettings = ServiceSettings()
 
 
 DEFAULTS = ApiSettings()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from homeport.apiserver.identity.accounts import ServiceAccounts
     from homeport.apiserver.node import NodeProxy
     from homeport.apiserver.quota.ledger import Ledger
+    from homeport.apiserver.services.allocation import Allocations
     from homeport.apiserver.webhooks.client import WebhookClient
 
 
@@ -52,6 +53,8 @@ class Api(msgspec.Struct, eq=False):
     """What watches of the same form share."""
     quotas: Ledger
     """Keeps the books of resource quotas."""
+    allocations: Allocations
+    """Gives services their addresses and ports."""
     webhooks: WebhookClient
     """Calls webhooks, of admission and others."""
     accounts: ServiceAccounts | None = None

@@ -43,6 +43,7 @@ from homeport.apiserver.quota.ledger import QUOTAS, Ledger
 from homeport.apiserver.rbac.authorizer import Rbac
 from homeport.apiserver.resources import Registry, Served
 from homeport.apiserver.routes import RequestInfo, request_info
+from homeport.apiserver.services.allocation import SERVICES, Allocations
 from homeport.apiserver.subresources import NO_OBJECTS
 from homeport.apiserver.verbs.pods import binding_info
 from homeport.apiserver.webhooks.client import Streams, WebhookClient
@@ -54,6 +55,7 @@ from homeport.kube.errors import ApiError, FieldError, ServiceUnavailable
 from homeport.kube.kind import Kind
 from homeport.kube.meta import Object
 from homeport.kube.wire import Request, Response, User
+from homeport.settings import ServiceSettings
 from homeport.store.protocol import Store
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ class ApiServer:
         auditor: Auditor | None = None,
         front_proxy: Identity | None = None,
         pod_security: PodSecurityConfiguration | None = None,
+        service_ranges: ServiceSettings | None = None,
     ) -> None:
         self._auditor = auditor
         registry = Registry(kinds)
@@ -99,6 +102,7 @@ class ApiServer:
         self._authenticators = tuple(authenticators)
         self._anonymous = anonymous
         quotas = Ledger(store)
+        allocations = Allocations(store, service_ranges)
         webhooks = WebhookClient(self._open_service)
         conversions = ConversionWebhooks(webhooks, ConversionMetrics(self._metrics))
         self._definitions = Definitions(store, registry, now, quotas, conversions)
@@ -113,6 +117,7 @@ class ApiServer:
             admission=Chain(),  # filled below: plug-ins know the other parts
             frames=Frames(now),
             quotas=quotas,
+            allocations=allocations,
             webhooks=webhooks,
             accounts=accounts,
             components={"etcd-0": health.Check("etcd", store.probe)},
@@ -133,6 +138,7 @@ class ApiServer:
         self._definitions.load()
         self._api.followers[definitions.KEY] = self._definitions.committed
         self._api.followers[QUOTAS] = quotas.follow
+        self._api.followers[SERVICES] = allocations.follow
         registry.changed = self.aggregation.changed
         self._api.admission = plugins.chain(self._api, self._metrics, pod_security)
         self.at_once = AtOnce(

@@ -4,12 +4,20 @@ events, admission."""
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from homeport.kube.errors import Permanent
-from homeport.settings import AccountSettings, ApiSettings, AuditSettings, OidcSettings, RequestHeaderSettings
+from homeport.settings import (
+    AccountSettings,
+    ApiSettings,
+    AuditSettings,
+    OidcSettings,
+    RequestHeaderSettings,
+    ServiceSettings,
+)
 
 _HEADERS = {
     "username-headers": RequestHeaderSettings(Path()).username_headers,
@@ -17,6 +25,7 @@ _HEADERS = {
     "group-headers": RequestHeaderSettings(Path()).group_headers,
     "extra-headers-prefix": RequestHeaderSettings(Path()).extra_headers_prefixes,
 }
+_POD_NETWORK = ipaddress.IPv4Network("10.42.0.0/16")
 _SHORTEST, _LONGEST = 3600, 1 << 32
 """Seconds; upstream's limits for ``--service-account-max-token-expiration``."""
 
@@ -101,9 +110,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--event-ttl", type=_any_duration, default=3600, metavar="TIME", help="how long events are kept (default: 1h)"
     )
     parser.add_argument(
+        "--service-cluster-ip-range", type=_network, default=ServiceSettings().network, metavar="CIDR",
+        help="where cluster IPs of services come from (default: 10.43.0.0/16)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--service-node-port-range", type=_ports, default=(30000, 32767), metavar="FIRST-LAST",
+        help="where node ports of services come from (default: 30000-32767)",
+    )  # fmt: skip
+    parser.add_argument(
         "--admission-control-config-file", type=Path, metavar="FILE",
         help="an apiserver.config.k8s.io/v1 AdmissionConfiguration: defaults and exemptions of PodSecurity",
     )  # fmt: skip
+
+
+def _network(text: str) -> ipaddress.IPv4Network:
+    try:
+        network = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not a range of IPv4 addresses such as 10.43.0.0/16: {error}") from None
+    if network.prefixlen > 30 or network.overlaps(_POD_NETWORK):
+        raise argparse.ArgumentTypeError(f"{network} is too small, or overlaps the pods' network {_POD_NETWORK}")
+    return network
+
+
+def _ports(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 65536):
+        raise argparse.ArgumentTypeError("not a range of ports such as 30000-32767")
+    return int(first), int(last)
 
 
 def settings_of(args: argparse.Namespace) -> ApiSettings:
@@ -160,6 +194,7 @@ def settings_of(args: argparse.Namespace) -> ApiSettings:
         proxy,
         args.event_ttl,
         _absolute(args.admission_control_config_file),
+        ServiceSettings(args.service_cluster_ip_range, *args.service_node_port_range),
     )
 
 
@@ -210,6 +245,10 @@ def _flags(settings: ApiSettings) -> Iterator[tuple[str, object]]:
         yield "--requestheader-extra-headers-prefix", ",".join(proxy.extra_headers_prefixes)
     if settings.event_ttl != ApiSettings().event_ttl:
         yield "--event-ttl", f"{settings.event_ttl}s"
+    services = settings.services
+    if services != ServiceSettings():
+        yield "--service-cluster-ip-range", services.network
+        yield "--service-node-port-range", f"{services.first_port}-{services.last_port}"
     if settings.admission_file is not None:
         yield "--admission-control-config-file", settings.admission_file
 

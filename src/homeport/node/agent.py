@@ -45,7 +45,7 @@ class Agent:
     `data_dir` is the node's own directory. `informers` may be shared with others in the process; without them the agent
     has its own. `api` is where pods reach the API server (address, port), None if they can't; `own_api` is where those
     on the machine's own network do. `serve_api` serves the API on a listening socket: with it, pods reach the server at
-    the node's gateway, port 443.
+    `api_address`, the cluster IP of its service (the node's gateway without one), port 443.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Agent:
         api: tuple[str, int] | None = None,
         own_api: tuple[str, int] | None = None,
         serve_api: Callable[[socket.socket], Awaitable[None]] | None = None,
+        api_address: str = "",
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.ready = asyncio.Event()
@@ -82,6 +83,7 @@ class Agent:
             own_api=own_api,
         )
         self._serve_api = serve_api
+        self._api_address = api_address
         self._workers: dict[str, Worker] = {}
         self._adopted: dict[str, Sandbox] = {}
         self._records = dns.Records()
@@ -127,7 +129,7 @@ class Agent:
             except OSError as error:
                 _log.error("pods can't reach the API server: port %d of their network: %s", API_PORT, error)
             else:
-                self._host.api = (self._runtime.gateway, API_PORT)
+                self._host.api = (self._api_address or self._runtime.gateway, API_PORT)
 
     async def _register(self) -> None:
         facts = machinefacts.read_facts(self._host.pods)

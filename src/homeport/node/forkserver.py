@@ -31,11 +31,15 @@ _PROGRAM = os.path.abspath(program.__file__)
 
 
 class ForkServer:
-    """Talks to the fork server in `directory`; `hidden` are directories that no container may see."""
+    """Talks to the fork server in `directory`. The networks are those of pods and of services; `hidden` are directories
+    that no container may see."""
 
-    def __init__(self, directory: str, network: ipaddress.IPv4Network, hidden: Sequence[str]) -> None:
+    def __init__(
+        self, directory: str, network: ipaddress.IPv4Network, services: ipaddress.IPv4Network, hidden: Sequence[str]
+    ) -> None:
         self._directory = directory
         self._network = network
+        self._services = services
         self._hidden = hidden
         self._log_path = os.path.join(directory, "zygote.log")
         self._starting = asyncio.Lock()
@@ -171,7 +175,7 @@ class ForkServer:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     *("-I", "-S", _PROGRAM, "zygote"),
-                    *(self._directory, str(self._network), str(send), *self._hidden),
+                    *(self._directory, str(self._network), str(self._services), str(send), *self._hidden),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -36,10 +36,18 @@ class ProcessRuntime:
     (containers see the machine's programs, /etc and /opt as any user may).
     """
 
-    def __init__(self, directory: Path, *, pod_cidr: str = "10.42.0.0/16", hidden: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        pod_cidr: str = "10.42.0.0/16",
+        service_cidr: str = "10.43.0.0/16",
+        hidden: Sequence[Path] = (),
+    ) -> None:
         self._directory = str(Path(directory).absolute())
         cidr = ipaddress.IPv4Network(pod_cidr)
-        self._server = ForkServer(self._directory, cidr, [str(Path(path).absolute()) for path in hidden])
+        services = ipaddress.IPv4Network(service_cidr)
+        self._server = ForkServer(self._directory, cidr, services, [str(Path(path).absolute()) for path in hidden])
         self._sandboxes: dict[str, Supervised] = {}
         self._net = NodeNetwork(self._directory, cidr, self._start_netd)
 

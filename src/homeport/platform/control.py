@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from homeport.apiserver import pki
 from homeport.apiserver.health import Check
 from homeport.components import system, training
+from homeport.components.system.api import ApiPlace
 from homeport.control import definitions
 from homeport.control.manager import Manager
 from homeport.kube.errors import ApiError
@@ -33,7 +34,7 @@ async def controllers(platform: Platform) -> AsyncIterator[str]:
     manager = Manager(platform.client, declared, informers=platform.informers)
     basics = asyncio.Event()
     authority = pki.paths(platform.directory.pki)
-    api = (platform.runtime.gateway, API_PORT)
+    api = ApiPlace(platform.settings.services.api_address, platform.runtime.gateway, API_PORT)
     async with (
         platform.background(
             "system",

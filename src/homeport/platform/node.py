@@ -74,6 +74,7 @@ async def node(platform: Platform) -> AsyncIterator[str]:
         informers=platform.informers,
         own_api=(HOST, platform.port_served),
         serve_api=platform.serve,
+        api_address=platform.settings.services.api_address,
     )
     try:
         async with platform.background("node", agent.run()):

@@ -33,6 +33,7 @@ from homeport.apiserver.identity.accounts import ServiceAccounts
 from homeport.apiserver.identity.keys import SigningKey
 from homeport.apiserver.rbac import bootstrap as rbac
 from homeport.apiserver.server import ApiServer
+from homeport.apiserver.services import allocation
 from homeport.apiserver.transport import http
 from homeport.client import kubeconfig
 from homeport.client.client import Client
@@ -93,14 +94,15 @@ def bind(wanted: int | None, last: int | None) -> socket.socket:
 
 @asynccontextmanager
 async def api_server(platform: Platform) -> AsyncIterator[str]:
-    directory = platform.directory
-    # Pods reach the server at the gateway of their network.
-    authority = pki.ensure(directory.pki, addresses=(platform.runtime.gateway,))
+    directory, services = platform.directory, platform.settings.services
+    # Pods reach the server at the cluster IP of its service, and at the gateway of their network.
+    authority = pki.ensure(directory.pki, addresses=(platform.runtime.gateway, services.api_address))
     token = tokens.ensure(directory.pki / "admin.token")
     platform.accounts = await _service_accounts(platform)
     providers, anonymous = _providers(platform.settings)
     platform.node = NodeLink()
     await _write_defaults(platform.store, authority)
+    await allocation.repair(platform.store, services)
     platform.api = ApiServer(
         platform.store,
         KINDS,
@@ -111,6 +113,7 @@ async def api_server(platform: Platform) -> AsyncIterator[str]:
         node=platform.node,
         front_proxy=Identity(authority.front_proxy, authority.front_proxy_key),
         pod_security=_pod_security(platform.settings),
+        service_ranges=services,
     )
     await platform.api.aggregation.start()
     await platform.api.priority.start()

@@ -21,7 +21,9 @@ async def directory(platform: Platform) -> AsyncIterator[str]:
     place = platform.directory
     place.create()
     platform.lock = place.lock()
-    platform.runtime = ProcessRuntime(place.node, hidden=(place.path,))
+    platform.runtime = ProcessRuntime(
+        place.node, service_cidr=str(platform.settings.services.network), hidden=(place.path,)
+    )
     try:
         yield str(place.path)
     finally:

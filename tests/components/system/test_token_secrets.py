@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import support
-from homeport.components.system.api import KubernetesService
+from homeport.components.system.api import ApiPlace, KubernetesService
 from homeport.components.system.token_secrets import ACCOUNT_NAME, ACCOUNT_UID, TYPE, TokenSecrets
 from homeport.control.informer import Informers
 from homeport.kube import core
@@ -84,7 +84,7 @@ async def test_a_secret_for_no_account_goes(world: support.World) -> None:
 
 async def test_the_service_of_the_api_server_is_kept(world: support.World) -> None:
     informers = Informers(world.client)
-    part = KubernetesService(world.client, informers, address="10.42.0.1", port=443)
+    part = KubernetesService(world.client, informers, place=ApiPlace("10.43.0.1", "10.42.0.1", 443))
 
     async def is_there() -> bool:
         try:
@@ -95,7 +95,7 @@ async def test_the_service_of_the_api_server_is_kept(world: support.World) -> No
             return False
         ports = [(port["name"], port["port"]) for port in service["spec"]["ports"]]
         return (
-            (service["spec"]["clusterIP"], ports) == ("10.42.0.1", [("https", 443)])
+            (service["spec"]["clusterIP"], ports) == ("10.43.0.1", [("https", 443)])
             and endpoints["subsets"][0]["addresses"] == [{"ip": "10.42.0.1"}]
             and part_of["endpoints"][0]["addresses"] == ["10.42.0.1"]
         )
@@ -106,7 +106,7 @@ async def test_the_service_of_the_api_server_is_kept(world: support.World) -> No
         await world.client.delete(core.SERVICE.resource, "kubernetes", "default")
         await world.eventually(is_there)
     another = Informers(world.client)
-    part = KubernetesService(world.client, another, address="10.43.0.1", port=443)
+    part = KubernetesService(world.client, another, place=ApiPlace("10.43.0.2", "10.42.0.1", 443))
     async with support.running(another.run(), part.run()):
 
         async def has_moved() -> bool:
@@ -114,6 +114,6 @@ async def test_the_service_of_the_api_server_is_kept(world: support.World) -> No
                 service = await world.client.get(core.SERVICE.resource, "kubernetes", "default")
             except NotFound:
                 return False
-            return bool(service["spec"]["clusterIP"] == "10.43.0.1")
+            return bool(service["spec"]["clusterIP"] == "10.43.0.2")
 
         await world.eventually(has_moved)

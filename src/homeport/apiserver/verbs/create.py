@@ -6,6 +6,7 @@ from functools import partial
 
 from homeport.apiserver.admission import (
     CREATE,
+    Attributes,
     attributes_of,
     draft_create,
     finish_create,
@@ -15,6 +16,7 @@ from homeport.apiserver.admission import (
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.offload import finished, off_loop, takes_long
 from homeport.apiserver.rendering import render_transient, render_written
+from homeport.apiserver.services.allocation import SERVICES
 from homeport.apiserver.sizes import LIMIT
 from homeport.apiserver.versions import stored, to_storage
 from homeport.apiserver.writing import commit, key_of, rehearse, wants_dry_run
@@ -38,7 +40,6 @@ async def create_object(api: Api, call: Call, new: Object, *, applied: bool = Fa
 
     With `applied` the object comes from server-side apply. `whole` is as in :func:`draft_create`.
     """
-    resource = call.served.resource
     off = takes_long(call.served, len(call.request.body))
     drafted = partial(draft_create, api, call, new, whole=whole)
     draft = await off_loop(drafted) if off else drafted()
@@ -47,10 +48,19 @@ async def create_object(api: Api, call: Call, new: Object, *, applied: bool = Fa
     await api.admission.mutate(attributes)
     finish = partial(finish_create, api, call, draft, attributes, applied=applied)
     obj = await finished(off, finish) if off or call.served.definition.rules is not None else finish()
+    attempts = 1 if name else _ATTEMPTS
+    if call.served.key == SERVICES:
+        with api.allocations.assigned(key_of(call, obj), obj, None) as assigned:
+            return await _store(api, call, assigned, attributes, attempts, applied)
+    return await _store(api, call, obj, attributes, attempts, applied)
+
+
+async def _store(api: Api, call: Call, obj: Object, attributes: Attributes, attempts: int, applied: bool) -> Response:
+    """Have the new object admitted and write it, under another generated name if its name is taken."""
+    resource = call.served.resource
     attributes.object, attributes.name = obj, obj["metadata"]["name"]
     await api.admission.validate(attributes)
-    generates = not name
-    for attempt in range(_ATTEMPTS if generates else 1):
+    for attempt in range(attempts):
         if attempt:
             metadata = obj["metadata"]
             obj = {**obj, "metadata": {**metadata, "name": generated_name(metadata["generateName"])}}

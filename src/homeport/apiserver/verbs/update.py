@@ -6,12 +6,21 @@ from collections.abc import Callable
 from functools import partial
 
 from homeport.apiserver import managers
-from homeport.apiserver.admission import UPDATE, Draft, attributes_of, draft_update, finish_update, read_whole
+from homeport.apiserver.admission import (
+    UPDATE,
+    Attributes,
+    Draft,
+    attributes_of,
+    draft_update,
+    finish_update,
+    read_whole,
+)
 from homeport.apiserver.authz import check
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.deletion import is_finished
 from homeport.apiserver.offload import finished, off_loop, takes_long
 from homeport.apiserver.rendering import render_transient, render_written
+from homeport.apiserver.services.allocation import SERVICES
 from homeport.apiserver.sizes import LIMIT
 from homeport.apiserver.verbs.conditions import creates_by_put, needs_version
 from homeport.apiserver.verbs.create import create_object
@@ -114,13 +123,22 @@ async def change(
             await managers.prepare(api, call, old, draft.sent)
         finish = partial(finish_update, api, call, draft, attributes, old, subresource=subresource, applied=applied)
         changed = await finished(off, finish) if off or call.served.definition.rules is not None else finish()
-        attributes.object = old if changed is None else changed
-        await api.admission.validate(attributes)
         try:
-            return await write(api, call, record, changed, applied=applied)
+            if changed is not None and call.served.key == SERVICES:
+                with api.allocations.assigned(record.key, changed, old) as assigned:
+                    return await _admit_and_write(api, call, record, old, assigned, attributes, applied)
+            return await _admit_and_write(api, call, record, old, changed, attributes, applied)
         except Conflicting:
             continue
     raise modified(call, call.info.name)
+
+
+async def _admit_and_write(
+    api: Api, call: Call, record: Record, old: Object, changed: Object | None, attributes: Attributes, applied: bool
+) -> Response:
+    attributes.object = old if changed is None else changed
+    await api.admission.validate(attributes)
+    return await write(api, call, record, changed, applied=applied)
 
 
 def _draft(

@@ -16,7 +16,7 @@ from typing import Protocol
 from homeport.client.client import Client
 from homeport.clock import utc_now
 from homeport.components.system.accounts import NamespaceAccounts
-from homeport.components.system.api import KubernetesService
+from homeport.components.system.api import ApiPlace, KubernetesService
 from homeport.components.system.certificates import CertificateRequests, SignRequest
 from homeport.components.system.clusterroles import ClusterRoleAggregation
 from homeport.components.system.events import TTL, EventExpiry
@@ -53,7 +53,7 @@ async def run(
     recorder: EventRecorder | None = None,
     now: Callable[[], datetime] = utc_now,
     ca_pem: str = "",
-    api: tuple[str, int] | None = None,
+    api: ApiPlace | None = None,
     sign: Sign | None = None,
     event_ttl: timedelta = TTL,
     sign_request: SignRequest | None = None,
@@ -91,7 +91,7 @@ def runnables(
     *,
     now: Callable[[], datetime],
     ca_pem: str = "",
-    api: tuple[str, int] | None = None,
+    api: ApiPlace | None = None,
     sign: Sign | None = None,
     sign_request: SignRequest | None = None,
     event_ttl: timedelta = TTL,
@@ -104,7 +104,7 @@ def runnables(
     return (
         NamespaceLifecycle(client, informers, monitor, now=now),
         NamespaceAccounts(client, informers, ca_pem=ca_pem),
-        *(() if api is None else (KubernetesService(client, informers, address=api[0], port=api[1]),)),
+        *(() if api is None else (KubernetesService(client, informers, place=api),)),
         *(() if sign is None else (TokenSecrets(client, informers, sign=sign, ca_pem=ca_pem),)),
         *(() if sign_request is None else (CertificateRequests(client, informers, sign=sign_request, now=now),)),
         ClusterRoleAggregation(client, informers),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from homeport.client.client import Client
 from homeport.control.cache import Change
@@ -23,14 +23,25 @@ NAMESPACE, NAME = "default", "kubernetes"
 _LABELS = {"component": "apiserver", "provider": "kubernetes"}
 
 
-class KubernetesService:
-    """`address` and `port` are those under which pods reach the API server. `ready` is set once it works."""
+class ApiPlace(NamedTuple):
+    """Where pods find the API server."""
 
-    def __init__(self, client: Client, informers: Informers, *, address: str, port: int) -> None:
+    address: str
+    """The cluster IP of its service."""
+    endpoint: str
+    """The address that it listens on."""
+    port: int
+    """Of both."""
+
+
+class KubernetesService:
+    """`ready` is set once it works."""
+
+    def __init__(self, client: Client, informers: Informers, *, place: ApiPlace) -> None:
         self.name = "api service"
         self.ready = asyncio.Event()
         self._client = client
-        self._wanted = {kind.kind: (kind, obj) for kind, obj in _objects(address, port)}
+        self._wanted = {kind.kind: (kind, obj) for kind, obj in _objects(place)}
         self._namespaces = informers.get(core.NAMESPACE.resource)
         self._informers = {
             kind.kind: informers.get(kind.resource, fields=f"metadata.name={NAME},metadata.namespace={NAMESPACE}")
@@ -66,7 +77,7 @@ class KubernetesService:
                 await self._client.create(kind.resource, wanted)
             elif not _holds(known, wanted):
                 if _address(known) not in ("", _address(wanted)):
-                    # The node's network was another one: a service's address can't be changed.
+                    # The range was another one: a service's address can't be changed.
                     await self._client.delete(kind.resource, NAME, NAMESPACE)
                     return
                 await self._client.replace(kind.resource, _merged(known, wanted))
@@ -74,7 +85,8 @@ class KubernetesService:
             return  # somebody else was faster; the watch tells what there is now
 
 
-def _objects(address: str, port: int) -> tuple[tuple[Kind, Object], ...]:
+def _objects(place: ApiPlace) -> tuple[tuple[Kind, Object], ...]:
+    address, endpoint, port = place
     https = {"name": "https", "port": port, "protocol": "TCP"}
     service = core.SERVICE.new(
         NAME,
@@ -87,14 +99,14 @@ def _objects(address: str, port: int) -> tuple[tuple[Kind, Object], ...]:
             "type": "ClusterIP",
         },
     )
-    endpoints = core.ENDPOINTS.new(NAME, NAMESPACE, subsets=[{"addresses": [{"ip": address}], "ports": [https]}])
-    family = "IPv6" if ":" in address else "IPv4"
+    endpoints = core.ENDPOINTS.new(NAME, NAMESPACE, subsets=[{"addresses": [{"ip": endpoint}], "ports": [https]}])
+    family = "IPv6" if ":" in endpoint else "IPv4"
     endpoint_slice = core.ENDPOINT_SLICE.new(
         NAME,
         NAMESPACE,
         metadata={"labels": {"kubernetes.io/service-name": NAME}},
         addressType=family,
-        endpoints=[{"addresses": [address], "conditions": {"ready": True}}],
+        endpoints=[{"addresses": [endpoint], "conditions": {"ready": True}}],
         ports=[https],
     )
     return (core.SERVICE, service), (core.ENDPOINTS, endpoints), (core.ENDPOINT_SLICE, endpoint_slice)

@@ -8,6 +8,7 @@ from homeport.kube import meta, names
 from homeport.kube.core.columns import NONE, UNSET, joined, labels_text
 from homeport.kube.core.declare import core, grouped
 from homeport.kube.core.pod_defaults import mapped, replaced
+from homeport.kube.core.service_changes import carried_over, is_reached_from_outside, synchronised
 from homeport.kube.core.service_validation import validate_endpoint_slice, validate_endpoints, validate_service
 from homeport.kube.core.types.discovery import EndpointSlice
 from homeport.kube.core.types.service import Endpoints, Service
@@ -20,10 +21,12 @@ _SHOWN = 3
 
 
 def prepare_service(new: Object, old: Object | None) -> Object:
-    """Defaults that depend on other fields (upstream: ``SetDefaults_Service``). Addresses are given out elsewhere."""
-    spec = new.get("spec")
-    if not isinstance(spec, dict):
+    """Defaults that depend on other fields (upstream: ``SetDefaults_Service``), and what an update keeps. Addresses,
+    node ports and IP families are the API server's to give out."""
+    given = new.get("spec")
+    if not isinstance(given, dict):
         return new
+    spec = synchronised(given) if old is None else carried_over(given, meta.spec(old))
     changes: Object = {}
     ports = mapped(spec.get("ports"), _service_port)
     if ports is not spec.get("ports"):
@@ -31,20 +34,13 @@ def prepare_service(new: Object, old: Object | None) -> Object:
     kind = spec.get("type")
     if spec.get("sessionAffinity") == "ClientIP" and not spec.get("sessionAffinityConfig"):
         changes["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": 10800}}
-    if kind in ("NodePort", "LoadBalancer") and not spec.get("externalTrafficPolicy"):
+    if is_reached_from_outside(spec) and not spec.get("externalTrafficPolicy"):
         changes["externalTrafficPolicy"] = "Cluster"
     if kind in ("ClusterIP", "NodePort", "LoadBalancer") and not spec.get("internalTrafficPolicy"):
         changes["internalTrafficPolicy"] = "Cluster"
     if kind == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is None:
         changes["allocateLoadBalancerNodePorts"] = True
-    if kind != "ExternalName":
-        if not spec.get("ipFamilyPolicy"):
-            changes["ipFamilyPolicy"] = "SingleStack"
-        if not spec.get("ipFamilies"):
-            changes["ipFamilies"] = ["IPv6" if ":" in str(spec.get("clusterIP") or "") else "IPv4"]
-        if spec.get("clusterIP") and not spec.get("clusterIPs"):
-            changes["clusterIPs"] = [spec["clusterIP"]]
-    result = new if not changes else {**new, "spec": {**spec, **changes}}
+    result = new if not changes and spec is given else {**new, "spec": {**spec, **changes}}
     return result if "status" in result else {**result, "status": {"loadBalancer": {}}}
 
 

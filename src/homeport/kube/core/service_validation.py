@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from homeport.kube import field, meta, names
 from homeport.kube.core import rules
 from homeport.kube.core.network_names import unmapped
+from homeport.kube.core.service_addresses import address_errors, balancer_errors, update_errors
+from homeport.kube.core.service_changes import is_reached_from_outside, needs_health_check
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
 
 _MAX_AFFINITY_SECONDS = 86400
+_KUBELET_PORT = 10250
+_DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
 _ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 _MAX_ADDRESSES = 100
 _LINK_LOCAL_MULTICAST = (ipaddress.ip_network("224.0.0.0/24"), ipaddress.ip_network("ff02::/16"))
@@ -19,32 +23,61 @@ _LINK_LOCAL_MULTICAST = (ipaddress.ip_network("224.0.0.0/24"), ipaddress.ip_netw
 
 def validate_service(new: Object, old: Object | None) -> Iterator[FieldError]:
     spec = meta.spec(new)
-    kind, address = spec.get("type", "ClusterIP"), spec.get("clusterIP")
-    headless = address == "None"
+    if old is not None:
+        yield from update_errors(spec, meta.spec(old))
+    kind = spec.get("type", "ClusterIP")
+    headless = spec.get("clusterIPs") == ["None"]
     ports = spec.get("ports") or []
     if not ports and not headless and kind != "ExternalName":
         yield field.required("spec.ports")
-    if kind == "LoadBalancer" and headless:
-        yield field.invalid("spec.clusterIPs[0]", address, "may not be set to 'None' for LoadBalancer services")
-    if kind == "NodePort" and headless:
-        yield field.invalid("spec.clusterIPs[0]", address, "may not be set to 'None' for NodePort services")
+    if kind in ("LoadBalancer", "NodePort"):
+        for index, port in enumerate(ports):
+            if kind == "LoadBalancer" and port["port"] == _KUBELET_PORT:
+                words = f"may not expose port {_KUBELET_PORT} externally since it is used by kubelet"
+                yield field.invalid(f"spec.ports[{index}]", _KUBELET_PORT, words)
+        if headless:
+            yield field.invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services")
     if kind == "ExternalName":
-        if address:
-            yield field.forbidden("spec.clusterIPs", "may not be set for ExternalName services")
-        name = (spec.get("externalName") or "").removesuffix(".")
-        if not name:
-            yield field.required("spec.externalName")
-        else:
-            yield from rules.checked("spec.externalName", name, names.dns1123_subdomain)
-    elif address and not headless:
-        yield from rules.ip_address("spec.clusterIPs[0]", address)
+        yield from _external_name(spec)
+    else:
+        yield from address_errors(spec)
     yield from _ports(ports)
     yield from rules.labels("spec.selector", spec.get("selector"))
     yield from _affinity(spec)
     for index, external in enumerate(spec.get("externalIPs") or ()):
-        yield from rules.ip_address(f"spec.externalIPs[{index}]", external)
-    if old is not None:
-        yield from _update(spec, meta.spec(old))
+        yield from _endpoint_address(f"spec.externalIPs[{index}]", external)
+    if kind == "ClusterIP":
+        for index, port in enumerate(ports):
+            if port.get("nodePort"):
+                words = "may not be used when `type` is 'ClusterIP'"
+                yield field.forbidden(f"spec.ports[{index}].nodePort", words)
+    yield from balancer_errors(spec, meta.annotations(new))
+    yield from _traffic(spec)
+
+
+def _external_name(spec: Object) -> Iterator[FieldError]:
+    for key in ("clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+        if spec.get(key):
+            yield field.forbidden(f"spec.{key}", "may not be set for ExternalName services")
+    name = (spec.get("externalName") or "").removesuffix(".")
+    if not name:
+        yield field.required("spec.externalName")
+    else:
+        yield from rules.checked("spec.externalName", name, names.dns1123_subdomain)
+
+
+def _traffic(spec: Object) -> Iterator[FieldError]:
+    policy = spec.get("externalTrafficPolicy")
+    if policy and not is_reached_from_outside(spec):
+        words = "may only be set for externally-accessible services"
+        yield field.invalid("spec.externalTrafficPolicy", policy, words)
+    port = spec.get("healthCheckNodePort")
+    if port and not needs_health_check(spec):
+        words = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        yield field.invalid("spec.healthCheckNodePort", port, words)
+    distribution = spec.get("trafficDistribution")
+    if distribution is not None and distribution not in _DISTRIBUTIONS:
+        yield field.not_supported("spec.trafficDistribution", distribution, _DISTRIBUTIONS)
 
 
 def _ports(ports: list[Object]) -> Iterator[FieldError]:
@@ -90,13 +123,6 @@ def _affinity(spec: Object) -> Iterator[FieldError]:
             yield field.invalid(f"{path}.clientIP.timeoutSeconds", seconds, words)
     elif config:
         yield field.forbidden(path, "must not be set when session affinity is None")
-
-
-def _update(spec: Object, before: Object) -> Iterator[FieldError]:
-    """The address stays, unless the service becomes one that has none, or gets its first."""
-    former = before.get("clusterIP")
-    if former and "ExternalName" not in (spec.get("type"), before.get("type")) and spec.get("clusterIP") != former:
-        yield field.invalid("spec.clusterIPs[0]", spec.get("clusterIP") or "", "may not change once set")
 
 
 def validate_endpoint_slice(new: Object, old: Object | None) -> Iterator[FieldError]:

@@ -31,7 +31,9 @@ def socket_path(directory: str) -> str:
 
 
 class Netd:
-    def __init__(self, directory: str, net: ipaddress.IPv4Network, namespace: int | None) -> None:
+    def __init__(
+        self, directory: str, net: ipaddress.IPv4Network, services: ipaddress.IPv4Network, namespace: int | None
+    ) -> None:
         """Become the helper: of the namespace that the descriptor refers to, or of a new one. Raises OSError."""
         linux.set_process_name("homeport-net")
         sockets = forward.HostSockets()
@@ -39,7 +41,7 @@ class Netd:
             linux.unshare(linux.CLONE_NEWNET)
         else:
             linux.setns(namespace, linux.CLONE_NEWNET)
-        network.set_up_node(net)
+        network.set_up_node(net, services)
         self._gateway = str(network.gateway_of(net))
         self._records_path = os.path.join(directory, "records.json")
         self._zone = Zone(CLUSTER_DOMAIN, [net], self._gateway)
@@ -102,7 +104,8 @@ class Netd:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((self._gateway, port))
+            # On every address of the namespace: the gateway, and the cluster IP of the API server.
+            listener.bind(("", port))
             listener.listen(_BACKLOG)
         except BaseException:
             listener.close()
@@ -121,12 +124,18 @@ class Netd:
             self._loop.after(_SAVE_SECONDS, self._save)
 
 
-def run(directory: str, net: ipaddress.IPv4Network, namespace: int | None, ready: int) -> None:
+def run(
+    directory: str,
+    net: ipaddress.IPv4Network,
+    services: ipaddress.IPv4Network,
+    namespace: int | None,
+    ready: int,
+) -> None:
     """Be the helper. Says on `ready` that it serves (an empty line) or why it can't; never returns before its end."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        helper = Netd(directory, net, namespace)
+        helper = Netd(directory, net, services, namespace)
     except OSError as error:
         os.write(ready, f"{error.strerror or error}\n".encode())
         return

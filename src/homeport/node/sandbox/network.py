@@ -29,14 +29,22 @@ def _link_address(value: ipaddress.IPv4Address) -> bytes:
     return b"\x02\x42" + value.packed
 
 
-def set_up_node(network: ipaddress.IPv4Network) -> None:
+def api_address_of(services: ipaddress.IPv4Network) -> ipaddress.IPv4Address:
+    """The cluster IP of the service ``kubernetes``. The node's namespace has it as an address of its own: the API
+    server listens there, so pods reach it whatever becomes of the balancing of services."""
+    return services.network_address + 1
+
+
+def set_up_node(network: ipaddress.IPv4Network, services: ipaddress.IPv4Network) -> None:
     """Make the namespace that the caller is in the node's. Harmless when repeated."""
     connection = netlink.Netlink()
     try:
         connection.run(
             netlink.link_up(netlink.LOOPBACK),
             netlink.address(netlink.LOOPBACK, gateway_of(network)),
+            netlink.address(netlink.LOOPBACK, api_address_of(services)),
             netlink.unreachable(network.network_address, network.prefixlen),
+            netlink.unreachable(services.network_address, services.prefixlen),
         )
     finally:
         connection.close()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from homeport.node.sandbox import idmap, linux, network, rootfs, trees
 
-_NETWORK = ipaddress.IPv4Network("10.42.0.0/16")
+_NETWORK, _SERVICES = ipaddress.IPv4Network("10.42.0.0/16"), ipaddress.IPv4Network("10.43.0.0/16")
 
 
 def _enter() -> None:
@@ -49,7 +49,7 @@ def _pod_network(_directory: str) -> str:
     """The node's network, and a pod linked to it."""
     _enter()
     linux.unshare(linux.CLONE_NEWNET)
-    network.set_up_node(_NETWORK)
+    network.set_up_node(_NETWORK, _SERVICES)
     namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
     network.PodLink(namespace, _NETWORK, _NETWORK.network_address + 2).delete()
     return ""

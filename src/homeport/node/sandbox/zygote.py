@@ -61,10 +61,18 @@ class Helper:
 
 
 class Zygote:
-    def __init__(self, directory: str, net: ipaddress.IPv4Network, hidden: list[str], pods: registry.Registry) -> None:
+    def __init__(
+        self,
+        directory: str,
+        net: ipaddress.IPv4Network,
+        services: ipaddress.IPv4Network,
+        hidden: list[str],
+        pods: registry.Registry,
+    ) -> None:
         """Enter or join the namespaces and start the network helper if none runs. Raises OSError or Refused."""
         self._directory = directory
         self._network = net
+        self._services = services
         linux.set_process_name("homeport-zygote")
         # What a killed supervisor leaves comes here, so that somebody knows how it ended.
         linux.adopt_orphans()
@@ -141,7 +149,7 @@ class Zygote:
         receive, send = os.pipe2(os.O_CLOEXEC)
         pid = self._fork(
             {send} | ({namespace} if namespace is not None else set()),
-            lambda: netd.run(self._directory, self._network, namespace, send),
+            lambda: netd.run(self._directory, self._network, self._services, namespace, send),
         )
         os.close(send)
         with os.fdopen(receive, "rb") as file:
@@ -414,19 +422,21 @@ def _reset_signals() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """``zygote DIRECTORY NETWORK READY_DESCRIPTOR [HIDDEN...]``.
+    """``zygote DIRECTORY NETWORK SERVICES READY_DESCRIPTOR [HIDDEN...]``; the networks are those of
+    pods and of services.
 
     The process that was started ends when the fork server, its child, has its user namespace; what is written to the
     ready descriptor tells whether that serves: JSON, a line.
     """
-    directory, net, ready = arguments[0], ipaddress.IPv4Network(arguments[1]), int(arguments[2])
+    directory, ready = arguments[0], int(arguments[3])
+    net, services = ipaddress.IPv4Network(arguments[1]), ipaddress.IPv4Network(arguments[2])
     os.set_inheritable(ready, False)
     needs_map, mapped = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         os.close(needs_map[0])
         os.close(mapped[1])
-        _serve(directory, net, ready, arguments[3:], needs_map[1], mapped[0])
+        _serve(directory, net, services, ready, arguments[4:], needs_map[1], mapped[0])
     os.close(needs_map[1])
     os.close(mapped[0])
     if os.read(needs_map[0], 1):
@@ -435,7 +445,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _serve(
-    directory: str, net: ipaddress.IPv4Network, ready: int, hidden: list[str], needs_map: int, mapped: int
+    directory: str,
+    net: ipaddress.IPv4Network,
+    services: ipaddress.IPv4Network,
+    ready: int,
+    hidden: list[str],
+    needs_map: int,
+    mapped: int,
 ) -> NoReturn:
     def say(message: wire.Message) -> None:
         os.write(ready, wire.encode(message))
@@ -461,7 +477,7 @@ def _serve(
                 idmap.enter(map_from_outside)
         os.close(needs_map)
         os.close(mapped)
-        zygote = Zygote(directory, net, hidden, pods)
+        zygote = Zygote(directory, net, services, hidden, pods)
         say({"pid": os.getpid()})
         zygote.serve()
         code = 0
