@@ -189,7 +189,7 @@ def test_working_directory() -> None:
 
 
 def test_host_name() -> None:
-    assert hostname({"metadata": {"name": "a" * 62 + ".b"}}) == "a" * 62
+    assert hostname({"metadata": {"name": "a" * 62 + ".b"}}, "") == "a" * 62
     assert hostname({"metadata": {"name": "x"}, "spec": {"hostname": "h"}}) == "h"
 
 

@@ -8,38 +8,28 @@ from typing import Any
 from homeport.kube import meta
 from homeport.kube.meta import Object
 from homeport.node import volumes
-from homeport.node.environment import hostname, startup
+from homeport.node.environment import full_hostname, hostname, startup
 from homeport.node.host import Image
 from homeport.node.pod import Member
 from homeport.node.references import Sources, Unresolved
+from homeport.node.resolver import Resolver, aliases
 from homeport.node.runtime import ContainerSpec, SandboxSpec
 
-DOMAIN = "cluster.local"
 
-
-def sandbox_spec(pod: Object, directory: str) -> SandboxSpec:
+def sandbox_spec(pod: Object, directory: str, machine: str, resolver: Resolver) -> SandboxSpec:
     spec = meta.spec(pod)
-    policy = spec.get("dnsPolicy") or "ClusterFirst"
-    config = spec.get("dnsConfig") or {}
-    searches: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    if policy != "None":
-        searches = (f"{meta.namespace(pod)}.svc.{DOMAIN}", f"svc.{DOMAIN}", DOMAIN)
-        options = ("ndots:5",)
-    for option in config.get("options") or ():
-        text = option["name"] if option.get("value") in (None, "") else f"{option['name']}:{option['value']}"
-        options = (*(o for o in options if o.split(":")[0] != option["name"]), text)
     return SandboxSpec(
         uid=meta.uid(pod),
         namespace=meta.namespace(pod),
         name=meta.name(pod),
         directory=directory,
-        hostname=hostname(pod),
-        hosts={name: alias["ip"] for alias in spec.get("hostAliases") or () for name in alias.get("hostnames") or ()},
-        nameservers=tuple(config.get("nameservers") or ()) if policy == "None" else (),
-        searches=(*searches, *(config.get("searches") or ())),
-        dns_options=options,
+        hostname=hostname(pod, machine),
+        hosts=aliases(spec.get("hostAliases") or ()),
+        nameservers=resolver.nameservers,
+        searches=resolver.searches,
+        dns_options=resolver.options,
         host_network=bool(spec.get("hostNetwork")),
+        fqdn=full_hostname(pod),
     )
 
 

@@ -12,8 +12,7 @@ import msgspec
 
 from homeport.kube import meta
 from homeport.kube.meta import Object
-from homeport.node.containerspec import DOMAIN
-from homeport.node.environment import hostname
+from homeport.node.environment import DOMAIN, hostname
 
 
 class PodFacts(msgspec.Struct, frozen=True):
@@ -44,7 +43,7 @@ def pod_facts(pod: Object, address: str, ready: bool) -> PodFacts:
         labels=tuple(sorted(meta.labels(pod).items())),
         address=address,
         ready=ready and not meta.is_deleting(pod),
-        hostname=hostname(pod) if subdomain and meta.spec(pod).get("hostname") else "",
+        hostname=hostname(pod, "") if subdomain and meta.spec(pod).get("hostname") else "",
         subdomain=subdomain,
     )
 

@@ -15,6 +15,7 @@ from homeport.kube import meta
 from homeport.node.expansion import expand
 from homeport.node.references import Ref, Sources, Unresolved, contents, lookup, missing, pod_field, resource_field
 
+DOMAIN = "cluster.local"
 PATH = "/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The default search path: the image's environment before the machine's own programs."""
 
@@ -48,7 +49,7 @@ def startup(
     """
     service = service_variables(api)
     declared, skipped = variables(container, sources, service)
-    defaults = {"PATH": PATH, "HOME": "/root", "HOSTNAME": hostname(sources.pod)}
+    defaults = {"PATH": PATH, "HOME": "/root", "HOSTNAME": hostname(sources.pod, sources.node_name)}
     env = defaults | dict(image.env) | service | declared
     return Startup(
         argv=arguments(container, image, service | declared),
@@ -58,9 +59,26 @@ def startup(
     )
 
 
-def hostname(pod: Mapping[str, Any]) -> str:
-    """The pod's host name: ``spec.hostname``, else its own name cut to what a host name may have."""
+def hostname(pod: Mapping[str, Any], machine: str) -> str:
+    """The pod's host name: ``spec.hostname``, else its own name cut to what a host name may have; on the machine's
+    network the machine's; its full name if it asks for that.
+    `machine` is the machine's name."""
+    spec = meta.spec(pod)
+    if spec.get("hostnameOverride"):
+        return str(spec["hostnameOverride"])
+    if spec.get("hostNetwork"):
+        return machine
+    return full_hostname(pod) if spec.get("setHostnameAsFQDN") and spec.get("subdomain") else _short(pod)
+
+
+def _short(pod: Mapping[str, Any]) -> str:
     return str(meta.spec(pod).get("hostname") or meta.name(pod)[:63].rstrip("-."))
+
+
+def full_hostname(pod: Mapping[str, Any]) -> str:
+    """``<hostname>.<subdomain>.<namespace>.svc.<domain>``; empty for a pod without a subdomain."""
+    subdomain = meta.spec(pod).get("subdomain")
+    return f"{_short(pod)}.{subdomain}.{meta.namespace(pod)}.svc.{DOMAIN}" if subdomain else ""
 
 
 def service_variables(api: tuple[str, int] | None) -> dict[str, str]:

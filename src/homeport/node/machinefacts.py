@@ -14,6 +14,7 @@ import msgspec
 from homeport import __version__
 from homeport.kube import meta
 from homeport.kube.meta import Object
+from homeport.node.resolver import Resolver, parse
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 MOST_PODS = 1000
@@ -136,3 +137,12 @@ def status(
             "architecture": facts.architecture,
         },
     }
+
+
+def read_resolver(path: Path = Path("/etc/resolv.conf")) -> Resolver:
+    """How the machine resolves names; nothing where it has no such file. Read each time: it changes with the network
+    that a laptop is in."""
+    try:
+        return parse(path.read_text(errors="replace"))
+    except OSError:
+        return Resolver()

@@ -52,15 +52,16 @@ class SandboxSpec:
     directory: str
     """The pod's directory on the host: state, logs, volumes and writable layers; exists before ``create``."""
     hostname: str
-    hosts: Mapping[str, str] = field(default_factory=dict)
-    """Extra lines of /etc/hosts: name -> address (``hostAliases``). An empty address stands for the pod's own: that is
-    how a name that the pod has beside its hostname (``<hostname>.<subdomain>.<namespace>.svc...``) is given."""
+    hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Extra lines of /etc/hosts: address -> names (``hostAliases``)."""
     nameservers: tuple[str, ...] = ()
     """Empty: the cluster's DNS."""
     searches: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ("ndots:5",)
     host_network: bool = False
     shm_bytes: int = 64 << 20
+    fqdn: str = ""
+    """The full name of a pod that has one: ``<hostname>.<subdomain>.<namespace>.svc.<domain>``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from typing import Any, Literal
 from homeport.kube import core, meta
 from homeport.kube.errors import Conflict, HomeportError, InternalError, NotFound
 from homeport.kube.meta import Object
-from homeport.node import logs, notes, volumes
+from homeport.node import logs, machinefacts, notes, volumes
 from homeport.node.containerspec import container_spec, sandbox_spec
+from homeport.node.environment import DOMAIN
 from homeport.node.host import Host
 from homeport.node.journal import Journal
 from homeport.node.machine import decide
@@ -23,6 +24,7 @@ from homeport.node.podlogs import PodLogs
 from homeport.node.pulls import Pulls
 from homeport.node.reading import fetch, wait_for
 from homeport.node.references import Ref, Sources, Unresolved, container_refs
+from homeport.node.resolver import Resolver, resolver
 from homeport.node.retries import Retries
 from homeport.node.runtime import ContainerState, Sandbox, SandboxError
 from homeport.node.saver import StatusSaver
@@ -301,7 +303,9 @@ class Worker:
         try:
             async with self._host.create_slots:
                 self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                sandbox = await self._host.runtime.create(sandbox_spec(self.pod, str(self.directory)))
+                sandbox = await self._host.runtime.create(
+                    sandbox_spec(self.pod, str(self.directory), self._host.node_name, self._resolver())
+                )
         except Exception as error:
             self._sandbox_phase = "none"
             text = self._explain(error)
@@ -312,6 +316,14 @@ class Worker:
         self._sandbox_phase = "up"
         self._retries.succeed("/sandbox")
         self._launch(self._listen(sandbox))
+
+    def _resolver(self) -> Resolver:
+        found, warnings = resolver(
+            self.pod, machinefacts.read_resolver(), server=self._host.runtime.gateway, domain=DOMAIN
+        )
+        for warning in warnings:
+            self._note(Notice("Warning", "DNSConfigForming", warning))
+        return found
 
     async def _listen(self, sandbox: Sandbox) -> None:
         """Hear of exits until the supervisor goes."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeport.node.sandbox import container, idmap, layout, linux, logs, registry, rootfs, spec, trees, wire
+from homeport.node.sandbox import container, etc, idmap, layout, linux, logs, registry, rootfs, spec, trees, wire
 from homeport.node.sandbox.loop import Loop
 from homeport.node.sandbox.peers import Peers
 
@@ -138,17 +138,25 @@ def pod(**changes: object) -> spec.Pod:
 
 
 def test_resolv_conf() -> None:
-    assert rootfs.resolv_conf(pod(), "10.42.0.1") == "nameserver 10.42.0.1\n"
-    text = rootfs.resolv_conf(pod(nameservers=["192.0.2.1"], searches=["a", "b"], dns_options=["ndots:5"]), "x")
-    assert text == "nameserver 192.0.2.1\nsearch a b\noptions ndots:5\n"
+    assert etc.resolv_conf(pod(), "10.42.0.1") == "nameserver 10.42.0.1\n"
+    text = etc.resolv_conf(pod(nameservers=["192.0.2.1"], searches=["a", "b"], dns_options=["ndots:5"]), "x")
+    assert text == "search a b\nnameserver 192.0.2.1\noptions ndots:5\n"
 
 
 def test_hosts() -> None:
-    files = rootfs.etc_files(pod(hosts={"full.name": "", "x": "192.0.2.1"}), "10.42.0.2", "text")
-    assert "10.42.0.2\tfull.name n\n" in files["hosts"]
-    assert "192.0.2.1\tx\n" in files["hosts"]
-    assert files["hosts"].startswith("127.0.0.1\tlocalhost\n")
-    assert (files["hostname"], files["resolv.conf"]) == ("n\n", "text")
+    files = etc.files(pod(fqdn="full.name", hosts={"192.0.2.1": ["x", "y"]}), "10.42.0.2", "10.42.0.1")
+    assert files["hosts"].startswith("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n")
+    assert "10.42.0.2\tfull.name\tn\n" in files["hosts"]
+    assert files["hosts"].endswith("\n# Entries added by HostAliases.\n192.0.2.1\tx\ty\n")
+    assert files["hostname"] == "n\n"
+    assert "10.42.0.2\tn\n" in etc.hosts(pod(), "10.42.0.2")
+
+
+def test_hosts_on_the_machines_network() -> None:
+    text = etc.hosts(pod(host_network=True, hosts={"192.0.2.1": ["x"]}), "192.0.2.9")
+    own = Path("/etc/hosts").read_text(errors="surrogateescape") if Path("/etc/hosts").exists() else ""
+    head = "# Kubernetes-managed hosts file (host network).\n"
+    assert text == f"{head}{own}\n# Entries added by HostAliases.\n192.0.2.1\tx\n"
 
 
 def test_find_command(tmp_path: Path) -> None:

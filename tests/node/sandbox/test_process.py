@@ -140,14 +140,15 @@ async def test_environment_descriptors_and_session(pods: Pods) -> None:
 
 
 async def test_files_of_etc(pods: Pods) -> None:
-    hosts = {"worker-0.job.default.svc.cluster.local": "", "other": "192.0.2.7", "another": "192.0.2.7"}
-    sandbox = await pods.create("worker-0", hosts=hosts, dns_options=("ndots:5", "timeout:2"))
+    name = "worker-0.job.default.svc.cluster.local"
+    hosts = {"192.0.2.7": ("other", "another")}
+    sandbox = await pods.create("worker-0", fqdn=name, hosts=hosts, dns_options=("ndots:5", "timeout:2"))
     state = await pods.run("worker-0", "cat", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", sandbox=sandbox)
     text = pods.output("worker-0").split("\n")
 
     assert state.exit_code == 0
-    assert f"{sandbox.address}\tworker-0.job.default.svc.cluster.local worker-0" in text
-    assert "192.0.2.7\tother another" in text
+    assert f"{sandbox.address}\t{name}\tworker-0" in text
+    assert "192.0.2.7\tother\tanother" in text
     assert "worker-0" in text
     assert f"nameserver {pods.runtime.gateway}" in text
     assert "search default.svc.cluster.local svc.cluster.local cluster.local" in text

@@ -37,17 +37,6 @@ class SetupError(Exception):
     """The root can't be made as asked; the text says what failed."""
 
 
-def etc_files(pod: spec.Pod, address: str, resolv: str) -> dict[str, str]:
-    """The files of /etc that are the pod's own. `resolv` is the text of resolv.conf."""
-    names: dict[str, list[str]] = {}
-    for name, value in pod.hosts.items():
-        names.setdefault(value or address, []).append(name)
-    names.setdefault(address, []).append(pod.hostname)
-    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-    lines += [f"{value}\t{' '.join(dict.fromkeys(listed))}" for value, listed in names.items()]
-    return {"hostname": f"{pod.hostname}\n", "hosts": "\n".join(lines) + "\n", "resolv.conf": resolv}
-
-
 def make_pod_mounts(layout: Layout, pod: spec.Pod, files: dict[str, str]) -> None:
     """What a pod's containers share, in memory: its files of /etc, their last messages, and /dev/shm. In the mount
     namespace of the pod's supervisor."""
@@ -59,15 +48,6 @@ def make_pod_mounts(layout: Layout, pod: spec.Pod, files: dict[str, str]) -> Non
             file.write(text)
     flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     linux.mount("shm", layout.shm, "tmpfs", flags, f"mode=1777,size={pod.shm_bytes}")
-
-
-def resolv_conf(pod: spec.Pod, nameserver: str) -> str:
-    lines = [f"nameserver {server}" for server in pod.nameservers or [nameserver]]
-    if pod.searches:
-        lines.append(f"search {' '.join(pod.searches)}")
-    if pod.dns_options:
-        lines.append(f"options {' '.join(pod.dns_options)}")
-    return "\n".join(lines) + "\n"
 
 
 def escape(path: str) -> str:

@@ -39,12 +39,13 @@ class Pod(NamedTuple):
     name: str
     directory: str
     hostname: str
-    hosts: dict[str, str]
+    hosts: dict[str, list[str]]
     nameservers: list[str]
     searches: list[str]
     dns_options: list[str]
     host_network: bool
     shm_bytes: int
+    fqdn: str = ""
 
     @property
     def socket_path(self) -> str:

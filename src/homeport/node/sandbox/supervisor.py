@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from homeport.node.sandbox import container as containers
-from homeport.node.sandbox import linux, logs, network, registry, rootfs, sessions, spec, trees, wire
+from homeport.node.sandbox import etc, linux, logs, network, registry, rootfs, sessions, spec, trees, wire
 from homeport.node.sandbox.layout import Layout
 from homeport.node.sandbox.loop import Loop
 from homeport.node.sandbox.peers import Peers
@@ -73,7 +73,8 @@ class Supervisor:
             self._register()
         linux.unshare(linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWNS)
         linux.set_hostname(pod.hostname[:64])
-        rootfs.make_pod_mounts(node.layout, pod, rootfs.etc_files(pod, self.address, self._resolv_conf()))
+        server = str(network.gateway_of(node.network))
+        rootfs.make_pod_mounts(node.layout, pod, etc.files(pod, self.address, server))
         with contextlib.suppress(FileExistsError):  # of an earlier sandbox of the pod
             os.mkdir(pod.layers, 0o711)
         self._stamps = logs.Stamps()
@@ -102,13 +103,6 @@ class Supervisor:
         self._peers.send(self._peers.add(first), {"id": number, "state": self._states.whole()})
         self._loop.run()
         self._peers.close()
-
-    def _resolv_conf(self) -> str:
-        if self._pod.host_network and not self._pod.nameservers:
-            # A machine without one, as some containers are, uses the node's.
-            with contextlib.suppress(OSError), open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
-                return file.read()
-        return rootfs.resolv_conf(self._pod, str(network.gateway_of(self._node.network)))
 
     # What is known, on disk and on the wire.
 
