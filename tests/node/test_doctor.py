@@ -72,15 +72,17 @@ def test_network_and_layers() -> None:
     assert doctor.overlay({"overlay": Attempt(errno.ENODEV, "No such device")}, Path("/x")).status == "fail"
 
 
-def test_control_groups(tmp_path: Path) -> None:
-    own = tmp_path / "own"
-    own.write_text("0::/user.slice\n")
-    assert doctor.control_groups(tmp_path / "no", own).found == "none mounted"
-    (tmp_path / "two" / "user.slice").mkdir(parents=True)
-    (tmp_path / "two" / "cgroup.controllers").touch()
-    assert doctor.control_groups(tmp_path / "two", own).found == "version 2, delegated"
-    (tmp_path / "one" / "memory").mkdir(parents=True)
-    assert doctor.control_groups(tmp_path / "one", own).found == "version 1"
+def test_control_groups() -> None:
+    check = doctor.control_groups({"cgroups": Attempt(0, "cpu cpuacct memory pids")}, is_root=False)
+    assert check.status == "ok"
+    some = doctor.control_groups({"cgroups": Attempt(0, "memory pids")}, is_root=True)
+    assert some.status == "warn"
+    assert some.found == "no control group limits processors"
+    assert "kept to as many processors" in some.remedy
+    none = doctor.control_groups({"cgroups": Attempt(errno.ENOENT, "/x: Permission denied")}, is_root=False)
+    assert none.found.endswith("memory, processors, processes: /x: Permission denied")
+    assert "systemd-run --user --scope -p Delegate=yes" in none.remedy
+    assert "--privileged" in doctor.control_groups({}, is_root=True).remedy
 
 
 def test_limits() -> None:

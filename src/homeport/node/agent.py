@@ -134,6 +134,7 @@ class Agent:
     async def _register(self) -> None:
         facts = machinefacts.read_facts(self._host.pods)
         self._host.allocatable = machinefacts.resources(facts)
+        self._host.most_pids = machinefacts.most_pids(facts)
         delay = 0.1
         while True:
             try:

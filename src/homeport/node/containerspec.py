@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from homeport.kube import meta
+from homeport.kube import meta, quantity
 from homeport.kube.meta import Object
-from homeport.node import volumes
+from homeport.node import resources, volumes
 from homeport.node.environment import full_hostname, hostname, startup
 from homeport.node.host import Image
 from homeport.node.pod import Member
@@ -16,7 +16,8 @@ from homeport.node.resolver import Resolver, aliases
 from homeport.node.runtime import ContainerSpec, SandboxSpec
 
 
-def sandbox_spec(pod: Object, directory: str, machine: str, resolver: Resolver) -> SandboxSpec:
+def sandbox_spec(pod: Object, directory: str, machine: str, resolver: Resolver, most_pids: int = 0) -> SandboxSpec:
+    """`most_pids` is how many processes a pod may have, 0 for as many as it likes."""
     spec = meta.spec(pod)
     return SandboxSpec(
         uid=meta.uid(pod),
@@ -30,6 +31,7 @@ def sandbox_spec(pod: Object, directory: str, machine: str, resolver: Resolver) 
         dns_options=resolver.options,
         host_network=bool(spec.get("hostNetwork")),
         fqdn=full_hostname(pod),
+        limits=resources.sandbox_limits(pod, most_pids),
     )
 
 
@@ -69,6 +71,8 @@ def container_spec(
         stdin=bool(member.spec.get("stdin")),
         stdin_once=bool(member.spec.get("stdinOnce")),
         tty=bool(member.spec.get("tty")),
+        limits=resources.container_limits(sources.pod, member),
+        oom_score=resources.oom_score(sources.pod, member, int(quantity.parse(sources.allocatable.get("memory", "0")))),
     )
 
 

@@ -47,6 +47,8 @@ class Attempt:
     text: str
 
 
+_LIMITED = {"memory": "memory", "cpu": "processors", "pids": "processes"}
+"""What is limited, by its controller."""
 _NOT_TRIED = Attempt(errno.EIO, "it could not be tried")
 
 
@@ -67,7 +69,7 @@ def checks(directory: Path) -> list[Check]:
         network(attempts),
         overlay(attempts, directory),
         _tun(),
-        control_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")),
+        control_groups(attempts, is_root=is_root),
         inotify(
             _read_int("/proc/sys/fs/inotify/max_user_instances"), _read_int("/proc/sys/fs/inotify/max_user_watches")
         ),
@@ -202,24 +204,33 @@ def _tun() -> Check:
     )
 
 
-def control_groups(root: Path, own: Path) -> Check:
-    """Which control groups there are, and whether this user may make some."""
-    remedy = (
-        "Limits of memory and CPU can't be enforced exactly here; running as root or with systemd delegation helps."
-    )
-    if (root / "cgroup.controllers").exists():
-        try:
-            path = next(line for line in own.read_text().splitlines() if line.startswith("0::"))[3:]
-        except (OSError, StopIteration):
-            path = "/"
-        if os.access(root / path.lstrip("/"), os.W_OK):
-            return Check("Control groups", "ok", "version 2, delegated")
-        return Check("Control groups", "warn", "version 2, not delegated", remedy)
-    if (root / "memory").is_dir():
-        if os.access(root / "memory", os.W_OK):
-            return Check("Control groups", "ok", "version 1")
-        return Check("Control groups", "warn", "version 1, not writable", remedy)
-    return Check("Control groups", "warn", "none mounted", remedy)
+def control_groups(attempts: Mapping[str, Attempt], *, is_root: bool) -> Check:
+    """What of a pod can be limited, tried as the fork server does it."""
+    attempt = attempts.get("cgroups", _NOT_TRIED)
+    had = set(attempt.text.split()) if not attempt.errno else set()
+    missing = [words for name, words in _LIMITED.items() if name not in had]
+    if not missing:
+        return Check("Limits", "ok", "memory, processors and processes of pods, by control groups")
+    found = f"no control group limits {', '.join(missing)}"
+    if attempt.errno:
+        found += f": {attempt.text}"
+    if is_root:
+        remedy = (
+            "Mount them (cgroup2 at /sys/fs/cgroup); inside a container, start that container with --privileged and "
+            "a cgroup namespace of its own (--cgroupns=private)."
+        )
+    else:
+        remedy = (
+            "Have systemd give you one: systemd-run --user --scope -p Delegate=yes homeport up (or run as root). "
+            "Without systemd, have an administrator make a group that belongs to you, and start Homeport in it."
+        )
+    instead = {
+        "memory": "a container's memory is looked at every now and then, and it is ended if it has too much",
+        "cpu": "containers are kept to as many processors as they may use",
+        "pids": "nothing keeps a pod from starting processes without end",
+    }
+    text = "; ".join(instead[name] for name in _LIMITED if name not in had)
+    return Check("Limits", "warn", found, f"{remedy} Till then {text}.")
 
 
 def inotify(instances: int, watches: int) -> Check:

@@ -57,6 +57,8 @@ class Host(msgspec.Struct, eq=False):
     now: Callable[[], datetime]
     address: str = "127.0.0.1"
     allocatable: Mapping[str, str] = msgspec.field(default_factory=dict)
+    most_pids: int = 0
+    """How many processes and threads a pod may have; 0: as many as it likes."""
     api: tuple[str, int] | None = None
     """Address and port of the API server as pods reach it; None if they can't."""
     own_api: tuple[str, int] | None = None

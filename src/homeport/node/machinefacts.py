@@ -27,6 +27,8 @@ class MachineFacts(msgspec.Struct, frozen=True):
     cpus: int
     memory: int
     disk: int
+    pids: int
+    """Processes and threads that there can be at a time; 0 if nobody says."""
     architecture: str
     system: str
     kernel: str
@@ -43,6 +45,7 @@ def read_facts(directory: Path) -> MachineFacts:
         cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         disk=disk.f_frsize * disk.f_blocks,
+        pids=min(_number("/proc/sys/kernel/pid_max"), _number("/proc/sys/kernel/threads-max")),
         architecture=_ARCHITECTURES.get(uname.machine, uname.machine),
         system=uname.sysname.lower(),
         kernel=uname.release,
@@ -59,11 +62,22 @@ def _os_image() -> str:
         return platform.system()
 
 
+def _number(path: str) -> int:
+    text = _first_line(path)
+    return int(text) if text.isdecimal() else 0
+
+
 def _first_line(path: str) -> str:
     try:
         return Path(path).read_text().strip()
     except OSError:
         return ""
+
+
+def most_pids(facts: MachineFacts) -> int:
+    """What one pod may have of the machine's process ids: half, so that one that forks without end takes nobody else
+    along."""
+    return facts.pids // 2
 
 
 def resources(facts: MachineFacts) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import ipaddress
 import logging
 import os
@@ -77,6 +78,7 @@ class ProcessRuntime:
             return existing
         pod = {field: getattr(wanted, field) for field in spec.Pod._fields}
         pod["hosts"] = dict(wanted.hosts)
+        pod["limits"] = dataclasses.asdict(wanted.limits)
         # The fork server hands the connection over to the new supervisor, which answers.
         connection, answer = await self._server.request({"op": "create", "pod": pod})
         sandbox = Supervised(answer["state"], self._destroyed, self._settle)

@@ -43,6 +43,21 @@ class ImageRoot:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What the processes of a pod, or of a container, may use. 0 stands for no limit."""
+
+    memory: int = 0
+    """Bytes. Beyond them a process is ended, which shows as ``OOMKilled``."""
+    cpu_shares: int = 0
+    """The weight against others that want the processor at the same time, as cgroups of version 1 count it: 1024 for a
+    processor. 0: the least."""
+    cpu_quota: int = 0
+    """Microseconds of processor time in each tenth of a second."""
+    pids: int = 0
+    """Processes and threads."""
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxSpec:
     """A pod's shared part."""
 
@@ -62,6 +77,8 @@ class SandboxSpec:
     shm_bytes: int = 64 << 20
     fqdn: str = ""
     """The full name of a pod that has one: ``<hostname>.<subdomain>.<namespace>.svc.<domain>``."""
+    limits: Limits = Limits()
+    """What all containers together may use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +107,10 @@ class ContainerSpec:
     """Give it a terminal, which is its input, output and errors in one."""
     keeps_writes: bool = False
     """What it writes becomes a layer of an image: all of it goes to the pod's disk, and none to memory."""
+    limits: Limits = Limits()
+    oom_score: int = 500
+    """Who is to end first if the machine has no memory left: -1000 for never, 1000 for before all others. An ordinary
+    user's processes can't have less than their user's others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +131,8 @@ class ContainerState:
     ``ContainerStatusUnknown``."""
     message: str = ""
     """The termination message, or why the command could not be started."""
+    cgroups: Mapping[str, str] = field(default_factory=dict)
+    """The directories of the cgroups that count its use: ``memory`` and ``cpu``, as far as there are any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +222,10 @@ class Sandbox(Protocol):
 
     async def connect(self, port: int) -> socket.socket:
         """A TCP connection to the pod's own loopback, non-blocking. Raises OSError as ``connect`` does."""
+
+    async def limit(self, pod: Limits, containers: Mapping[str, Limits]) -> None:
+        """Change what the pod, and those of its containers that run, may use. Raises SandboxError if that can't be,
+        among others because more memory is in use already."""
 
     async def signal(self, container: str, signal: int) -> None:
         """Send a signal to the container's first process. No error if it has gone."""

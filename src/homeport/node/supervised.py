@@ -14,7 +14,7 @@ from typing import Any
 
 from homeport.node import inside
 from homeport.node.control import Connection, readable
-from homeport.node.runtime import ContainerSpec, ContainerState, Mount, SandboxError, Session, Wanted
+from homeport.node.runtime import ContainerSpec, ContainerState, Limits, Mount, SandboxError, Session, Wanted
 from homeport.node.sandbox import linux, logs, record, registry, spec, wire
 
 _DESTROY_SECONDS = 60.0
@@ -56,6 +56,8 @@ def container_message(container: ContainerSpec) -> dict[str, Any]:
         "stdin_once": container.stdin_once,
         "tty": container.tty,
         "keeps_writes": container.keeps_writes,
+        "limits": dataclasses.asdict(container.limits),
+        "oom_score": container.oom_score,
     }
 
 
@@ -127,6 +129,13 @@ class Supervised:
 
     async def connect(self, port: int) -> socket.socket:
         return await inside.connect(self._directory, port)
+
+    async def limit(self, pod: Limits, containers: Mapping[str, Limits]) -> None:
+        limits = {name: dataclasses.asdict(wanted) for name, wanted in containers.items()}
+        try:
+            await self._request(op="limit", pod=dataclasses.asdict(pod), containers=limits)
+        except ConnectionError as error:
+            raise SandboxError(f"the supervisor of pod {self._identity.get('name', self._uid)} has ended") from error
 
     async def signal(self, container: str, signal: int) -> None:
         with contextlib.suppress(ConnectionError):

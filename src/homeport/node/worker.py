@@ -303,9 +303,9 @@ class Worker:
         try:
             async with self._host.create_slots:
                 self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                sandbox = await self._host.runtime.create(
-                    sandbox_spec(self.pod, str(self.directory), self._host.node_name, self._resolver())
-                )
+                machine, resolver = self._host.node_name, self._resolver()
+                wanted = sandbox_spec(self.pod, str(self.directory), machine, resolver, self._host.most_pids)
+                sandbox = await self._host.runtime.create(wanted)
         except Exception as error:
             self._sandbox_phase = "none"
             text = self._explain(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import tempfile
@@ -94,6 +95,16 @@ class Pods:
         return "\n".join(text for found, _, text in self.entries(pod, name) if found == stream)
 
     @property
+    def groups(self) -> list[str]:
+        return groups_of(self.directory)
+
+    @property
+    def zygote(self) -> int:
+        """The fork server's pid."""
+        (pid,) = [pid for pid in self.processes if Path(f"/proc/{pid}/comm").read_text() == "homeport-zygote\n"]
+        return pid
+
+    @property
     def processes(self) -> set[int]:
         return processes_of(self.directory)
 
@@ -110,6 +121,14 @@ def processes_of(directory: Path) -> set[int]:
             if os.fsencode(directory / "node") in arguments:
                 found.add(int(name))
     return found
+
+
+def groups_of(directory: Path) -> list[str]:
+    """The cgroups of the node in that directory that are there."""
+    record = directory / "node" / "cgroups.json"
+    if not record.exists():
+        return []
+    return [top for _, base, _ in json.loads(record.read_text()) for top, _, _ in os.walk(base)]
 
 
 @pytest.fixture
@@ -132,3 +151,4 @@ async def pods(node_directory: Path) -> AsyncIterator[Pods]:
     # A test may have put another runtime in its place; whoever is last takes everything along.
     await made.runtime.stop(end_pods=True)
     assert processes_of(node_directory) == set()
+    assert groups_of(node_directory) == []

@@ -19,7 +19,7 @@ import stat
 from collections.abc import Callable
 from typing import NoReturn
 
-from homeport.node.sandbox import idmap, linux, spec, terminal
+from homeport.node.sandbox import cgroups, idmap, linux, spec, terminal
 from homeport.node.sandbox.rootfs import Root, SetupError
 from homeport.node.sandbox.stdio import Streams
 
@@ -46,8 +46,6 @@ CAPABILITIES = frozenset(
 )
 """Docker's default set without MKNOD: there, a device cgroup keeps a made device node from being of use."""
 
-_OOM_SCORE_ADJUSTMENT = 500
-"""If memory runs out the kernel ends a pod before the platform, its supervisors or the user's own programs."""
 _OPEN_FILES = 65536
 
 
@@ -73,8 +71,8 @@ class Launch:
         self.termination_log = log
 
 
-def launch(root: Root, container: spec.Container) -> Launch:
-    """Fork the container's first process. Raises OSError if the machine has no room for it."""
+def launch(root: Root, container: spec.Container, group: cgroups.Group) -> Launch:
+    """Fork the container's first process, into its cgroups. Raises OSError if the machine has no room for it."""
     root.make_room()
     streams = Streams(stdin=container.stdin, tty=container.tty)
     try:
@@ -89,18 +87,18 @@ def launch(root: Root, container: spec.Container) -> Launch:
         streams.close()
         raise
     if pid == 0:
-        _begin(root, container, streams, outcome_write)
+        _begin(root, container, group, streams, outcome_write)
     streams.close_far_ends()
     os.close(outcome_write)
     os.set_blocking(outcome_read, False)
     return Launch(pid, pidfd, streams, outcome_read, root.termination_log)
 
 
-def _begin(root: Root, container: spec.Container, streams: Streams, outcome: int) -> NoReturn:
+def _begin(root: Root, container: spec.Container, group: cgroups.Group, streams: Streams, outcome: int) -> NoReturn:
     """Be the container's process 1."""
 
     def begin() -> None:
-        _prepare(root, container, streams, outcome)
+        _prepare(root, container, group, streams, outcome)
         execute(container.argv, environment(container, tty=container.tty))
 
     run(outcome, begin)
@@ -128,20 +126,15 @@ def _report(outcome: int, code: int, message: str) -> None:
     os.write(outcome, json.dumps([code, message[:4096]]).encode())
 
 
-def _prepare(root: Root, container: spec.Container, streams: Streams, outcome: int) -> None:
+def _prepare(root: Root, container: spec.Container, group: cgroups.Group, streams: Streams, outcome: int) -> None:
     os.setsid()
-    give_way()
+    group.enter()
+    linux.set_oom_score(container.oom_score)  # while the machine's own /proc is seen
     root.assemble()
     streams.take(container.uid)
     # What follows takes paths from the pod: none of them, such as /proc/self/fd/7, may lead out of the new root.
     linux.close_descriptors({0, 1, 2, outcome})
     settle(container, outcome)
-
-
-def give_way() -> None:
-    """If memory runs out, end before the platform does. While the machine's own /proc is seen."""
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write(str(_OOM_SCORE_ADJUSTMENT))
 
 
 def settle(container: spec.Container, outcome: int, user_namespace: int | None = None) -> None:

@@ -15,8 +15,8 @@ from __future__ import annotations
 import os
 from typing import NoReturn
 
+from homeport.node.sandbox import cgroups, linux, spec
 from homeport.node.sandbox import container as containers
-from homeport.node.sandbox import linux, spec
 from homeport.node.sandbox.stdio import Streams
 
 _PID_BYTES = 8
@@ -35,7 +35,7 @@ class Execution:
         """Reads nothing but the end once the command runs; else JSON ``[code, message]``."""
 
 
-def launch(first: int, container: spec.Container, command: spec.Command) -> Execution:
+def launch(first: int, container: spec.Container, group: cgroups.Group, command: spec.Command) -> Execution:
     """Fork the command into the container whose first process has the pid `first`. Raises OSError, among others
     ProcessLookupError if the container is about to end."""
     streams = Streams(stdin=command.stdin, tty=command.tty, stdout=command.stdout, stderr=command.stderr)
@@ -47,7 +47,7 @@ def launch(first: int, container: spec.Container, command: spec.Command) -> Exec
         opened += (pid_read, pid_write)
         doorkeeper = os.fork()
         if doorkeeper == 0:
-            _enter(first, container, command, streams, outcome_write, pid_write)
+            _enter(first, container, group, command, streams, outcome_write, pid_write)
         os.close(pid_write)
         opened.remove(pid_write)
         said = os.read(pid_read, _PID_BYTES)
@@ -71,11 +71,18 @@ def launch(first: int, container: spec.Container, command: spec.Command) -> Exec
 
 
 def _enter(
-    first: int, container: spec.Container, command: spec.Command, streams: Streams, outcome: int, said: int
+    first: int,
+    container: spec.Container,
+    group: cgroups.Group,
+    command: spec.Command,
+    streams: Streams,
+    outcome: int,
+    said: int,
 ) -> NoReturn:
     """Be the doorkeeper."""
     try:
-        containers.give_way()
+        group.enter()
+        linux.set_oom_score(container.oom_score)
         user_namespace = _own_user_namespace(first)
         processes = os.open(f"/proc/{first}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         mounts = os.open(f"/proc/{first}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)

@@ -188,6 +188,24 @@ def close_descriptors(keep: set[int]) -> None:
                 continue
 
 
+def is_machines_root() -> bool:
+    """Whether this process is root, and root here is root of the whole machine."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return os.geteuid() == 0 and file.read().split() == ["0", "0", "4294967295"]
+
+
+def set_oom_score(score: int) -> None:
+    """Who ends first when the machine has no memory left: the one with the highest score. Does nothing where that takes
+    a right that this process lacks: only root may ask for less than its user has."""
+    descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, b"%d" % score)
+    except PermissionError:
+        return
+    finally:
+        os.close(descriptor)
+
+
 def boot_id() -> str:
     """Names the time between two starts of the machine."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from homeport.node.sandbox import idmap, linux, network, rootfs, trees
+from homeport.node.sandbox import cgroups, idmap, linux, network, rootfs, trees
 
 _NETWORK, _SERVICES = ipaddress.IPv4Network("10.42.0.0/16"), ipaddress.IPv4Network("10.43.0.0/16")
 
@@ -55,6 +55,17 @@ def _pod_network(_directory: str) -> str:
     return ""
 
 
+def _cgroups(_directory: str) -> str:
+    """The controllers by which pods can be limited."""
+    _enter()
+    name = f"homeport-probe-{os.getpid()}"
+    groups = cgroups.found(name, rehearse=True)
+    groups.give_up()
+    if not groups.controllers:
+        raise OSError(errno.ENOENT, "; ".join(groups.problems) or "there are none")
+    return " ".join(sorted(groups.controllers))
+
+
 def _overlay(directory: str) -> str:
     """A writable layer over a directory, on the disk or else in memory; answers where."""
     _enter()
@@ -82,14 +93,9 @@ def _mount_overlay(place: str) -> None:
         os.makedirs(f"{place}/{name}", exist_ok=True)
     where = rootfs.escape(place)
     options = f"lowerdir={where}/lower,upperdir={where}/upper,workdir={where}/work,volatile"
-    if not _is_machines_root():
+    if not linux.is_machines_root():
         options += ",userxattr"
     linux.mount("overlay", f"{place}/merged", "overlay", linux.MS_NODEV, options)
-
-
-def _is_machines_root() -> bool:
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        return file.read().split() == ["0", "0", "4294967295"]
 
 
 def _in_child(probe: Callable[[str], str], directory: str) -> str:
@@ -122,6 +128,7 @@ _PROBES = {
     "processes": _processes,
     "network": _pod_network,
     "overlay": _overlay,
+    "cgroups": _cgroups,
 }
 
 

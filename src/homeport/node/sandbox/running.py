@@ -7,17 +7,20 @@ import os
 import socket
 from collections.abc import Callable
 
+from homeport.node.sandbox import cgroups, logs, loop, sessions, spec
 from homeport.node.sandbox import container as containers
-from homeport.node.sandbox import logs, loop, sessions, spec
 from homeport.node.sandbox.wire import Peer
 
 
 class Running:
-    __slots__ = ("attachments", "deadline", "launch", "log", "spec", "status", "streams", "waiting")
+    __slots__ = ("attachments", "deadline", "group", "launch", "log", "spec", "status", "streams", "waiting")
 
-    def __init__(self, specification: spec.Container, launch: containers.Launch, log: logs.LogFile) -> None:
+    def __init__(
+        self, specification: spec.Container, launch: containers.Launch, log: logs.LogFile, group: cgroups.Group
+    ) -> None:
         self.spec = specification
         self.launch = launch
+        self.group = group
         self.log = log
         self.streams: list[logs.Stream] = []
         self.attachments: list[sessions.Attachment] = []

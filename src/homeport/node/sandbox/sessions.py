@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from homeport.node.sandbox import execute, loop, spec, wire
+from homeport.node.sandbox import cgroups, execute, loop, spec, wire
 from homeport.node.sandbox.stdio import Streams
 
 _NAMES = ("stdin", "stdout", "stderr")
@@ -144,12 +144,14 @@ def start_command(
     number: object,
     first: int,
     container: spec.Container,
+    group: cgroups.Group,
     command: spec.Command,
 ) -> None:
-    """Run a command in the container whose first process is `first`, for the client at the connection."""
+    """Run a command in the container whose first process is `first`, and in its cgroups, for the client at the
+    connection."""
     client = Client(events, connection, number)
     try:
-        execution = execute.launch(first, container, command)
+        execution = execute.launch(first, container, group, command)
     except OSError as error:
         client.refuse(f"no process can be made in the container: {error.strerror or error}")
         return

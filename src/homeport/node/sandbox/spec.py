@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-VERSION = 4
+VERSION = 5
 """Of what travels between the platform and its helpers; another one after an update means that the fork server, which
 outlives the platform, is to be replaced."""
 SOCKET_FILE = "sandbox.sock"
@@ -33,6 +33,15 @@ class Mounted(NamedTuple):
     read_only: bool
 
 
+class Limits(NamedTuple):
+    """What a pod or a container may use; 0: as much as there is. See :class:`homeport.node.runtime.Limits`."""
+
+    memory: int = 0
+    cpu_shares: int = 0
+    cpu_quota: int = 0
+    pids: int = 0
+
+
 class Pod(NamedTuple):
     uid: str
     namespace: str
@@ -46,6 +55,7 @@ class Pod(NamedTuple):
     host_network: bool
     shm_bytes: int
     fqdn: str = ""
+    limits: Limits = Limits()
 
     @property
     def socket_path(self) -> str:
@@ -83,6 +93,8 @@ class Container(NamedTuple):
     stdin_once: bool
     tty: bool
     keeps_writes: bool
+    limits: Limits
+    oom_score: int
 
     @property
     def layer_name(self) -> str:
@@ -91,7 +103,9 @@ class Container(NamedTuple):
 
 def pod_from(message: dict[str, Any]) -> Pod:
     """Raises KeyError or TypeError for a message of another version."""
-    return Pod(**{field: message[field] for field in Pod._fields})
+    values = {field: message[field] for field in Pod._fields}
+    values["limits"] = limits_from(values["limits"])
+    return Pod(**values)
 
 
 def container_from(message: dict[str, Any]) -> Container:
@@ -99,7 +113,13 @@ def container_from(message: dict[str, Any]) -> Container:
     values = {field: message[field] for field in Container._fields}
     for field in ("files", "mounts"):
         values[field] = [Mounted(*entry) for entry in values[field]]
+    values["limits"] = limits_from(values["limits"])
     return Container(**values)
+
+
+def limits_from(message: dict[str, Any]) -> Limits:
+    """Raises KeyError or TypeError for a message of another version."""
+    return Limits(**{field: message[field] for field in Limits._fields})
 
 
 class Command(NamedTuple):

@@ -33,13 +33,14 @@ class States:
         known = self._containers.get(name)
         return None if known is None else int(known["attempt"])
 
-    def started(self, wanted: spec.Container, pid: int) -> None:
+    def started(self, wanted: spec.Container, pid: int, cgroups: dict[str, str]) -> None:
         self._containers[wanted.name] = {
             "name": wanted.name,
             "attempt": wanted.attempt,
             "phase": "running",
             "pid": pid,
             "started_at": self._stamps.now(),
+            "cgroups": cgroups,
         }
 
     def not_started(self, wanted: spec.Container, code: int, text: str) -> None:
@@ -56,8 +57,9 @@ class States:
             "message": text,
         }
 
-    def ended(self, name: str, status: int, message: str) -> dict[str, Any]:
-        """The container has ended with that status of ``waitpid``. Its state."""
+    def ended(self, name: str, status: int, message: str, *, out_of_memory: bool) -> dict[str, Any]:
+        """The container has ended with that status of ``waitpid``. Its state. `out_of_memory`: a process of it was
+        ended because it had no more memory, which doesn't count against one that could do without."""
         code = os.waitstatus_to_exitcode(status)
         state = self._containers[name]
         state.update(
@@ -65,7 +67,7 @@ class States:
             finished_at=self._stamps.now(),
             exit_code=code if code >= 0 else 128 - code,
             signal=max(0, -code),
-            reason="Completed" if code == 0 else "Error",
+            reason="Completed" if code == 0 else "OOMKilled" if out_of_memory else "Error",
             message=message,
         )
         return state

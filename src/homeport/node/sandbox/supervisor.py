@@ -17,8 +17,8 @@ import socket
 import time
 from typing import Any
 
+from homeport.node.sandbox import cgroups, etc, linux, logs, network, registry, rootfs, sessions, spec, trees, wire
 from homeport.node.sandbox import container as containers
-from homeport.node.sandbox import etc, linux, logs, network, registry, rootfs, sessions, spec, trees, wire
 from homeport.node.sandbox.layout import Layout
 from homeport.node.sandbox.loop import Loop
 from homeport.node.sandbox.peers import Peers
@@ -35,7 +35,7 @@ _TERMINATION_MESSAGE_BYTES = 4096
 class Node:
     """What a supervisor gets from the zygote by the fork."""
 
-    __slots__ = ("layout", "namespace", "network", "registry", "user_namespace")
+    __slots__ = ("groups", "layout", "namespace", "network", "registry", "user_namespace")
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Node:
         net: ipaddress.IPv4Network,
         namespace: int,
         entries: registry.Registry,
+        groups: cgroups.Groups,
         *,
         user_namespace: bool,
     ) -> None:
@@ -51,6 +52,7 @@ class Node:
         self.namespace = namespace
         """A descriptor of the node's network namespace."""
         self.registry = entries
+        self.groups = groups
         self.user_namespace = user_namespace
 
 
@@ -71,6 +73,7 @@ class Supervisor:
         else:
             self.address = network.host_address()
             self._register()
+        self._group = node.groups.make_pod(pod.uid, pod.limits)
         linux.unshare(linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWNS)
         linux.set_hostname(pod.hostname[:64])
         server = str(network.gateway_of(node.network))
@@ -133,6 +136,8 @@ class Supervisor:
         elif operation == "signal":
             self._signal(message["container"], message["signal"])
             self._peers.send(peer, {"id": message["id"]})
+        elif operation == "limit":
+            self._limit(peer, message)
         elif operation == "state":
             self._peers.send(peer, {"id": message["id"], "state": self._states.whole()})
         elif operation == "exec":
@@ -157,18 +162,22 @@ class Supervisor:
         self._remove_layers_of(wanted.name)
         root = rootfs.Root(self._node.layout, self._pod, wanted, user_namespace=self._node.user_namespace)
         log: logs.LogFile | None = None
+        group: cgroups.Group | None = None
         try:
             log = logs.LogFile(wanted.log_path)
-            launch = containers.launch(root, wanted)
+            group = self._group.make(wanted.layer_name, wanted.limits)
+            launch = containers.launch(root, wanted, group)
         except OSError as error:
             if log is not None:
                 log.close()
+            if group is not None:
+                group.remove()
             text = f"the container can't be set up: {(error.strerror or str(error))}"
             self._states.not_started(wanted, containers.NOT_STARTED, text)
             self._peers.send(peer, {"id": message["id"], "state": self._states.of(wanted.name)})
             self._write_state()
             return
-        running = Running(wanted, launch, log)
+        running = Running(wanted, launch, log, group)
         running.waiting = (peer, message["id"])
         self._running[wanted.name] = running
         self._loop.watch(launch.outcome, lambda _events: self._outcome(running))
@@ -205,10 +214,11 @@ class Supervisor:
             os.close(launch.pidfd)
             launch.streams.close()
             running.log.close()
+            running.group.remove()
             del self._running[wanted.name]
             self._states.not_started(wanted, code, text)
         else:
-            self._states.started(wanted, launch.pid)
+            self._states.started(wanted, launch.pid, running.group.usage_paths())
             # The child has sent it before it became its command.
             launch.streams.receive_terminal()
             for descriptor, name in ((launch.streams.stdout, "stdout"), (launch.streams.stderr, "stderr")):
@@ -313,7 +323,9 @@ class Supervisor:
         message = self._termination_message(running)
         if lost and not message:
             message = "the end of the log is lost: there was no room on the disk"
-        state = self._states.ended(running.spec.name, running.status, message)
+        out_of_memory = running.group.out_of_memory() > 0
+        running.group.remove()
+        state = self._states.ended(running.spec.name, running.status, message, out_of_memory=out_of_memory)
         running.tell_attached(state["exit_code"])
         self._write_state()
         os.waitpid(running.launch.pid, 0)
@@ -339,7 +351,8 @@ class Supervisor:
     def _exec(self, peer: Peer, message: dict[str, Any]) -> None:
         running, command = self._inside(message["container"]), spec.command_from(message["command"])
         connection = self._peers.release(peer)
-        sessions.start_command(self._loop, connection, message["id"], running.launch.pid, running.spec, command)
+        first, group = running.launch.pid, running.group
+        sessions.start_command(self._loop, connection, message["id"], first, running.spec, group, command)
 
     def _attach(self, peer: Peer, message: dict[str, Any]) -> None:
         running, wanted = self._inside(message["container"]), dict(message["streams"])
@@ -354,6 +367,28 @@ class Supervisor:
                 wire.send_descriptors(peer.connection, {"id": message["id"]}, [made.fileno()])
             except OSError:
                 self._peers.drop(peer)
+
+    def _limit(self, peer: Peer, message: dict[str, Any]) -> None:
+        """Change what the pod and its containers may use."""
+        wanted = spec.limits_from(message["pod"])
+        changes = {
+            self._running[name]: spec.limits_from(limits)
+            for name, limits in message["containers"].items()
+            if name in self._running
+        }
+        try:
+            with contextlib.suppress(OSError):
+                # What the containers get more of, the pod has to have first; less of, last. The second try tells.
+                self._group.limit(wanted)
+            for running, limits in changes.items():
+                running.group.limit(limits)
+                running.spec = running.spec._replace(limits=limits)
+            self._group.limit(wanted)
+        except OSError as error:
+            text = f"the limits can't be changed: {error.strerror or error} ({error.filename})"
+            self._peers.send(peer, {"id": message["id"], "error": text})
+            return
+        self._peers.send(peer, {"id": message["id"]})
 
     def _signal(self, name: str, number: int) -> None:
         running = self._running.get(name)
@@ -396,6 +431,7 @@ class Supervisor:
                 trees.remove(path)
         except OSError as error:
             failure = f"something of the sandbox is left: {error}"
+        self._group.remove()
         self._node.registry.delete(self._pod.uid)
         for peer, number in self._ending:
             self._peers.send(peer, {"id": number, "error": failure} if failure else {"id": number})
@@ -409,6 +445,7 @@ def run(
     try:
         supervisor = Supervisor(node, pod, address)
     except OSError as error:
+        node.groups.clear_pod(pod.uid, os.getpid())
         node.registry.delete(pod.uid)
         where = f" ({error.filename})" if error.filename else ""
         text = f"the pod's sandbox can't be made: {error.strerror or error}{where}"

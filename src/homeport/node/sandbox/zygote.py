@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from homeport.node.sandbox import (
+    cgroups,
     container,
     idmap,
     layout,
@@ -76,6 +77,8 @@ class Zygote:
         linux.set_process_name("homeport-zygote")
         # What a killed supervisor leaves comes here, so that somebody knows how it ended.
         linux.adopt_orphans()
+        # After all pods, as the kubelet and container runtimes have it for themselves.
+        linux.set_oom_score(-999)
         container.confine()
         self._registry = pods
         self._loop = loop.Loop()
@@ -103,16 +106,19 @@ class Zygote:
         self._layers = layers
         self._hidden = [directory, *hidden]
         self._peers = Peers(self._loop, self._handle, self._left)
+        self._groups = cgroups.open_groups(directory)
+        for problem in self._groups.problems:
+            print(f"not everything can be limited: {problem}", flush=True)
         self._adopt()
         self._peers.accept_from(wire.listen(socket_path(directory)))
         self._loop.after(_UNUSED_SECONDS, self._end_if_unused)
 
     def serve(self) -> None:
         # Only now: the first pod needs it, the platform's start doesn't.
-        in_user_namespace = not _is_machines_root()
+        in_user_namespace = not linux.is_machines_root()
         shown = layout.survey(self._layers, self._hidden, user_namespace=in_user_namespace)
         self._node = supervisor.Node(
-            shown, self._network, self._namespace, self._registry, user_namespace=in_user_namespace
+            shown, self._network, self._namespace, self._registry, self._groups, user_namespace=in_user_namespace
         )
         # What exists now is never looked at by the collector, so forks keep sharing it.
         gc.collect()
@@ -222,7 +228,12 @@ class Zygote:
             os.waitpid(pid, 0)
 
     def _watch_pod(
-        self, pid: int, pidfd: int, address: ipaddress.IPv4Address | None = None, state_path: str | None = None
+        self,
+        pid: int,
+        pidfd: int,
+        address: ipaddress.IPv4Address | None = None,
+        state_path: str | None = None,
+        uid: str = "",
     ) -> None:
         """Look after a process that works on a pod, a supervisor if there is a state file."""
         self._in_use[pidfd] = address
@@ -239,10 +250,22 @@ class Zygote:
             del self._in_use[pidfd]
             if address is not None:
                 self._taken.discard(address)
+            if uid and self._groups.has_pod(uid, pid):
+                self._in_background(lambda: self._groups.clear_pod(uid, pid))
             self._orphans.reap()
             self._end_if_unused()
 
         self._loop.watch(pidfd, ended)
+
+    def _in_background(self, clear: Callable[[], object]) -> None:
+        """Clear up after supervisors that were killed, in a process of its own: it takes as long as what they have
+        left takes to end."""
+        try:
+            pid = self._fork(set(), clear)
+        except OSError as error:
+            print(f"the cgroups of a pod that is gone are left: {error}", flush=True)
+            return
+        self._watch_pod(pid, os.pidfd_open(pid))
 
     def _watch_children(self) -> None:
         """Reap whatever ends: this one's own children, whose pidfds tell too, and what killed supervisors have left."""
@@ -257,15 +280,21 @@ class Zygote:
         self._loop.watch(awake, told)
 
     def _adopt(self) -> None:
+        alive: dict[str, int] = {}
         for entry in self._registry.entries():
             pidfd = linux.open_process(entry.pid, entry.start_time)
             if pidfd is None:
                 continue
             address = ipaddress.IPv4Address(entry.address)
+            alive[entry.uid] = entry.pid
             routed = address if address in self._network else None
-            self._watch_pod(entry.pid, pidfd, routed, os.path.join(entry.directory, spec.STATE_FILE))
+            state_path = os.path.join(entry.directory, spec.STATE_FILE)
+            self._watch_pod(entry.pid, pidfd, routed, state_path, entry.uid)
             if address in self._network:
                 self._last = max(self._last, int(address))
+        others = self._groups.others(alive)
+        if others:
+            self._in_background(lambda: cgroups.end_all(others))
 
     # The platform's requests.
 
@@ -316,7 +345,7 @@ class Zygote:
             self._peers.send(self._peers.add(connection), {"id": number, "error": text})
             return
         connection.close()
-        self._watch_pod(pid, os.pidfd_open(pid), address, pod.state_path)
+        self._watch_pod(pid, os.pidfd_open(pid), address, pod.state_path, pod.uid)
 
     def _remove(self, peer: Peer, message: dict[str, Any]) -> None:
         path, number = message["path"], message["id"]
@@ -366,6 +395,7 @@ class Zygote:
                 os.waitpid(helper.pid, 0)
         for path in (self._netd_path, socket_path(self._directory), netd.socket_path(self._directory)):
             trees.remove(path)
+        self._groups.give_up()
         self._loop.is_running = False
 
 
@@ -381,12 +411,6 @@ def recorded_helper(directory: str) -> tuple[int, str] | None:
             return int(pid), str(start_time)
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _is_machines_root() -> bool:
-    """Whether root here is root of the whole machine."""
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        return file.read().split() == ["0", "0", "4294967295"]
 
 
 def _survivor(directory: str, pods: registry.Registry) -> int | None:

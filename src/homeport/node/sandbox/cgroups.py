@@ -1,0 +1,474 @@
+"""The node's control groups: one of its own in each hierarchy, in it one for each pod, in that one for each container.
+
+::
+
+    own group of the platform (or, for root in version 2, the root)
+      homeport-<device>-<inode of the node's directory>
+        pod<uid>.<pid>      what the pod may use in all; the pid is its supervisor's
+          <container>-<n>   what one attempt of a container may use; the container's processes are here
+
+Nothing is ever written to, moved out of or removed from a group that was not made here, but for one thing: in version 2
+the platform's own group, if it was given to it to divide, is emptied into a group below it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+
+from homeport.node.sandbox import hierarchies, linux, record
+from homeport.node.sandbox.hierarchies import Place
+from homeport.node.sandbox.spec import Limits
+
+PERIOD = 100_000
+"""Microseconds of the period that a quota of processor time is for, as the kubelet has it."""
+_UNLIMITED_SHARES = 2
+_SHARES_OF_CPU = 1024
+_DEFAULTS = frozenset(
+    {
+        ("cpu.cfs_period_us", str(PERIOD)),
+        ("cpu.cfs_quota_us", "-1"),
+        ("cpu.max", f"max {PERIOD}"),
+        ("memory.limit_in_bytes", "-1"),
+        ("memory.memsw.limit_in_bytes", "-1"),
+        ("memory.max", "max"),
+        ("memory.swap.max", "max"),
+        ("pids.max", "max"),
+    }
+)
+"""What a new group has anyway."""
+_MOVED = "main"
+"""The group that the platform's own processes are moved to, where they must not stay."""
+_LEAVING_SECONDS = 2.0
+"""How long an ended process may still count as one of its group's."""
+
+
+class Base:
+    """This node's group in one hierarchy."""
+
+    __slots__ = ("controllers", "directory", "version")
+
+    def __init__(self, version: int, directory: str, controllers: frozenset[str]) -> None:
+        self.version = version
+        self.directory = directory
+        self.controllers = controllers
+
+
+class Group:
+    """A pod's group, or a container's in it: a directory in each hierarchy."""
+
+    __slots__ = ("_bases", "_is_divided", "_paths")
+
+    def __init__(self, bases: list[Base], paths: list[str], *, is_divided: bool) -> None:
+        self._bases = bases
+        self._paths = paths
+        self._is_divided = is_divided
+
+    def make(self, name: str, limits: Limits, *, divided: bool = False) -> Group:
+        """A group in this one; if it is there already, it is changed. `divided`: it is to have groups of its own.
+        Raises OSError; nothing is left then."""
+        made = Group(self._bases, [os.path.join(path, name) for path in self._paths], is_divided=divided)
+        try:
+            for base, path in zip(self._bases, made._paths, strict=True):
+                try:
+                    os.mkdir(path, 0o755)
+                    is_new = True
+                except FileExistsError:
+                    is_new = False
+                if divided and base.version == 2:
+                    _divide(path, base.controllers)
+                made._limit(base, path, limits, is_new=is_new)
+        except OSError:
+            made.remove()
+            raise
+        return made
+
+    def limit(self, limits: Limits) -> None:
+        """Have these limits from now on. Raises OSError, with errno EBUSY where more memory is in use than that."""
+        for base, path in zip(self._bases, self._paths, strict=True):
+            self._limit(base, path, limits, is_new=False)
+
+    def _limit(self, base: Base, path: str, limits: Limits, *, is_new: bool) -> None:
+        for name, value in settings(base.version, base.controllers, limits, divided=self._is_divided):
+            if not (is_new and (name, value) in _DEFAULTS):
+                _set(path, name, value)
+
+    def enter(self) -> None:
+        """The calling process belongs to the group from now on. Raises OSError."""
+        for path in self._paths:
+            _write(os.path.join(path, "cgroup.procs"), "0")
+
+    def usage_paths(self) -> dict[str, str]:
+        """Where memory and processor time are counted, as far as they are."""
+        found = {}
+        for base, path in zip(self._bases, self._paths, strict=True):
+            if "memory" in base.controllers:
+                found["memory"] = path
+            if base.version == 2 or "cpuacct" in base.controllers:
+                found["cpu"] = path
+        return found
+
+    def out_of_memory(self) -> int:
+        """How many of the group's processes the kernel has ended for want of memory."""
+        for base, path in zip(self._bases, self._paths, strict=True):
+            if "memory" in base.controllers:
+                name = "memory.events" if base.version == 2 else "memory.oom_control"
+                with contextlib.suppress(OSError, ValueError):
+                    return _counter(os.path.join(path, name), "oom_kill")
+        return 0
+
+    @property
+    def controllers(self) -> frozenset[str]:
+        return frozenset().union(*(base.controllers for base in self._bases))
+
+    def remove(self) -> None:
+        """Remove the group, which has ended, and its groups; what can't be removed now is left for :func:`end`."""
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                for below in _below(path):
+                    _remove(below)
+
+
+class Groups(Group):
+    """The node's own group. `problems` says of each hierarchy that can't be used why not."""
+
+    __slots__ = ("problems",)
+
+    def __init__(self, bases: list[Base], problems: list[str]) -> None:
+        super().__init__(bases, [base.directory for base in bases], is_divided=True)
+        self.problems = problems
+
+    def make_pod(self, uid: str, limits: Limits) -> Group:
+        """The group of a pod whose supervisor is the calling process. Raises OSError."""
+        return self.make(_pod_name(uid, os.getpid()), limits, divided=True)
+
+    def has_pod(self, uid: str, supervisor: int) -> bool:
+        """Whether there is something left of what that supervisor of the pod has made, for :meth:`clear_pod`."""
+        return any(os.path.isdir(os.path.join(path, _pod_name(uid, supervisor))) for path in self._paths)
+
+    def clear_pod(self, uid: str, supervisor: int) -> None:
+        """End what is left in a pod's group, and remove it. May take as long as processes take to end. Raises
+        OSError."""
+        for path in self._paths:
+            end(os.path.join(path, _pod_name(uid, supervisor)))
+
+    def others(self, supervisors: dict[str, int]) -> list[str]:
+        """The groups of all pods but these, for :func:`end`. `supervisors`: uid -> pid."""
+        known = {_pod_name(uid, pid) for uid, pid in supervisors.items()}
+        found: list[str] = []
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                found += (
+                    os.path.join(path, name)
+                    for name in os.listdir(path)
+                    if name.startswith("pod") and name not in known and os.path.isdir(os.path.join(path, name))
+                )
+        return found
+
+    def give_up(self) -> None:
+        """Remove the node's groups, as far as they are empty."""
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+
+
+def _pod_name(uid: str, supervisor: int) -> str:
+    """With the supervisor's pid, so that clearing up after one that was killed takes nothing from the next."""
+    return f"pod{uid.replace('/', '_')}.{supervisor}"
+
+
+# Making the node's own.
+
+
+def open_groups(directory: str) -> Groups:
+    """The groups of the node in `directory`: those that it had, or new ones. Writes down where they are."""
+    path = os.path.join(directory, "cgroups.json")
+    known = _recorded(path)
+    groups = Groups(known, []) if known else found(f"homeport-{_key(directory)}")
+    if groups.controllers:
+        # Beside what else the machine does, pods weigh as much as there are processors, as the kubelet has it.
+        groups.limit(Limits(cpu_shares=_SHARES_OF_CPU * len(os.sched_getaffinity(0))))
+    record.write(path, [[base.version, base.directory, sorted(base.controllers)] for base in groups._bases])
+    return groups
+
+
+def _key(directory: str) -> str:
+    """A name for the directory that no other one has on this machine."""
+    status = os.stat(directory)
+    return f"{status.st_dev:x}-{status.st_ino:x}"
+
+
+def _recorded(path: str) -> list[Base]:
+    """Those of an earlier life, if all are there: pods may still be in them."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            bases = [Base(version, place, frozenset(names)) for version, place, names in json.load(file)]
+    except (OSError, ValueError, TypeError):
+        return []
+    return bases if all(os.path.isdir(base.directory) for base in bases) else []
+
+
+def found(name: str, *, rehearse: bool = False) -> Groups:
+    """Groups of that name, made wherever this machine allows it. `rehearse`: leave this platform's processes where they
+    are, and only find out whether they could be moved."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+            mountinfo = file.read()
+        with open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:
+            own = file.read()
+    except OSError as error:
+        return Groups([], [f"the kernel has no control groups: {error.strerror}"])
+    bases: list[Base] = []
+    problems: list[str] = []
+    for place in hierarchies.places(mountinfo, own, is_root=linux.is_machines_root()):
+        try:
+            bases.append(_base(place, name, rehearse=rehearse))
+        except OSError as error:
+            problems.append(f"{place.directory}: {error.strerror or error}")
+    return Groups(bases, problems)
+
+
+def _base(place: Place, name: str, *, rehearse: bool) -> Base:
+    path = os.path.join(place.directory, name)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o755)
+    try:
+        controllers = place.controllers
+        if place.version == 1:
+            # Some refuse processes until more is set up; and a directory may be writable whose files are not.
+            if not os.access(os.path.join(path, "cgroup.procs"), os.W_OK):
+                raise PermissionError(errno.EACCES, "its files may not be written")
+            return Base(1, path, controllers)
+        if place.is_own:
+            _make_room(place, path, rehearse=rehearse)
+            if rehearse:
+                return Base(2, path, controllers)
+        controllers = _divide(place.directory, controllers)
+        controllers = _divide(path, controllers)
+        if not controllers:
+            raise OSError(errno.EOPNOTSUPP, "it has no controller to give to groups below it")
+        return Base(2, path, controllers)
+    except OSError:
+        with contextlib.suppress(OSError):
+            _remove(os.path.join(path, _MOVED))
+            _remove(path)
+        raise
+
+
+def _make_room(place: Place, path: str, *, rehearse: bool) -> None:
+    """Move this platform's processes out of their group, which then can be divided."""
+    if _words(os.path.join(place.directory, "cgroup.subtree_control")):
+        return  # it is divided already
+    strangers = hierarchies.strangers(place.directory)
+    if strangers:
+        raise OSError(errno.EBUSY, f"processes of others are in it, such as {strangers[0]}")
+    if rehearse:
+        return
+    moved = os.path.join(path, _MOVED)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(moved, 0o755)
+    for pid in hierarchies.processes(place.directory):
+        with contextlib.suppress(ProcessLookupError):
+            _write(os.path.join(moved, "cgroup.procs"), str(pid))
+
+
+def _divide(path: str, controllers: frozenset[str]) -> frozenset[str]:
+    """Let the groups below have the controllers, as many of them as can be; answers which."""
+    control = os.path.join(path, "cgroup.subtree_control")
+    offered = controllers.intersection(_words(os.path.join(path, "cgroup.controllers")))
+    missing = offered.difference(_words(control))
+    for name in sorted(missing):
+        try:
+            _write(control, f"+{name}")
+        except OSError as error:
+            # EBUSY: processes are in it. The others say that this one controller is not to be had here.
+            if error.errno == errno.EBUSY:
+                raise
+    return offered.intersection(_words(control))
+
+
+# What limits are to the kernel.
+
+
+def settings(
+    version: int, controllers: frozenset[str], limits: Limits, *, divided: bool = False
+) -> Iterator[tuple[str, str]]:
+    """The files of a group and what is to be in them; of one that is `divided` its own processes are not meant."""
+    if "cpu" in controllers:
+        shares = limits.cpu_shares or _UNLIMITED_SHARES
+        if version == 1:
+            yield "cpu.shares", str(shares)
+            yield "cpu.cfs_period_us", str(PERIOD)
+            yield "cpu.cfs_quota_us", str(limits.cpu_quota or -1)
+        else:
+            yield "cpu.weight", str(weight(shares))
+            yield "cpu.max", f"{limits.cpu_quota or 'max'} {PERIOD}"
+    if "memory" in controllers:
+        if version == 1:
+            yield from _memory_1(limits.memory)
+        else:
+            yield "memory.max", str(limits.memory or "max")
+            # As the kubelet has it: what may use so much memory may not use swap beside it.
+            yield "memory.swap.max", "0" if limits.memory else "max"
+            if not divided:
+                # One process less would leave a container that works no more, without saying so.
+                yield "memory.oom.group", "1"
+    if "pids" in controllers:
+        yield "pids.max", str(limits.pids or "max")
+
+
+def _memory_1(memory: int) -> Iterator[tuple[str, str]]:
+    value = str(memory or -1)
+    # The limit with swap may never be below the one without: raised first, and lowered last.
+    yield "memory.memsw.limit_in_bytes", "-1"
+    yield "memory.limit_in_bytes", value
+    yield "memory.memsw.limit_in_bytes", value
+
+
+def weight(shares: int) -> int:
+    """Version 1's shares (2 to 262144, 1024 by default) as version 2's weight (1 to 10000, 100 by default).
+
+    The curve through these three points that container runtimes agree on (runc 1.3.2, crun 1.24)."""
+    if shares <= 2:
+        return 1
+    if shares >= 262144:
+        return 10000
+    curve = math.log2(shares)
+    return math.ceil(10 ** ((curve * curve + 125 * curve) / 612 - 7 / 34))
+
+
+def _set(path: str, name: str, value: str) -> None:
+    file = os.path.join(path, name)
+    try:
+        if name == "memory.max" and value != "max" and _number(os.path.join(path, "memory.current")) > int(value):
+            # Version 1 refuses this; version 2 would end processes until the rest fits.
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), file)
+        _write(file, value)
+    except FileNotFoundError:
+        # Not every kernel counts swap, has quotas, or ends whole groups.
+        if name in ("memory.max", "memory.limit_in_bytes", "pids.max"):
+            raise
+    except OSError as error:
+        # A quota may not be more than that of the group above: then that one is the limit, and no other is needed.
+        if not (name == "cpu.cfs_quota_us" and error.errno == errno.EINVAL):
+            raise
+        _write(file, "-1")
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        os.close(descriptor)
+
+
+def _words(path: str) -> list[str]:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().split()
+    except OSError:
+        return []
+
+
+def _number(path: str) -> int:
+    try:
+        with open(path, encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
+
+
+def _counter(path: str, name: str) -> int:
+    with open(path, encoding="ascii") as file:
+        for line in file:
+            key, _, value = line.partition(" ")
+            if key == name:
+                return int(value)
+    return 0
+
+
+# The end.
+
+
+def _below(path: str) -> Iterator[str]:
+    """A group's groups and itself, the deepest first."""
+    for name in os.listdir(path):
+        below = os.path.join(path, name)
+        if os.path.isdir(below):
+            yield from _below(below)
+    yield path
+
+
+def _remove(path: str) -> None:
+    """Remove a group without processes. Raises OSError if there are some."""
+    deadline = time.monotonic() + _LEAVING_SECONDS
+    while True:
+        try:
+            os.rmdir(path)
+            return
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or hierarchies.processes(path) or time.monotonic() > deadline:
+                raise
+            # Its last process has ended, but has not left the group yet. Of that version 1 gives no notice.
+            time.sleep(0.001)
+
+
+def end(path: str) -> None:
+    """End every process in the group at `path` and below it, wait for that, and remove it. No error if there is none.
+    Raises OSError, TimeoutError among them if a process doesn't end."""
+    try:
+        groups = list(_below(path))
+    except FileNotFoundError:
+        return
+    for group in groups:
+        deadline = time.monotonic() + _LEAVING_SECONDS * 10
+        while pids := [pid for pid in hierarchies.processes(group) if pid]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, f"process {pids[0]} doesn't end", group)
+            _kill(group, pids)
+        _remove(group)
+
+
+def end_all(paths: list[str]) -> None:
+    """The same for several; what is wrong with one keeps none of the others. Raises the last OSError."""
+    failure: OSError | None = None
+    for path in paths:
+        try:
+            end(path)
+        except OSError as error:
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+def _kill(group: str, pids: list[int]) -> None:
+    """Kill processes of the group, and wait for their ends."""
+    handles = {}
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            handles[pid] = os.pidfd_open(pid)
+    try:
+        # Those that are still listed are who the descriptors refer to, and nobody who has their number by now.
+        listed = set(hierarchies.processes(group))
+        for pid, handle in handles.items():
+            if pid in listed:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                waiting = select.poll()
+                waiting.register(handle, select.POLLIN)
+                waiting.poll(_LEAVING_SECONDS * 1000)
+    finally:
+        for handle in handles.values():
+            os.close(handle)
