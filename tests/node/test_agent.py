@@ -19,12 +19,12 @@ from homeport.kube import core, meta
 from homeport.kube.errors import BadRequest
 from homeport.kube.meta import Object
 from homeport.kube.wire import User
-from homeport.node import journal, pulls, worker
+from homeport.node import journal, launcher, pulls
 from homeport.node.agent import Agent
 from homeport.node.images import ImageStore
 from homeport.node.memory import Memory
 from homeport.node.process import ProcessRuntime
-from homeport.node.runtime import SandboxError
+from homeport.node.runtime import SandboxError, Wanted
 from homeport.node.volumes import VolumePlaces
 from homeport.store.memory import MemoryStore
 
@@ -110,6 +110,14 @@ class Node:
         assert self.agent is not None
         chunks = await self.agent.logs(pod, container, LogOptions(**options))
         return b"".join([chunk async for chunk in chunks]).decode()
+
+    async def execute(self, pod: Object, *command: str) -> int:
+        assert self.agent is not None
+        session = await self.agent.execute(pod, "main", command, Wanted())
+        try:
+            return await session.wait()
+        finally:
+            session.close()
 
     async def event(self, pod: Object, reason: str) -> Object:
         async with asyncio.timeout(SECONDS):
@@ -397,9 +405,56 @@ async def test_active_deadline(node: Node) -> None:
     assert meta.status(done)["reason"] == "DeadlineExceeded"
 
 
-async def test_probes_that_are_not_run_are_named(node: Node) -> None:
-    pod = await node.create("p", "sleep 60", container={"readinessProbe": {"exec": {"command": ["true"]}}})
-    assert "readinessProbe not run" in (await node.event(pod, "ProbesNotRun"))["message"]
+async def test_probes_and_hooks(node: Node) -> None:
+    """Ready when the readiness probe says so, started anew when the liveness probe fails, hooks around it all."""
+
+    def ready(pod: Object) -> bool:
+        return meta.is_condition_true(pod, "Ready")
+
+    shell = ["/bin/sh", "-c"]
+    pod = await node.create(
+        "p",
+        "cat /data/hooks; trap 'echo bye; exit 0' TERM; touch /tmp/well; while :; do sleep 0.1; done",
+        restartPolicy="Always",
+        terminationGracePeriodSeconds=20,
+        volumes=[{"name": "v", "emptyDir": {}}],
+        container={
+            "volumeMounts": [{"name": "v", "mountPath": "/data"}],
+            "lifecycle": {
+                "postStart": {"exec": {"command": [*shell, "while ! test -e /data/go; do sleep 0.05; done"]}},
+                "preStop": {"exec": {"command": [*shell, "echo stopping >> /data/hooks"]}},
+            },
+            "readinessProbe": {"exec": {"command": [*shell, "echo not yet; test -e /data/ready"]}, "periodSeconds": 1},
+            "livenessProbe": {
+                "exec": {"command": ["test", "-e", "/tmp/well"]},
+                "periodSeconds": 1,
+                "failureThreshold": 1,
+            },
+        },
+    )
+    assert waiting(await node.until("p", lambda pod: bool(container(pod)))) == "ContainerCreating"
+    data = node.base / "node" / "pods" / meta.uid(pod) / "volumes"
+    place = next(path for path in data.rglob("v") if path.is_dir())
+    await node.event(pod, "Started")
+    (place / "go").touch()
+    found = await node.until("p", is_running)
+    assert not ready(found)
+    assert container(found)["started"]
+    assert "Readiness probe failed: not yet" in (await node.event(pod, "Unhealthy"))["message"]
+    (place / "ready").touch()
+    await node.until("p", ready)
+
+    await node.execute(pod, "rm", "/tmp/well")
+    found = await node.until("p", lambda pod: container(pod)["restartCount"] == 1 and ready(pod))
+    assert container(found)["lastState"]["terminated"]["exitCode"] == 0, "it was asked to end"
+    assert "failed liveness probe, will be restarted" in (await node.event(pod, "Killing"))["message"]
+    assert await node.log(pod) == "stopping\n", "its preStop hook was run"
+
+    await node.stop()
+    await node.start()
+    assert ready(await node.client.get(core.POD.resource, "p", "default")), "not taken back without a reason"
+    await node.client.delete(core.POD.resource, "p", "default")
+    await node.gone("p")
 
 
 async def test_many_pods_at_once(node: Node) -> None:
@@ -474,7 +529,7 @@ async def test_a_mistake_in_a_step_is_told_and_tried_again(
         calls.append(arguments)
         raise LookupError("of our own making")
 
-    monkeypatch.setattr(worker, "container_spec", wrong)
+    monkeypatch.setattr(launcher, "container_spec", wrong)
     await node.create("p", "true")
     pod = await node.until("p", lambda found: waiting(found) == "CreateContainerError")
     assert "LookupError: of our own making" in container(pod)["state"]["waiting"]["message"]

@@ -19,11 +19,13 @@ from homeport.node.view import (
     DeletePod,
     DestroySandbox,
     Forget,
+    Health,
     ImageView,
     MountVolumes,
     Notice,
     Problem,
     PullImage,
+    RunHook,
     Signal,
     StartContainer,
     View,
@@ -59,6 +61,10 @@ class World:
     memory: Memory = field(default_factory=Memory)
     sandbox: Any = "none"
     states: dict[str, ContainerState] = field(default_factory=dict)
+    health: dict[str, Health] = field(default_factory=dict)
+    hooks: dict[tuple[str, int, str], str] = field(default_factory=dict)
+    hook_result: str = ""
+    """Why hooks fail that end from now on."""
     starting: set[str] = field(default_factory=set)
     volumes: Any = "none"
     images: dict[str, ImageView] = field(default_factory=dict)
@@ -96,6 +102,8 @@ class World:
             sandbox="busy" if self.sandbox == "destroying" else self.sandbox,
             address="10.42.0.7" if self.sandbox == "up" else "",
             states=dict(self.states) if self.sandbox in ("up", "down") else {},
+            health=dict(self.health),
+            hooks=dict(self.hooks),
             starting=frozenset(self.starting),
             volumes=self.volumes,
             images=dict(self.images),
@@ -126,6 +134,10 @@ class World:
                 assert (name, attempt) not in self.starts, "an attempt was begun twice"
                 self.starting.add(name)
                 self.starts.append((name, attempt))
+            case RunHook(name, attempt, _):
+                state = self.states[name]
+                assert (state.attempt, state.phase) == (attempt, "running")
+                assert instruction not in self.pending, "a hook runs once at a time"
             case Signal(name, attempt, _):
                 assert name not in self.starting
                 assert self.states[name].attempt == attempt
@@ -168,6 +180,8 @@ class World:
                 self.states = {}
             case DeletePod():
                 self.gone = True
+            case RunHook(name, attempt, kind):
+                self.hooks[name, attempt, kind] = self.hook_result
             case Signal(name, attempt, number):
                 state = self.states.get(name)
                 if number == signal.SIGKILL and state and state.attempt == attempt and state.phase == "running":
@@ -545,7 +559,194 @@ def test_conditions_keep_their_transition_time() -> None:
     assert world.condition("Ready")["lastTransitionTime"] == "2026-01-01T00:01:00Z"
 
 
+# Probes.
+
+
+def probed(name: str = "main", **more: Any) -> dict[str, Any]:
+    probe = {"exec": {"command": ["true"]}}
+    return container(name, readinessProbe=probe, livenessProbe=probe, startupProbe=probe, **more)
+
+
+def test_readiness_is_what_the_probes_say() -> None:
+    world = started(probed())
+    main = world.container()
+    assert (main["started"], main["ready"]) == (False, False)
+    assert world.condition("Ready")["message"] == "containers with unready status: [main]"
+    world.health["main"] = Health(0, started=True, ready=False)
+    world.settle()
+    assert (world.container()["started"], world.container()["ready"]) == (True, False)
+    world.health["main"] = Health(0, started=True, ready=True)
+    world.settle()
+    assert world.condition("Ready")["status"] == "True"
+    world.health["main"] = Health(7, started=True, ready=True)
+    world.settle()
+    assert world.container()["ready"] is False, "that was said of another attempt"
+
+
+@pytest.mark.parametrize("kind", ["liveness", "startup"])
+@pytest.mark.parametrize("policy", ["Always", "OnFailure", "Never"])
+def test_a_failed_probe_ends_the_container(kind: Any, policy: str) -> None:
+    more = {f"{kind}Probe": {"exec": {}, "terminationGracePeriodSeconds": 7}}
+    world = started(container(**more), restartPolicy=policy, terminationGracePeriodSeconds=100)
+    world.health["main"] = Health(0, started=kind == "liveness", ready=False, failed=kind)
+    world.decide()
+    assert world.pending == [Signal("main", 0, signal.SIGTERM)]
+    expected = f"Container main failed {kind} probe" + ("" if policy == "Never" else ", will be restarted")
+    assert world.notices[-1] == Notice("Normal", "Killing", expected, "main")
+    assert world.wake_at == BEGIN + timedelta(seconds=7)
+    world.pending.clear()
+    world.exit("main", 0)
+    world.settle()
+    if policy == "Never":
+        assert world.status["phase"] == "Succeeded"
+    else:
+        assert world.starts[-1] == ("main", 1), "however it ended"
+        assert world.memory.of("main").ending is None
+
+
+def test_back_off_after_failed_probes_counts_from_the_attempt_before() -> None:
+    world = started(probed())
+    for attempt, ran in enumerate((30, 30, 30, 30)):
+        world.now += timedelta(seconds=ran)
+        world.health["main"] = Health(attempt, started=True, ready=True, failed="liveness")
+        world.settle()
+        world.exit("main", 137)
+        world.settle()
+    assert len(world.starts) == 4, "40 s have to lie between the end before and the next start"
+    assert world.container()["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    assert world.wake_at == world.now + timedelta(seconds=10)
+
+
+def test_a_sidecar_holds_the_others_up_until_it_has_started() -> None:
+    world = World(make_pod(initContainers=[probed("side", restartPolicy="Always"), container("init")]))
+    world.settle()
+    assert world.starts == [("side", 0)]
+    assert world.condition("Initialized")["message"] == "containers with incomplete status: [side init]"
+    world.health["side"] = Health(0, started=True, ready=False)
+    world.settle()
+    assert world.starts[-1] == ("init", 0)
+    world.exit("init", 0)
+    world.settle()
+    assert world.status["phase"] == "Running"
+    assert world.condition("Ready")["message"] == "containers with unready status: [side]"
+
+
+# Hooks.
+
+
+def hooked(name: str = "main", *kinds: str, **more: Any) -> dict[str, Any]:
+    return container(name, lifecycle={kind: {"exec": {"command": ["x"]}} for kind in kinds}, **more)
+
+
+def test_a_container_runs_once_its_first_hook_has_ended() -> None:
+    world = World(make_pod(hooked("a", "postStart"), container("b")))
+    while not any(isinstance(i, RunHook) for i in world.pending):
+        for instruction in list(world.pending):
+            world.finish(instruction)
+        world.decide()
+    world.decide()
+    assert world.pending == [RunHook("a", 0, "postStart")]
+    assert world.starts == [("a", 0)], "those behind it wait"
+    assert world.container("a")["state"] == {"waiting": {"reason": "ContainerCreating"}}
+    assert world.container("a")["ready"] is False
+    world.pending.clear()
+    world.memory = resume(world.memory)
+    world.decide()
+    assert world.pending == [RunHook("a", 0, "postStart")], "at least once: the node may have been killed"
+    world.settle()
+    assert world.starts[-1] == ("b", 0)
+    assert world.container("a")["ready"]
+
+
+def test_a_failed_first_hook_ends_the_container() -> None:
+    world = World(make_pod(hooked("main", "postStart"), restartPolicy="Never"), hook_result="exit code 1")
+    world.settle()
+    assert [n.reason for n in world.notices if n.type == "Warning"] == ["FailedPostStartHook"]
+    assert world.memory.of("main").ending is not None
+    assert world.container()["state"]["waiting"]["reason"] == "PostStartHookError"
+    world.exit("main", 143)
+    world.settle()
+    assert world.status["phase"] == "Failed"
+
+
+def deleted(world: World, grace: int) -> None:
+    world.pod["metadata"] |= {"deletionTimestamp": "x", "deletionGracePeriodSeconds": grace}
+
+
+def test_the_last_hook_goes_before_the_signal() -> None:
+    world = started(hooked("main", "preStop"))
+    deleted(world, 30)
+    world.hook_result = "exit code 1"
+    world.decide()
+    assert world.pending == [RunHook("main", 0, "preStop")]
+    world.decide()
+    assert world.pending == [RunHook("main", 0, "preStop")]
+    world.now += timedelta(seconds=29.5)
+    world.finish(world.pending[0])
+    world.decide()
+    assert world.pending == [Signal("main", 0, signal.SIGTERM)]
+    assert world.notices[-1].reason == "FailedPreStopHook"
+    assert world.wake_at == world.now + timedelta(seconds=2), "a moment is left, whatever the hook took"
+
+
+def test_a_hook_that_takes_too_long_is_not_waited_for() -> None:
+    world = started(hooked("main", "preStop"))
+    deleted(world, 5)
+    world.decide()
+    assert world.wake_at == BEGIN + timedelta(seconds=5)
+    world.now = world.wake_at
+    world.decide()
+    assert world.pending == [RunHook("main", 0, "preStop"), Signal("main", 0, signal.SIGTERM)]
+    world.now += timedelta(seconds=2)
+    world.decide()
+    assert world.pending[-1] == Signal("main", 0, signal.SIGKILL)
+
+
+def test_sidecars_end_last_and_in_reverse_order_with_their_hooks_first() -> None:
+    sides = [container("s0", restartPolicy="Always"), hooked("s1", "preStop", restartPolicy="Always")]
+    world = started(initContainers=sides)
+    deleted(world, 30)
+    world.decide()
+    assert set(world.pending) == {Signal("main", 0, signal.SIGTERM), RunHook("s1", 0, "preStop")}
+    for instruction in list(world.pending):
+        world.finish(instruction)
+    world.decide()
+    assert world.pending == []
+    world.exit("main", 0)
+    world.decide()
+    assert world.pending == [Signal("s1", 0, signal.SIGTERM)]
+    world.pending.clear()
+    world.exit("s1", 0)
+    world.decide()
+    assert world.pending == [Signal("s0", 0, signal.SIGTERM)]
+
+
+def test_sidecars_whose_turn_never_comes_are_ended_with_the_others() -> None:
+    world = started(initContainers=[container("s0", restartPolicy="Always")])
+    deleted(world, 10)
+    world.decide()
+    world.pending.clear()
+    world.now += timedelta(seconds=10)
+    world.decide()
+    assert set(world.pending) == {Signal("main", 0, signal.SIGKILL), Signal("s0", 0, signal.SIGTERM)}
+
+
+def test_rules_of_a_container_go_before_the_restart_policy() -> None:
+    rules = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]
+    world = started(container(restartPolicy="Never", restartPolicyRules=rules), restartPolicy="Never")
+    world.exit("main", 42)
+    world.settle()
+    assert world.starts[-1] == ("main", 1)
+    world.exit("main", 41)
+    world.settle()
+    assert world.status["phase"] == "Failed"
+
+
 # Random lives.
+
+
+def everything(name: str, **more: Any) -> dict[str, Any]:
+    return {**probed(name), **hooked(name, "postStart", "preStop"), **more}
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -553,10 +754,11 @@ def test_conditions_keep_their_transition_time() -> None:
 def test_random_lives_keep_the_promises(data: st.DataObject) -> None:
     """In any order of news: one attempt at a time (`World.accept` asserts it), no restart lost, an end for all."""
     policy = data.draw(st.sampled_from(["Always", "OnFailure", "Never"]), "policy")
+    make = everything if data.draw(st.booleans(), "probes and hooks") else container
     inits = [container("i0")] if data.draw(st.booleans(), "init") else []
     if data.draw(st.booleans(), "sidecar"):
-        inits.append(container("s0", restartPolicy="Always"))
-    mains = [container(f"c{i}") for i in range(data.draw(st.integers(1, 2), "containers"))]
+        inits.append(make("s0", restartPolicy="Always"))
+    mains = [make(f"c{i}") for i in range(data.draw(st.integers(1, 2), "containers"))]
     spec: dict[str, Any] = {"restartPolicy": policy, "terminationGracePeriodSeconds": 3}
     if inits:
         spec["initContainers"] = inits
@@ -576,13 +778,20 @@ def test_random_lives_keep_the_promises(data: st.DataObject) -> None:
         choices += ["exit"] * 2 if running and world.sandbox == "up" else []
         choices += ["lose"] if world.sandbox == "up" else []
         choices += ["delete", "remove", "restart"]
+        choices += ["health"] * 2 if running and make is everything else []
         match data.draw(st.sampled_from(choices)):
             case "time":
                 world.now += timedelta(seconds=data.draw(st.sampled_from([0.01, 1, 10, 700])))
             case "save":
                 world.save()
             case "finish":
+                world.hook_result = data.draw(st.sampled_from(["", "exit code 1"]))
                 world.finish(data.draw(st.sampled_from(world.pending)))
+            case "health":
+                name = data.draw(st.sampled_from(running))
+                failed = data.draw(st.sampled_from(["", "", "", "liveness", "startup"]))
+                says = Health(world.states[name].attempt, data.draw(st.booleans()), data.draw(st.booleans()), failed)
+                world.health[name] = says
             case "exit":
                 world.exit(data.draw(st.sampled_from(running)), data.draw(st.sampled_from([0, 1])))
             case "lose":
@@ -639,7 +848,9 @@ def finish(world: World) -> None:
             return
         if world.status["phase"] in ("Succeeded", "Failed"):
             break
+        world.hook_result = ""
         for name, state in list(world.states.items()):
+            world.health[name] = Health(state.attempt, started=True, ready=True)
             if state.phase == "running" and world.sandbox == "up" and not name.startswith("s"):
                 world.exit(name, 0)
         if policy == "Always" and not world.gone:

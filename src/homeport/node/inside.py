@@ -89,6 +89,10 @@ class InsideSession:
     async def wait(self) -> int:
         return await asyncio.shield(self._exit)
 
+    def kill(self) -> None:
+        if not self._attached:
+            self._connection.tell(op="kill")
+
     def close(self) -> None:
         self._connection.close()
         for reader in self._readers:

@@ -17,8 +17,10 @@ _NAME = "memory.json"
 
 def matters(memory: Memory) -> bool:
     """Whether the sandbox and the pod's status could not tell as much."""
-    restarted = any(known.restarts or known.previous is not None for known in memory.containers.values())
-    return restarted or memory.kill_at is not None or memory.expired
+    return memory.expired or any(
+        known.restarts or known.previous is not None or known.ending is not None or known.post_start
+        for known in memory.containers.values()
+    )
 
 
 def save(directory: Path, memory: Memory) -> None:

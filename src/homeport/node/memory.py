@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
@@ -25,6 +25,24 @@ BACKOFF_RESET = 600.0
 """A container that ran this long after its restart starts over with a short back-off."""
 
 
+EndReason: TypeAlias = Literal["", "liveness", "startup", "hook", "resize"]
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """The end of an attempt that has been asked for."""
+
+    kill_at: datetime
+    """When it gets SIGKILL."""
+    grace: float
+    """The grace period, in seconds, that `kill_at` came from: a shorter one moves it forward."""
+    reason: EndReason = ""
+    """Why it ends although the pod goes on: a probe or the ``postStart`` hook failed. Empty: the pod ends."""
+    hook: Literal["", "running", "done"] = ""
+    """How far the ``preStop`` hook is."""
+    sent: int = 0
+    """The last signal that it was sent; 0 for none."""
+
+
 class ContainerMemory(msgspec.Struct, frozen=True):
     current: ContainerState | None = None
     """The newest attempt that the present sandbox has seen."""
@@ -33,8 +51,10 @@ class ContainerMemory(msgspec.Struct, frozen=True):
     next_attempt: int = 0
     backoff: float = 0.0
     """Seconds that must lie between the end of the newest attempt and the next start."""
-    asked: int = 0
-    """The signal that the newest attempt was sent to end it; 0 for none."""
+    post_start: Literal["", "due", "running", "done", "failed"] = ""
+    """How far the newest attempt's ``postStart`` hook is; empty without one."""
+    ending: Ending | None = None
+    """The end of the newest attempt, if it was asked for; kept until the next attempt."""
 
     @property
     def is_running(self) -> bool:
@@ -53,10 +73,6 @@ class Memory(msgspec.Struct, frozen=True):
     containers: Mapping[str, ContainerMemory] = msgspec.field(default_factory=dict)
     start_time: str = ""
     """When the node accepted the pod (``status.startTime``)."""
-    kill_at: datetime | None = None
-    """When what still runs gets SIGKILL; None until the pod is being ended."""
-    grace: float = 0.0
-    """The grace period that `kill_at` came from: a shorter one moves it forward."""
     expired: bool = False
     """``activeDeadlineSeconds`` ran out."""
 
@@ -67,8 +83,9 @@ class Memory(msgspec.Struct, frozen=True):
         return replace(self, containers={**self.containers, name: container})
 
 
-def observe(memory: ContainerMemory, seen: ContainerState | None) -> ContainerMemory:
-    """Fold in what the sandbox says about the container's newest attempt. Old news change nothing."""
+def observe(memory: ContainerMemory, seen: ContainerState | None, *, has_hook: bool = False) -> ContainerMemory:
+    """Fold in what the sandbox says about the container's newest attempt. Old news change nothing. `has_hook`: a new
+    attempt has a ``postStart`` hook to come."""
     if seen is None:
         return memory
     current = memory.current
@@ -83,6 +100,7 @@ def observe(memory: ContainerMemory, seen: ContainerState | None) -> ContainerMe
         previous=current or memory.previous,
         next_attempt=seen.attempt + 1,
         backoff=_next_backoff(memory) if seen.attempt else 0.0,
+        post_start="due" if has_hook and seen.phase == "running" else "",
     )
 
 
@@ -103,14 +121,21 @@ def lose(memory: ContainerMemory, now: datetime, message: str) -> ContainerMemor
 
 def leave(memory: ContainerMemory) -> ContainerMemory:
     """A new sandbox is about to be made: the attempts of the old one are history."""
-    return replace(memory, current=None, previous=memory.current or memory.previous, asked=0)
+    return replace(memory, current=None, previous=memory.current or memory.previous, post_start="", ending=None)
 
 
 def restart_due(memory: ContainerMemory, now: datetime) -> datetime:
-    """When the container may be started again: at once the first time, then 10, 20, 40 ... 300 s after its end."""
+    """When the container may be started again: at once the first time, then 10, 20, 40 ... 300 s after its end.
+
+    After a probe has failed, the attempt before counts, as with the kubelet: the failed one's time was waiting enough.
+    """
     ended = memory.current or memory.previous
     if ended is None or not ended.finished_at or not memory.backoff:
         return now
+    if memory.ending is not None and memory.ending.reason in ("liveness", "startup"):
+        ended = memory.previous
+        if ended is None or not ended.finished_at:
+            return now
     finished = meta.parse_time(ended.finished_at)
     started = meta.parse_time(ended.started_at) if ended.started_at else finished
     if (finished - started).total_seconds() > BACKOFF_RESET or finished > now + timedelta(seconds=1):
@@ -129,8 +154,16 @@ def _next_backoff(memory: ContainerMemory) -> float:
 
 
 def resume(memory: Memory) -> Memory:
-    """The memory at the start of a new life of the node: a signal that was decided may not have been sent."""
-    return replace(memory, containers={name: replace(c, asked=0) for name, c in memory.containers.items()})
+    """The memory at the start of a new life of the node: a signal that was decided may not have been sent, and a hook
+    that was running has lost whoever waited for it. It runs again: hooks are promised at least once."""
+    return replace(memory, containers={name: _resumed(c) for name, c in memory.containers.items()})
+
+
+def _resumed(memory: ContainerMemory) -> ContainerMemory:
+    ending = memory.ending
+    if ending is not None:
+        ending = replace(ending, sent=0, hook="" if ending.hook == "running" else ending.hook)
+    return replace(memory, ending=ending, post_start="due" if memory.post_start == "running" else memory.post_start)
 
 
 def recall(pod: Object) -> Memory:

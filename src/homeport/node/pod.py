@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
@@ -13,6 +15,7 @@ from homeport.kube import meta, quantity
 from homeport.kube.meta import Object
 
 TERMINAL = frozenset({"Succeeded", "Failed"})
+_REALTIME = re.compile(r"^SIGRT(MIN|MAX)(?:[+-](\d+))?$")
 
 
 class Role(Enum):
@@ -45,6 +48,14 @@ class Member(msgspec.Struct, frozen=True):
     def pull_policy(self) -> str:
         return str(self.spec.get("imagePullPolicy") or "IfNotPresent")
 
+    def hook(self, kind: str) -> Mapping[str, Any]:
+        """What is to be done at ``postStart`` or ``preStop``; empty for nothing."""
+        return (self.spec.get("lifecycle") or {}).get(kind) or {}
+
+    def has_probe(self, field: str) -> bool:
+        """Whether there is a ``startupProbe``, ``readinessProbe`` or ``livenessProbe`` that somebody carries out."""
+        return bool(self.spec.get(field)) and self.role in (Role.MAIN, Role.SIDECAR)
+
 
 def members(pod: Object) -> tuple[Member, ...]:
     """Init containers and sidecars in their order, then the main containers in theirs, then the ephemeral ones."""
@@ -72,6 +83,26 @@ def grace_seconds(pod: Object) -> float:
         if value is not None:
             return max(float(value), 0.0)
     return 30.0
+
+
+def stop_signal(member: Member) -> int:
+    """The signal that asks the container to end: ``lifecycle.stopSignal``, else SIGTERM."""
+    name = str((member.spec.get("lifecycle") or {}).get("stopSignal") or "SIGTERM")
+    if base := _REALTIME.match(name):
+        offset = int(base[2] or 0)
+        return signal.SIGRTMIN + offset if base[1] == "MIN" else signal.SIGRTMAX - offset
+    found: int = getattr(signal, name, signal.SIGTERM)
+    return found
+
+
+def restarts_by_rule(member: Member, exit_code: int) -> bool:
+    """Whether one of ``restartPolicyRules``, which go before the restart policy, starts the container again."""
+    for rule in member.spec.get("restartPolicyRules") or ():
+        codes = rule.get("exitCodes") or {}
+        is_listed = exit_code in (codes.get("values") or ())
+        if rule.get("action") == "Restart" and is_listed == (codes.get("operator") != "NotIn"):
+            return True
+    return False
 
 
 def full_name(pod: Object) -> str:

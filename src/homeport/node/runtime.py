@@ -176,6 +176,9 @@ class Session(Protocol):
         """The process's exit code, 128 and more if a signal ended it. What it wrote can still be read then, to the end.
         Raises ConnectionError if nobody knows it: the supervisor has gone."""
 
+    def kill(self) -> None:
+        """End the command, and what it has started in its own process group. Of an attached container's, nothing."""
+
     def close(self) -> None:
         """Let go. The process goes on, without its streams."""
 

@@ -29,16 +29,15 @@ class ContainerView(msgspec.Struct, frozen=True):
     """The attempt before, ended."""
     restarts: int
     waiting: tuple[str, str] | None
-    """(reason, message) while the container does not run and may still; None otherwise."""
+    """(reason, message) while the container does not run and may still, or is not reported as running yet; None
+    otherwise."""
+    started: bool
+    ready: bool
     image_id: str
 
     @property
     def is_running(self) -> bool:
-        return self.current is not None and self.current.phase == "running"
-
-    @property
-    def is_completed(self) -> bool:
-        return self.waiting is None and self.current is not None and self.current.phase == "exited"
+        return self.waiting is None and self.current is not None and self.current.phase == "running"
 
 
 class PodView(msgspec.Struct, frozen=True):
@@ -101,16 +100,6 @@ def container_statuses(status: Mapping[str, Any]) -> Iterator[Object]:
         yield from status.get(field) or ()
 
 
-def is_ready(container: ContainerView) -> bool:
-    """Main containers and sidecars are ready while they run, init containers once they have succeeded. Nobody asks
-    about ephemeral ones: the kubelet never calls them ready."""
-    if container.member.role is Role.EPHEMERAL:
-        return False
-    if container.member.role is Role.INIT:
-        return container.is_completed and container.current is not None and container.current.exit_code == 0
-    return container.is_running
-
-
 def terminated(uid: str, state: ContainerState) -> Object:
     """``state.terminated``."""
     body: Object = {
@@ -142,7 +131,7 @@ def _container_status(uid: str, view: ContainerView) -> Object:
         reason, message = view.waiting
         state = {"waiting": {"reason": reason} | ({"message": message} if message else {})}
         # While it waits for its restart the attempt that ended last is the last state.
-        previous = current or previous
+        previous = current if current is not None and current.phase == "exited" else previous
     elif current is not None:
         state = {"terminated": terminated(uid, current)}
     else:
@@ -151,9 +140,9 @@ def _container_status(uid: str, view: ContainerView) -> Object:
         "name": view.member.name,
         "image": view.member.image,
         "imageID": view.image_id,
-        "ready": is_ready(view),
+        "ready": view.ready,
         "restartCount": view.restarts,
-        "started": view.is_running,
+        "started": view.started,
         "state": state,
         "lastState": {"terminated": terminated(uid, previous)} if previous is not None else {},
     }
@@ -166,9 +155,10 @@ def _container_status(uid: str, view: ContainerView) -> Object:
 def _conditions(view: PodView) -> list[Object]:
     init = [c for c in view.containers if c.member.role in ORDERED]
     lasting = [c for c in view.containers if c.member.role in (Role.SIDECAR, Role.MAIN)]
-    unready = sorted(c.member.name for c in lasting if not is_ready(c))
+    unready = [c.member.name for c in lasting if not c.ready]
     past_init = any(c.current is not None for c in view.containers if c.member.role is Role.MAIN)
-    uninitialized = [] if past_init else [c.member.name for c in init if not is_ready(c)]
+    waits = [c for c in init if not (c.started if c.member.role is Role.SIDECAR else c.ready)]
+    uninitialized = [] if past_init else [c.member.name for c in waits]
     ended = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(view.phase, "")
 
     initialized = _condition("Initialized", not uninitialized)

@@ -39,6 +39,12 @@ class Signal(msgspec.Struct, frozen=True):
     signal: int
 
 
+class RunHook(msgspec.Struct, frozen=True):
+    name: str
+    attempt: int
+    kind: Literal["postStart", "preStop"]
+
+
 class DestroySandbox(msgspec.Struct, frozen=True):
     pass
 
@@ -52,7 +58,7 @@ class Forget(msgspec.Struct, frozen=True):
 
 
 Instruction: TypeAlias = (
-    PullImage | MountVolumes | CreateSandbox | StartContainer | Signal | DestroySandbox | DeletePod | Forget
+    PullImage | MountVolumes | CreateSandbox | StartContainer | RunHook | Signal | DestroySandbox | DeletePod | Forget
 )
 
 
@@ -76,6 +82,16 @@ class ImageView(msgspec.Struct, frozen=True):
     """When the last try failed."""
 
 
+class Health(msgspec.Struct, frozen=True):
+    """What a container's probes say of one attempt."""
+
+    attempt: int
+    started: bool
+    ready: bool
+    failed: Literal["", "liveness", "startup"] = ""
+    """The probe whose failure is to end the attempt."""
+
+
 class View(msgspec.Struct, frozen=True):
     """Everything outside the machine's own memory that a decision depends on."""
 
@@ -88,6 +104,10 @@ class View(msgspec.Struct, frozen=True):
     address: str = ""
     states: Mapping[str, ContainerState] = msgspec.field(default_factory=dict)
     """The newest attempt of each container, as the sandbox tells."""
+    health: Mapping[str, Health] = msgspec.field(default_factory=dict)
+    """By container: what the probes say, as far as it has some."""
+    hooks: Mapping[tuple[str, int, str], str] = msgspec.field(default_factory=dict)
+    """Hooks that have ended, by container, attempt and kind: why they failed, or nothing."""
     starting: frozenset[str] = frozenset()
     """Containers whose start is being carried out."""
     volumes: Literal["none", "busy", "ready"] = "none"

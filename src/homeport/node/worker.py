@@ -11,20 +11,21 @@ from typing import Any, Literal
 from homeport.kube import core, meta
 from homeport.kube.errors import Conflict, HomeportError, InternalError, NotFound
 from homeport.kube.meta import Object
-from homeport.node import logs, machinefacts, notes, volumes
-from homeport.node.containerspec import container_spec, sandbox_spec
-from homeport.node.environment import DOMAIN
+from homeport.node import logs, notes, volumes
+from homeport.node.handlers.target import Target
+from homeport.node.hooks import Hooks
 from homeport.node.host import Host
 from homeport.node.journal import Journal
+from homeport.node.launcher import Launcher, gather
 from homeport.node.machine import decide
 from homeport.node.memory import Memory
 from homeport.node.mounting import RENEWAL_RETRY, Mounts
 from homeport.node.pod import TERMINAL, Member, members
 from homeport.node.podlogs import PodLogs
+from homeport.node.prober import Prober
 from homeport.node.pulls import Pulls
-from homeport.node.reading import fetch, wait_for
-from homeport.node.references import Ref, Sources, Unresolved, container_refs
-from homeport.node.resolver import Resolver, resolver
+from homeport.node.reading import wait_for
+from homeport.node.references import Ref, Sources, Unresolved
 from homeport.node.retries import Retries
 from homeport.node.runtime import ContainerState, Sandbox, SandboxError
 from homeport.node.saver import StatusSaver
@@ -37,6 +38,7 @@ from homeport.node.view import (
     MountVolumes,
     Notice,
     PullImage,
+    RunHook,
     Signal,
     StartContainer,
     View,
@@ -77,6 +79,9 @@ class Worker:
         self._deleting = False
         self._mounts = Mounts(host, pod, self.directory, sources=self._sources, renew=self._begin_renewal)
         self._renewal: Literal["", "busy", "again"] = ""
+        self._launcher = Launcher(host, self.directory, self._mounts, self._pulls, self._note)
+        self._prober = Prober(pod, host.now, target=self._target, note=self._note, wake=self.wake)
+        self._hooks = Hooks(pod, self._target, self.wake)
         self._saver = StatusSaver(host, pod, self.wake)
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
@@ -110,6 +115,7 @@ class Worker:
         try:
             if self._sandbox is not None:
                 self._launch(self._listen(self._sandbox))
+            self._prober.attend(self.memory, deleting=meta.is_deleting(self.pod))
             while True:
                 await self._news.wait()
                 self._news.clear()
@@ -126,6 +132,8 @@ class Worker:
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._prober.cancel()
+        self._hooks.cancel()
         self._mounts.cancel()
         for task in self._tasks:
             task.cancel()
@@ -160,6 +168,8 @@ class Worker:
             sandbox=self._sandbox_phase,
             address=self.address,
             states=self._states(),
+            health=self._prober.health,
+            hooks=self._hooks.results,
             starting=frozenset(self._starting),
             volumes=self._volumes,
             images=self._pulls.views,
@@ -191,6 +201,8 @@ class Worker:
         self._logs.tell_ends(self.memory)
         if self.status.get("phase") in TERMINAL:
             self._mounts.cancel()
+        self._prober.attend(self.memory, deleting=self._gone or meta.is_deleting(self.pod))
+        self._hooks.attend(self.memory)
         self._changed(self)
         if decision.wake_at is not None:
             self._wake_in((decision.wake_at - self._host.now()).total_seconds())
@@ -225,6 +237,8 @@ class Worker:
             case StartContainer(name, attempt):
                 self._starting.add(name)
                 self._launch(self._start(name, attempt))
+            case RunHook():
+                self._hooks.begin(instruction)
             case Signal(name, _, number):
                 self._launch(self._signal(name, number))
             case DestroySandbox():
@@ -302,10 +316,7 @@ class Worker:
     async def _create(self) -> None:
         try:
             async with self._host.create_slots:
-                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                machine, resolver = self._host.node_name, self._resolver()
-                wanted = sandbox_spec(self.pod, str(self.directory), machine, resolver, self._host.most_pids)
-                sandbox = await self._host.runtime.create(wanted)
+                sandbox = await self._launcher.create(self.pod)
         except Exception as error:
             self._sandbox_phase = "none"
             text = self._explain(error)
@@ -316,14 +327,6 @@ class Worker:
         self._sandbox_phase = "up"
         self._retries.succeed("/sandbox")
         self._launch(self._listen(sandbox))
-
-    def _resolver(self) -> Resolver:
-        found, warnings = resolver(
-            self.pod, machinefacts.read_resolver(), server=self._host.runtime.gateway, domain=DOMAIN
-        )
-        for warning in warnings:
-            self._note(Notice("Warning", "DNSConfigForming", warning))
-        return found
 
     async def _listen(self, sandbox: Sandbox) -> None:
         """Hear of exits until the supervisor goes."""
@@ -347,21 +350,16 @@ class Worker:
         self._retries.succeed("/destroy")
 
     async def _sources(self, refs: set[Ref]) -> Sources:
-        return Sources(
-            pod=self.pod,
-            objects=await fetch(self._host.client, refs, self.pod),
-            allocatable=self._host.allocatable,
-            node_name=self._host.node_name,
-            host_ip=self._host.address,
-            pod_ip=self.address,
-        )
+        return await gather(self._host, self.pod, refs, self.address)
 
     # Containers.
 
     async def _start(self, name: str, attempt: int) -> None:
         member = next(m for m in members(self.pod) if m.name == name)
         try:
-            await self._start_member(member, attempt)
+            if self._sandbox is None:
+                raise SandboxError("the pod's sandbox has gone")
+            await self._launcher.start(self.pod, self._sandbox, member, attempt)
         except Unresolved as error:
             self._retries.fail(name, "CreateContainerConfigError", str(error), waits_for=error.waits_for)
             self._note(Notice("Warning", "Failed", f"Error: {error}", name))
@@ -374,28 +372,12 @@ class Worker:
         finally:
             self._starting.discard(name)
 
-    async def _start_member(self, member: Member, attempt: int) -> None:
+    def _target(self, member: Member) -> Target | None:
+        """How probes and hooks reach a container."""
         sandbox = self._sandbox
-        if sandbox is None:
-            raise SandboxError("the pod's sandbox has gone")
-        image = self._pulls.image(member.image)
-        sources = await self._sources(set(container_refs(member.spec)))
-        log_path = logs.prepare(self.directory, member.name, attempt)
-        spec = container_spec(member, attempt, image, sources, self._mounts.places, str(log_path), self._api)
-        self._note(Notice("Normal", "Created", f"Created container: {member.name}", member.name))
-        state = await sandbox.start(spec)
-        if state.reason == "StartError":
-            self._note(Notice("Warning", "Failed", f"Error: {state.message}", member.name))
-        else:
-            self._note(Notice("Normal", "Started", f"Started container {member.name}", member.name))
-            if attempt == 0:
-                for notice in notes.not_carried_out(member):
-                    self._note(notice)
-
-    @property
-    def _api(self) -> tuple[str, int] | None:
-        """Where the pod reaches the API server: on the machine's own network, as everybody there does."""
-        return self._host.own_api if meta.spec(self.pod).get("hostNetwork") else self._host.api
+        if sandbox is None or self._sandbox_phase != "up":
+            return None
+        return Target(member.name, member.spec, sandbox, self._host.runtime, sandbox.address)
 
     async def _signal(self, name: str, number: int) -> None:
         if self._sandbox is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -149,7 +150,14 @@ def start_command(
 ) -> None:
     """Run a command in the container whose first process is `first`, and in its cgroups, for the client at the
     connection."""
-    client = Client(events, connection, number)
+
+    def heard(message: dict[str, Any]) -> None:
+        if message.get("op") == "kill" and is_running:
+            # It leads a session of its own, and nobody has waited for it yet: the number is nobody else's.
+            os.killpg(execution.pid, signal.SIGKILL)
+
+    is_running = False
+    client = Client(events, connection, number, heard=heard)
     try:
         execution = execute.launch(first, container, group, command)
     except OSError as error:
@@ -157,6 +165,7 @@ def start_command(
         return
 
     def outcome(_events: int) -> None:
+        nonlocal is_running
         data = os.read(execution.outcome, 65536)
         events.forget(execution.outcome)
         os.close(execution.outcome)
@@ -167,6 +176,7 @@ def start_command(
             code, text = json.loads(data)
             client.refuse(text, code)
             return
+        is_running = True
         events.watch(execution.pidfd, exited)
         try:
             execution.streams.receive_terminal()
@@ -177,6 +187,8 @@ def start_command(
         execution.streams.close()
 
     def exited(_events: int) -> None:
+        nonlocal is_running
+        is_running = False
         events.forget(execution.pidfd)
         os.close(execution.pidfd)
         _, status = os.waitpid(execution.pid, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-VERSION = 5
+VERSION = 6
 """Of what travels between the platform and its helpers; another one after an update means that the fork server, which
 outlives the platform, is to be replaced."""
 SOCKET_FILE = "sandbox.sock"

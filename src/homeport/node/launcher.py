@@ -1,0 +1,76 @@
+"""Making one pod's sandbox and starting its containers: references looked up, specs made, users told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from homeport.kube import meta
+from homeport.kube.meta import Object
+from homeport.node import logs, machinefacts
+from homeport.node.containerspec import container_spec, sandbox_spec
+from homeport.node.environment import DOMAIN
+from homeport.node.host import Host
+from homeport.node.mounting import Mounts
+from homeport.node.pod import Member
+from homeport.node.pulls import Pulls
+from homeport.node.reading import fetch
+from homeport.node.references import Ref, Sources, container_refs
+from homeport.node.resolver import Resolver, resolver
+from homeport.node.runtime import Sandbox
+from homeport.node.view import Notice
+
+
+class Launcher:
+    """`directory` is the pod's, `note` emits an event."""
+
+    def __init__(
+        self, host: Host, directory: Path, mounts: Mounts, pulls: Pulls, note: Callable[[Notice], None]
+    ) -> None:
+        self._host = host
+        self._directory = directory
+        self._mounts = mounts
+        self._pulls = pulls
+        self._note = note
+
+    async def create(self, pod: Object) -> Sandbox:
+        """Make the pod's sandbox. Raises SandboxError or OSError."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        resolver = self._resolver(pod)
+        wanted = sandbox_spec(pod, str(self._directory), self._host.node_name, resolver, self._host.most_pids)
+        return await self._host.runtime.create(wanted)
+
+    def _resolver(self, pod: Object) -> Resolver:
+        gateway = self._host.runtime.gateway
+        found, warnings = resolver(pod, machinefacts.read_resolver(), server=gateway, domain=DOMAIN)
+        for warning in warnings:
+            self._note(Notice("Warning", "DNSConfigForming", warning))
+        return found
+
+    async def start(self, pod: Object, sandbox: Sandbox, member: Member, attempt: int) -> None:
+        """Raises Unresolved for what makes a ``CreateContainerConfigError``, SandboxError and others for the rest. A
+        command that can't be started is no error: the container has ended."""
+        image = self._pulls.image(member.image)
+        sources = await gather(self._host, pod, set(container_refs(member.spec)), sandbox.address)
+        log_path = logs.prepare(self._directory, member.name, attempt)
+        # On the machine's own network the API server is where it is for everybody there.
+        api = self._host.own_api if meta.spec(pod).get("hostNetwork") else self._host.api
+        spec = container_spec(member, attempt, image, sources, self._mounts.places, str(log_path), api)
+        self._note(Notice("Normal", "Created", f"Created container: {member.name}", member.name))
+        state = await sandbox.start(spec)
+        if state.reason == "StartError":
+            self._note(Notice("Warning", "Failed", f"Error: {state.message}", member.name))
+        else:
+            self._note(Notice("Normal", "Started", f"Started container {member.name}", member.name))
+
+
+async def gather(host: Host, pod: Object, refs: set[Ref], address: str) -> Sources:
+    """What the pod's references resolve against; `address` is the pod's, if it has one yet."""
+    return Sources(
+        pod=pod,
+        objects=await fetch(host.client, refs, pod),
+        allocatable=host.allocatable,
+        node_name=host.node_name,
+        host_ip=host.address,
+        pod_ip=address,
+    )
