@@ -13,7 +13,11 @@ from homeport.node.usage import Rated, Root, Usage
 
 def roots(pods: Iterable[tuple[Object, Mapping[str, ContainerState]]]) -> frozenset[Root]:
     """What is to be measured."""
-    return frozenset((meta.uid(pod), name, state.pid) for pod, states in pods for name, state in states.items())
+    return frozenset(_root(pod, state) for pod, states in pods for state in states.values())
+
+
+def _root(pod: Object, state: ContainerState) -> Root:
+    return Root(meta.uid(pod), state.name, state.pid, state.cgroups.get("memory", ""), state.cgroups.get("cpu", ""))
 
 
 def summary(
@@ -40,15 +44,13 @@ def summary(
 
 def _pod(pod: Object, states: Mapping[str, ContainerState], usage: Usage, time: str) -> Object:
     measured = {
-        name: rated
-        for name, state in states.items()
-        if (rated := usage.containers.get((meta.uid(pod), name, state.pid))) is not None
+        name: rated for name, state in states.items() if (rated := usage.containers.get(_root(pod, state))) is not None
     }
     containers = [
         {"name": name, "startTime": states[name].started_at, **_stats(rated, time)} for name, rated in measured.items()
     ]
     every = measured.values()
-    whole = Rated(sum(r.cpu for r in every), sum(r.rate for r in every), sum(r.memory for r in every))
+    whole = Rated(*(sum(column) for column in zip(*every, strict=True))) if measured else Rated(0, 0, 0)
     return {
         "podRef": {"name": meta.name(pod), "namespace": meta.namespace(pod), "uid": meta.uid(pod)},
         "startTime": meta.status(pod).get("startTime"),
@@ -65,4 +67,9 @@ def _stats(rated: Rated, time: str) -> Object:
 
 
 def _memory(rated: Rated, time: str) -> Object:
-    return {"time": time, "usageBytes": rated.memory, "workingSetBytes": rated.memory, "rssBytes": rated.memory}
+    return {
+        "time": time,
+        "usageBytes": rated.charged,
+        "workingSetBytes": rated.memory,
+        "rssBytes": rated.own,
+    }

@@ -1,4 +1,4 @@
-"""What the machine and its containers use of processors and memory, read off ``/proc``.
+"""What the machine and its containers use of processors and memory: what their cgroups count, or else ``/proc`` says.
 
 Nobody measures while nobody asks. Who asks gets the rate since the last question, if that was less than a minute ago;
 else it is measured twice, a moment apart. A container's processes are its first one and all that descend from it: each
@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,8 +22,19 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SHORTEST, _LONGEST = 0.3, 60.0
 """Seconds between two measurements that make a rate."""
 
-Root: TypeAlias = tuple[str, str, int]
-"""A container: the pod's uid, its name, its first process."""
+
+class Root(NamedTuple):
+    """A container."""
+
+    uid: str
+    """The pod's."""
+    name: str
+    pid: int
+    """Its first process."""
+    memory: str = ""
+    """The directory of the cgroup that counts its memory, empty if none does."""
+    cpu: str = ""
+    """The same for processor time."""
 
 
 class Amount(NamedTuple):
@@ -32,7 +43,11 @@ class Amount(NamedTuple):
     cpu: int
     """Nanoseconds of processor time."""
     memory: int
-    """Bytes that are in use now."""
+    """Bytes that are in use now, without what can be had from a file again: the working set."""
+    charged: int = 0
+    """Bytes with all that was read from files and is kept for the time being."""
+    own: int = 0
+    """Bytes that are no file's."""
 
 
 class Rated(NamedTuple):
@@ -41,7 +56,9 @@ class Rated(NamedTuple):
     rate: int
     """Nanocores: nanoseconds of processor time in a second."""
     memory: int
-    """Bytes."""
+    """Bytes of the working set."""
+    charged: int = 0
+    own: int = 0
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -99,7 +116,7 @@ def _rated(old: _Sample, new: _Sample) -> Usage:
     def rate(before: Amount | None, now: Amount) -> Rated:
         # A process that ended without anybody who waits for it takes its time with it: that is no negative use.
         used = max(0, now.cpu - before.cpu) if before is not None else 0
-        return Rated(now.cpu, int(used / seconds), now.memory)
+        return Rated(now.cpu, int(used / seconds), now.memory, now.charged or now.memory, now.own or now.memory)
 
     containers = {root: rate(old.containers.get(root), now) for root, now in new.containers.items()}
     return Usage(seconds, rate(old.machine, new.machine), new.memory_total, containers)
@@ -108,16 +125,18 @@ def _rated(old: _Sample, new: _Sample) -> Usage:
 def _read(proc: Path, roots: frozenset[Root], clock: Callable[[], float]) -> _Sample:
     at = clock()
     machine, total = _machine(proc)
-    processes = _processes(proc) if roots else {}
+    counted = {root: amount for root in roots if (amount := _counted(root)) is not None}
+    rest = roots - counted.keys()
+    processes = _processes(proc) if rest else {}
     children: dict[int, list[int]] = {}
     for pid, (parent, _) in processes.items():
         children.setdefault(parent, []).append(pid)
-    containers: dict[Root, Amount] = {}
-    for root in roots:
-        if root[2] not in processes:
+    containers = counted
+    for root in rest:
+        if root.pid not in processes:
             continue
         cpu = memory = 0
-        todo = [root[2]]
+        todo = [root.pid]
         while todo:
             pid = todo.pop()
             cpu += processes[pid][1]
@@ -125,6 +144,31 @@ def _read(proc: Path, roots: frozenset[Root], clock: Callable[[], float]) -> _Sa
             todo += children.get(pid, ())
         containers[root] = Amount(cpu, memory)
     return _Sample(at, machine, total, containers)
+
+
+def _counted(root: Root) -> Amount | None:
+    """What the container's cgroups have counted; None where there are none, or no more."""
+    if not (root.memory and root.cpu):
+        return None
+    try:
+        memory, cpu = Path(root.memory), Path(root.cpu)
+        if (cpu / "cpuacct.usage").exists():
+            used = int((cpu / "cpuacct.usage").read_text())
+        else:
+            used = _table(cpu / "cpu.stat")["usage_usec"] * 1000
+        table = _table(memory / "memory.stat")
+        if "total_inactive_file" in table:
+            charged = int((memory / "memory.usage_in_bytes").read_text())
+            return Amount(used, max(0, charged - table["total_inactive_file"]), charged, table["total_rss"])
+        charged = int((memory / "memory.current").read_text())
+        return Amount(used, max(0, charged - table["inactive_file"]), charged, table["anon"])
+    except (OSError, ValueError, KeyError):
+        return None  # it has ended
+
+
+def _table(path: Path) -> dict[str, int]:
+    lines = (line.split() for line in path.read_text().splitlines())
+    return {line[0]: int(line[1]) for line in lines if len(line) == 2}
 
 
 def _machine(proc: Path) -> tuple[Amount, int]:

@@ -125,6 +125,11 @@ class Group:
         return 0
 
     @property
+    def paths(self) -> list[str]:
+        """Its directories, one in each hierarchy."""
+        return self._paths
+
+    @property
     def controllers(self) -> frozenset[str]:
         return frozenset().union(*(base.controllers for base in self._bases))
 

@@ -129,12 +129,23 @@ def _report(outcome: int, code: int, message: str) -> None:
 def _prepare(root: Root, container: spec.Container, group: cgroups.Group, streams: Streams, outcome: int) -> None:
     os.setsid()
     group.enter()
+    if container.limits.cpu_quota and "cpu" not in group.controllers:
+        keep_to_processors(container.limits.cpu_quota)
     linux.set_oom_score(container.oom_score)  # while the machine's own /proc is seen
     root.assemble()
     streams.take(container.uid)
     # What follows takes paths from the pod: none of them, such as /proc/self/fd/7, may lead out of the new root.
     linux.close_descriptors({0, 1, 2, outcome})
     settle(container, outcome)
+
+
+def keep_to_processors(quota: int) -> None:
+    """Without cgroups the next best to a quota of processor time: to run on no more processors than it amounts to.
+    Which ones is left to chance, so that several containers spread."""
+    usable = sorted(os.sched_getaffinity(0))
+    count = min(-(-quota // cgroups.PERIOD), len(usable))
+    first = os.urandom(1)[0] % len(usable)
+    os.sched_setaffinity(0, {usable[(first + step) % len(usable)] for step in range(count)})
 
 
 def settle(container: spec.Container, outcome: int, user_namespace: int | None = None) -> None:

@@ -82,6 +82,7 @@ def _enter(
     """Be the doorkeeper."""
     try:
         group.enter()
+        os.sched_setaffinity(0, os.sched_getaffinity(first))
         linux.set_oom_score(container.oom_score)
         user_namespace = _own_user_namespace(first)
         processes = os.open(f"/proc/{first}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import signal
 import socket
 from collections.abc import Callable
 
 from homeport.node.sandbox import cgroups, logs, loop, sessions, spec
 from homeport.node.sandbox import container as containers
+from homeport.node.sandbox.watch import Watch
 from homeport.node.sandbox.wire import Peer
 
 
 class Running:
-    __slots__ = ("attachments", "deadline", "group", "launch", "log", "spec", "status", "streams", "waiting")
+    __slots__ = (
+        "attachments",
+        "deadline",
+        "group",
+        "is_out_of_memory",
+        "launch",
+        "log",
+        "spec",
+        "status",
+        "streams",
+        "waiting",
+        "watch",
+    )
 
     def __init__(
         self, specification: spec.Container, launch: containers.Launch, log: logs.LogFile, group: cgroups.Group
@@ -28,6 +43,9 @@ class Running:
         """Who is to hear that the command runs, and the id of the request; None once it does."""
         self.status: int | None = None
         self.deadline = 0.0
+        self.watch: Watch | None = None
+        """Who looks at its memory, where no cgroup does."""
+        self.is_out_of_memory = False
 
     def attach(
         self,
@@ -54,6 +72,20 @@ class Running:
             if tap is not None:
                 tap.on_room = functools.partial(resume, stream)
                 stream.listeners.append(tap)
+
+    def watch_memory(self, events: loop.Loop) -> None:
+        """Keep to the limit of memory that the container has now."""
+        if self.watch is not None:
+            self.watch.cancel()
+            self.watch = None
+        if self.spec.limits.memory and "memory" not in self.group.controllers and self.status is None:
+            self.watch = Watch(events, self.launch.pid, self.spec.limits.memory, self._end_for_memory)
+
+    def _end_for_memory(self) -> None:
+        self.is_out_of_memory = True
+        # One that has ended in this moment needs no end.
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.launch.pidfd, signal.SIGKILL)
 
     def _client_ended_stdin(self) -> None:
         if self.spec.stdin_once and not self.spec.tty:

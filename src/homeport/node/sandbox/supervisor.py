@@ -219,6 +219,7 @@ class Supervisor:
             self._states.not_started(wanted, code, text)
         else:
             self._states.started(wanted, launch.pid, running.group.usage_paths())
+            running.watch_memory(self._loop)
             # The child has sent it before it became its command.
             launch.streams.receive_terminal()
             for descriptor, name in ((launch.streams.stdout, "stdout"), (launch.streams.stderr, "stderr")):
@@ -296,6 +297,7 @@ class Supervisor:
         os.close(running.launch.pidfd)
         # Reaped when it is on record how it ended: if this process is killed meanwhile, its heir can still find out.
         running.status = linux.peek_status(running.launch.pid)
+        running.watch_memory(self._loop)
         running.release_stdin()
         running.deadline = time.monotonic() + _LOG_GRACE_SECONDS
         for stream in running.streams:
@@ -323,7 +325,7 @@ class Supervisor:
         message = self._termination_message(running)
         if lost and not message:
             message = "the end of the log is lost: there was no room on the disk"
-        out_of_memory = running.group.out_of_memory() > 0
+        out_of_memory = running.is_out_of_memory or running.group.out_of_memory() > 0
         running.group.remove()
         state = self._states.ended(running.spec.name, running.status, message, out_of_memory=out_of_memory)
         running.tell_attached(state["exit_code"])
@@ -383,6 +385,7 @@ class Supervisor:
             for running, limits in changes.items():
                 running.group.limit(limits)
                 running.spec = running.spec._replace(limits=limits)
+                running.watch_memory(self._loop)
             self._group.limit(wanted)
         except OSError as error:
             text = f"the limits can't be changed: {error.strerror or error} ({error.filename})"
