@@ -48,10 +48,21 @@ def container_spec(
     start = startup(member.spec, image.config, sources, api=api)
     of_pod: Mapping[str, Any] = meta.spec(sources.pod).get("securityContext") or {}
     of_container: Mapping[str, Any] = member.spec.get("securityContext") or {}
-    user = _first(of_container, of_pod, "runAsUser") or 0
+    config = image.config
+    chosen, chosen_group = _first(of_container, of_pod, "runAsUser"), _first(of_container, of_pod, "runAsGroup")
+    user = config.uid if chosen is None else chosen
+    if (
+        chosen is None
+        and _first(of_container, of_pod, "runAsNonRoot")
+        and config.user.split(":")[0].strip("0123456789")
+    ):
+        # The name may mean anybody inside the image.
+        raise Unresolved(
+            f"container has runAsNonRoot and image has non-numeric user ({config.user}), cannot verify user is non-root"
+        )
     if user == 0 and _first(of_container, of_pod, "runAsNonRoot"):
         raise Unresolved("container has runAsNonRoot and image will run as root; set securityContext.runAsUser")
-    groups = [*(of_pod.get("supplementalGroups") or ())]
+    groups = [*(config.groups if chosen is None else ()), *(of_pod.get("supplementalGroups") or ())]
     if of_pod.get("fsGroup") is not None:
         groups.append(of_pod["fsGroup"])
     return ContainerSpec(
@@ -64,7 +75,7 @@ def container_spec(
         mounts=volumes.mounts(member.spec, places, sources.pod, start.env),
         log_path=log_path,
         uid=user,
-        gid=_first(of_container, of_pod, "runAsGroup") or 0,
+        gid=(config.gid if chosen is None else 0) if chosen_group is None else chosen_group,
         groups=tuple(groups),
         read_only_root=bool(of_container.get("readOnlyRootFilesystem")),
         termination_message_path=member.spec.get("terminationMessagePath") or "/dev/termination-log",

@@ -29,6 +29,14 @@ class ImageConfig(msgspec.Struct, frozen=True):
     args: tuple[str, ...] = ()
     """Its default arguments; a pod's ``command`` or ``args`` replace them."""
     working_dir: str = ""
+    user: str = ""
+    """As the image says it, by name or number; empty is root. What it means there:"""
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    home: str = "/root"
+    stop_signal: str = ""
+    """A name or a number; empty is SIGTERM."""
 
 
 class Startup(msgspec.Struct, frozen=True):
@@ -49,7 +57,7 @@ def startup(
     """
     service = service_variables(api)
     declared, skipped = variables(container, sources, service)
-    defaults = {"PATH": PATH, "HOME": "/root", "HOSTNAME": hostname(sources.pod, sources.node_name)}
+    defaults = {"PATH": PATH, "HOME": image.home, "HOSTNAME": hostname(sources.pod, sources.node_name)}
     env = defaults | dict(image.env) | service | declared
     return Startup(
         argv=arguments(container, image, service | declared),

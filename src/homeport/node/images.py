@@ -10,18 +10,21 @@ import asyncio
 import difflib
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from homeport.node import imagefile, interpreter, pipsettings
+from homeport.node import imagefile, imagenames, interpreter, pipsettings
 from homeport.node.build import Builder, BuildError, Recipe, recipe
 from homeport.node.environment import ImageConfig
 from homeport.node.host import Image, ImageError
-from homeport.node.imagefile import ImageFile, ImageFileError, ImageFiles, Reference, parse_reference
+from homeport.node.imagecopies import ImageCopies
+from homeport.node.imagefile import ImageFile, ImageFileError, Reference, parse_reference
+from homeport.node.imagenames import ImageNames
 from homeport.node.interpreter import Interpreter, NoInterpreter
+from homeport.node.local.record import Record, image_config
+from homeport.node.local.store import LocalStore
 from homeport.node.pipsettings import PipSettings
 from homeport.node.runtime import ImageRoot, Mount
 from homeport.node.uvtool import UvError
@@ -76,7 +79,11 @@ class ImageStore:
         self._builder = Builder(cache or default_cache(environ), environ)
         self._files: dict[Path, _Parsed] = {}
         self._interpreters: dict[str, Interpreter] = {}
-        self._contents: dict[Path, tuple[tuple[object, ...], str]] = {}
+        self._copies = ImageCopies(self._builder.cache)
+        self._names_path = Path(directory).parent / "images.yaml"
+        self._names: tuple[object, ImageNames] = (None, ImageNames())
+        self.local = LocalStore(self._builder.cache / "local")
+        """Images that were built from Dockerfiles or loaded from archives."""
         self._builds: dict[str, _Build] = {}
         self._settings: tuple[object, PipSettings] | None = None
 
@@ -88,10 +95,7 @@ class ImageStore:
 
     def find(self, reference: str) -> ImageFile:
         """The image that a name means. Raises ImageError with what to do if there is none."""
-        try:
-            parsed = parse_reference(reference)
-        except ValueError as error:
-            raise ImageError(f"couldn't parse image name: {error}", "InvalidImageName") from error
+        parsed = self._real(reference)
         errors: list[ImageFileError] = []
         for directory in self.directories:
             images = list(self._read(directory, errors))
@@ -99,6 +103,27 @@ class ImageStore:
             if ranked:
                 return max(ranked, key=lambda entry: entry[:2])[2]
         raise ImageError(self._nothing(reference, parsed, errors))
+
+    def _real(self, reference: str) -> Reference:
+        """What a name stands for by the settings file. Raises ImageError."""
+        try:
+            parsed = parse_reference(reference)
+        except ValueError as error:
+            raise ImageError(f"couldn't parse image name: {error}", "InvalidImageName") from error
+        try:
+            return self._aliases().real(parsed)
+        except (ImageFileError, ValueError) as error:
+            raise ImageError(str(error)) from error
+
+    def _aliases(self) -> ImageNames:
+        try:
+            found = self._names_path.stat()
+        except OSError:
+            return imagenames.read(self._names_path)
+        stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+        if self._names[0] != stamp:
+            self._names = (stamp, imagenames.read(self._names_path))
+        return self._names[1]
 
     def known(self) -> list[KnownImage]:
         """Every image of every file, in the order in which they are looked at. Raises ImageFileError."""
@@ -172,6 +197,8 @@ class ImageStore:
 
     def ready(self, reference: str) -> Image | None:
         """The image if its containers can start at once, None if :meth:`pull` has to be called. Raises ImageError."""
+        if (record := self.local.find(self._real(reference))) is not None:
+            return self._of_layers(reference, record)
         image = self.find(reference)
         if image.python is None:
             return self._image(image, None)
@@ -185,6 +212,8 @@ class ImageStore:
 
     async def pull(self, reference: str, progress: Callable[[str], None] = lambda text: None) -> Image:
         """The image, built first if need be. Several callers share one build. Raises ImageError."""
+        if (record := self.local.find(self._real(reference))) is not None:
+            return await self._pull_base(reference, record, progress)
         image = self.find(reference)
         if image.python is None:
             return self._image(image, None)
@@ -202,6 +231,33 @@ class ImageStore:
     async def prepare(self, reference: str, progress: Callable[[str], None] = lambda text: None) -> Image:
         """Build an image ahead of its first pod."""
         return await self.pull(reference, progress)
+
+    def _of_layers(self, reference: str, record: Record) -> Image | None:
+        """None if the environment that it began with is not there."""
+        base = record.base
+        if base is not None and base.environment is not None and not os.path.isdir(base.environment):
+            return None
+        root = ImageRoot(
+            environment=base.environment if base else None,
+            interpreter=base.interpreter if base else None,
+            files=tuple(Mount(source, target, read_only=True) for source, target in base.files) if base else (),
+            layers=tuple(self.local.layers_of(record)),
+            machine=base is not None,
+        )
+        repository = parse_reference(reference).repository
+        return Image(f"{repository}@{record.digest or record.id}", root, image_config(record))
+
+    async def _pull_base(self, reference: str, record: Record, progress: Callable[[str], None]) -> Image:
+        image = self._of_layers(reference, record)
+        if image is None and record.base is not None:
+            await self.pull(record.base.reference, progress)
+            image = self._of_layers(reference, record)
+        if image is None:
+            raise ImageError(
+                f'the image that "{reference}" was built from has changed and its old environment is gone: '
+                "build it again (homeport build)"
+            )
+        return image
 
     async def _build(self, wanted: Recipe, progress: Callable[[str], None]) -> None:
         if self._builder.is_built(wanted):
@@ -240,7 +296,7 @@ class ImageStore:
         return known
 
     def _image(self, image: ImageFile, wanted: Recipe | None) -> Image:
-        files = tuple(self._files_of(image))
+        files = tuple(self._copies.mounts(image))
         path = [f.target for f in image.files if f.python_path]
         env = dict(image.env)
         if path:
@@ -257,58 +313,6 @@ class ImageStore:
         )
         config = ImageConfig(env=env, command=image.command, args=image.args, working_dir=image.working_dir)
         return Image(f"{image.name}@sha256:{digest}", root, config)
-
-    # Files.
-
-    def _files_of(self, image: ImageFile) -> Iterable[Mount]:
-        for files in image.files:
-            yield Mount(str(self._copy(image, files)), files.target, read_only=True)
-
-    def _copy(self, image: ImageFile, files: ImageFiles) -> Path:
-        """A copy of the files as they are now: containers that run keep what they started with."""
-        try:
-            digest = self._digest(files.source)
-            place = self.cache / f"{image.name}-files-{digest[:16]}"
-            target = place / files.source.name
-            if not place.exists():
-                temporary = self.cache / f".{place.name}.{os.getpid()}"
-                shutil.rmtree(temporary, ignore_errors=True)
-                temporary.mkdir(mode=0o755, parents=True)
-                if files.source.is_dir():
-                    shutil.copytree(files.source, temporary / files.source.name, ignore=_ignored)
-                else:
-                    shutil.copy2(files.source, temporary / files.source.name)
-                try:
-                    temporary.rename(place)
-                except OSError:
-                    shutil.rmtree(temporary, ignore_errors=True)
-                    if not place.exists():
-                        raise
-        except OSError as error:
-            raise ImageError(f"{image.path}: {error.filename or files.source}: {error.strerror or error}") from error
-        return target
-
-    def _digest(self, source: Path) -> str:
-        """Of the names and contents; read again only when a name, a size or a time has changed."""
-        found = [source] if source.is_file() else sorted(p for p in source.rglob("*") if not _is_ignored(p, source))
-        stamp = tuple((str(p), s.st_mtime_ns, s.st_size, s.st_mode) for p in found for s in (p.stat(),))
-        known = self._contents.get(source)
-        if known is not None and known[0] == stamp:
-            return known[1]
-        digest = hashlib.sha256()
-        for path in found:
-            digest.update(f"{path.relative_to(source.parent)}\0{path.stat().st_mode}\0".encode())
-            if path.is_file():
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
-        self._contents[source] = (stamp, digest.hexdigest())
-        return digest.hexdigest()
-
-
-_ignored = shutil.ignore_patterns("__pycache__", ".git")
-
-
-def _is_ignored(path: Path, base: Path) -> bool:
-    return not {"__pycache__", ".git"}.isdisjoint(path.relative_to(base).parts)
 
 
 class _Build:

@@ -145,6 +145,22 @@ def _hide(layer: str, top: str, paths: list[str]) -> None:
         os.mknod(f"{mirror}/{inside[-1]}", stat.S_IFCHR, os.makedev(0, 0))
 
 
+def _draw(directory: str) -> None:
+    for name, mode in _OUTLINE.items():
+        os.mkdir(f"{directory}/{name}")
+        os.chmod(f"{directory}/{name}", mode)
+    for name, target in _OUTLINE_LINKS.items():
+        os.symlink(target, f"{directory}/{name}")
+
+
+def draw(directory: str) -> None:
+    """Make the outline of the root in an empty directory, with the links that the machine has among its programs."""
+    _draw(directory)
+    for name in PROGRAMS:
+        if os.path.islink(f"/{name}") and os.readlink(f"/{name}").lstrip("/").split("/")[0] in PROGRAMS:
+            os.symlink(os.readlink(f"/{name}"), f"{directory}/{name}")
+
+
 class _Survey:
     def __init__(self, directory: str, hidden: list[str], mountinfo: str, *, user_namespace: bool) -> None:
         self._directory = directory
@@ -157,11 +173,7 @@ class _Survey:
 
     def draw_outline(self) -> None:
         os.mkdir(self._skeleton, 0o755)
-        for name, mode in _OUTLINE.items():
-            os.mkdir(f"{self._skeleton}/{name}")
-            os.chmod(f"{self._skeleton}/{name}", mode)
-        for name, target in _OUTLINE_LINKS.items():
-            os.symlink(target, f"{self._skeleton}/{name}")
+        _draw(self._skeleton)
         _copy_tree(os.path.realpath("/etc"), f"{self._skeleton}/etc", self._hidden)
 
     def show_programs(self) -> None:
