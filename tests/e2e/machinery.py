@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from leftovers import Account
 
 from homeport.datadir import DataDir
 
@@ -92,6 +93,7 @@ class RunningPlatform:
 
 def make_platform(path: Path) -> Iterator[RunningPlatform]:
     platform = RunningPlatform(DataDir.at(path))
+    account = Account(platform.directory.node)
     platform.start()
     try:
         yield platform
@@ -100,6 +102,7 @@ def make_platform(path: Path) -> Iterator[RunningPlatform]:
             platform.stop()
         ended = homeport("down", "--data-dir", path)
         assert ended.returncode == 0, ended.stderr
+        account.close()
 
 
 @dataclass(frozen=True)
