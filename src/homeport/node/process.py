@@ -162,6 +162,11 @@ class ProcessRuntime:
         stays on disk: the next ``adopt`` tells it."""
         await self.adopt()
         await asyncio.gather(*(sandbox.leave(grace) for sandbox in self._sandboxes.values()))
+        # Of supervisors that were killed; how the containers ended stays.
+        for sandbox in self._sandboxes.values():
+            for path in _left_in(sandbox.directory):
+                if os.path.basename(path) != spec.STATE_FILE:
+                    await self.remove(path)
         await self.stop(end_pods=False)
         await self._server.stop()
 

@@ -401,11 +401,12 @@ class Supervisor:
 
     def _terminate(self, *_arguments: object) -> None:
         """The machine goes down: the containers are asked to end, and their ends are kept for the next start."""
+        self._is_leaving = True
         if not self._running:
+            self._clear()
             os._exit(0)
         for name in list(self._running):
             self._signal(name, signal.SIGTERM)
-        self._is_leaving = True
 
     def _destroy(self, peer: Peer, number: object) -> None:
         if self._ending is None:
@@ -422,23 +423,29 @@ class Supervisor:
         if self._running:
             return
         if self._is_leaving:
+            self._clear()
             self._loop.is_running = False
             return
         if self._ending is None:
             return
-        failure = ""
-        try:
-            if self._link is not None:
-                self._link.delete()
-            for path in (self._pod.layers, self._pod.socket_path, self._pod.state_path):
-                trees.remove(path)
-        except OSError as error:
-            failure = f"something of the sandbox is left: {error}"
-        self._group.remove()
+        failure = self._clear(self._pod.state_path)
         self._node.registry.delete(self._pod.uid)
         for peer, number in self._ending:
             self._peers.send(peer, {"id": number, "error": failure} if failure else {"id": number})
         self._loop.is_running = False
+
+    def _clear(self, *more: str) -> str:
+        """Take away what only a running pod needs, and `more` paths; what could not be, in words."""
+        failure = ""
+        try:
+            if self._link is not None:
+                self._link.delete()
+            for path in (self._pod.layers, self._pod.socket_path, *more):
+                trees.remove(path)
+        except OSError as error:
+            failure = f"something of the sandbox is left: {error}"
+        self._group.remove()
+        return failure
 
 
 def run(
