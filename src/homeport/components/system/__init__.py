@@ -1,6 +1,7 @@
 """What a bare cluster already has: the life cycle of namespaces, garbage collection by owner reference, the default
-service accounts and the secrets of their tokens, certificates for approved requests, the service by which pods
-find the API server, the rules of aggregated roles, the end of pods whose node has gone, and the expiry of events.
+service accounts and the secrets of their tokens, certificates for approved requests, the endpoints of services and the
+service by which pods find the API server, the rules of aggregated roles, the end of pods whose node has gone, and the
+expiry of events.
 
 These work on objects of every kind at once, so they are no `Controller`: `runnables` makes them, and the platform runs
 each one next to the informers. A real cluster has its own.
@@ -19,6 +20,8 @@ from homeport.components.system.accounts import NamespaceAccounts
 from homeport.components.system.api import ApiPlace, KubernetesService
 from homeport.components.system.certificates import CertificateRequests, SignRequest
 from homeport.components.system.clusterroles import ClusterRoleAggregation
+from homeport.components.system.endpoints.controller import ServiceEndpoints
+from homeport.components.system.endpoints.mirror import EndpointsMirror
 from homeport.components.system.events import TTL, EventExpiry
 from homeport.components.system.garbage import GarbageCollector
 from homeport.components.system.monitor import Monitor
@@ -107,6 +110,8 @@ def runnables(
         *(() if api is None else (KubernetesService(client, informers, place=api),)),
         *(() if sign is None else (TokenSecrets(client, informers, sign=sign, ca_pem=ca_pem),)),
         *(() if sign_request is None else (CertificateRequests(client, informers, sign=sign_request, now=now),)),
+        ServiceEndpoints(client, informers),
+        EndpointsMirror(client, informers),
         ClusterRoleAggregation(client, informers),
         GarbageCollector(client, monitor, recorder),
         PodCleanup(client, informers, now=now),

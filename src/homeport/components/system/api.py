@@ -99,7 +99,12 @@ def _objects(place: ApiPlace) -> tuple[tuple[Kind, Object], ...]:
             "type": "ClusterIP",
         },
     )
-    endpoints = core.ENDPOINTS.new(NAME, NAMESPACE, subsets=[{"addresses": [{"ip": endpoint}], "ports": [https]}])
+    endpoints = core.ENDPOINTS.new(
+        NAME,
+        NAMESPACE,
+        metadata={"labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        subsets=[{"addresses": [{"ip": endpoint}], "ports": [https]}],
+    )
     family = "IPv6" if ":" in endpoint else "IPv4"
     endpoint_slice = core.ENDPOINT_SLICE.new(
         NAME,
