@@ -30,7 +30,7 @@ class ImageConfig(msgspec.Struct, frozen=True):
     """Its default arguments; a pod's ``command`` or ``args`` replace them."""
     working_dir: str = ""
     user: str = ""
-    """As the image says it, by name or number; empty is root. What it means there:"""
+    """As the image says it, by name or number (``USER[:GROUP]``); empty is root. What it means there:"""
     uid: int = 0
     gid: int = 0
     groups: tuple[int, ...] = ()
@@ -57,7 +57,8 @@ def startup(
     """
     service = service_variables(api)
     declared, skipped = variables(container, sources, service)
-    defaults = {"PATH": PATH, "HOME": image.home, "HOSTNAME": hostname(sources.pod, sources.node_name)}
+    # $HOME depends on who runs: the runtime adds it.
+    defaults = {"PATH": PATH, "HOSTNAME": hostname(sources.pod, sources.node_name)}
     env = defaults | dict(image.env) | service | declared
     return Startup(
         argv=arguments(container, image, service | declared),

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from homeport.node.sandbox import capabilities
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -20,6 +22,11 @@ class Mount:
     source: str
     target: str
     read_only: bool = False
+    sub_path: str = ""
+    """What of `source` is shown, relative to it. Looked up when the container starts, and never outside of `source`
+    whatever links are on the way; made as a directory if it is not there."""
+    device: bool = False
+    """A device that the node gives to the container: else character devices are shown, but can't be opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,22 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Security:
+    """What the processes of a container may do."""
+
+    capabilities: frozenset[int] = capabilities.DEFAULT
+    """All that any of them can ever have; a root user begins with them."""
+    no_new_privileges: bool = False
+    """Whether setuid programs and the like gain nothing."""
+    seccomp: bytes = b""
+    """A filter of system calls as the kernel takes it (:mod:`homeport.node.seccomp`); empty: none."""
+    unmasked_proc: bool = False
+    """Show /proc as it is, with nothing hidden or read-only."""
+    privileged: bool = False
+    """The machine's devices, and /proc and /sys as they are; with all capabilities, nothing is kept from it."""
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxSpec:
     """A pod's shared part."""
 
@@ -79,6 +102,12 @@ class SandboxSpec:
     """The full name of a pod that has one: ``<hostname>.<subdomain>.<namespace>.svc.<domain>``."""
     limits: Limits = Limits()
     """What all containers together may use."""
+    processes: Literal["container", "pod", "host"] = "container"
+    """Whom a container's processes see: their container's, all of the pod's, or all of the machine's."""
+    host_ipc: bool = False
+    """Share System V IPC, message queues and /dev/shm with the machine."""
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    """Kernel parameters of the pod's own namespaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +122,17 @@ class ContainerSpec:
     mounts: tuple[Mount, ...]
     log_path: str
     """Where the supervisor writes lines as ``<RFC3339Nano> <stdout|stderr> <F|P> <text>`` (the CRI log format)."""
-    uid: int = 0
-    gid: int = 0
+    uid: int | None = None
+    """None: as `user` says."""
+    gid: int | None = None
+    """None: as `user` says, else the user's in the container's /etc/passwd, else 0."""
     groups: tuple[int, ...] = ()
+    user: str = ""
+    """The image's ``USER``: a name or number, perhaps with a group behind a colon, as the container's /etc/passwd and
+    /etc/group have them; empty: root."""
+    only_these_groups: bool = False
+    """Leave out the groups that the container's /etc/group has the user in."""
+    security: Security = Security()
     read_only_root: bool = False
     termination_message_path: str = "/dev/termination-log"
     """A file of this path inside the container is kept by the sandbox; its content comes back with the exit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
 import json
@@ -28,7 +29,7 @@ def state_from(value: Mapping[str, Any]) -> ContainerState:
 
 
 def _mounts(mounts: tuple[Mount, ...]) -> list[list[Any]]:
-    return [[mount.source, mount.target, mount.read_only] for mount in mounts]
+    return [[mount.source, mount.target, mount.read_only, mount.sub_path, mount.device] for mount in mounts]
 
 
 def container_message(container: ContainerSpec) -> dict[str, Any]:
@@ -50,6 +51,13 @@ def container_message(container: ContainerSpec) -> dict[str, Any]:
         "uid": container.uid,
         "gid": container.gid,
         "groups": list(container.groups),
+        "user": container.user,
+        "only_these_groups": container.only_these_groups,
+        "security": {
+            **dataclasses.asdict(container.security),
+            "capabilities": sorted(container.security.capabilities),
+            "seccomp": base64.b64encode(container.security.seccomp).decode(),
+        },
         "read_only_root": container.read_only_root,
         "termination_message_path": container.termination_message_path,
         "stdin": container.stdin,

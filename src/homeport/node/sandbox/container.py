@@ -5,11 +5,17 @@
     supervisor -- fork into new pid and mount namespaces --> process 1: root, ids, exec
         ^                                                        | nothing if exec worked, else why not
         +--------------------------------------------------------+
+
+A container that shares its pod's processes is made by a doorkeeper instead, outside of them, which has given up all
+that the container may not have before it forks the first process into the pod's pid namespace: what the pod's processes
+can see, and with CAP_SYS_PTRACE take over, never was more than they are. A command in a running container
+(:mod:`homeport.node.sandbox.execute`) starts in the same way.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -19,34 +25,17 @@ import stat
 from collections.abc import Callable
 from typing import NoReturn
 
-from homeport.node.sandbox import cgroups, idmap, linux, spec, terminal
-from homeport.node.sandbox.rootfs import Root, SetupError
+from homeport.node.sandbox import cgroups, linux, privileges, spec, terminal, users
+from homeport.node.sandbox.mounts import SetupError
+from homeport.node.sandbox.rootfs import Root
 from homeport.node.sandbox.stdio import Streams
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND, NOT_STARTED = 127, 128
 """Exit codes of a container whose command is not there, and of one that could not be started for another reason."""
 
-CAPABILITIES = frozenset(
-    {
-        0,  # CHOWN
-        1,  # DAC_OVERRIDE
-        3,  # FOWNER
-        4,  # FSETID
-        5,  # KILL
-        6,  # SETGID
-        7,  # SETUID
-        8,  # SETPCAP
-        10,  # NET_BIND_SERVICE
-        13,  # NET_RAW
-        18,  # SYS_CHROOT
-        29,  # AUDIT_WRITE
-        31,  # SETFCAP
-    }
-)
-"""Docker's default set without MKNOD: there, a device cgroup keeps a made device node from being of use."""
-
 _OPEN_FILES = 65536
+_PID_BYTES = 8
 
 
 class StartFailure(Exception):
@@ -71,37 +60,82 @@ class Launch:
         self.termination_log = log
 
 
-def launch(root: Root, container: spec.Container, group: cgroups.Group) -> Launch:
-    """Fork the container's first process, into its cgroups. Raises OSError if the machine has no room for it."""
+def launch(
+    root: Root, container: spec.Container, group: cgroups.Group, *, processes: str, pod_processes: int | None
+) -> Launch:
+    """Fork the container's first process, into its cgroups. `processes` says whom it is to see, as the pod has it;
+    `pod_processes` is a descriptor of the pid namespace that the pod's containers share, if they do. Raises OSError if
+    the machine has no room for it."""
     root.make_room()
     streams = Streams(stdin=container.stdin, tty=container.tty)
+    opened: list[int] = []
     try:
-        outcome_read, outcome_write = os.pipe2(os.O_CLOEXEC)
-        try:
-            pid, pidfd = linux.fork_into(linux.CLONE_NEWPID | linux.CLONE_NEWNS)
-        except BaseException:
-            os.close(outcome_read)
-            os.close(outcome_write)
-            raise
+        outcome, outcome_write = _pipe(opened)
+        if pod_processes is None:
+            flags = linux.CLONE_NEWNS if processes == "host" else linux.CLONE_NEWNS | linux.CLONE_NEWPID
+            pid, pidfd = linux.fork_into(flags)
+            if pid == 0:
+                run(outcome_write, lambda: _begin(root, container, group, streams, outcome_write))
+        else:
+            pid = send_in(
+                outcome_write,
+                lambda said: _begin_among(root, container, group, streams, outcome_write, said, pod_processes),
+            )
+            pidfd = os.pidfd_open(pid)
     except BaseException:
         streams.close()
+        for end in opened:
+            os.close(end)
         raise
-    if pid == 0:
-        _begin(root, container, group, streams, outcome_write)
     streams.close_far_ends()
     os.close(outcome_write)
-    os.set_blocking(outcome_read, False)
-    return Launch(pid, pidfd, streams, outcome_read, root.termination_log)
+    os.set_blocking(outcome, False)
+    return Launch(pid, pidfd, streams, outcome, root.termination_log)
 
 
-def _begin(root: Root, container: spec.Container, group: cgroups.Group, streams: Streams, outcome: int) -> NoReturn:
-    """Be the container's process 1."""
+def _pipe(opened: list[int]) -> tuple[int, int]:
+    ends = os.pipe2(os.O_CLOEXEC)
+    opened += ends
+    return ends
 
-    def begin() -> None:
-        _prepare(root, container, group, streams, outcome)
-        execute(container.argv, environment(container, tty=container.tty))
 
-    run(outcome, begin)
+def send_in(outcome: int, enter: Callable[[int], None]) -> int:
+    """Fork a doorkeeper, which is to leave a further child with this process: that one's pid. `enter` is run in the
+    doorkeeper, with a descriptor to write the pid to (:func:`come_out`); why it could not goes to `outcome`. Raises
+    OSError."""
+    receive, said = os.pipe2(os.O_CLOEXEC)
+    try:
+        doorkeeper = os.fork()
+        if doorkeeper == 0:
+            run(outcome, lambda: enter(said))
+    except BaseException:
+        os.close(receive)
+        raise
+    finally:
+        os.close(said)
+    with os.fdopen(receive, "rb") as file:
+        pid = file.read(_PID_BYTES)
+    if pid:
+        os.waitpid(doorkeeper, 0)
+        # A child of this process, which nobody else reaps: the pid is nobody else's.
+        return int.from_bytes(pid, "little")
+    # What is in the way is in the outcome; the doorkeeper stands for the process that there is none of.
+    return doorkeeper
+
+
+def come_out(said: int, outcome: int, begin: Callable[[], None]) -> NoReturn:
+    """In the doorkeeper: leave the child that becomes the command, and go."""
+    try:
+        pid = linux.fork_sibling()
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            # So says the kernel of a pid namespace whose first process has ended.
+            raise StartFailure(NOT_STARTED, "the container is about to end") from None
+        raise
+    if pid == 0:
+        run(outcome, begin)
+    os.write(said, pid.to_bytes(_PID_BYTES, "little"))
+    os._exit(0)
 
 
 def run(outcome: int, begin: Callable[[], None]) -> NoReturn:
@@ -111,6 +145,8 @@ def run(outcome: int, begin: Callable[[], None]) -> NoReturn:
     except StartFailure as failure:
         _report(outcome, failure.code, str(failure))
     except SetupError as error:
+        _report(outcome, NOT_STARTED, str(error))
+    except users.UnknownUser as error:
         _report(outcome, NOT_STARTED, str(error))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
@@ -126,19 +162,6 @@ def _report(outcome: int, code: int, message: str) -> None:
     os.write(outcome, json.dumps([code, message[:4096]]).encode())
 
 
-def _prepare(root: Root, container: spec.Container, group: cgroups.Group, streams: Streams, outcome: int) -> None:
-    os.setsid()
-    group.enter()
-    if container.limits.cpu_quota and "cpu" not in group.controllers:
-        keep_to_processors(container.limits.cpu_quota)
-    linux.set_oom_score(container.oom_score)  # while the machine's own /proc is seen
-    root.assemble()
-    streams.take(container.uid)
-    # What follows takes paths from the pod: none of them, such as /proc/self/fd/7, may lead out of the new root.
-    linux.close_descriptors({0, 1, 2, outcome})
-    settle(container, outcome)
-
-
 def keep_to_processors(quota: int) -> None:
     """Without cgroups the next best to a quota of processor time: to run on no more processors than it amounts to.
     Which ones is left to chance, so that several containers spread."""
@@ -148,13 +171,70 @@ def keep_to_processors(quota: int) -> None:
     os.sched_setaffinity(0, {usable[(first + step) % len(usable)] for step in range(count)})
 
 
-def settle(container: spec.Container, outcome: int, user_namespace: int | None = None) -> None:
-    """The rest of what makes a process one of the container's, in its root, with no descriptors left but its own.
-    `user_namespace` is the one that the container's ids exist in, if it has one of its own and this process is to join
-    it. Raises StartFailure."""
-    _change_directory(container)
+def _begin(root: Root, container: spec.Container, group: cgroups.Group, streams: Streams, outcome: int) -> None:
+    """Be the container's first process."""
+    enter(container, group)
+    if container.limits.cpu_quota and "cpu" not in group.controllers:
+        keep_to_processors(container.limits.cpu_quota)
+    root.assemble()
+    linux.close_descriptors({0, 1, 2, outcome, *streams.far_ends})
+    user = settle(container, streams)
+    become_command(container.argv, container, user, streams, outcome, tty=container.tty)
+
+
+def _begin_among(
+    root: Root,
+    container: spec.Container,
+    group: cgroups.Group,
+    streams: Streams,
+    outcome: int,
+    said: int,
+    processes: int,
+) -> NoReturn:
+    """Be the doorkeeper of a container that shares the pod's processes."""
+    enter(container, group)
+    if container.limits.cpu_quota and "cpu" not in group.controllers:
+        keep_to_processors(container.limits.cpu_quota)
+    linux.unshare(linux.CLONE_NEWNS)
+    root.assemble()
+    linux.setns(processes, linux.CLONE_NEWPID)
+    linux.close_descriptors({0, 1, 2, outcome, said, *streams.far_ends})
+    user = settle(container, streams)
+    come_out(
+        said,
+        outcome,
+        lambda: become_command(container.argv, container, user, streams, outcome, tty=container.tty),
+    )
+
+
+def enter(container: spec.Container, group: cgroups.Group) -> None:
+    """Count as one of the container's processes, to its cgroups and when memory runs out. While the machine's own /proc
+    is seen. Raises OSError."""
+    group.enter()
+    linux.set_oom_score(container.oom_score)
+    # From now on nobody may look into this process who has its ids.
+    linux.set_dumpable(False)
+
+
+def settle(container: spec.Container, streams: Streams, user_namespace: int | None = None) -> users.User:
+    """Make the process one of the container's, in its root, with no descriptors left but its streams: paths that come
+    from the pod, such as /proc/self/fd/7, must not lead out. `user_namespace` is the one that the container's ids exist
+    in, if it has one of its own and this process is to join it. Raises StartFailure, UnknownUser."""
+    user = users.of(container)
+    _change_directory(container, user)
     _raise_limits()
-    _become(container, user_namespace)
+    privileges.give_streams(streams.far_ends, user)
+    privileges.become(container, user, user_namespace)
+    return user
+
+
+def become_command(
+    argv: list[str], container: spec.Container, user: users.User, streams: Streams, outcome: int, *, tty: bool
+) -> None:
+    """The rest, by a process that is one of the container's by now. Only returns by raising StartFailure."""
+    os.setsid()
+    streams.take(user.uid)
+    linux.close_descriptors({0, 1, 2, outcome})
     _reset_signals()
     # Last, as a change of ids clears it. A supervisor that ends takes its containers along: nobody else could tell
     # how they ended.
@@ -164,9 +244,12 @@ def settle(container: spec.Container, outcome: int, user_namespace: int | None =
     if watch.poll(0):
         # Nobody reads it any more: the supervisor ended before the line above.
         os._exit(NOT_STARTED)
+    env = {"HOME": user.home or "/", **environment(container, tty=tty)}
+    privileges.seal(container.security)
+    execute(argv, env)
 
 
-def _change_directory(container: spec.Container) -> None:
+def _change_directory(container: spec.Container, user: users.User) -> None:
     cwd = container.cwd or "/"
     try:
         os.chdir(cwd)
@@ -175,7 +258,7 @@ def _change_directory(container: spec.Container) -> None:
         # As container runtimes do: a working directory that is not there is made. If it can't be, chdir says why.
         with contextlib.suppress(OSError):
             os.makedirs(cwd, mode=0o755, exist_ok=True)
-            os.chown(cwd, container.uid, container.gid)
+            os.chown(cwd, user.uid, user.gid)
     except OSError as error:
         raise StartFailure(NOT_STARTED, f"chdir to {json.dumps(cwd)}: {_words(error)}") from None
     try:
@@ -194,35 +277,6 @@ def _raise_limits() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def confine() -> None:
-    """Of this process and all that it forks: what they exec can't get more than a container may have.
-
-    It takes nothing from the process itself. Done once, in the zygote; a new user namespace undoes the first half.
-    """
-    linux.limit_bounding_set(CAPABILITIES)
-    linux.set_no_new_privileges()
-
-
-def _become(container: spec.Container, user_namespace: int | None) -> None:
-    """The container's ids and capabilities, and no way back."""
-    uid, gid = container.uid, container.gid
-    if user_namespace is not None:
-        linux.setns(user_namespace, linux.CLONE_NEWUSER)
-        os.close(user_namespace)
-        confine()
-    elif idmap.is_mapped("uid", uid) and idmap.is_mapped("gid", gid):
-        if idmap.may_set_groups():
-            os.setgroups([group for group in container.groups if idmap.is_mapped("gid", group)])
-        os.setresgid(gid, gid, gid)
-        os.setresuid(uid, uid, uid)
-    else:
-        # The one id that exists here is the user's own: let it have the number that the pod asks for.
-        linux.unshare(linux.CLONE_NEWUSER)
-        idmap.map_single(uid, gid, 0, 0)
-        confine()
-    linux.set_capabilities(CAPABILITIES if uid == 0 else frozenset())
 
 
 def _reset_signals() -> None:

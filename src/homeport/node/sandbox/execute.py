@@ -7,7 +7,8 @@
         +----------------------+--------------------------------------------------+
 
 A process can't take on a pid namespace itself, only for its children, and an ordinary user's process can't come back
-from one: hence the doorkeeper, which is gone at once.
+from one: hence the doorkeeper, which is gone at once. It has the container's ids, capabilities and filters before the
+command's process is forked, so that no process is ever seen in the container that can do more than the container's own.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ from typing import NoReturn
 from homeport.node.sandbox import cgroups, linux, spec
 from homeport.node.sandbox import container as containers
 from homeport.node.sandbox.stdio import Streams
-
-_PID_BYTES = 8
 
 
 class Execution:
@@ -36,28 +35,15 @@ class Execution:
 
 
 def launch(first: int, container: spec.Container, group: cgroups.Group, command: spec.Command) -> Execution:
-    """Fork the command into the container whose first process has the pid `first`. Raises OSError, among others
-    ProcessLookupError if the container is about to end."""
+    """Fork the command into the container whose first process has the pid `first`. Raises OSError."""
     streams = Streams(stdin=command.stdin, tty=command.tty, stdout=command.stdout, stderr=command.stderr)
     opened: list[int] = []
     try:
-        outcome_read, outcome_write = os.pipe2(os.O_CLOEXEC)
-        opened += (outcome_read, outcome_write)
-        pid_read, pid_write = os.pipe2(os.O_CLOEXEC)
-        opened += (pid_read, pid_write)
-        doorkeeper = os.fork()
-        if doorkeeper == 0:
-            _enter(first, container, group, command, streams, outcome_write, pid_write)
-        os.close(pid_write)
-        opened.remove(pid_write)
-        said = os.read(pid_read, _PID_BYTES)
-        os.waitpid(doorkeeper, 0)
-        os.close(pid_read)
-        opened.remove(pid_read)
-        if not said:
-            raise ProcessLookupError(f"container {container.name} is about to end")
-        pid = int.from_bytes(said, "little")
-        # A child of this process, which nobody else reaps: the pid is nobody else's.
+        opened += os.pipe2(os.O_CLOEXEC)
+        outcome, outcome_write = opened
+        pid = containers.send_in(
+            outcome_write, lambda said: _enter(first, container, group, command, streams, outcome_write, said)
+        )
         pidfd = os.pidfd_open(pid)
     except BaseException:
         streams.close()
@@ -66,8 +52,8 @@ def launch(first: int, container: spec.Container, group: cgroups.Group, command:
         raise
     streams.close_far_ends()
     os.close(outcome_write)
-    os.set_blocking(outcome_read, False)
-    return Execution(pid, pidfd, streams, outcome_read)
+    os.set_blocking(outcome, False)
+    return Execution(pid, pidfd, streams, outcome)
 
 
 def _enter(
@@ -80,25 +66,25 @@ def _enter(
     said: int,
 ) -> NoReturn:
     """Be the doorkeeper."""
+    containers.enter(container, group)
     try:
-        group.enter()
         os.sched_setaffinity(0, os.sched_getaffinity(first))
-        linux.set_oom_score(container.oom_score)
         user_namespace = _own_user_namespace(first)
         processes = os.open(f"/proc/{first}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         mounts = os.open(f"/proc/{first}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         linux.setns(processes, linux.CLONE_NEWPID)
         linux.setns(mounts, linux.CLONE_NEWNS)
-        pid, pidfd = linux.fork_into(linux.CLONE_PARENT)
-        if pid == 0:
-            containers.run(outcome, lambda: _begin(container, command, streams, outcome, user_namespace))
-        os.close(pidfd)
-        os.write(said, pid.to_bytes(_PID_BYTES, "little"))
-    except OSError:
-        # Said by saying nothing: the container's first process has gone, or its namespace takes no more processes.
-        os._exit(1)
-    finally:
-        os._exit(0)
+    except (FileNotFoundError, ProcessLookupError):
+        raise containers.StartFailure(containers.NOT_STARTED, f"container {container.name} is about to end") from None
+    kept = {0, 1, 2, outcome, said, *streams.far_ends}
+    # Nothing of the machine's may be left that a path such as /proc/self/fd/7 could lead to.
+    linux.close_descriptors(kept | ({user_namespace} if user_namespace is not None else set()))
+    user = containers.settle(container, streams, user_namespace)
+    containers.come_out(
+        said,
+        outcome,
+        lambda: containers.become_command(command.argv, container, user, streams, outcome, tty=command.tty),
+    )
 
 
 def _own_user_namespace(first: int) -> int | None:
@@ -106,15 +92,3 @@ def _own_user_namespace(first: int) -> int | None:
     if os.readlink(f"/proc/{first}/ns/user") == os.readlink("/proc/self/ns/user"):
         return None
     return os.open(f"/proc/{first}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _begin(
-    container: spec.Container, command: spec.Command, streams: Streams, outcome: int, user_namespace: int | None
-) -> None:
-    os.setsid()
-    streams.take(container.uid)
-    keep = {0, 1, 2, outcome}
-    # Nothing of the machine's may be left that a path such as /proc/self/fd/7 could lead to.
-    linux.close_descriptors(keep | ({user_namespace} if user_namespace is not None else set()))
-    containers.settle(container, outcome, user_namespace)
-    containers.execute(command.argv, containers.environment(container, tty=command.tty))

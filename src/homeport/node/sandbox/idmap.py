@@ -113,18 +113,40 @@ def enter(map_from_outside: Callable[[], bool]) -> None:
     linux.set_dumpable()
 
 
+_maps: dict[str, list[tuple[int, int]]] = {}
+"""First id and count, of ``uid`` and ``gid``; empty if not known."""
+_groups_allowed: bool | None = None
+
+
+def remember() -> None:
+    """Know this process's user namespace from now on, also after forks: where /proc is a container's, it can't be
+    asked. To be called again after a change of namespaces."""
+    global _groups_allowed
+    for kind in ("uid", "gid"):
+        _maps[kind] = _read_map(kind)
+    _groups_allowed = _read_groups_allowed()
+
+
 def is_mapped(kind: str, value: int) -> bool:
     """Whether the id exists in this process's user namespace; `kind` is ``uid`` or ``gid``."""
+    return any(first <= value < first + count for first, count in _maps.get(kind) or _read_map(kind))
+
+
+def _read_map(kind: str) -> list[tuple[int, int]]:
+    found = []
     with open(f"/proc/self/{kind}_map", encoding="ascii") as file:
         for line in file:
-            first, _outer, count = (int(part) for part in line.split())
-            if first <= value < first + count:
-                return True
-    return False
+            first, _outer, count = line.split()
+            found.append((int(first), int(count)))
+    return found
 
 
 def may_set_groups() -> bool:
     """False in a user namespace whose only group is the user's own."""
+    return _read_groups_allowed() if _groups_allowed is None else _groups_allowed
+
+
+def _read_groups_allowed() -> bool:
     try:
         with open("/proc/self/setgroups", encoding="ascii") as file:
             return file.read().strip() == "allow"

@@ -45,6 +45,28 @@ _OUTLINE = {
     "var/tmp": 0o1777,
 }
 _MOUNTED_ON = ("dev", "etc", "proc", "sys")
+_USERS_FILES = ("passwd", "passwd-", "group", "group-", "subuid", "subuid-", "subgid", "subgid-", "machine-id")
+"""Of /etc, what says who uses the machine: nothing for containers, which have users of their own."""
+_SYSTEM_USERS = (
+    ("daemon", 1, "/usr/sbin"), ("bin", 2, "/bin"), ("sys", 3, "/dev"), ("man", 6, "/var/cache/man"),
+    ("mail", 8, "/var/mail"), ("news", 9, "/var/spool/news"), ("www-data", 33, "/var/www"),
+    ("backup", 34, "/var/backups"),
+)  # fmt: skip
+_SYSTEM_GROUPS = (
+    ("root", 0), ("daemon", 1), ("bin", 2), ("sys", 3), ("adm", 4), ("tty", 5), ("disk", 6), ("lp", 7), ("mail", 8),
+    ("news", 9), ("man", 12), ("kmem", 15), ("dialout", 20), ("cdrom", 24), ("tape", 26), ("sudo", 27), ("audio", 29),
+    ("www-data", 33), ("backup", 34), ("utmp", 43), ("video", 44), ("staff", 50), ("games", 60), ("users", 100),
+    ("nogroup", 65534),
+)  # fmt: skip
+_PASSWD = "".join(
+    [
+        "root:x:0:0:root:/root:/bin/sh\n",
+        *(f"{name}:x:{number}:{number}:{name}:{home}:/usr/sbin/nologin\n" for name, number, home in _SYSTEM_USERS),
+        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    ]
+)
+_GROUP = "".join(f"{name}:x:{number}:\n" for name, number in _SYSTEM_GROUPS)
+"""The users and groups of a Debian without anything installed, as images have them."""
 _OUTLINE_LINKS = {"var/lock": "/run/lock", "var/run": "/run"}
 _SEARCH_LIMIT = 20_000
 """Entries looked at per directory; what lies beyond is hidden as a whole."""
@@ -174,7 +196,11 @@ class _Survey:
     def draw_outline(self) -> None:
         os.mkdir(self._skeleton, 0o755)
         _draw(self._skeleton)
-        _copy_tree(os.path.realpath("/etc"), f"{self._skeleton}/etc", self._hidden)
+        settings = os.path.realpath("/etc")
+        _copy_tree(settings, f"{self._skeleton}/etc", [*self._hidden, *(f"{settings}/{name}" for name in _USERS_FILES)])
+        for name, text in (("passwd", _PASSWD), ("group", _GROUP)):
+            with open(f"{self._skeleton}/etc/{name}", "w", encoding="ascii") as file:
+                file.write(text)
 
     def show_programs(self) -> None:
         for name in PROGRAMS:

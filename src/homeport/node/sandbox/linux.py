@@ -31,6 +31,9 @@ MS_SLAVE = 0x80000
 MNT_DETACH = 0x2
 MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NODEV = 0x4
+RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT = 0x02, 0x04, 0x08, 0x10
+"""How :func:`open_at` reads a path (openat2(2))."""
+PROC_SUPER_MAGIC = 0x9FA0
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -38,9 +41,14 @@ _PR_SET_NAME = 15
 _PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
-_CLONE3, _MOUNT_SETATTR = 435, 442
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
+_OPEN_TREE, _MOVE_MOUNT, _CLONE3, _CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR = 428, 429, 435, 436, 437, 442
 """System calls' numbers; newer ones have the same on every architecture."""
-_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+_CLONE, _KEYCTL = {"aarch64": (220, 219)}.get(os.uname().machine, (56, 250))
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+_AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
+_OPEN_TREE_CLONE, _MOVE_FROM_EMPTY, _MOVE_TO_EMPTY = 1, 0x4, 0x40
+_LAST_DESCRIPTOR = 0xFFFFFFFF
 _CLONE_PIDFD = 0x1000
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
@@ -87,6 +95,15 @@ def fork_into(flags: int) -> tuple[int, int]:
     return (pid, pidfd.value) if pid else (0, -1)
 
 
+def fork_sibling() -> int:
+    """Fork a child of the caller's parent, which is told of its end: its pid in the caller, 0 in the child. By the old
+    call, which every seccomp filter knows under which processes can be made at all."""
+    # CLONE_PARENT: its end is signalled as the caller's own.
+    pid = int(_held.syscall(_CLONE, ctypes.c_ulong(CLONE_PARENT), 0, 0, 0, 0))
+    _check(pid)
+    return pid
+
+
 def setns(descriptor: int, kind: int) -> None:
     """Join the namespace that the descriptor refers to; `kind` is its CLONE_NEW* flag."""
     _check(_libc.setns(descriptor, kind))
@@ -110,6 +127,44 @@ def set_mount_attributes(target: str, attributes: int, *, only: bool = False) ->
     argument = struct.pack("=4Q", attributes, 0, 0, 0)
     flags = 0 if only else _AT_RECURSIVE
     _check(_libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(target), flags, argument, len(argument)), target)
+
+
+def open_at(directory: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
+    """Open a path below a directory by the RESOLVE_* rules, close-on-exec."""
+    how = struct.pack("=3Q", flags | os.O_CLOEXEC, mode, resolve)
+    while True:
+        found = _libc.syscall(_OPENAT2, directory, os.fsencode(path), how, ctypes.c_size_t(len(how)))
+        # Again if something on the way was renamed meanwhile, so that the kernel can't be sure.
+        if found != -1 or ctypes.get_errno() != errno.EAGAIN:
+            _check(found, path)
+            return int(found)
+
+
+def open_tree(descriptor: int) -> int:
+    """A detached copy of the mounts at and below a file or directory that is open: what nothing in the file system can
+    be put in the place of."""
+    flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | _AT_EMPTY_PATH | os.O_CLOEXEC
+    tree = _libc.syscall(_OPEN_TREE, descriptor, b"", flags)
+    _check(tree)
+    return int(tree)
+
+
+def set_tree_attributes(tree: int, attributes: int) -> None:
+    """Add MOUNT_ATTR_* to every mount of a detached tree."""
+    argument = struct.pack("=4Q", attributes, 0, 0, 0)
+    _check(_libc.syscall(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, argument, len(argument)))
+
+
+def move_mount(tree: int, target: int) -> None:
+    """Attach a detached tree at a file or directory that is open."""
+    _check(_libc.syscall(_MOVE_MOUNT, tree, b"", target, b"", _MOVE_FROM_EMPTY | _MOVE_TO_EMPTY))
+
+
+def is_proc(descriptor: int) -> bool:
+    """Whether the file is one of a /proc."""
+    found = ctypes.create_string_buffer(256)
+    _check(_libc.fstatfs(descriptor, found))
+    return int.from_bytes(found.raw[:8], sys.byteorder) == PROC_SUPER_MAGIC
 
 
 def unmount(target: str, flags: int = 0) -> None:
@@ -145,9 +200,27 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def set_dumpable() -> None:
-    """Let the process's own user see its /proc files again after a change of user ids."""
-    _prctl(_PR_SET_DUMPABLE, 1)
+def set_dumpable(value: bool = True) -> None:
+    """Let the process's own user see its /proc files again after a change of user ids; or no more, which keeps others
+    with the same ids from them, and from tracing it, until its next exec."""
+    _prctl(_PR_SET_DUMPABLE, int(value))
+
+
+def new_session_keyring() -> None:
+    """Leave behind the keys of the session that the caller is in. No error from a kernel without keyrings, from one
+    that keeps them from this process, or if the user has as many as are allowed (200 for an ordinary one)."""
+    joined = _libc.syscall(_KEYCTL, _KEYCTL_JOIN_SESSION_KEYRING, None)
+    if joined == -1 and ctypes.get_errno() not in (errno.ENOSYS, errno.EPERM, errno.EDQUOT):
+        _check(-1)
+
+
+def filter_system_calls(program: bytes) -> None:
+    """Put the rest of this process's life, and its children's, under a seccomp filter: an array of ``struct
+    sock_filter``. Raises OSError: EACCES without CAP_SYS_ADMIN unless no_new_privs is set."""
+    instructions = ctypes.create_string_buffer(program, len(program))
+    # struct sock_fprog: a short, and a pointer where it is aligned.
+    argument = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(instructions)))
+    _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(argument), 0, 0))
 
 
 def set_no_new_privileges() -> None:
@@ -177,15 +250,17 @@ def set_capabilities(keep: frozenset[int]) -> None:
 
 
 def close_descriptors(keep: set[int]) -> None:
-    """Close all but these. (``os.closerange`` tries every number one by one in builds for older C libraries.)"""
-    for name in os.listdir("/proc/self/fd"):
-        descriptor = int(name)
-        if descriptor not in keep:
-            try:
-                os.close(descriptor)
-            except OSError:
-                # The one by which the directory was read.
-                continue
+    """Close all but these; wherever /proc is."""
+    first = 0
+    for descriptor in sorted(keep):
+        if descriptor > first:
+            _close_range(first, descriptor - 1)
+        first = descriptor + 1
+    _close_range(first, _LAST_DESCRIPTOR)
+
+
+def _close_range(first: int, last: int) -> None:
+    _check(_libc.syscall(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), 0))
 
 
 def is_machines_root() -> bool:

@@ -4,8 +4,8 @@ An overlay over what all containers have in common; in it overlays of the machin
 environment, and the mounts that the pod asked for. Every write lands in the container's layers on the pod's disk (so
 /tmp holds as much as the disk does), which are deleted with the pod.
 
-Mounts on targets that the pod chose are made after the change of root: only then does a link such as
-``/var/run -> /run`` lead where the container thinks it does.
+Mounts on targets that the pod chose are made after the change of root (:mod:`~homeport.node.sandbox.mounts`): only then
+does a link such as ``/var/run -> /run`` lead where the container thinks it does.
 """
 
 from __future__ import annotations
@@ -14,27 +14,14 @@ import errno
 import os
 import stat
 
-from homeport.node.sandbox import idmap, linux, spec, trees
+from homeport.node.sandbox import kernelfs, linux, spec, trees
 from homeport.node.sandbox.layout import ENVIRONMENT, Layout
+from homeport.node.sandbox.mounts import SetupError, Tree
 
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_DEVICE_LINKS = {
-    "fd": "/proc/self/fd",
-    "stdin": "/proc/self/fd/0",
-    "stdout": "/proc/self/fd/1",
-    "stderr": "/proc/self/fd/2",
-    "ptmx": "pts/ptmx",
-}
-_READ_ONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
-_MASKED_PROC = ("acpi", "asound", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats")
-_MASKED_SYS = ("firmware", "devices/virtual/powercap")
-_TTY_GROUP = 5
+MEMORY_PREFIX = "homeport-"
+"""Of the directories in the machine's /dev/shm that hold pods' memory-backed volumes."""
 _POD_BYTES = 4 << 20
 """A container that writes more than that as its termination message finds its disk full there."""
-
-
-class SetupError(Exception):
-    """The root can't be made as asked; the text says what failed."""
 
 
 def make_pod_mounts(layout: Layout, pod: spec.Pod, files: dict[str, str]) -> None:
@@ -46,6 +33,13 @@ def make_pod_mounts(layout: Layout, pod: spec.Pod, files: dict[str, str]) -> Non
     for name, text in files.items():
         with open(os.path.join(layout.pod, "lower", "etc", name), "w", encoding="utf-8") as file:
             file.write(text)
+    if pod.host_ipc:
+        linux.mount("/dev/shm", layout.shm, "", linux.MS_BIND | linux.MS_REC)
+        # Where platforms keep the secrets of all their pods.
+        for name in os.listdir(layout.shm):
+            if name.startswith(MEMORY_PREFIX) and os.path.isdir(os.path.join(layout.shm, name)):
+                kernelfs.hide(os.path.join(layout.shm, name))
+        return
     flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     linux.mount("shm", layout.shm, "tmpfs", flags, f"mode=1777,size={pod.shm_bytes}")
 
@@ -90,7 +84,7 @@ def _copy(source: str, target: str) -> None:
 class Root:
     """The assembly of one container's root; the steps of :meth:`assemble` are in the order of their need."""
 
-    __slots__ = ("_base", "_container", "_layout", "_old", "_pod", "_root", "_seal", "_user_xattr")
+    __slots__ = ("_base", "_container", "_layout", "_pod", "_root", "_seal", "_user_xattr")
 
     def __init__(self, layout: Layout, pod: spec.Pod, container: spec.Container, *, user_namespace: bool) -> None:
         self._layout = layout
@@ -99,8 +93,6 @@ class Root:
         self._base = os.path.join(pod.layers, container.layer_name)
         self._root = layout.root
         self._user_xattr = user_namespace
-        self._old = ""
-        """The machine's root, once this one has taken its place."""
         self._seal: list[str] = []
         """What becomes read-only at last if the container's root is to be."""
 
@@ -120,9 +112,6 @@ class Root:
     def assemble(self) -> None:
         """Make the root and change to it. Raises SetupError, or OSError for what the machine should have allowed."""
         linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
-        # Resolved here, where links mean what they mean on the machine.
-        wanted = self._container.files + self._container.mounts
-        sources = {mounted: os.path.realpath(mounted.source) for mounted in wanted}
         interpreter = self._interpreter()
         try:
             self._layers()
@@ -130,18 +119,20 @@ class Root:
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP) or self._container.keeps_writes:
                 raise
             self._layers_in_memory()
-        self._proc()
-        self._devices()
-        self._sys()
+        security = self._container.security
+        kernelfs.mount_proc(self._root, self._layout, self._pod.processes, security)
+        kernelfs.mount_dev(self._root, self._layout, privileged=security.privileged)
+        kernelfs.mount_sys(self._root, privileged=security.privileged)
+        # Opened here, where links mean what they mean on the machine; attached where they mean what the container says.
+        wanted = [spec.Mounted(interpreter, self._container.interpreter or "", True)] if interpreter is not None else []
+        wanted += [self._image_file(mounted, number) for number, mounted in enumerate(self._container.files)]
+        wanted += self._mounts()
+        if self._container.termination_message_path:
+            wanted.append(spec.Mounted(self.termination_log, self._container.termination_message_path, False))
+        trees = [Tree(mounted, devices=security.privileged) for mounted in wanted]
         self._change_root()
-        if interpreter is not None:
-            self._place(spec.Mounted(interpreter, self._container.interpreter or "", True), interpreter)
-        for number, mounted in enumerate(self._container.files):
-            self._place_image_file(mounted, sources[mounted], f"file{number}")
-        for mounted in self._mounts():
-            self._place(mounted, sources[mounted])
-        self._place_termination_log()
-        self._leave_machine()
+        for tree in trees:
+            tree.attach()
         if self._container.read_only_root:
             for path in self._seal:
                 linux.set_mount_attributes(path.removeprefix(self._root) or "/", linux.MOUNT_ATTR_RDONLY, only=True)
@@ -213,6 +204,24 @@ class Root:
             lower = [*_parts(layers, ENVIRONMENT), os.path.realpath(environment)]
             self._overlay(lower, spec.upper_of(ENVIRONMENT), f"{layout.root}{ENVIRONMENT}", self._base)
 
+    def _image_file(self, mounted: spec.Mounted, number: int) -> spec.Mounted:
+        """What to show in the place of a file or directory of the image: writes go to the container's layers."""
+        if mounted.read_only:
+            return mounted
+        copy = f"{self._base}/file{number}"
+        try:
+            if os.path.isdir(mounted.source):
+                os.mkdir(copy, 0o755)
+                self._overlay([os.path.realpath(mounted.source)], f"file{number}", copy, self._base)
+                # It is sealed as it is attached, at another place.
+                self._seal.remove(copy)
+            else:
+                _copy(mounted.source, copy)
+        except OSError as error:
+            words = (error.strerror or "").lower()
+            raise SetupError(f"image file {mounted.source} at {mounted.target}: {words}") from None
+        return spec.Mounted(copy, mounted.target, self._container.read_only_root)
+
     def _overlay(self, lower: list[str], name: str, target: str, place: str) -> None:
         """Mount a writable overlay whose own layer is in `place`."""
         upper, work = f"{place}/{spec.UPPER}{name}", f"{place}/work-{name}"
@@ -229,113 +238,10 @@ class Root:
         linux.mount("overlay", target, "overlay", linux.MS_NODEV, options)
         self._seal.append(target)
 
-    def _proc(self) -> None:
-        target = f"{self._root}/proc"
-        linux.mount("proc", target, "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
-        for name in _READ_ONLY_PROC:
-            path = f"{target}/{name}"
-            if os.path.exists(path):
-                linux.mount(path, path, "", linux.MS_BIND | linux.MS_REC)
-                linux.set_mount_attributes(path, linux.MOUNT_ATTR_RDONLY)
-        for name in _MASKED_PROC:
-            self._mask(f"{target}/{name}")
-
-    def _mask(self, path: str) -> None:
-        try:
-            mode = os.lstat(path).st_mode
-        except OSError:
-            return  # this kernel has no such file
-        if stat.S_ISDIR(mode):
-            linux.mount("tmpfs", path, "tmpfs", linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV, "size=4k")
-        else:
-            linux.mount("/dev/null", path, "", linux.MS_BIND)
-
-    def _devices(self) -> None:
-        target = f"{self._root}/dev"
-        linux.mount("tmpfs", target, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=64k")
-        for name in _DEVICES:
-            os.mknod(f"{target}/{name}", stat.S_IFREG | 0o666)
-            linux.mount(f"/dev/{name}", f"{target}/{name}", "", linux.MS_BIND)
-        for name, link in _DEVICE_LINKS.items():
-            os.symlink(link, f"{target}/{name}")
-        os.mkdir(f"{target}/pts", 0o755)
-        terminals = "newinstance,ptmxmode=0666,mode=0620"
-        if idmap.is_mapped("gid", _TTY_GROUP):
-            terminals += f",gid={_TTY_GROUP}"
-        linux.mount("devpts", f"{target}/pts", "devpts", linux.MS_NOSUID | linux.MS_NOEXEC, terminals)
-        for name, kind in (("shm", self._layout.shm), ("mqueue", "")):
-            os.mkdir(f"{target}/{name}")
-            if kind:
-                linux.mount(kind, f"{target}/{name}", "", linux.MS_BIND)
-            else:
-                linux.mount("mqueue", f"{target}/{name}", "mqueue", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
-
-    def _sys(self) -> None:
-        target = f"{self._root}/sys"
-        flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
-        try:
-            linux.mount("sysfs", target, "sysfs", flags | linux.MS_RDONLY)
-        except OSError as error:
-            if error.errno != errno.EPERM:
-                raise
-            # A user namespace may not mount it afresh where the network is the machine's, or /sys is partly hidden.
-            linux.mount("/sys", target, "", linux.MS_BIND | linux.MS_REC)
-            linux.set_mount_attributes(target, linux.MOUNT_ATTR_RDONLY)
-        for name in _MASKED_SYS:
-            self._mask(f"{target}/{name}")
-
     def _change_root(self) -> None:
-        """Change places with the machine's root, which is then on top of this one, and seen by a descriptor only."""
-        machine = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        """Take the machine's root away: from here on there is nothing that a path could lead to but the container's."""
         os.chdir(self._root)
         linux.pivot_root(".", ".")
-        os.chdir("/")
-        self._old = f"/proc/self/fd/{machine}"
-
-    def _leave_machine(self) -> None:
-        os.chdir(self._old)
+        # The machine's is on top of this one now.
         linux.unmount(".", linux.MNT_DETACH)
         os.chdir("/")
-
-    def _place(self, mounted: spec.Mounted, source: str) -> None:
-        old, target = f"{self._old}{source}", os.path.normpath("/" + mounted.target)
-        if target == "/":
-            raise SetupError(f"mount of {mounted.source}: the target can't be the root itself")
-        try:
-            is_directory = stat.S_ISDIR(os.stat(old).st_mode)
-        except OSError as error:
-            raise SetupError(
-                f"mount of {mounted.source} at {mounted.target}: {(error.strerror or '').lower()}"
-            ) from None
-        try:
-            if is_directory:
-                os.makedirs(target, mode=0o755, exist_ok=True)
-            else:
-                os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
-                if not os.path.lexists(target):
-                    os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-            bind(old, target, read_only=mounted.read_only)
-        except OSError as error:
-            raise SetupError(
-                f"mount of {mounted.source} at {mounted.target}: {(error.strerror or '').lower()}"
-            ) from None
-
-    def _place_image_file(self, mounted: spec.Mounted, source: str, layer: str) -> None:
-        if mounted.read_only:
-            self._place(mounted, source)
-            return
-        target = os.path.normpath("/" + mounted.target)
-        try:
-            if os.path.isdir(f"{self._old}{source}"):
-                os.makedirs(target, mode=0o755, exist_ok=True)
-                self._overlay([f"{self._old}{source}"], layer, target, f"{self._old}{self._base}")
-            else:
-                os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
-                _copy(f"{self._old}{source}", target)
-        except OSError as error:
-            raise SetupError(f"image file {mounted.source} at {target}: {(error.strerror or '').lower()}") from None
-
-    def _place_termination_log(self) -> None:
-        path = self._container.termination_message_path
-        if path:
-            self._place(spec.Mounted("termination-log", path, False), self.termination_log)

@@ -23,6 +23,7 @@ class Running:
         "is_out_of_memory",
         "launch",
         "log",
+        "mounts",
         "spec",
         "status",
         "streams",
@@ -41,6 +42,8 @@ class Running:
         self.attachments: list[sessions.Attachment] = []
         self.waiting: tuple[Peer, object] | None = None
         """Who is to hear that the command runs, and the id of the request; None once it does."""
+        self.mounts: int | None = None
+        """A descriptor of its mount namespace, by which its processes are known where they are among others."""
         self.status: int | None = None
         self.deadline = 0.0
         self.watch: Watch | None = None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import binascii
 import os
 from typing import Any, NamedTuple
 
-VERSION = 6
+from homeport.node.sandbox.capabilities import DEFAULT
+
+VERSION = 7
 """Of what travels between the platform and its helpers; another one after an update means that the fork server, which
 outlives the platform, is to be replaced."""
 SOCKET_FILE = "sandbox.sock"
@@ -31,6 +34,16 @@ class Mounted(NamedTuple):
     source: str
     target: str
     read_only: bool
+    sub_path: str = ""
+    device: bool = False
+
+
+class Security(NamedTuple):
+    capabilities: frozenset[int] = DEFAULT
+    no_new_privileges: bool = False
+    seccomp: bytes = b""
+    unmasked_proc: bool = False
+    privileged: bool = False
 
 
 class Limits(NamedTuple):
@@ -56,6 +69,9 @@ class Pod(NamedTuple):
     shm_bytes: int
     fqdn: str = ""
     limits: Limits = Limits()
+    processes: str = "container"
+    host_ipc: bool = False
+    sysctls: dict[str, str] = {}
 
     @property
     def socket_path(self) -> str:
@@ -84,9 +100,12 @@ class Container(NamedTuple):
     machine: bool
     mounts: list[Mounted]
     log_path: str
-    uid: int
-    gid: int
+    uid: int | None
+    gid: int | None
     groups: list[int]
+    user: str
+    only_these_groups: bool
+    security: Security
     read_only_root: bool
     termination_message_path: str
     stdin: bool
@@ -114,6 +133,10 @@ def container_from(message: dict[str, Any]) -> Container:
     for field in ("files", "mounts"):
         values[field] = [Mounted(*entry) for entry in values[field]]
     values["limits"] = limits_from(values["limits"])
+    security = dict(values["security"])
+    security["capabilities"] = frozenset(security["capabilities"])
+    security["seccomp"] = binascii.a2b_base64(security["seccomp"])
+    values["security"] = Security(**security)
     return Container(**values)
 
 

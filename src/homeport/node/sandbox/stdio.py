@@ -48,6 +48,11 @@ class Streams:
     def is_terminal(self) -> bool:
         return self._console is not None
 
+    @property
+    def far_ends(self) -> list[int]:
+        """The child's ends."""
+        return [*self._far.values(), *([self._far_console.fileno()] if self._far_console is not None else [])]
+
     def take(self, uid: int) -> None:
         """In the child, in its own root: have them as 0, 1 and 2. Raises OSError."""
         if self._far_console is not None:

@@ -17,8 +17,23 @@ import socket
 import time
 from typing import Any
 
-from homeport.node.sandbox import cgroups, etc, linux, logs, network, registry, rootfs, sessions, spec, trees, wire
+from homeport.node.sandbox import (
+    aside,
+    cgroups,
+    etc,
+    linux,
+    logs,
+    network,
+    registry,
+    rootfs,
+    sessions,
+    spec,
+    sysctls,
+    trees,
+    wire,
+)
 from homeport.node.sandbox import container as containers
+from homeport.node.sandbox.infra import Infra
 from homeport.node.sandbox.layout import Layout
 from homeport.node.sandbox.loop import Loop
 from homeport.node.sandbox.peers import Peers
@@ -74,10 +89,12 @@ class Supervisor:
             self.address = network.host_address()
             self._register()
         self._group = node.groups.make_pod(pod.uid, pod.limits)
-        linux.unshare(linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWNS)
+        linux.unshare(linux.CLONE_NEWUTS | linux.CLONE_NEWNS | (0 if pod.host_ipc else linux.CLONE_NEWIPC))
         linux.set_hostname(pod.hostname[:64])
         server = str(network.gateway_of(node.network))
         rootfs.make_pod_mounts(node.layout, pod, etc.files(pod, self.address, server))
+        sysctls.apply(pod.sysctls, own_network=address is not None)
+        self._infra = Infra(node.layout) if pod.processes == "pod" else None
         with contextlib.suppress(FileExistsError):  # of an earlier sandbox of the pod
             os.mkdir(pod.layers, 0o711)
         self._stamps = logs.Stamps()
@@ -166,7 +183,8 @@ class Supervisor:
         try:
             log = logs.LogFile(wanted.log_path)
             group = self._group.make(wanted.layer_name, wanted.limits)
-            launch = containers.launch(root, wanted, group)
+            shared = self._infra.namespace if self._infra is not None else None
+            launch = containers.launch(root, wanted, group, processes=self._pod.processes, pod_processes=shared)
         except OSError as error:
             if log is not None:
                 log.close()
@@ -188,19 +206,8 @@ class Supervisor:
         if attempt is None:
             return
         path = os.path.join(self._pod.layers, f"{name}-{attempt}")
-        pid = os.fork()
-        if pid == 0:
-            with contextlib.suppress(OSError):  # what is left goes with the pod
-                trees.remove(path)
-            os._exit(0)
-        handle = os.pidfd_open(pid)
-
-        def ended(_events: int) -> None:
-            self._loop.forget(handle)
-            os.close(handle)
-            os.waitpid(pid, 0)
-
-        self._loop.watch(handle, ended)
+        # What is left goes with the pod.
+        aside.do(self._loop, lambda: trees.remove(path), lambda: None)
 
     def _outcome(self, running: Running) -> None:
         """The command runs, or it is known why it doesn't."""
@@ -220,6 +227,10 @@ class Supervisor:
         else:
             self._states.started(wanted, launch.pid, running.group.usage_paths())
             running.watch_memory(self._loop)
+            if self._pod.processes != "container":
+                # None if it has ended already, and it was the last.
+                with contextlib.suppress(OSError):
+                    running.mounts = os.open(f"/proc/{launch.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
             # The child has sent it before it became its command.
             launch.streams.receive_terminal()
             for descriptor, name in ((launch.streams.stdout, "stdout"), (launch.streams.stderr, "stderr")):
@@ -292,9 +303,19 @@ class Supervisor:
     # The end.
 
     def _exited(self, running: Running) -> None:
-        """Process 1 has ended, and with it every process of its namespace: what they wrote is in the pipes."""
+        """The container's first process has ended. Unless others see it, every process of its namespace has too."""
         self._loop.forget(running.launch.pidfd)
+        if running.mounts is None:
+            self._ended(running)
+        else:
+            mounts = running.mounts
+            aside.do(self._loop, lambda: aside.end_processes_in(mounts), lambda: self._ended(running))
+
+    def _ended(self, running: Running) -> None:
+        """No process of the container is left: what they wrote is in the pipes."""
         os.close(running.launch.pidfd)
+        if running.mounts is not None:
+            os.close(running.mounts)
         # Reaped when it is on record how it ended: if this process is killed meanwhile, its heir can still find out.
         running.status = linux.peek_status(running.launch.pid)
         running.watch_memory(self._loop)
@@ -438,6 +459,9 @@ class Supervisor:
         """Take away what only a running pod needs, and `more` paths; what could not be, in words."""
         failure = ""
         try:
+            if self._infra is not None:
+                self._infra.end()
+                self._infra = None
             if self._link is not None:
                 self._link.delete()
             for path in (self._pod.layers, self._pod.socket_path, *more):

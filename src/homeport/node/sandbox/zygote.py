@@ -20,7 +20,6 @@ from typing import Any, NoReturn
 
 from homeport.node.sandbox import (
     cgroups,
-    container,
     idmap,
     layout,
     linux,
@@ -79,7 +78,8 @@ class Zygote:
         linux.adopt_orphans()
         # After all pods, as the kubelet and container runtimes have it for themselves.
         linux.set_oom_score(-999)
-        container.confine()
+        linux.new_session_keyring()
+        idmap.remember()
         self._registry = pods
         self._loop = loop.Loop()
         self._in_use: dict[int, ipaddress.IPv4Address | None] = {}
