@@ -133,7 +133,7 @@ def test_subuid_ranges() -> None:
 
 
 def pod(**changes: object) -> spec.Pod:
-    made = spec.Pod("u", "default", "n", "/p", "n", {}, [], [], [], False, 1, "container", False, {})
+    made = spec.Pod("u", "default", "n", "/p", "n", {}, [], [], [], False, 1)
     return made._replace(**changes)  # type: ignore[arg-type]
 
 

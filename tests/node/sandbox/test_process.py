@@ -367,9 +367,7 @@ async def test_devices_come_by_name_only(pods: Pods) -> None:
         Mount("/dev", "/host/dev"),
         Mount("/dev/zero", "/dev/refused"),
     )
-    script = (
-        "head -c 4 /dev/nothing | od -An -tx1; ls /host/dev/zero; head -c 4 /dev/refused; head -c 4 /host/dev/zero"
-    )
+    script = "head -c 4 /dev/nothing | od -An -tx1; ls /host/dev/zero; head -c 4 /dev/refused; head -c 4 /host/dev/zero"
     state = await pods.run("a", "sh", "-c", script, mounts=mounts)
     assert state.exit_code != 0
     assert pods.output("a").split("\n") == [" 00 00 00 00", "/host/dev/zero"]
