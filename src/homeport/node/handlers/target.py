@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -71,13 +72,12 @@ async def _address_of(host: str) -> str:
 
 def explain(error: OSError, what: str) -> str:
     """A failed connection in the words that people search for (Go's)."""
-    reason = (error.strerror or str(error)).lower()
-    return f"{what}: {reason}"
+    # Event loops have texts of their own for what the kernel said.
+    known = error.errno is not None and error.errno > 0
+    reason = os.strerror(error.errno) if known and error.errno is not None else str(error)
+    return f"{what}: {reason.lower()}"
 
 
 def joined(host: str, port: int) -> str:
     """``host:port``, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-Scheme = Literal["HTTP", "HTTPS"]

@@ -99,9 +99,10 @@ def send_descriptors(connection: socket.socket, message: Message, descriptors: l
 
 
 def receive_descriptors(connection: socket.socket) -> tuple[Message, list[int]]:
-    """The counterpart of :func:`send_descriptors`: the kernel joins nothing to a message that carries descriptors.
-    Raises ConnectionError at the stream's end."""
-    data, descriptors, _flags, _address = socket.recv_fds(connection, 65536, _MOST_DESCRIPTORS)
+    """The counterpart of :func:`send_descriptors`. What follows the message stays: to one without descriptors the
+    kernel joins the next. Raises ConnectionError at the stream's end."""
+    length = connection.recv(65536, socket.MSG_PEEK).find(b"\n") + 1 or 65536
+    data, descriptors, _flags, _address = socket.recv_fds(connection, length, _MOST_DESCRIPTORS)
     if not data:
         raise ConnectionResetError("the other side closed the connection")
     return json.loads(data), descriptors
