@@ -190,7 +190,7 @@ def test_working_directory() -> None:
 
 def test_host_name() -> None:
     assert hostname({"metadata": {"name": "a" * 62 + ".b"}}, "") == "a" * 62
-    assert hostname({"metadata": {"name": "x"}, "spec": {"hostname": "h"}}) == "h"
+    assert hostname({"metadata": {"name": "x"}, "spec": {"hostname": "h"}}, "") == "h"
 
 
 def test_maps_are_written_as_the_downward_api_does() -> None:

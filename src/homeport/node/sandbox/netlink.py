@@ -8,7 +8,7 @@ import struct
 from ipaddress import IPv4Address
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_SETLINK = 16, 17, 19
-_RTM_NEWADDR, _RTM_NEWROUTE, _RTM_NEWNEIGH = 20, 24, 28
+_RTM_NEWADDR, _RTM_NEWROUTE, _RTM_NEWNEIGH, _RTM_NEWRULE = 20, 24, 28, 32
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
 _NLMSG_ERROR = 2
 _SOL_NETLINK, _NETLINK_EXT_ACK, _NETLINK_CAP_ACK = 270, 11, 10
@@ -20,10 +20,12 @@ _IFLA_INET_CONF, _IPV4_DEVCONF_FORWARDING = 1, 1
 _IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE = 8, 1
 _IFF_UP = 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_TABLE = 1, 4, 5, 7, 15
+_FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE, _FR_ACT_TO_TBL = 6, 10, 15, 1
+_RULE_PRIORITY = 100
 _RT_TABLE_MAIN, _RTPROT_STATIC = 254, 4
-_SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
-_RTN_UNICAST, _RTN_UNREACHABLE = 1, 7
+_SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
+_RTN_UNICAST, _RTN_LOCAL, _RTN_UNREACHABLE = 1, 2, 7
 _RTNH_F_ONLINK = 4
 _NDA_DST, _NDA_LLADDR = 1, 2
 _NUD_PERMANENT = 0x80
@@ -140,6 +142,20 @@ def default_route(gateway: IPv4Address, index: int) -> Message:
         exclusive=False,
         flags=_RTNH_F_ONLINK,
     )
+
+
+def local_route(table: int) -> Message:
+    """Packets that are routed by this table are the host's own, whatever their destination is."""
+    header = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, _RTPROT_STATIC, _SCOPE_HOST, _RTN_LOCAL, 0)
+    attributes = _u32(_RTA_OIF, LOOPBACK) + _u32(_RTA_TABLE, table)
+    return Message("make a local route", _RTM_NEWROUTE, header + attributes, _NLM_F_CREATE | _NLM_F_REPLACE)
+
+
+def marked_rule(mark: int, table: int) -> Message:
+    """Packets with that mark are routed by that table. Refused (EEXIST) if there is such a rule."""
+    header = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, 0, 0, _FR_ACT_TO_TBL, 0)
+    attributes = _u32(_FRA_FWMARK, mark) + _u32(_FRA_TABLE, table) + _u32(_FRA_PRIORITY, _RULE_PRIORITY)
+    return Message("make a rule of routing", _RTM_NEWRULE, header + attributes, _NLM_F_CREATE | _NLM_F_EXCL)
 
 
 def unreachable(network: IPv4Address, length: int) -> Message:
