@@ -68,7 +68,7 @@ def checks(directory: Path) -> list[Check]:
         ),
         network(attempts),
         overlay(attempts, directory),
-        _tun(),
+        way_out(attempts),
         control_groups(attempts, is_root=is_root),
         inotify(
             _read_int("/proc/sys/fs/inotify/max_user_instances"), _read_int("/proc/sys/fs/inotify/max_user_watches")
@@ -196,11 +196,15 @@ def overlay(attempts: Mapping[str, Attempt], directory: Path) -> Check:
     return Check("Layers", "ok", "containers' writes go to a layer on disk")
 
 
-def _tun() -> Check:
-    if os.path.exists("/dev/net/tun"):
-        return Check("TUN device", "ok", "/dev/net/tun")
+def way_out(attempts: Mapping[str, Attempt]) -> Check:
+    attempt = attempts.get("way_out", _NOT_TRIED)
+    if not attempt.errno:
+        return Check("Way out", "ok", "pods reach what this machine reaches")
     return Check(
-        "TUN device", "warn", "no /dev/net/tun", "sudo modprobe tun; programs that tunnel all traffic need it."
+        "Way out",
+        "warn",
+        f"pods can't reach the outside: {attempt.text}",
+        "The kernel needs nftables with transparent proxies: sudo modprobe -a nf_tables nft_tproxy nf_conntrack.",
     )
 
 

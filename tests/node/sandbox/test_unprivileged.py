@@ -27,7 +27,7 @@ def home() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="homeport-"))
     directory.chmod(0o755)
     shutil.copytree(Path(homeport.__file__).parent, directory / "src" / "homeport")
-    for name in ("unprivileged.py", "unprivileged_limits.py"):
+    for name in ("unprivileged.py", "unprivileged_limits.py", "outside.py"):
         shutil.copy(Path(__file__).parent / name, directory)
     data = directory / "data"
     data.mkdir()

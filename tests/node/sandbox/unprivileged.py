@@ -9,6 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
+import outside
+
 from homeport.node.process import ProcessRuntime
 from homeport.node.runtime import ContainerSpec, ContainerState, ImageRoot, Mount, Sandbox, SandboxSpec, Wanted
 from homeport.node.sandbox import linux
@@ -122,6 +124,10 @@ async def check(node: Node) -> None:
         await asyncio.sleep(0.02)
     code, text = await node.run("client", "/usr/bin/python3", "-c", CLIENT, "server.default")
     assert (code, text) == (0, "hello"), (code, text)
+    with outside.servers() as world:
+        if world is not None:
+            code, text = await node.run("reaches", "/usr/bin/python3", "-c", outside.CLIENT, *world.arguments)
+            assert (code, text.split("\n")) == (0, outside.FOUND), (code, text)
     (await node.runtime.dial(server.address, 2222)).close()
     (await server.connect(2222)).close()
     await look_inside(server, "0")

@@ -21,7 +21,11 @@ from homeport.apiserver.admission.pods import DefaultTolerationSeconds, RuntimeC
 from homeport.apiserver.admission.policing import ValidatingPolicies
 from homeport.apiserver.admission.priority import Priority
 from homeport.apiserver.admission.service_account import ServiceAccount
-from homeport.apiserver.admission.storage import DefaultStorageClass, PersistentVolumeClaimResize
+from homeport.apiserver.admission.storage import (
+    DefaultStorageClass,
+    PersistentVolumeClaimResize,
+    StorageObjectInUseProtection,
+)
 from homeport.apiserver.context import Api
 from homeport.apiserver.rbac.escalation import Escalation
 
@@ -42,6 +46,7 @@ def chain(api: Api, shown: metrics.Registry, pod_security: PodSecurityConfigurat
         Priority(api),
         DefaultTolerationSeconds(),
         DefaultStorageClass(api),
+        StorageObjectInUseProtection(),
         RuntimeClass(api),
         PersistentVolumeClaimResize(api),
         PodSecurity(api, counted, pod_security or PodSecurityConfiguration()),

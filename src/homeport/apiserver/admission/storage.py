@@ -1,4 +1,5 @@
-"""DefaultStorageClass and PersistentVolumeClaimResize: which class a claim gets, and whether it may grow.
+"""DefaultStorageClass, PersistentVolumeClaimResize and StorageObjectInUseProtection: which class a claim gets, whether
+it may grow, and that claims and volumes in use outlive their deletion.
 
 Upstream: ``plugin/pkg/admission/storage``.
 """
@@ -11,15 +12,15 @@ from homeport.apiserver.admission.attributes import CREATE, UPDATE, Attributes, 
 from homeport.apiserver.admission.plugin import Plugin
 from homeport.apiserver.context import Api
 from homeport.kube import meta
+from homeport.kube.core.claims import CLAIM_PROTECTION, FORMER_CLASS, VOLUME_PROTECTION, default_class
 from homeport.kube.core.pod_resources import of_container
 from homeport.kube.errors import Forbidden, object_details
-from homeport.kube.meta import Object, metadata, name, spec, status
+from homeport.kube.meta import Object, name, spec, status
 from homeport.store.protocol import Key
 
 _CLAIMS = "/persistentvolumeclaims"
 _CLASSES = "storage.k8s.io/storageclasses"
-_IS_DEFAULT = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
-_OLD_CLASS = "volume.beta.kubernetes.io/storage-class"
+_VOLUMES = "/persistentvolumes"
 
 
 class DefaultStorageClass(Plugin):
@@ -36,20 +37,33 @@ class DefaultStorageClass(Plugin):
         if claim is None or not isinstance(claim.get("spec"), dict):
             return claim
         # An empty class is a wish, too: for a volume without one.
-        if claim["spec"].get("storageClassName") is not None or _OLD_CLASS in meta.annotations(claim):
+        if claim["spec"].get("storageClassName") is not None or FORMER_CLASS in meta.annotations(claim):
             return claim
         default = self._default()
         return claim if default is None else {**claim, "spec": {**claim["spec"], "storageClassName": name(default)}}
 
     def _default(self) -> Object | None:
-        """The newest of the default classes, the first by name of equally old ones."""
-        classes = (msgspec.json.decode(record.value) for record in self._store.heads(_CLASSES, ""))
-        found = sorted((each for each in classes if _is_default(each)), key=name)
-        return max(found, key=lambda each: str(metadata(each).get("creationTimestamp")), default=None)
+        return default_class(msgspec.json.decode(record.value) for record in self._store.heads(_CLASSES, ""))
 
 
-def _is_default(storage_class: Object) -> bool:
-    return any(meta.annotations(storage_class).get(key) == "true" for key in _IS_DEFAULT)
+class StorageObjectInUseProtection(Plugin):
+    """What needs the finalizers is kept by a controller (:mod:`homeport.components.system.storage.protection`)."""
+
+    name = "StorageObjectInUseProtection"
+
+    def handles(self, operation: Operation, key: str, subresource: str) -> bool:
+        return key in (_CLAIMS, _VOLUMES) and operation == CREATE and not subresource
+
+    def mutate(self, attributes: Attributes) -> Object | None:
+        obj = attributes.object
+        described = obj.get("metadata") if obj is not None else None
+        if obj is None or not isinstance(described, dict):
+            return obj
+        finalizer = CLAIM_PROTECTION if attributes.served.key == _CLAIMS else VOLUME_PROTECTION
+        present = described.get("finalizers") or []
+        if not isinstance(present, list) or finalizer in present:
+            return obj
+        return {**obj, "metadata": {**described, "finalizers": [*present, finalizer]}}
 
 
 class PersistentVolumeClaimResize(Plugin):
@@ -83,6 +97,6 @@ class PersistentVolumeClaimResize(Plugin):
             )
 
     def _may_grow(self, claim: Object) -> bool:
-        wanted = meta.annotations(claim).get(_OLD_CLASS) or spec(claim).get("storageClassName") or ""
+        wanted = meta.annotations(claim).get(FORMER_CLASS) or spec(claim).get("storageClassName") or ""
         record = self._store.head(Key(_CLASSES, "", wanted)) if wanted else None
         return record is not None and bool(msgspec.json.decode(record.value).get("allowVolumeExpansion"))

@@ -51,7 +51,10 @@ def _requested(spec: Object) -> str | None:
 
 
 def _claim_update(spec: Object, before: Object) -> Iterator[FieldError]:
-    same = all(spec.get(name) == before.get(name) for name in (spec.keys() | before.keys()) if name not in _CHANGEABLE)
+    changeable = set(_CHANGEABLE)
+    if before.get("storageClassName") is None and not before.get("volumeName"):
+        changeable.add("storageClassName")  # a default class that came after the claim
+    same = all(spec.get(name) == before.get(name) for name in (spec.keys() | before.keys()) if name not in changeable)
     bound = before.get("volumeName")
     if not same or (bound and spec.get("volumeName") != bound):
         yield field.forbidden(

@@ -11,11 +11,12 @@ import errno
 import ipaddress
 import json
 import os
+import resource
 import signal
 import socket
 from typing import Any
 
-from homeport.node.sandbox import forward, linux, loop, network, record, wire
+from homeport.node.sandbox import forward, linux, loop, network, record, relay, relaylink, wire
 from homeport.node.sandbox.nameserver import NameServer
 from homeport.node.sandbox.peers import Peers
 from homeport.node.sandbox.wire import Peer
@@ -37,14 +38,20 @@ class Netd:
         """Become the helper: of the namespace that the descriptor refers to, or of a new one. Raises OSError."""
         linux.set_process_name("homeport-net")
         sockets = forward.HostSockets()
+        way_out = relay.Relay()
         if namespace is None:
             linux.unshare(linux.CLONE_NEWNET)
         else:
             linux.setns(namespace, linux.CLONE_NEWNET)
         network.set_up_node(net, services)
+        try:
+            way_out.serve(relaylink.set_up((net, services)))
+        except OSError as error:
+            # Pods still reach one another; `homeport doctor` says what the machine lacks.
+            print(f"pods can't reach the outside: {error}", flush=True)
         self._gateway = str(network.gateway_of(net))
         self._records_path = os.path.join(directory, "records.json")
-        self._zone = Zone(CLUSTER_DOMAIN, [net], self._gateway)
+        self._zone = Zone(CLUSTER_DOMAIN, [net, services], self._gateway)
         self._load()
         self._is_saving = False
         self._loop = loop.Loop()
@@ -134,6 +141,9 @@ def run(
     """Be the helper. Says on `ready` that it serves (an empty line) or why it can't; never returns before its end."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Every connection of a pod to the outside takes two descriptors.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         helper = Netd(directory, net, services, namespace)
     except OSError as error:

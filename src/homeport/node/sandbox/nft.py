@@ -304,6 +304,17 @@ def masquerade() -> bytes:
     return _expression("masq")
 
 
+def mark(value: int) -> bytes:
+    """Give the packet this mark, by which rules of routing know it."""
+    return number(value) + _expression("meta", u32(2, 3), u32(3, _r(0)))
+
+
+def transparent_proxy(port: int) -> bytes:
+    """Hand the packet to the transparent socket that has its connection, else to the one that listens on that port.
+    Does not match where there is neither. Of filter chains of prerouting; the packet has to be routed to this host."""
+    return constant(struct.pack(">H", port)) + _expression("tproxy", u32(1, IPV4), u32(3, _r(0)))
+
+
 class Batch:
     """Changes that are made together. Methods add to it; nothing happens before :meth:`Nft.run`."""
 

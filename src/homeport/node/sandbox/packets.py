@@ -49,7 +49,7 @@ def parse(data: bytes) -> Packet | None:
 def checksum(data: bytes) -> int:
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -90,8 +90,7 @@ def _icmp(kind: int, code: int, rest: bytes) -> bytes:
 def _tcp(source: bytes, destination: bytes, segment: bytes) -> bytes:
     pseudo = source + destination + struct.pack(">HH", TCP, len(segment))
     segment = segment[:16] + b"\0\0" + segment[18:]
-    segment = segment[:16] + struct.pack(">H", checksum(pseudo + segment)) + segment[18:]
-    return segment
+    return segment[:16] + struct.pack(">H", checksum(pseudo + segment)) + segment[18:]
 
 
 def with_checksum(packet: Packet) -> bytes:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from homeport.node.sandbox import cgroups, idmap, linux, network, rootfs, trees
+from homeport.node.sandbox import cgroups, idmap, linux, network, relaylink, rootfs, trees
 
 _NETWORK, _SERVICES = ipaddress.IPv4Network("10.42.0.0/16"), ipaddress.IPv4Network("10.43.0.0/16")
 
@@ -52,6 +52,16 @@ def _pod_network(_directory: str) -> str:
     network.set_up_node(_NETWORK, _SERVICES)
     namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
     network.PodLink(namespace, _NETWORK, _NETWORK.network_address + 2).delete()
+    return ""
+
+
+def _way_out(_directory: str) -> str:
+    """The node's network, and the relay's end of its way out."""
+    _enter()
+    linux.unshare(linux.CLONE_NEWNET)
+    network.set_up_node(_NETWORK, _SERVICES)
+    for end in relaylink.set_up((_NETWORK, _SERVICES)):
+        end.close()
     return ""
 
 
@@ -127,6 +137,7 @@ _PROBES = {
     "user_namespace": _user_namespace,
     "processes": _processes,
     "network": _pod_network,
+    "way_out": _way_out,
     "overlay": _overlay,
     "cgroups": _cgroups,
 }

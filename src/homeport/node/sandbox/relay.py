@@ -1,5 +1,5 @@
-"""The way from pods to the outside: a relay whose outer sockets are the machine's own, in a thread of the network helper
-that never leaves the machine's network.
+"""The way from pods to the outside: a relay whose outer sockets are the machine's own, in a thread of the network
+helper that never leaves the machine's network.
 
 It needs no rights outside, changes nothing of the machine's network, and goes by whatever routes, proxies and firewalls
 the machine's own programs go by. TCP is spliced at the level of connections, after the outer one is there, so that a
@@ -77,7 +77,7 @@ class _Wire:
                 self._take(packet)
 
     def _take(self, packet: packets.Packet) -> None:
-        if not relaylink.host_addresses_allowed(packet.destination):
+        if not relaylink.is_outside(packet.destination):
             return
         if packet.protocol == packets.TCP:
             self._tcp.take(packet)

@@ -16,6 +16,7 @@ import ipaddress
 import os
 import socket
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from homeport.node.sandbox import netlink, nft
@@ -53,8 +54,9 @@ PEER = (_RELAY, _ETH_P_IP, 0, 0, _OUT_ADDRESS)
 """Where the relay sends packets to, so that they come in by the default route's link."""
 
 
-def set_up(network: ipaddress.IPv4Network) -> Ends:
-    """In the node's network namespace; harmless when repeated. Raises OSError where the kernel lacks something."""
+def set_up(own: Iterable[ipaddress.IPv4Network]) -> Ends:
+    """In the node's network namespace; harmless when repeated. What goes to addresses of `own` is not for outside.
+    Raises OSError where the kernel lacks something."""
     _make_links()
     packets = listener = None
     try:
@@ -65,7 +67,7 @@ def set_up(network: ipaddress.IPv4Network) -> Ends:
         listener.setsockopt(socket.SOL_IP, _IP_TRANSPARENT, 1)
         listener.bind(("0.0.0.0", 0))
         listener.listen(4096)
-        _write_rules(network, listener.getsockname()[1])
+        _write_rules(own, listener.getsockname()[1])
     except BaseException:
         for made in (packets, listener):
             if made is not None:
@@ -96,10 +98,10 @@ def _make_links() -> None:
     finally:
         os.close(own)
         connection.close()
-    # What a pod leaves to its device (checksums, cutting a large buffer into datagrams) is done before the relay sees it.
+    # What pods leave to their device (checksums, cutting a large buffer into datagrams) is done before the relay looks.
     for command in (_ETHTOOL_STXCSUM, _ETHTOOL_SGSO):
         _switch_off(command)
-    # Packets that the relay puts in come from pods' addresses: the kernel must not ask whether these are behind the link.
+    # Packets that the relay puts in come from pods' addresses: the kernel must not ask whether these are there.
     for name in ("all", _OUT):
         _set(f"/proc/sys/net/ipv4/conf/{name}/rp_filter", "0")
 
@@ -130,11 +132,12 @@ def _set(path: str, value: str) -> None:
             file.write(value)
 
 
-def _write_rules(network: ipaddress.IPv4Network, port: int) -> None:
+def _write_rules(own: Iterable[ipaddress.IPv4Network], port: int) -> None:
     batch = nft.Batch(nft.IPV4)
     batch.renew(_TABLE)
     batch.base_chain("prerouting", nft.FILTER, nft.PREROUTING, _PRIORITY)
-    batch.rule("prerouting", *_within(network), nft.ACCEPT)
+    for network in own:
+        batch.rule("prerouting", *_within(network), nft.ACCEPT)
     for text in _NOWHERE:
         batch.rule("prerouting", *_within(ipaddress.IPv4Network(text)), nft.DROP)
     tcp = nft.protocol() + nft.equal(bytes([nft.TCP]))
@@ -154,9 +157,7 @@ def _within(network: ipaddress.IPv4Network) -> tuple[bytes, ...]:
     return (nft.ip_destination(), nft.masked(network.netmask.packed), nft.equal(network.network_address.packed))
 
 
-def host_addresses_allowed(address: bytes) -> bool:
+def is_outside(address: bytes) -> bool:
     """Whether the relay may connect to it: never to the machine's own loopback, where its private services are."""
     value = ipaddress.IPv4Address(address)
     return not (value.is_loopback or value.is_unspecified or value.is_multicast or value.packed[0] in (0, 127, 255))
-
-

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import socket
 import struct
 from collections.abc import Callable
@@ -114,8 +115,8 @@ class Connections:
                     inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
                 inner.close()
                 continue
-            source = dial.packet.source
-            _Pair(self._loop, inner, dial.hand_over(), self._buffer, lambda source=source: self.gone(source))
+            ended = functools.partial(self.gone, dial.packet.source)
+            _Pair(self._loop, inner, dial.hand_over(), self._buffer, ended)
 
 
 class _Dial:
@@ -263,5 +264,3 @@ class _Pair:
                     way.source.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
             way.source.close()
         self._ended()
-
-

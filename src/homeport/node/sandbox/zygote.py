@@ -13,6 +13,7 @@ import gc
 import ipaddress
 import json
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -181,15 +182,24 @@ class Zygote:
 
     def _require_helper(self) -> None:
         """The network helper runs when this returns; its end may not have been heard yet."""
-        if self._helper is not None and linux.is_alive(self._helper.pid, self._helper.start_time):
+        if self._helper is not None and self._helper_listens():
             return
         if self._helper is not None:
+            # It is about to end, if it has not: a process closes its sockets first.
+            select.select([self._helper.pidfd], [], [])
             self._forget_process(self._helper.pid, self._helper.pidfd)
             self._helper = None
         try:
             self._start_helper(self._namespace)
         except (OSError, Refused) as error:
             raise ValueError(str(error)) from None
+
+    def _helper_listens(self) -> bool:
+        try:
+            wire.connect(netd.socket_path(self._directory)).close()
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
     def _restart_helper(self) -> None:
         if self._helper is not None:
