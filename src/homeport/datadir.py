@@ -91,6 +91,11 @@ class DataDir(msgspec.Struct, frozen=True):
         return self.path / "node"
 
     @property
+    def volumes(self) -> Path:
+        """The directories of persistent volumes, each a claim's data."""
+        return self.path / "volumes"
+
+    @property
     def images(self) -> Path:
         """The user's image files."""
         return self.path / "images"

@@ -28,6 +28,7 @@ from homeport.node.following import Following
 from homeport.node.host import Host, ImageSource
 from homeport.node.inotify import Inotify
 from homeport.node.pod import TERMINAL
+from homeport.node.provisioner import Provisioner
 from homeport.node.registration import register
 from homeport.node.runtime import Runtime, Sandbox, SandboxError, Session, StartError, Wanted
 from homeport.node.usage import Meter
@@ -42,10 +43,12 @@ API_PORT = 443
 class Agent:
     """Runs the pods of one node.
 
-    `data_dir` is the node's own directory. `informers` may be shared with others in the process; without them the agent
-    has its own. `api` is where pods reach the API server (address, port), None if they can't; `own_api` is where those
-    on the machine's own network do. `serve_api` serves the API on a listening socket: with it, pods reach the server at
-    `api_address`, the cluster IP of its service (the node's gateway without one), port 443.
+    `data_dir` is the node's own directory. `volumes_dir` is where the directories of persistent volumes are, which
+    outlive everything but their volumes; without it ``volumes`` below `data_dir`. `informers` may be shared with others
+    in the process; without them the agent has its own. `api` is where pods reach the API server (address, port), None
+    if they can't; `own_api` is where those on the machine's own network do. `serve_api` serves the API on a listening
+    socket: with it, pods reach the server at `api_address`, the cluster IP of its service (the node's gateway without
+    one), port 443.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Agent:
         *,
         node_name: str,
         data_dir: Path,
+        volumes_dir: Path | None = None,
         informers: Informers | None = None,
         api: tuple[str, int] | None = None,
         own_api: tuple[str, int] | None = None,
@@ -82,6 +86,14 @@ class Agent:
             api=api,
             own_api=own_api,
         )
+        self._provisioner = Provisioner(
+            client,
+            self._informers,
+            self._host.recorder,
+            node_name=node_name,
+            directory=Path(data_dir) / "volumes" if volumes_dir is None else volumes_dir,
+            remove=runtime.remove,
+        )
         self._serve_api = serve_api
         self._api_address = api_address
         self._workers: dict[str, Worker] = {}
@@ -104,6 +116,7 @@ class Agent:
                 await self._register()
                 if not self.problem:
                     await self._take_over()
+                    group.create_task(self._provisioner.run(), name="provisioner")
                 self.ready.set()
                 await asyncio.get_running_loop().create_future()
         finally:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from homeport.kube import meta
+from homeport.kube.core.claims import claim_names
 from homeport.kube.meta import Object
 from homeport.node import volumes
+from homeport.node.claims import Claimed, resolve
 from homeport.node.following import Followed
 from homeport.node.host import Host
-from homeport.node.references import Ref, Sources
+from homeport.node.references import Ref, Sources, Unresolved
 from homeport.node.tokens import Tokens
 
 RENEWAL_RETRY = 10.0
@@ -45,7 +47,17 @@ class Mounts:
     async def set_up(self, pod: Object) -> None:
         """Make the volumes of `pod` ready. Raises MountError and what the API raises."""
         if meta.spec(pod).get("volumes"):
+            self.places = replace(self.places, claims=await self._claims(pod))
             await self._write(pod, volumes.set_up)
+
+    async def _claims(self, pod: Object) -> Mapping[str, Claimed]:
+        found: dict[str, Claimed] = {}
+        for volume, (claim, is_ephemeral) in claim_names(pod).items():
+            try:
+                found[volume] = await resolve(self._host.client, pod, claim, is_ephemeral=is_ephemeral)
+            except Unresolved as error:
+                raise volumes.MountError(volume, str(error), error.waits_for) from error
+        return found
 
     async def bring_up_to_date(self, pod: Object) -> None:
         """Have the volumes that show objects, fields and tokens show them as they are now. Raises as `set_up`; what can

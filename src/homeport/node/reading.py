@@ -11,7 +11,11 @@ from homeport.kube.errors import HomeportError, NotFound
 from homeport.kube.meta import Object
 from homeport.node.references import Ref
 
-RESOURCES = {"ConfigMap": core.CONFIG_MAP.resource, "Secret": core.SECRET.resource}
+RESOURCES = {
+    "ConfigMap": core.CONFIG_MAP.resource,
+    "Secret": core.SECRET.resource,
+    "PersistentVolumeClaim": core.PERSISTENT_VOLUME_CLAIM.resource,
+}
 _PAUSE = 1.0
 
 

@@ -21,9 +21,9 @@ from homeport.node.tokens import Wish
 
 
 class Ref(NamedTuple):
-    """A config map or a secret in the pod's namespace."""
+    """A config map, a secret or a claim in the pod's namespace."""
 
-    kind: Literal["ConfigMap", "Secret"]
+    kind: Literal["ConfigMap", "Secret", "PersistentVolumeClaim"]
     name: str
 
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ import msgspec
 from homeport.kube import meta
 from homeport.kube.errors import HomeportError
 from homeport.kube.meta import Object
-from homeport.node import payload
+from homeport.node import hostpath, payload
+from homeport.node.claims import Claimed
 from homeport.node.expansion import expand
 from homeport.node.payload import File
 from homeport.node.references import Ref, Sources, Unresolved, contents, missing, pod_field, resource_field, volume_refs
@@ -45,9 +46,12 @@ class VolumePlaces(msgspec.Struct, frozen=True):
 
     pod_directory: Path
     uid: str
+    claims: Mapping[str, Claimed] = msgspec.field(default_factory=dict)
+    """The volumes that are claims, by their names in the pod."""
 
     def of(self, name: str) -> Path:
-        return self.pod_directory / "volumes" / name
+        claimed = self.claims.get(name)
+        return self.pod_directory / "volumes" / name if claimed is None else Path(claimed.path)
 
     @property
     def memory(self) -> Path:
@@ -126,7 +130,9 @@ def _set_up(volume: Mapping[str, Any], places: VolumePlaces, sources: Sources) -
         case "emptyDir":
             _set_up_empty(directory, source, places)
         case "hostPath":
-            check_host_path(source.get("path") or "", source.get("type") or "")
+            hostpath.check(source.get("path") or "", source.get("type") or "")
+        case "persistentVolumeClaim" | "ephemeral":
+            _check_claimed(places.claims[volume["name"]])
         case "configMap" | "secret" | "downwardAPI" | "projected":
             content = files(volume, sources)
             if _is_secret(kind, source):
@@ -134,9 +140,16 @@ def _set_up(volume: Mapping[str, Any], places: VolumePlaces, sources: Sources) -
             payload.write(directory, content)
         case _:
             raise HomeportError(
-                f"volumes of type {kind or 'none'} are not supported by this node; "
-                "it has emptyDir, hostPath, configMap, secret, downwardAPI and projected"
+                f"volumes of type {kind or 'none'} are not supported by this node; it has emptyDir, hostPath, "
+                "configMap, secret, downwardAPI, projected, ephemeral and persistentVolumeClaim"
             )
+
+
+def _check_claimed(claimed: Claimed) -> None:
+    if not claimed.must_exist:
+        hostpath.check(claimed.path, claimed.type)
+    elif not os.path.exists(claimed.path):
+        raise HomeportError(f'path "{claimed.path}" does not exist')
 
 
 def _source(volume: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
@@ -197,39 +210,6 @@ def _make_private(directory: Path) -> None:
         raise HomeportError(
             f"{directory} is not a directory of this user's alone; remove it, it belongs to somebody else"
         )
-
-
-_CHECKS: Mapping[str, tuple[Callable[[int], bool], str]] = {
-    "Directory": (stat.S_ISDIR, "a directory"),
-    "DirectoryOrCreate": (stat.S_ISDIR, "a directory"),
-    "File": (stat.S_ISREG, "a file"),
-    "FileOrCreate": (stat.S_ISREG, "a file"),
-    "Socket": (stat.S_ISSOCK, "a socket file"),
-    "CharDevice": (stat.S_ISCHR, "a character device"),
-    "BlockDevice": (stat.S_ISBLK, "a block device"),
-}
-
-
-def check_host_path(path: str, type: str) -> None:
-    """Check, and where the type says so create, what a hostPath volume points at. Raises HomeportError or OSError."""
-    if not path.startswith("/") or ".." in path.split("/"):
-        raise HomeportError(f'hostPath "{path}" must be absolute and must not contain ".."')
-    if type and type not in _CHECKS:
-        raise HomeportError(f'unknown hostPath type "{type}"; there are {", ".join(_CHECKS)}')
-    if type in ("", "DirectoryOrCreate"):
-        if not os.path.lexists(path):
-            os.makedirs(path, 0o755, exist_ok=True)
-    elif type == "FileOrCreate" and not os.path.lexists(path):
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
-    if not type:
-        return
-    check, words = _CHECKS[type]
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        raise HomeportError(f"hostPath type check failed: {path} does not exist, {words} is wanted") from None
-    if not check(mode):
-        raise HomeportError(f"hostPath type check failed: {path} is not {words}")
 
 
 def files(volume: Mapping[str, Any], sources: Sources) -> dict[str, File]:
@@ -314,7 +294,7 @@ def mounts(
             inner = expand(entry["subPathExpr"], env)
             if "$(" in inner:
                 raise Unresolved(f"subPathExpr {entry['subPathExpr']} names a variable that is not set")
-        read_only = bool(entry.get("readOnly")) or kind not in ("emptyDir", "hostPath")
+        read_only = bool(entry.get("readOnly") or source.get("readOnly")) or kind in CONTENT
         result.append(Mount(str(_inside(base, inner)), entry["mountPath"], read_only))
     return tuple(sorted(result, key=lambda mount: mount.target.rstrip("/").count("/")))
 

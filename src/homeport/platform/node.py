@@ -71,6 +71,7 @@ async def node(platform: Platform) -> AsyncIterator[str]:
         images,
         node_name=name,
         data_dir=directory.node,
+        volumes_dir=directory.volumes,
         informers=platform.informers,
         own_api=(HOST, platform.port_served),
         serve_api=platform.serve,

@@ -107,6 +107,12 @@ class Assigner:
         self._own_load(best.name).add(demand)
         return Placement(pod, node=best.name)
 
+    def refuse(self, pod: Pod, reason: str, *, of_nodes: bool) -> Placement:
+        """The pod goes nowhere, for a reason that is no node's, or every node's (`of_nodes`)."""
+        total = len(self._nodes)
+        reasons = Counter({reason: total}) if of_nodes else Counter[str]()
+        return Placement(pod, message=_message(total, reasons, "" if of_nodes else reason))
+
     def _load(self, name: str) -> Load:
         return self._loads.get(name) or self._given.get(name) or _EMPTY
 
@@ -149,6 +155,9 @@ def _unsuitable(node: Node, demand: Demand) -> str:
         return AFFINITY_REASON
     if demand.required is not None and not any(term.matches(node) for term in demand.required):
         return AFFINITY_REASON
+    for choice in demand.choices:
+        if not any(term.matches(node) for term in choice.terms):
+            return choice.reason
     return ""
 
 
@@ -189,8 +198,8 @@ def _score(node: Node, load: Load, demand: Demand) -> float:
     return score
 
 
-def _message(total: int, reasons: Counter[str]) -> str:
+def _message(total: int, reasons: Counter[str], of_pod: str = "") -> str:
     if not total:
         return "no nodes available to schedule pods"
-    listed = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
+    listed = of_pod or ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
     return f"0/{total} nodes are available: {listed}."

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from homeport.client.client import Client
 from homeport.clock import utc_now
@@ -21,10 +23,11 @@ from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
 from homeport.kube import core
-from homeport.kube.errors import HomeportError, NotFound
+from homeport.kube.errors import ApiError, HomeportError, NotFound
 from homeport.kube.meta import Object, find_condition, is_deleting, name, spec, status, uid, with_transition
 from homeport.scheduler.assign import Assigner, Load, Placement
 from homeport.scheduler.model import Demand, Node, Pod, parse_node, parse_pod
+from homeport.scheduler.volumes import Claims, Refused, Unbound
 
 DEFAULT_SCHEDULER = "default-scheduler"
 
@@ -84,12 +87,15 @@ class Scheduler:
         """The waiting pods by demand, oldest first: one verdict holds for all that are alike."""
         self._room = False
         """Something was freed since the last batch: waiting pods deserve another look."""
+        self._in_use: Counter[ObjectKey] = Counter()
+        """The claims of pods that have a node."""
         self._failures: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._limit = asyncio.Semaphore(_PARALLEL)
         self._explanations: KeyedLoop[ObjectKey] = KeyedLoop("scheduler", self._explain, workers=_EXPLAINERS)
         self._node_informer = self._informers.get(core.NODE.resource)
         self._pod_informer = self._informers.get(core.POD.resource)
+        self._claims = Claims(client, self._informers, self._room_made)
         self._node_informer.subscribe(self._node_changed)
         self._pod_informer.subscribe(self._pod_changed)
 
@@ -101,6 +107,7 @@ class Scheduler:
                 group.create_task(self._recorder.run(), name="scheduler events")
             await self._node_informer.synced.wait()
             await self._pod_informer.synced.wait()
+            await self._claims.synced()
             group.create_task(self._explanations.run(), name="scheduler explanations")
             self.ready.set()
             while True:
@@ -177,12 +184,18 @@ class Scheduler:
 
     def _take(self, pod: Pod, node: str) -> None:
         self._carried[pod.uid] = _Carried(node, pod.demand)
+        self._in_use.update((claim.namespace, claim.name) for claim in pod.demand.claims)
         self._loads.setdefault(node, Load()).add(pod.demand)
 
     def _release(self, pod_uid: str) -> None:
         carried = self._carried.pop(pod_uid, None)
         if carried is not None:
             self._loads[carried.node].remove(carried.demand)
+            for claim in carried.demand.claims:
+                key = (claim.namespace, claim.name)
+                self._in_use[key] -= 1
+                if not self._in_use[key]:
+                    del self._in_use[key]
             self._room_made()
 
     def _room_made(self) -> None:
@@ -217,7 +230,7 @@ class Scheduler:
         placed: list[Placement] = []
         while heap:
             _, key, pod = heapq.heappop(heap)
-            placement = assigner.place(pod)
+            placement = self._placement(assigner, pod, placed)
             waited = key in self._waiting
             if not placement.node:
                 self._wait(key, placement)
@@ -230,6 +243,17 @@ class Scheduler:
         for placement in placed:
             self._take(placement.pod, placement.node)
         return placed
+
+    def _placement(self, assigner: Assigner, pod: Pod, placed: list[Placement]) -> Placement:
+        if not pod.demand.claims:
+            return assigner.place(pod)
+        in_use = {*self._in_use, *((c.namespace, c.name) for other in placed for c in other.pod.demand.claims)}
+        try:
+            choices = self._claims.choices(pod, in_use)
+        except Refused as error:
+            return assigner.refuse(pod, str(error), of_nodes=error.of_nodes)
+        placement = assigner.place(replace(pod, demand=replace(pod.demand, choices=choices)))
+        return replace(placement, pod=pod)
 
     def _wait(self, key: ObjectKey, placement: Placement) -> None:
         pod = placement.pod
@@ -252,6 +276,8 @@ class Scheduler:
             "target": {"apiVersion": "v1", "kind": "Node", "name": placement.node},
         }
         try:
+            if pod.demand.claims:
+                await self._claims.bind(pod, self._nodes.get(placement.node), placement.node)
             async with self._limit:
                 await self._client.create(core.POD.resource, body, subresource="binding")
         except NotFound:
@@ -260,6 +286,9 @@ class Scheduler:
             failures = self._failures[pod.uid] = self._failures.get(pod.uid, 0) + 1
             delay = min(_FIRST_RETRY * 2.0 ** min(failures, 32), _LONGEST_RETRY)
             unexpected = None if isinstance(error, HomeportError) else error
+            if isinstance(error, Unbound):
+                text = f'running PreBind plugin "VolumeBinding": {error}'
+                self._recorder.record(_reference(pod), "Warning", "FailedScheduling", text, component=DEFAULT_SCHEDULER)
             _log.warning(
                 "pod %s/%s: binding failed: %s; again in %.3g s",
                 pod.namespace,
@@ -268,11 +297,31 @@ class Scheduler:
                 delay,
                 exc_info=unexpected,
             )
+            if not isinstance(error, ApiError | Unbound):
+                # Perhaps it was bound, and only the answer is lost: its share stays counted until that is known.
+                await self._find_out(pod, delay)
+                return
             self._release(pod.uid)
             asyncio.get_running_loop().call_later(delay, self._again, (pod.namespace, pod.name))
         else:
             message = f"Successfully assigned {pod.namespace}/{pod.name} to {placement.node}"
             self._recorder.record(_reference(pod), "Normal", "Scheduled", message, component=DEFAULT_SCHEDULER)
+
+    async def _find_out(self, pod: Pod, delay: float) -> None:
+        while True:
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _LONGEST_RETRY)
+            try:
+                obj = await self._client.get(core.POD.resource, pod.name, pod.namespace)
+            except NotFound:
+                self._release(pod.uid)
+                return
+            except HomeportError:
+                continue
+            break
+        if uid(obj) != pod.uid or not spec(obj).get("nodeName"):
+            self._release(pod.uid)
+            self._again((pod.namespace, pod.name))
 
     def _again(self, key: ObjectKey) -> None:
         """Look anew at a pod whose binding failed: perhaps it was bound after all, or has gone."""

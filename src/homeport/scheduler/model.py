@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from homeport.kube import quantity
+from homeport.kube.core.claims import claim_names
 from homeport.kube.meta import (
     Object,
     is_condition_true,
@@ -71,6 +72,20 @@ class Term(msgspec.Struct, frozen=True):
         )
 
 
+class NodeChoice(msgspec.Struct, frozen=True):
+    """One of the terms has to match the node; `reason` is what is said of a node that none matches."""
+
+    terms: tuple[Term, ...]
+    reason: str
+
+
+class Claim(msgspec.Struct, frozen=True, order=True):
+    namespace: str
+    name: str
+    owner: str = ""
+    """The uid of the pod whose own it has to be (an ephemeral volume's)."""
+
+
 class HostPort(msgspec.Struct, frozen=True):
     protocol: str
     address: str
@@ -92,6 +107,10 @@ class Demand(msgspec.Struct, frozen=True):
     preferred: tuple[tuple[int, Term], ...] = ()
     tolerations: tuple[Toleration, ...] = ()
     ports: tuple[HostPort, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    """The persistent volume claims that it uses."""
+    choices: tuple[NodeChoice, ...] = ()
+    """What the volumes of those demand of the node (:mod:`homeport.scheduler.volumes`)."""
 
 
 class Pod(msgspec.Struct, frozen=True):
@@ -125,8 +144,13 @@ def parse_pod(pod: Object) -> Pod:
         uid=uid(pod),
         priority=spec(pod).get("priority") or 0,
         created=metadata(pod).get("creationTimestamp") or "",
-        demand=parse_demand(spec(pod)),
+        demand=msgspec.structs.replace(parse_demand(spec(pod)), claims=_claims(pod)),
     )
+
+
+def _claims(pod: Object) -> tuple[Claim, ...]:
+    used = claim_names(pod).values()
+    return tuple(sorted(Claim(namespace(pod), claim, uid(pod) if is_own else "") for claim, is_own in used))
 
 
 def parse_demand(pod_spec: Mapping[str, Any]) -> Demand:
@@ -136,8 +160,8 @@ def parse_demand(pod_spec: Mapping[str, Any]) -> Demand:
     return Demand(
         requests=tuple(sorted(requests(pod_spec).items())),
         selector=tuple(sorted((pod_spec.get("nodeSelector") or {}).items())),
-        required=None if required is None else tuple(map(_term, required.get("nodeSelectorTerms") or ())),
-        preferred=tuple((entry.get("weight") or 0, _term(entry.get("preference") or {})) for entry in preferred),
+        required=None if required is None else tuple(map(parse_term, required.get("nodeSelectorTerms") or ())),
+        preferred=tuple((entry.get("weight") or 0, parse_term(entry.get("preference") or {})) for entry in preferred),
         tolerations=tuple(map(_toleration, pod_spec.get("tolerations") or ())),
         ports=tuple(_host_ports(pod_spec)),
     )
@@ -207,7 +231,8 @@ def _raise_to(total: dict[str, int], least: Mapping[str, int]) -> None:
         total[resource] = max(total.get(resource, 0), amount)
 
 
-def _term(term: Mapping[str, Any]) -> Term:
+def parse_term(term: Mapping[str, Any]) -> Term:
+    """A node selector term. Raises ValueError for an operator that is none."""
     return Term(
         expressions=tuple(_requirements(term.get("matchExpressions") or ())),
         fields=tuple(_requirements(term.get("matchFields") or ())),
