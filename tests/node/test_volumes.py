@@ -186,7 +186,7 @@ def test_secret_and_projected(places: VolumePlaces) -> None:
         ({"nfs": {"server": "x", "path": "/"}}, "type nfs are not supported", None),
         ({"hostPath": {"path": "../x"}}, "must be absolute", None),
         ({"hostPath": {"path": "/", "type": "File"}}, "hostPath type check failed: / is not a file", None),
-        ({"hostPath": {"path": "/nonexistent-path", "type": "Directory"}}, "does not exist", None),
+        ({"hostPath": {"path": "/nonexistent-path", "type": "Directory"}}, "is not a directory", None),
         ({"hostPath": {"path": "/", "type": "Folder"}}, 'unknown hostPath type "Folder"', None),
         ({"configMap": {"name": "cfg", "items": [{"key": "a.txt", "path": "../a"}]}}, "invalid path", None),
     ],
