@@ -381,16 +381,24 @@ async def test_init_and_sidecar_containers(node: Node) -> None:
 
 
 async def test_pods_find_each_other_by_name(node: Node) -> None:
-    for name in ("one", "two"):
-        service = {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": f"svc-{name}", "namespace": "default"},
-            "spec": {"clusterIP": "None", "selector": {"app": name}, "ports": [{"port": 2222}]},
-        }
-        await node.client.create(core.SERVICE.resource, service)
     await node.create("one", "sleep 60")
     address = meta.status(await node.until("one", is_running))["podIP"]
+    where = {"name": "svc-one", "namespace": "default"}
+    headless = {"clusterIP": "None", "selector": {"app": "one"}, "ports": [{"port": 2222}]}
+    await node.client.create(
+        core.SERVICE.resource, {"apiVersion": "v1", "kind": "Service", "metadata": where, "spec": headless}
+    )
+    await node.client.create(
+        core.ENDPOINT_SLICE.resource,
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {**where, "labels": {"kubernetes.io/service-name": "svc-one"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+            "ports": [{"port": 2222}],
+        },
+    )
     pod = await node.create(
         "two",
         "for n in svc-one svc-one.default svc-one.default.svc.cluster.local; do getent ahostsv4 $n | head -1; done",

@@ -23,11 +23,11 @@ from homeport.control.informer import Informers
 from homeport.kube import core, meta
 from homeport.kube.errors import HomeportError, InternalError, NotFound, ServiceUnavailable
 from homeport.kube.meta import Object
-from homeport.node import dns, logs, machinefacts, summary, volumes
+from homeport.node import logs, machinefacts, summary, volumes
+from homeport.node.clusternames import ClusterNames
 from homeport.node.following import Following
 from homeport.node.host import Host, ImageSource
 from homeport.node.inotify import Inotify
-from homeport.node.pod import TERMINAL
 from homeport.node.provisioner import Provisioner
 from homeport.node.registration import register
 from homeport.node.runtime import Runtime, Sandbox, SandboxError, Session, StartError, Wanted
@@ -98,8 +98,7 @@ class Agent:
         self._api_address = api_address
         self._workers: dict[str, Worker] = {}
         self._adopted: dict[str, Sandbox] = {}
-        self._records = dns.Records()
-        self._records_changed = asyncio.Event()
+        self._names = ClusterNames(runtime)
         self._inotify: Inotify | None = None
         self._meter = Meter()
         self._group: asyncio.TaskGroup | None = None
@@ -161,11 +160,10 @@ class Agent:
     async def _take_over(self) -> None:
         """Give every pod its worker, and end what belongs to no pod."""
         assert self._group is not None
-        pods, services = self._informers.get(core.POD.resource), self._informers.get(core.SERVICE.resource)
+        pods = self._informers.get(core.POD.resource)
         await pods.synced.wait()
-        await services.synced.wait()
-        self._group.create_task(self._keep_records(), name="node dns")
-        services.subscribe(self._on_service)
+        await self._names.follow(self._informers)
+        self._group.create_task(self._names.run(), name="node dns")
         pods.subscribe(self._on_pod)
         orphans = [sandbox for uid, sandbox in self._adopted.items() if uid not in self._workers]
         self._adopted = {}
@@ -200,9 +198,7 @@ class Agent:
     def _begin(self, pod: Object) -> None:
         assert self._group is not None
         uid = meta.uid(pod)
-        worker = Worker(
-            self._host, pod, self._adopted.get(uid), changed=self._on_worker_changed, ended=self._on_worker_ended
-        )
+        worker = Worker(self._host, pod, self._adopted.get(uid), changed=self._names.see, ended=self._on_worker_ended)
         self._workers[uid] = worker
         self._group.create_task(worker.run(), name=f"pod {meta.namespace(pod)}/{meta.name(pod)}")
 
@@ -235,34 +231,6 @@ class Agent:
             await self._runtime.remove(str(path))
         except (SandboxError, OSError) as error:
             _log.warning("%s could not be removed: %s", path, error)
-
-    # DNS.
-
-    def _on_service(self, change: Change) -> None:
-        service = change.object
-        facts = dns.service_facts(service) if change.type != "DELETED" else None
-        if self._records.set_service(meta.namespace(service), meta.name(service), facts):
-            self._records_changed.set()
-
-    def _on_worker_changed(self, worker: Worker) -> None:
-        address = worker.address
-        facts = None
-        if address and worker.status.get("phase") not in TERMINAL:
-            ready = meta.is_condition_true({"status": worker.status}, "Ready")
-            facts = dns.pod_facts(worker.pod, address, ready)
-        if self._records.set_pod(worker.uid, facts):
-            self._records_changed.set()
-
-    async def _keep_records(self) -> None:
-        while True:
-            await self._records_changed.wait()
-            self._records_changed.clear()
-            try:
-                await self._runtime.set_records(self._records.snapshot())
-            except (SandboxError, OSError) as error:
-                _log.warning("the cluster's DNS could not be told its names: %s; again in 1 s", error)
-                await asyncio.sleep(1)
-                self._records_changed.set()
 
     # Logs.
 

@@ -1,208 +1,226 @@
-"""The names that the cluster's DNS answers: services and pods. Pure, and kept up to date piece by piece.
+"""The names that the cluster's DNS answers. Pure, and kept up to date piece by piece.
 
-The names are those of the Kubernetes DNS specification. While services have no addresses of their own, every service is
-answered like a headless one: with the addresses of its pods.
+The names are those of the Kubernetes DNS specification, as CoreDNS answers them with its ``kubernetes`` plug-in
+(``pods verified``): a service with addresses of its own has those; one without has its ready endpoints', and there is
+no such name while it has none; one that stands for a name outside is an alias.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from homeport.kube import meta
 from homeport.kube.meta import Object
-from homeport.node.environment import DOMAIN, hostname
+from homeport.node.environment import DOMAIN
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+Key = tuple[str, str]
+"""Namespace and name."""
+Contribution = Mapping[str, tuple[str, ...]]
+"""Full name, without the final dot -> texts of records, as :mod:`homeport.node.sandbox.zone` reads them."""
 
 
-class PodFacts(msgspec.Struct, frozen=True):
-    """What matters to DNS about a pod that has an address and has not ended."""
-
-    namespace: str
-    labels: tuple[tuple[str, str], ...]
-    address: str
-    ready: bool
-    hostname: str = ""
-    """Only if the pod asks for a name below a service."""
-    subdomain: str = ""
+class Port(msgspec.Struct, frozen=True):
+    name: str
+    protocol: str
+    """In lower case."""
+    number: int
 
 
 class ServiceFacts(msgspec.Struct, frozen=True):
+    """What matters to DNS about a service."""
+
     namespace: str
     name: str
-    selector: tuple[tuple[str, str], ...]
-    publish_not_ready: bool
-    address: str = ""
-    """Of a service that has no selector and an address of its own, as the API server's has."""
+    addresses: tuple[str, ...] = ()
+    """Its own; none: it has those of its endpoints."""
+    ports: tuple[Port, ...] = ()
+    alias_of: str = ""
 
 
-def pod_facts(pod: Object, address: str, ready: bool) -> PodFacts:
-    subdomain = str(meta.spec(pod).get("subdomain") or "")
-    return PodFacts(
-        namespace=meta.namespace(pod),
-        labels=tuple(sorted(meta.labels(pod).items())),
-        address=address,
-        ready=ready and not meta.is_deleting(pod),
-        hostname=hostname(pod, "") if subdomain and meta.spec(pod).get("hostname") else "",
-        subdomain=subdomain,
-    )
+class Endpoint(msgspec.Struct, frozen=True):
+    hostname: str
+    """Empty: it is named by its address."""
+    addresses: tuple[str, ...]
 
 
-def service_facts(service: Object) -> ServiceFacts | None:
-    """None for a service whose addresses do not follow from its pods."""
+class SliceFacts(msgspec.Struct, frozen=True):
+    """What matters to DNS about an EndpointSlice."""
+
+    service: Key
+    endpoints: tuple[Endpoint, ...]
+    """Those that are ready."""
+    ports: tuple[Port, ...]
+
+
+def service_facts(service: Object) -> ServiceFacts:
     spec = meta.spec(service)
-    selector = spec.get("selector") or {}
-    address = str(spec.get("clusterIP") or "")
-    if spec.get("type") == "ExternalName" or (not selector and address in ("", "None")):
+    namespace, name = meta.namespace(service), meta.name(service)
+    if spec.get("type") == "ExternalName":
+        alias = str(spec.get("externalName") or "").rstrip(".")
+        return ServiceFacts(namespace, name, alias_of="" if _is_address(alias) else alias)
+    addresses = tuple(a for a in (spec.get("clusterIPs") or (spec.get("clusterIP"),)) if a and _is_address(a))
+    ports = tuple(_port(port) for port in spec.get("ports") or ())
+    return ServiceFacts(namespace, name, addresses, ports)
+
+
+def slice_facts(obj: Object) -> SliceFacts | None:
+    """None for a slice that belongs to no service, or whose endpoints have no IP addresses."""
+    service = meta.labels(obj).get(SERVICE_NAME_LABEL)
+    if not service or obj.get("addressType") == "FQDN":
         return None
-    return ServiceFacts(
-        namespace=meta.namespace(service),
-        name=meta.name(service),
-        selector=tuple(sorted(selector.items())),
-        publish_not_ready=bool(spec.get("publishNotReadyAddresses")),
-        address="" if selector else address,
+    endpoints = tuple(
+        Endpoint(endpoint.get("hostname") or "", tuple(a for a in endpoint.get("addresses") or () if _is_address(a)))
+        for endpoint in obj.get("endpoints") or ()
+        # Unknown counts as ready.
+        if (endpoint.get("conditions") or {}).get("ready") is not False
     )
+    ports = tuple(_port(port) for port in obj.get("ports") or () if port.get("port") is not None)
+    return SliceFacts((meta.namespace(obj), service), endpoints, ports)
 
 
-_Label = tuple[str, str, str]
-"""Namespace, key, value."""
+def _port(port: Mapping[str, object]) -> Port:
+    return Port(str(port.get("name") or ""), str(port.get("protocol") or "TCP").lower(), int(str(port["port"])))
 
 
-class _Service(msgspec.Struct):
-    facts: ServiceFacts
-    indexed: _Label
-    pods: set[str] = msgspec.field(default_factory=set)
-    names: set[str] = msgspec.field(default_factory=set)
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 class Records:
-    """Names and their addresses. Each change touches only the services that it concerns."""
+    """Names and their records. Each change touches only the service or pod that it concerns."""
 
     def __init__(self) -> None:
-        self._pods: dict[str, PodFacts] = {}
-        self._by_label: dict[_Label, set[str]] = {}
-        """Uids of the pods that carry a label."""
-        self._services: dict[tuple[str, str], _Service] = {}
-        self._watching: dict[_Label, set[tuple[str, str]]] = {}
-        """Services by the one label of their selectors under which they are filed."""
+        self._services: dict[Key, ServiceFacts] = {}
+        self._slices: dict[Key, SliceFacts] = {}
+        self._of_service: dict[Key, set[Key]] = {}
+        """The slices of each service."""
+        self._given: dict[object, Contribution] = {}
+        """What each service and pod says."""
+        self._sources: dict[str, dict[object, tuple[str, ...]]] = {}
+        """Who says what of a name: two services may have the same pod behind them."""
         self._records: dict[str, tuple[str, ...]] = {}
-        self._fixed: set[tuple[str, str]] = set()
-        """Services that are answered with an address of their own."""
-        self._revision = 0
 
-    def snapshot(self) -> Mapping[str, tuple[str, ...]]:
-        """Full name, without the final dot -> addresses."""
+    def snapshot(self) -> Contribution:
         return dict(self._records)
 
-    def _put(self, name: str, addresses: tuple[str, ...]) -> None:
-        if self._records.get(name) != addresses:
-            self._records[name] = addresses
-            self._revision += 1
-
-    def _drop(self, name: str) -> None:
-        if self._records.pop(name, None) is not None:
-            self._revision += 1
-
-    def set_pod(self, uid: str, facts: PodFacts | None) -> bool:
-        """Note what is known of a pod; None: it has ended, or has no address yet. Says whether any answer changed."""
-        old = self._pods.get(uid)
-        if old == facts:
-            return False
-        concerned: set[tuple[str, str]] = set()
-        before = self._revision
-        if old is not None:
-            del self._pods[uid]
-            for label in _labels(old):
-                self._by_label[label].discard(uid)
-                if not self._by_label[label]:
-                    del self._by_label[label]
-                concerned |= self._watching.get(label, set())
-            if facts is None or facts.address != old.address or facts.namespace != old.namespace:
-                self._drop(_pod_name(old))
-        if facts is not None:
-            self._pods[uid] = facts
-            for label in _labels(facts):
-                self._by_label.setdefault(label, set()).add(uid)
-                concerned |= self._watching.get(label, set())
-            self._put(_pod_name(facts), (facts.address,))
-        for key in concerned:
-            service = self._services[key]
-            if facts is not None and set(service.facts.selector) <= set(facts.labels):
-                service.pods.add(uid)
-            elif uid in service.pods:
-                service.pods.discard(uid)
-            else:
-                continue
-            self._answer(service)
-        return self._revision != before
+    def set_pod(self, uid: str, namespace: str, address: str) -> bool:
+        """Note a pod's address, or none for one that has ended or has none yet. Says whether any answer changed."""
+        name = f"{_dashed(address)}.{namespace}.pod.{DOMAIN}"
+        return self._give(uid, {name: (address,)} if address else {})
 
     def set_service(self, namespace: str, name: str, facts: ServiceFacts | None) -> bool:
         """Note what is known of a service; None: it is gone. Says whether any answer changed."""
-        key, first = (namespace, name), self._revision
-        fixed = facts.address if facts is not None else ""
-        if fixed:
-            self._set_selecting(key, None)
-            self._fixed.add(key)
-            self._put(_service_name(namespace, name), (fixed,))
-        else:
-            if key in self._fixed:
-                self._fixed.discard(key)
-                self._drop(_service_name(namespace, name))
-            self._set_selecting(key, facts)
-        return self._revision != first
-
-    def _set_selecting(self, key: tuple[str, str], facts: ServiceFacts | None) -> None:
-        """Note a service that is answered with its pods' addresses."""
-        namespace = key[0]
-        old = self._services.pop(key, None)
-        if old is not None and old.facts == facts:
-            self._services[key] = old
-            return
-        if old is not None:
-            self._watching[old.indexed].discard(key)
-            if not self._watching[old.indexed]:
-                del self._watching[old.indexed]
+        key = (namespace, name)
         if facts is None:
-            for record in old.names if old is not None else ():
-                self._drop(record)
+            self._services.pop(key, None)
         else:
-            labels = [(namespace, *pair) for pair in facts.selector]
-            # Filed under its rarest label: a change of a pod then looks at few services.
-            service = _Service(facts, min(labels, key=lambda label: len(self._watching.get(label, ()))))
-            # What it answered so far goes or stays by comparison, so that an answer that stays is no change.
-            service.names = old.names if old is not None else set()
-            self._services[key] = service
-            self._watching.setdefault(service.indexed, set()).add(key)
-            candidates = min((self._by_label.get(label, set()) for label in labels), key=len)
-            wanted = set(facts.selector)
-            service.pods = {uid for uid in candidates if wanted <= set(self._pods[uid].labels)}
-            self._answer(service)
+            self._services[key] = facts
+        return self._answer(key)
 
-    def _answer(self, service: _Service) -> None:
-        facts = service.facts
-        base = _service_name(facts.namespace, facts.name)
-        answers: dict[str, list[str]] = {}
-        for uid in service.pods:
-            pod = self._pods[uid]
-            if not pod.ready and not facts.publish_not_ready:
-                continue
-            answers.setdefault(base, []).append(pod.address)
-            if pod.hostname and pod.subdomain == facts.name:
-                answers.setdefault(f"{pod.hostname}.{base}", []).append(pod.address)
-        for name in service.names - answers.keys():
-            self._drop(name)
-        for name, addresses in answers.items():
-            self._put(name, tuple(sorted(addresses)))
-        service.names = set(answers)
+    def set_slice(self, namespace: str, name: str, facts: SliceFacts | None) -> bool:
+        """Note what is known of an EndpointSlice; None: it is gone. Says whether any answer changed."""
+        key = (namespace, name)
+        old = self._slices.pop(key, None)
+        if old is not None:
+            self._of_service[old.service].discard(key)
+            if not self._of_service[old.service]:
+                del self._of_service[old.service]
+        if facts is not None:
+            self._slices[key] = facts
+            self._of_service.setdefault(facts.service, set()).add(key)
+        concerned = {known.service for known in (old, facts) if known is not None}
+        changes = [self._answer(service) for service in concerned]
+        return any(changes)
+
+    def _answer(self, key: Key) -> bool:
+        facts = self._services.get(key)
+        if facts is None:
+            return self._give(key, {})
+        slices = [self._slices[name] for name in sorted(self._of_service.get(key, ()))]
+        return self._give(key, service_records(facts, slices))
+
+    def _give(self, source: object, records: Contribution) -> bool:
+        old = self._given.pop(source, {})
+        if records:
+            self._given[source] = records
+        changed = False
+        for name in old.keys() | records.keys():
+            if old.get(name) != records.get(name):
+                changed = self._put(name, source, records.get(name)) or changed
+        return changed
+
+    def _put(self, name: str, source: object, texts: tuple[str, ...] | None) -> bool:
+        sources = self._sources.setdefault(name, {})
+        sources.pop(source, None)
+        if texts is not None:
+            sources[source] = texts
+        if not sources:
+            del self._sources[name]
+        merged = tuple(sorted({text for part in sources.values() for text in part}))
+        if self._records.get(name, ()) == merged:
+            return False
+        if merged:
+            self._records[name] = merged
+        else:
+            del self._records[name]
+        return True
 
 
-def _labels(facts: PodFacts) -> list[_Label]:
-    return [(facts.namespace, key, value) for key, value in facts.labels]
+class _Names:
+    """Names with their records, collected."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, dict[str, None]] = {}
+
+    def add(self, name: str, *texts: str) -> None:
+        self._found.setdefault(name.lower(), {}).update(dict.fromkeys(texts))
+
+    def all(self) -> dict[str, tuple[str, ...]]:
+        return {name: tuple(texts) for name, texts in self._found.items()}
 
 
-def _service_name(namespace: str, name: str) -> str:
-    return f"{name}.{namespace}.svc.{DOMAIN}"
+def service_records(service: ServiceFacts, slices: Iterable[SliceFacts]) -> dict[str, tuple[str, ...]]:
+    """What is answered for a service with these endpoints."""
+    base, names = f"{service.name}.{service.namespace}.svc.{DOMAIN}", _Names()
+    if service.alias_of:
+        return {base: (f"CNAME {service.alias_of}",)}
+    for address in service.addresses:
+        names.add(base, address)
+        names.add(_pointer(address), f"PTR {base}")
+    for port in service.ports if service.addresses else ():
+        _add_port(names, base, port, base, service.addresses)
+    for part in slices:
+        for endpoint in part.endpoints:
+            for address in endpoint.addresses:
+                host = f"{endpoint.hostname or _dashed(address)}.{base}"
+                names.add(host, address)
+                if service.addresses:
+                    continue
+                names.add(base, address)
+                names.add(_pointer(address), f"PTR {host}")
+                for port in part.ports:
+                    _add_port(names, base, port, host, (address,))
+    return names.all()
 
 
-def _pod_name(facts: PodFacts) -> str:
-    return f"{facts.address.replace('.', '-').replace(':', '-')}.{facts.namespace}.pod.{DOMAIN}"
+def _add_port(names: _Names, base: str, port: Port, target: str, addresses: Iterable[str]) -> None:
+    text = f"SRV {port.number} {target}"
+    names.add(base, text)
+    if port.name:
+        names.add(f"_{port.name}._{port.protocol}.{base}", text, *addresses)
+
+
+def _dashed(address: str) -> str:
+    return address.replace(".", "-").replace(":", "-")
+
+
+def _pointer(address: str) -> str:
+    return ipaddress.ip_address(address).reverse_pointer
