@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -23,11 +23,15 @@ from homeport.control.informer import Informers
 from homeport.kube import core, meta
 from homeport.kube.errors import HomeportError, InternalError, NotFound, ServiceUnavailable
 from homeport.kube.meta import Object
-from homeport.node import logs, machinefacts, summary, volumes
+from homeport.node import admission, logs, machinefacts, pressure, summary, volumes
 from homeport.node.clusternames import ClusterNames
+from homeport.node.evictor import Evictor
 from homeport.node.following import Following
+from homeport.node.heartbeat import Heartbeat
 from homeport.node.host import Host, ImageSource
 from homeport.node.inotify import Inotify
+from homeport.node.memory import Verdict
+from homeport.node.pressure import DEFAULT_THRESHOLDS, Signal
 from homeport.node.provisioner import Provisioner
 from homeport.node.registration import register
 from homeport.node.runtime import Runtime, Sandbox, SandboxError, Session, StartError, Wanted
@@ -65,6 +69,7 @@ class Agent:
         own_api: tuple[str, int] | None = None,
         serve_api: Callable[[socket.socket], Awaitable[None]] | None = None,
         api_address: str = "",
+        thresholds: Mapping[Signal, str] = DEFAULT_THRESHOLDS,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.ready = asyncio.Event()
@@ -85,6 +90,8 @@ class Agent:
             now=now,
             api=api,
             own_api=own_api,
+            admit=self._admit,
+            thresholds=thresholds,
         )
         self._provisioner = Provisioner(
             client,
@@ -101,6 +108,8 @@ class Agent:
         self._names = ClusterNames(runtime)
         self._inotify: Inotify | None = None
         self._meter = Meter()
+        self._node: Object = {}
+        self._heartbeat: Heartbeat | None = None
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -144,18 +153,43 @@ class Agent:
                 self._host.api = (self._api_address or self._runtime.gateway, API_PORT)
 
     async def _register(self) -> None:
+        assert self._group is not None
         facts = machinefacts.read_facts(self._host.pods)
-        self._host.allocatable = machinefacts.resources(facts)
+        capacity = machinefacts.resources(facts)
+        kept = {
+            "memory": pressure.least("memory.available", facts.memory, self._host.thresholds),
+            "ephemeral-storage": pressure.least("nodefs.available", facts.disk, self._host.thresholds),
+        }
+        self._host.allocatable = admission.allocatable(capacity, kept)
         self._host.most_pids = machinefacts.most_pids(facts)
         delay = 0.1
         while True:
             try:
-                await register(self._host, facts, self.problem)
-                return
+                self._node = await register(self._host, facts, self.problem)
+                break
             except HomeportError as error:
                 _log.warning("node %s could not be registered: %s; again in %.2g s", self._host.node_name, error, delay)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 30.0)
+        self._heartbeat = Heartbeat(
+            self._host,
+            self._node,
+            look=lambda: machinefacts.levels(facts, self._host.pods),
+            relieve=Evictor(self._host, self._meter, self._workers.values).relieve,
+            thresholds=self._host.thresholds,
+        )
+        self._group.create_task(self._heartbeat.run(), name="node heartbeat")
+
+    def _admit(self, pod: Object) -> Verdict | None:
+        """Whether the node takes a pod that it has not had before."""
+        return admission.refusal(
+            pod,
+            [worker.pod for worker in self._workers.values() if worker.is_taken and worker.uid != meta.uid(pod)],
+            allocatable=self._host.allocatable,
+            labels=meta.labels(self._node),
+            node_name=self._host.node_name,
+            pressures=self._heartbeat.pressures if self._heartbeat is not None else (),
+        )
 
     async def _take_over(self) -> None:
         """Give every pod its worker, and end what belongs to no pod."""

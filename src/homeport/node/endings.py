@@ -26,7 +26,8 @@ LATE_GRACE = 2.0
 def stop_pod(now: Situation) -> None:
     """All containers are to end, main containers before sidecars, sidecars in reverse order."""
     running = [m for m in now.members if now.is_running(m)]
-    grace = GONE_GRACE if now.view.gone else grace_seconds(now.pod)
+    # What the node is short of can't wait for a pod to end politely.
+    grace = 0.0 if now.memory.verdict else GONE_GRACE if now.view.gone else grace_seconds(now.pod)
     for member in running:
         _ask(now, member, "", grace, f"Stopping container {member.name}")
     first = [m for m in running if m.role is not Role.SIDECAR] or running[-1:]

@@ -13,8 +13,11 @@ import msgspec
 from homeport.client.client import Client
 from homeport.control.events import EventRecorder
 from homeport.kube.errors import HomeportError
+from homeport.kube.meta import Object
 from homeport.node.environment import ImageConfig
 from homeport.node.following import Following
+from homeport.node.memory import Verdict
+from homeport.node.pressure import DEFAULT_THRESHOLDS, Signal
 from homeport.node.runtime import ImageRoot, Runtime
 
 
@@ -56,7 +59,11 @@ class Host(msgspec.Struct, eq=False):
     node_name: str
     now: Callable[[], datetime]
     address: str = "127.0.0.1"
+    thresholds: Mapping[Signal, str] = msgspec.field(default_factory=lambda: DEFAULT_THRESHOLDS)
+    """How much has to be left of what the machine has, before pods are ended for the rest."""
     allocatable: Mapping[str, str] = msgspec.field(default_factory=dict)
+    admit: Callable[[Object], Verdict | None] = lambda pod: None
+    """Whether the node takes a pod that is new to it; else why not."""
     most_pids: int = 0
     """How many processes and threads a pod may have; 0: as many as it likes."""
     api: tuple[str, int] | None = None

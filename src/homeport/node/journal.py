@@ -17,9 +17,13 @@ _NAME = "memory.json"
 
 def matters(memory: Memory) -> bool:
     """Whether the sandbox and the pod's status could not tell as much."""
-    return memory.expired or any(
-        known.restarts or known.previous is not None or known.ending is not None or known.post_start
-        for known in memory.containers.values()
+    return (
+        memory.expired
+        or memory.verdict is not None
+        or any(
+            known.restarts or known.previous is not None or known.ending is not None or known.post_start
+            for known in memory.containers.values()
+        )
     )
 
 

@@ -31,6 +31,7 @@ def decide(memory: Memory, view: View) -> Decision:
     now = Situation(memory, view)
     _fold(now)
     _check_deadline(now)
+    _hear_verdict(now)
     if now.ending:
         stop_pod(now)
     else:
@@ -92,6 +93,15 @@ def _check_deadline(now: Situation) -> None:
     if not now.outcome and now.after(due):
         now.memory = replace(now.memory, expired=True)
         now.note("Normal", "DeadlineExceeded", DEADLINE_EXCEEDED)
+
+
+def _hear_verdict(now: Situation) -> None:
+    """The node doesn't take the pod, or no longer. One that has come to its own end keeps that."""
+    verdict = now.view.verdict
+    if verdict is None or now.memory.verdict is not None or now.was_terminal or now.removing or now.outcome:
+        return
+    now.memory = replace(now.memory, verdict=verdict)
+    now.note("Warning", verdict.reason, verdict.message)
 
 
 def _clean_up(now: Situation, status: Object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ import msgspec
 from homeport import __version__
 from homeport.kube import meta
 from homeport.kube.meta import Object
+from homeport.node import pressure
+from homeport.node.pressure import Level, Levels, Signal
 from homeport.node.resolver import Resolver, parse
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
@@ -74,6 +77,22 @@ def _first_line(path: str) -> str:
         return ""
 
 
+def levels(facts: MachineFacts, directory: Path) -> Levels:
+    """What is left of the machine's resources now. Raises OSError, ValueError or KeyError if that can't be read."""
+    disk = os.statvfs(directory)
+    found: dict[Signal, Level] = {
+        "nodefs.available": Level(disk.f_frsize * disk.f_blocks, disk.f_frsize * disk.f_bavail),
+        "nodefs.inodesFree": Level(disk.f_files, disk.f_favail),
+    }
+    if sys.platform == "linux":
+        sizes = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        found["memory.available"] = Level(facts.memory, int(sizes["MemAvailable"].split()[0]) << 10)
+        # Runnable and all entities that the kernel schedules: processes and threads.
+        running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
+        found["pid.available"] = Level(facts.pids, facts.pids - running)
+    return found
+
+
 def most_pids(facts: MachineFacts) -> int:
     """What one pod may have of the machine's process ids: half, so that one that forks without end takes nobody else
     along."""
@@ -81,7 +100,7 @@ def most_pids(facts: MachineFacts) -> int:
 
 
 def resources(facts: MachineFacts) -> dict[str, str]:
-    """Capacity, and as all of it is for pods also what is allocatable."""
+    """The node's capacity."""
     return {
         "cpu": str(facts.cpus),
         "memory": f"{facts.memory // 1024}Ki",
@@ -104,6 +123,7 @@ def status(
     name: str,
     facts: MachineFacts,
     *,
+    allocatable: Mapping[str, str],
     address: str,
     version: str,
     problem: str,
@@ -112,30 +132,16 @@ def status(
 ) -> Object:
     """The Node's status. `problem` is why it can't run pods, empty if it can; `version` is the API server's."""
     moment = meta.timestamp(now)
-    ready = (
-        ("False", "SandboxesUnavailable", problem)
-        if problem
-        else ("True", "KubeletReady", "homeport is ready to run pods")
-    )
-    wanted = {
-        "MemoryPressure": ("False", "KubeletHasSufficientMemory", "enough memory is available"),
-        "DiskPressure": ("False", "KubeletHasNoDiskPressure", "enough disk space is available"),
-        "PIDPressure": ("False", "KubeletHasSufficientPID", "enough process ids are available"),
-        "Ready": ready,
-    }
-    conditions = []
-    for type, (value, reason, message) in wanted.items():
-        condition = {
-            "type": type,
-            "status": value,
-            "reason": reason,
-            "message": message,
-            "lastHeartbeatTime": moment,
-        }
-        conditions.append(meta.with_transition(condition, before.get("conditions"), now))
+    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "homeport is ready to run pods"}
+    if problem:
+        ready |= {"status": "False", "reason": "SandboxesUnavailable", "message": problem}
+    conditions = [
+        meta.with_transition({**condition, "lastHeartbeatTime": moment}, before.get("conditions"), now)
+        for condition in (*pressure.conditions(()), ready)
+    ]
     return {
         "capacity": resources(facts),
-        "allocatable": resources(facts),
+        "allocatable": dict(allocatable),
         "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
         "conditions": conditions,
         "nodeInfo": {

@@ -69,12 +69,24 @@ class ContainerMemory(msgspec.Struct, frozen=True):
         return max(self.next_attempt - 1, 0)
 
 
+class Verdict(msgspec.Struct, frozen=True):
+    """The node has decided that the pod is to fail, whatever its containers do."""
+
+    reason: str
+    message: str
+    refuses: bool = False
+    """The node never took it; else it takes it no longer."""
+    disrupts: bool = False
+    """The pod had done nothing wrong: its condition ``DisruptionTarget`` says so to its owner."""
+
+
 class Memory(msgspec.Struct, frozen=True):
     containers: Mapping[str, ContainerMemory] = msgspec.field(default_factory=dict)
     start_time: str = ""
     """When the node accepted the pod (``status.startTime``)."""
     expired: bool = False
     """``activeDeadlineSeconds`` ran out."""
+    verdict: Verdict | None = None
 
     def of(self, name: str) -> ContainerMemory:
         return self.containers.get(name) or ContainerMemory()

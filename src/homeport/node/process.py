@@ -127,6 +127,9 @@ class ProcessRuntime:
             raise ValueError(f"{path} is no absolute path")
         await self._server.ask(op="remove", path=path)
 
+    async def measure(self, paths: Sequence[str]) -> list[int]:
+        return list((await self._server.ask(op="measure", paths=list(paths)))["sizes"])
+
     # The network.
 
     async def set_records(self, records: Mapping[str, tuple[str, ...]]) -> None:

@@ -31,6 +31,7 @@ async def register(host: Host, facts: MachineFacts, problem: str) -> Object:
     status = machinefacts.status(
         name,
         facts,
+        allocatable=host.allocatable,
         address=host.address,
         version=await server_version(client),
         problem=problem,

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from homeport.kube import meta
 from homeport.kube.meta import Object
-from homeport.node.memory import restart_due
-from homeport.node.pod import ORDERED, TERMINAL, Member, Role, full_name
+from homeport.node.memory import Verdict, restart_due
+from homeport.node.pod import ORDERED, TERMINAL, Member, Role, full_name, qos_class
 from homeport.node.situation import Situation
 from homeport.node.status import ContainerView, PodView, container_statuses, render
 from homeport.node.view import ImageView
@@ -23,6 +23,16 @@ def report(now: Situation) -> Object:
     if now.was_terminal and now.stopped and not _has_news(now):
         return meta.status(now.pod)
     phase, reason, message = _phase(now)
+    verdict = now.memory.verdict
+    if verdict is not None and verdict.refuses and phase == "Failed":
+        # Nothing of it ever was here: there is nothing to say of containers, addresses and conditions.
+        return {
+            "phase": phase,
+            "reason": reason,
+            "message": message,
+            "qosClass": qos_class(now.pod),
+            "startTime": now.memory.start_time,
+        }
     return render(
         PodView(
             pod=now.pod,
@@ -34,10 +44,15 @@ def report(now: Situation) -> Object:
             sandbox_ready=view.sandbox == "up",
             address=view.address,
             host_address=view.host_address,
+            disrupted=verdict.message if verdict is not None and verdict.disrupts else "",
             base=view.status or meta.status(now.pod),
             now=now.now,
         )
     )
+
+
+def _words(verdict: Verdict) -> str:
+    return f"Pod was rejected: {verdict.message}" if verdict.refuses else verdict.message
 
 
 def _has_news(now: Situation) -> bool:
@@ -51,6 +66,8 @@ def _phase(now: Situation) -> tuple[str, str, str]:
     before = meta.status(now.pod)
     if now.was_terminal:
         return before["phase"], before.get("reason") or "", before.get("message") or ""
+    if now.stopped and now.memory.verdict:
+        return "Failed", now.memory.verdict.reason, _words(now.memory.verdict)
     if now.stopped and now.memory.expired:
         return "Failed", "DeadlineExceeded", DEADLINE_EXCEEDED
     if now.stopped and now.outcome:

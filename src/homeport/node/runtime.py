@@ -311,5 +311,9 @@ class Runtime(Protocol):
         """Delete a directory tree that containers wrote to, whichever user ids own its files. No error if it is not
         there."""
 
+    async def measure(self, paths: Sequence[str]) -> list[int]:
+        """How many bytes these directory trees take on the disk, whichever user ids own what is in them; 0 for one that
+        is not there. Raises SandboxError."""
+
     async def stop(self, *, end_pods: bool) -> None:
         """Detach; with `end_pods` also kill every sandbox and the node's helpers."""

@@ -82,7 +82,8 @@ class Situation:
 
     @property
     def ending(self) -> bool:
-        return self.removing or self.memory.expired or self.was_terminal or bool(self.outcome)
+        decided = self.memory.expired or self.memory.verdict is not None
+        return self.removing or decided or self.was_terminal or bool(self.outcome)
 
     @property
     def stopped(self) -> bool:

@@ -55,6 +55,8 @@ class PodView(msgspec.Struct, frozen=True):
     base: Object
     """The status before: conditions that did not change keep their ``lastTransitionTime``."""
     now: datetime
+    disrupted: str = ""
+    """Why the node ended the pod, if that was for others' sake."""
 
 
 def container_id(pod_uid: str, name: str, attempt: int) -> str:
@@ -191,6 +193,8 @@ def _conditions(view: PodView) -> list[Object]:
         containers_ready,
         _condition("PodScheduled", True),
     ]
+    if view.disrupted:
+        wanted.append(_condition("DisruptionTarget", True, "TerminationByKubelet", view.disrupted))
     before = view.base.get("conditions") or own
     return [meta.with_transition(condition, before, view.now) for condition in wanted]
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from homeport.kube.meta import Object
-from homeport.node.memory import Memory
+from homeport.node.memory import Memory, Verdict
 from homeport.node.runtime import ContainerState
 
 # Instructions.
@@ -114,6 +114,8 @@ class View(msgspec.Struct, frozen=True):
     images: Mapping[str, ImageView] = msgspec.field(default_factory=dict)
     problems: Mapping[str, Problem] = msgspec.field(default_factory=dict)
     """By container name; those of the whole pod under ``volumes`` and ``sandbox`` with a leading slash."""
+    verdict: Verdict | None = None
+    """What the node has decided about the pod."""
     deleting: bool = False
     """A DeletePod is being carried out."""
     status: Object = msgspec.field(default_factory=dict)

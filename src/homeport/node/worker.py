@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from homeport.node.host import Host
 from homeport.node.journal import Journal
 from homeport.node.launcher import Launcher, gather
 from homeport.node.machine import decide
-from homeport.node.memory import Memory
+from homeport.node.memory import Memory, Verdict
 from homeport.node.mounting import RENEWAL_RETRY, Mounts
 from homeport.node.pod import TERMINAL, Member, members
 from homeport.node.podlogs import PodLogs
@@ -76,6 +76,7 @@ class Worker:
         self._pulls = Pulls(
             host.images, self._retries, host.now, launch=self._launch, note=self._note_image, wake=self.wake
         )
+        self._verdict: Verdict | None = None
         self._deleting = False
         self._mounts = Mounts(host, pod, self.directory, sources=self._sources, renew=self._begin_renewal)
         self._renewal: Literal["", "busy", "again"] = ""
@@ -105,6 +106,19 @@ class Worker:
         self._saver.see(pod)
         self.wake()
 
+    def fail(self, verdict: Verdict) -> None:
+        """The node takes the pod no longer."""
+        if self._verdict is None:
+            self._verdict = verdict
+            self.wake()
+
+    @property
+    def is_taken(self) -> bool:
+        """The node has taken the pod, and has to keep what it asks for: it has not ended."""
+        verdict = self.memory.verdict
+        refused = verdict is not None and verdict.refuses
+        return bool(self.memory.start_time) and not refused and self.status.get("phase") not in TERMINAL
+
     def remove(self) -> None:
         """The object is no longer in the API."""
         self._gone = True
@@ -115,6 +129,8 @@ class Worker:
         try:
             if self._sandbox is not None:
                 self._launch(self._listen(self._sandbox))
+            elif not self.memory.start_time:
+                self._verdict = self._host.admit(self.pod)
             self._prober.attend(self.memory, deleting=meta.is_deleting(self.pod))
             while True:
                 await self._news.wait()
@@ -150,10 +166,13 @@ class Worker:
     def address(self) -> str:
         return self._sandbox.address if self._sandbox is not None and self._sandbox_phase == "up" else ""
 
+    def containers(self) -> Mapping[str, ContainerState]:
+        """The newest attempts of the containers that the sandbox has seen."""
+        return {} if self._sandbox is None else self._sandbox.containers()
+
     def running(self) -> dict[str, ContainerState]:
         """The containers that run now."""
-        states = {} if self._sandbox is None else self._sandbox.containers()
-        return {name: state for name, state in states.items() if state.phase == "running" and state.pid}
+        return {name: state for name, state in self.containers().items() if state.phase == "running" and state.pid}
 
     def _states(self) -> dict[str, ContainerState]:
         if self._sandbox is None:
@@ -174,6 +193,7 @@ class Worker:
             volumes=self._volumes,
             images=self._pulls.views,
             problems=self._retries.problems,
+            verdict=self._verdict,
             deleting=self._deleting,
             status=self.status,
             saved=self._saver.is_saved(self.status),

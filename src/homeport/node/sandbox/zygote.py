@@ -314,6 +314,8 @@ class Zygote:
             self._create(peer, message)
         elif operation == "remove":
             self._remove(peer, message)
+        elif operation == "measure":
+            self._measure(peer, message)
         elif operation == "helper":
             self._require_helper()
             self._peers.send(peer, {"id": message["id"]})
@@ -358,15 +360,34 @@ class Zygote:
         self._watch_pod(pid, os.pidfd_open(pid), address, pod.state_path, pod.uid)
 
     def _remove(self, peer: Peer, message: dict[str, Any]) -> None:
-        path, number = message["path"], message["id"]
-        connection = self._peers.release(peer)
+        path = message["path"]
 
-        def run() -> None:
-            answer: wire.Message = {"id": number}
+        def remove() -> wire.Message:
             try:
                 trees.remove(path)
             except OSError as error:
-                answer["error"] = f"{error.filename or path} can't be deleted: {error.strerror or error}"
+                return {"error": f"{error.filename or path} can't be deleted: {error.strerror or error}"}
+            return {}
+
+        self._answer_from_elsewhere(peer, message["id"], remove)
+
+    def _measure(self, peer: Peer, message: dict[str, Any]) -> None:
+        paths = message["paths"]
+
+        def measure() -> wire.Message:
+            try:
+                return {"sizes": [trees.measure(path) for path in paths]}
+            except OSError as error:
+                return {"error": f"{error.filename} can't be measured: {error.strerror or error}"}
+
+        self._answer_from_elsewhere(peer, message["id"], measure)
+
+    def _answer_from_elsewhere(self, peer: Peer, number: object, work: Callable[[], wire.Message]) -> None:
+        """Do what may take long in a process of its own."""
+        connection = self._peers.release(peer)
+
+        def run() -> None:
+            answer: wire.Message = {"id": number, **work()}
             connection.setblocking(True)
             connection.sendall(wire.encode(answer))
 

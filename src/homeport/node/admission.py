@@ -1,0 +1,130 @@
+"""Whether the node takes a pod that was bound to it. Pure.
+
+The scheduler has looked already; but a pod may name its node itself, and what was free may be taken by now. The checks
+and their words are the kubelet's (upstream: ``pkg/kubelet/lifecycle/predicate.go``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+
+from homeport.kube import meta, quantity
+from homeport.kube.meta import Object
+from homeport.kube.selector import Requirement
+from homeport.node import resources
+from homeport.node.memory import Verdict
+from homeport.node.pod import qos_class
+
+_AFFINITY = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+_OPERATORS: Mapping[str, Any] = {
+    "In": "in",
+    "NotIn": "notin",
+    "Exists": "exists",
+    "DoesNotExist": "!",
+    "Gt": "gt",
+    "Lt": "lt",
+}
+_MEMORY_PRESSURE = "node.kubernetes.io/memory-pressure"
+
+
+def refusal(
+    pod: Object,
+    others: Iterable[Object],
+    *,
+    allocatable: Mapping[str, str],
+    labels: Mapping[str, str],
+    node_name: str,
+    pressures: Iterable[str] = (),
+) -> Verdict | None:
+    """Why the node doesn't take the pod, None if it does. `others` are the pods that it has, without those that have
+    ended."""
+    held = set(pressures)
+    critical = resources.priority(pod) >= resources.SYSTEM_CRITICAL
+    if held and not critical:
+        # Memory alone is no reason to refuse what has asked for some.
+        spared = qos_class(pod) != "BestEffort" or _tolerates_memory_pressure(pod)
+        if not (held == {"MemoryPressure"} and spared):
+            return _refused("Evicted", f"The node had condition: [{' '.join(sorted(held))}]. ")
+    lacking = _lacking(pod, list(others), allocatable)
+    if lacking is not None:
+        return lacking
+    if not _is_wanted(pod, labels, node_name):
+        return _refused("NodeAffinity", _AFFINITY)
+    return None
+
+
+def _refused(reason: str, message: str) -> Verdict:
+    return Verdict(reason, message, refuses=True)
+
+
+def _lacking(pod: Object, others: list[Object], allocatable: Mapping[str, str]) -> Verdict | None:
+    capacity = resources.amounts(allocatable)
+    if len(others) + 1 > capacity.get("pods", Decimal(len(others) + 1)):
+        return _short("pods", Decimal(1), Decimal(len(others)), capacity["pods"])
+    used = resources.total(others)
+    for name, asked in sorted(resources.pod_requests(pod).items()):
+        # What the node has never heard of is somebody else's to provide.
+        if name not in capacity or not asked:
+            continue
+        taken = used.get(name, Decimal(0))
+        if asked > capacity[name] - taken:
+            return _short(name, asked, taken, capacity[name])
+    return None
+
+
+def _short(name: str, asked: Decimal, used: Decimal, capacity: Decimal) -> Verdict:
+    def whole(amount: Decimal) -> int:
+        return int((amount * 1000 if name == "cpu" else amount).to_integral_value(ROUND_CEILING))
+
+    return _refused(
+        f"OutOf{name}",
+        f"Node didn't have enough resource: {name}, requested: {whole(asked)}, used: {whole(used)}, "
+        f"capacity: {whole(capacity)}",
+    )
+
+
+def _is_wanted(pod: Object, labels: Mapping[str, str], node_name: str) -> bool:
+    """Whether the pod's selector and its required affinity let it be here."""
+    spec = meta.spec(pod)
+    if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
+        return False
+    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    )
+    if affinity is None:
+        return True
+    return any(_matches(term, labels, node_name) for term in affinity.get("nodeSelectorTerms") or ())
+
+
+def _matches(term: Mapping[str, Any], labels: Mapping[str, str], node_name: str) -> bool:
+    expressions, fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
+    if not expressions and not fields:
+        return False
+    return all(_holds(e, labels) for e in expressions) and all(_holds(f, {"metadata.name": node_name}) for f in fields)
+
+
+def _holds(entry: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    operator = _OPERATORS.get(entry.get("operator") or "")
+    if operator is None:
+        return False
+    return Requirement(entry["key"], operator, frozenset(entry.get("values") or ())).matches(labels)
+
+
+def _tolerates_memory_pressure(pod: Object) -> bool:
+    for toleration in meta.spec(pod).get("tolerations") or ():
+        key, effect = toleration.get("key") or "", toleration.get("effect") or ""
+        if toleration.get("operator") == "Exists" and key in ("", _MEMORY_PRESSURE) and effect in ("", "NoSchedule"):
+            return True
+    return False
+
+
+def allocatable(capacity: Mapping[str, str], kept: Mapping[str, int]) -> dict[str, str]:
+    """What pods may have of the node's capacity: all but what is `kept` so that the node doesn't run short."""
+    made = dict(capacity)
+    for name, amount in kept.items():
+        if name in made:
+            left = max(quantity.parse(made[name]) - amount, Decimal(0))
+            made[name] = f"{int(left) // 1024}Ki"
+    return made

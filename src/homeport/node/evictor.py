@@ -1,0 +1,97 @@
+"""Ends pods that use more of the disk than they may, or whose memory or disk the node needs more urgently."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from homeport.kube import meta
+from homeport.node import logs, pressure, summary, volumes
+from homeport.node.host import Host
+from homeport.node.pressure import Crossing, Footprint
+from homeport.node.runtime import SandboxError
+from homeport.node.usage import Meter
+from homeport.node.worker import Worker
+
+_log = logging.getLogger(__name__)
+
+
+class Evictor:
+    """`workers` are those of the node's pods."""
+
+    def __init__(self, host: Host, meter: Meter, workers: Callable[[], Collection[Worker]]) -> None:
+        self._host = host
+        self._meter = meter
+        self._workers = workers
+
+    async def relieve(self, crossings: list[Crossing]) -> None:
+        """Look after the disk use of those who have a limit of it; and of what there is too little of, end the one pod
+        that is first to go. The next look tells whether that was enough."""
+        for worker in self._living():
+            if pressure.limits_storage(worker.pod):
+                await self._check_storage(worker)
+        if not crossings:
+            return
+        if any(worker.memory.verdict is not None for worker in self._living()):
+            return  # one is about to go: what it leaves may do
+        crossing = crossings[0]
+        footprints = await self._footprints(crossing.resource)
+        ranked = pressure.ranked(footprints, crossing.resource)
+        if not ranked:
+            _log.warning("the node is short of %s, and there is no pod to end for it", crossing.resource)
+            return
+        first = ranked[0]
+        worker = next(worker for worker in self._living() if worker.pod is first.pod)
+        _log.warning("pod %s/%s is ended: %s is low", meta.namespace(first.pod), meta.name(first.pod), crossing.signal)
+        worker.fail(pressure.eviction(crossing, first))
+
+    def _living(self) -> list[Worker]:
+        return [worker for worker in self._workers() if worker.is_taken]
+
+    async def _footprints(self, resource: str) -> list[Footprint]:
+        workers = self._living()
+        if resource == "memory":
+            pods = [(worker.pod, worker.running()) for worker in workers]
+            usage = await self._meter.measure(summary.roots(pods))
+            used: dict[str, dict[str, int]] = {}
+            for root, rated in usage.containers.items():
+                used.setdefault(root.uid, {})[root.name] = rated.memory
+            return [Footprint(w.pod, sum(used.get(w.uid, {}).values()), used.get(w.uid, {})) for w in workers]
+        if resource == "ephemeral-storage":
+            found = []
+            for worker in workers:
+                containers, others = await self._storage(worker)
+                found.append(Footprint(worker.pod, sum(containers.values()) + sum(others.values()), containers))
+            return found
+        # Inodes and process ids: nobody asks for any, so that priority alone counts.
+        return [Footprint(worker.pod, 0) for worker in workers]
+
+    async def _check_storage(self, worker: Worker) -> None:
+        try:
+            containers, others = await self._storage(worker)
+        except (SandboxError, OSError) as error:
+            _log.warning("what pod %s has on the disk can't be measured: %s", meta.name(worker.pod), error)
+            return
+        verdict = pressure.storage_verdict(worker.pod, containers, others)
+        if verdict is not None:
+            worker.fail(verdict)
+
+    async def _storage(self, worker: Worker) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """Bytes on the disk: of each container's layer and logs, and of each emptyDir volume that is not in memory."""
+        places = volumes.VolumePlaces(worker.directory, worker.uid)
+        parts: list[tuple[str, bool, Path]] = []
+        for name, state in worker.containers().items():
+            parts.append((name, True, worker.directory / "layers" / f"{name}-{state.attempt}"))
+            parts.append((name, True, logs.path_of(worker.directory, name, 0).parent))
+        for volume in meta.spec(worker.pod).get("volumes") or ():
+            source = volume.get("emptyDir")
+            if source is not None and source.get("medium") in (None, ""):
+                parts.append((str(volume["name"]), False, places.of(str(volume["name"]))))
+        sizes = await self._host.runtime.measure([str(path) for _, _, path in parts])
+        containers: dict[str, int] = {}
+        others: dict[str, int] = {}
+        for (name, is_container, _), size in zip(parts, sizes, strict=True):
+            target = containers if is_container else others
+            target[name] = target.get(name, 0) + size
+        return containers, others
