@@ -95,7 +95,7 @@ class ImageStore:
 
     def find(self, reference: str) -> ImageFile:
         """The image that a name means. Raises ImageError with what to do if there is none."""
-        parsed = self._real(reference)
+        parsed = self.real(reference)
         errors: list[ImageFileError] = []
         for directory in self.directories:
             images = list(self._read(directory, errors))
@@ -104,7 +104,7 @@ class ImageStore:
                 return max(ranked, key=lambda entry: entry[:2])[2]
         raise ImageError(self._nothing(reference, parsed, errors))
 
-    def _real(self, reference: str) -> Reference:
+    def real(self, reference: str) -> Reference:
         """What a name stands for by the settings file. Raises ImageError."""
         try:
             parsed = parse_reference(reference)
@@ -197,7 +197,7 @@ class ImageStore:
 
     def ready(self, reference: str) -> Image | None:
         """The image if its containers can start at once, None if :meth:`pull` has to be called. Raises ImageError."""
-        if (record := self.local.find(self._real(reference))) is not None:
+        if (record := self.local.find(self.real(reference))) is not None:
             return self._of_layers(reference, record)
         image = self.find(reference)
         if image.python is None:
@@ -212,7 +212,7 @@ class ImageStore:
 
     async def pull(self, reference: str, progress: Callable[[str], None] = lambda text: None) -> Image:
         """The image, built first if need be. Several callers share one build. Raises ImageError."""
-        if (record := self.local.find(self._real(reference))) is not None:
+        if (record := self.local.find(self.real(reference))) is not None:
             return await self._pull_base(reference, record, progress)
         image = self.find(reference)
         if image.python is None:

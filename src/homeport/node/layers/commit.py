@@ -34,7 +34,8 @@ def commit(uppers: Mapping[str, str], layer: Layer, *, mounted: list[str]) -> bo
         if os.path.isdir(target):
             os.rmdir(target)
         os.rename(upper, target)
-    _drop_same(layer, "etc")
+    for path in ("etc", "tmp"):
+        _drop_same(layer, path)
     return bool(os.listdir(layer.directory))
 
 
@@ -44,7 +45,14 @@ def _drop(path: str) -> None:
 
 
 def _drop_empty(base: str, path: str) -> None:
-    """A directory that was made to mount something on, and those above that hold nothing else."""
+    """What was made to mount something on, and directories above that hold nothing else."""
+    try:
+        status = os.lstat(f"{base}/{path}")
+    except OSError:
+        return
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+        os.unlink(f"{base}/{path}")
+        path = posixpath.dirname(path)
     while path:
         try:
             os.rmdir(f"{base}/{path}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -250,8 +251,14 @@ class LocalStore:
         os.utime(path)
         return found
 
-    def keep_step(self, key: str, diff_id: str) -> None:
-        write_atomically(self.directory / "steps" / f"{key}.json", json.dumps({"diff_id": diff_id}))
+    def keep_step(self, key: str, diff_id: str, created: str) -> None:
+        write_atomically(self.directory / "steps" / f"{key}.json", json.dumps({"diff_id": diff_id, "created": created}))
+
+    def cache_mount(self, name: str) -> Path:
+        """A directory that steps of builds keep something in from one build to the next."""
+        place = self.directory / "mounts" / hashlib.sha256(name.encode()).hexdigest()[:16]
+        place.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return place
 
 
 def short(diff_id: str) -> str:
