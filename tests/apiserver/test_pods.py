@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from api_testing import Caller, Clock, make_server, namespace, pod
 
 from homeport.apiserver.node import LogOptions
+from homeport.apiserver.streaming import websocket
 from homeport.kube.errors import BadRequest
 from homeport.kube.meta import Object
 from homeport.store.memory import MemoryStore
@@ -101,6 +103,42 @@ async def test_logs_are_text(served: Caller, node: Node) -> None:
     (await served.get(f"{PODS}/p/log?sinceTime=2026-01-01T00:00:00Z&follow=false")).body  # noqa: B018
     assert node.asked[1] == ("p", "main", LogOptions(follow=True, timestamps=True, tail_lines=5, since_seconds=9))
     assert node.asked[2][2] == LogOptions(since=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+class Listener:
+    """A client that says nothing."""
+
+    def __init__(self) -> None:
+        self.heard = b""
+
+    async def read(self, limit: int = 65536) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        self.heard += data
+
+    def write_eof(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("protocol", "line"), [("", b"\x82\x07line 1\n"), ("base64.binary.k8s.io", b"\x81\x0cbGluZSAxCg==")]
+)
+async def test_logs_by_websocket(served: Caller, node: Node, protocol: str, line: bytes) -> None:
+    (await served.post(PODS, pod("p"))).ok(201)
+    await bind(served, "p")
+    headers = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-version": "13"}
+    headers |= {"sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==", "sec-websocket-protocol": protocol}
+    answer = await served.open("GET", f"{PODS}/p/log", headers=headers)
+    assert answer.status == 101
+    assert answer.upgrade is not None
+    peer = Listener()
+    await answer.upgrade(peer)
+    assert line in peer.heard
+    assert peer.heard.endswith(websocket.close_frame(1000))
+    assert node.closed
+    headers["sec-websocket-protocol"] = "unheard.of"
+    assert (await served.open("GET", f"{PODS}/p/log", headers=headers)).status == 403
 
 
 async def test_a_log_can_be_cut(served: Caller, node: Node) -> None:

@@ -742,6 +742,33 @@ def test_rules_of_a_container_go_before_the_restart_policy() -> None:
     assert world.status["phase"] == "Failed"
 
 
+@pytest.mark.parametrize("policy", ["Always", "Never"])
+def test_another_image_takes_the_place_of_the_one_that_runs(policy: str) -> None:
+    world = started(restartPolicy=policy)
+    world.pod["spec"]["containers"][0]["image"] = "python:3.12"
+    world.decide()
+    assert world.pending == [Signal("main", 0, signal.SIGTERM)]
+    assert world.notices[-1].message == "Container main definition changed, will be restarted"
+    assert world.container()["image"] == "python:3.11"
+    world.pending.clear()
+    world.exit("main", 0)
+    world.settle()
+    assert world.starts[-1] == ("main", 1)
+    assert world.container()["image"] == "python:3.12"
+    assert world.memory.of("main").backoff == 0
+
+
+def test_another_image_ends_a_back_off() -> None:
+    world = started(restartPolicy="Always")
+    for _ in range(2):
+        world.exit("main", 1)
+        world.settle()
+    assert world.container()["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    world.pod["spec"]["containers"][0]["image"] = "python:3.12"
+    world.settle()
+    assert world.memory.of("main").is_running
+
+
 # Random lives.
 
 

@@ -196,6 +196,8 @@ class Agent:
         assert self._group is not None
         pods = self._informers.get(core.POD.resource)
         await pods.synced.wait()
+        services = self._informers.get(core.SERVICE.resource).cache
+        self._host.services = lambda: services
         await self._names.follow(self._informers)
         self._group.create_task(self._names.run(), name="node dns")
         pods.subscribe(self._on_pod)

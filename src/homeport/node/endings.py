@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from homeport.node.memory import Ending, EndReason
+from homeport.node.memory import ContainerMemory, Ending, EndReason
 from homeport.node.pod import Member, Role, grace_seconds, stop_signal
 from homeport.node.situation import Situation
 from homeport.node.view import RunHook, Signal
@@ -51,8 +51,16 @@ def stop_unhealthy(now: Situation) -> None:
             if policy != "Never":
                 text += ", will be restarted"
             _ask(now, member, kind, _probe_grace(now, member, kind), text)
+        elif known.ending is None and _is_changed(member, known):
+            text = f"Container {member.name} definition changed, will be restarted"
+            _ask(now, member, "changed", grace_seconds(now.pod), text)
         if now.known(member).ending is not None:
             _advance(now, member, has_turn=True)
+
+
+def _is_changed(member: Member, known: ContainerMemory) -> bool:
+    """Whether the pod names another image by now: the one part of a container that may change in place."""
+    return bool(known.image) and known.image != member.image and member.role in (Role.MAIN, Role.SIDECAR)
 
 
 def _probe_grace(now: Situation, member: Member, kind: str) -> float:

@@ -55,7 +55,7 @@ def startup(
 
     `api` is the API server's address and port as seen from inside a pod, None if pods can't reach it.
     """
-    service = service_variables(api)
+    service = dict(sources.links) | service_variables(api)
     declared, skipped = variables(container, sources, service)
     # $HOME depends on who runs: the runtime adds it.
     defaults = {"PATH": PATH, "HOSTNAME": hostname(sources.pod, sources.node_name)}

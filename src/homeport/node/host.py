@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -64,6 +64,8 @@ class Host(msgspec.Struct, eq=False):
     allocatable: Mapping[str, str] = msgspec.field(default_factory=dict)
     admit: Callable[[Object], Verdict | None] = lambda pod: None
     """Whether the node takes a pod that is new to it; else why not."""
+    services: Callable[[], Iterable[Object]] = tuple
+    """All services that there are now."""
     most_pids: int = 0
     """How many processes and threads a pod may have; 0: as many as it likes."""
     api: tuple[str, int] | None = None

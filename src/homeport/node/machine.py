@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from homeport.kube import meta
 from homeport.kube.meta import Object
 from homeport.node.endings import stop_pod, stop_unhealthy
-from homeport.node.memory import Memory, lose, observe, restart_due
+from homeport.node.memory import Ending, Memory, lose, observe, restart_due
 from homeport.node.pod import Member, full_name
 from homeport.node.reporting import DEADLINE_EXCEEDED, report
 from homeport.node.situation import Situation
@@ -59,6 +59,11 @@ def _fold(now: Situation) -> None:
         after = observe(before, now.view.states.get(member.name), has_hook=bool(member.hook("postStart")))
         if now.view.sandbox in ("none", "down"):
             after = lose(after, now.now, _LOST)
+        if after.next_attempt != before.next_attempt:
+            after = replace(after, image=member.image)
+        elif after.image and after.image != member.image and after.is_exited and now.wants_restart(member):
+            # Another image has no part in the failures of the one before.
+            after = replace(after, image=member.image, ending=Ending(now.now, 0.0, "changed"))
         if after is not before:
             now.remember(member, after)
             if after.is_exited and not before.is_exited:

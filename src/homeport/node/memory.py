@@ -25,7 +25,7 @@ BACKOFF_RESET = 600.0
 """A container that ran this long after its restart starts over with a short back-off."""
 
 
-EndReason: TypeAlias = Literal["", "liveness", "startup", "hook", "resize"]
+EndReason: TypeAlias = Literal["", "liveness", "startup", "hook", "resize", "changed"]
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -36,7 +36,8 @@ class Ending(msgspec.Struct, frozen=True):
     grace: float
     """The grace period, in seconds, that `kill_at` came from: a shorter one moves it forward."""
     reason: EndReason = ""
-    """Why it ends although the pod goes on: a probe or the ``postStart`` hook failed. Empty: the pod ends."""
+    """Why it ends although the pod goes on: a probe or the ``postStart`` hook failed, or it has to be started anew with
+    other resources or another image. Empty: the pod ends."""
     hook: Literal["", "running", "done"] = ""
     """How far the ``preStop`` hook is."""
     sent: int = 0
@@ -51,6 +52,8 @@ class ContainerMemory(msgspec.Struct, frozen=True):
     next_attempt: int = 0
     backoff: float = 0.0
     """Seconds that must lie between the end of the newest attempt and the next start."""
+    image: str = ""
+    """The name of the image that the newest attempt was started from."""
     post_start: Literal["", "due", "running", "done", "failed"] = ""
     """How far the newest attempt's ``postStart`` hook is; empty without one."""
     ending: Ending | None = None
@@ -144,6 +147,8 @@ def restart_due(memory: ContainerMemory, now: datetime) -> datetime:
     ended = memory.current or memory.previous
     if ended is None or not ended.finished_at or not memory.backoff:
         return now
+    if memory.ending is not None and memory.ending.reason in ("resize", "changed"):
+        return now
     if memory.ending is not None and memory.ending.reason in ("liveness", "startup"):
         ended = memory.previous
         if ended is None or not ended.finished_at:
@@ -157,6 +162,8 @@ def restart_due(memory: ContainerMemory, now: datetime) -> datetime:
 
 
 def _next_backoff(memory: ContainerMemory) -> float:
+    if memory.ending is not None and memory.ending.reason == "changed":
+        return 0.0  # another image begins anew
     ended = memory.current or memory.previous
     if ended is not None and ended.started_at and ended.finished_at:
         ran = (meta.parse_time(ended.finished_at) - meta.parse_time(ended.started_at)).total_seconds()
@@ -190,7 +197,7 @@ def recall(pod: Object) -> Memory:
         if running := state.get("running"):
             current = ContainerState(name, attempt, "running", 0, running.get("startedAt") or "")
             previous = _ended(name, attempt - 1, last) if last else None
-            containers[name] = ContainerMemory(current, previous, attempt + 1)
+            containers[name] = ContainerMemory(current, previous, attempt + 1, image=str(entry.get("image") or ""))
         elif ended := state.get("terminated"):
             previous = _ended(name, attempt - 1, last) if last else None
             containers[name] = ContainerMemory(_ended(name, attempt, ended), previous, attempt + 1)

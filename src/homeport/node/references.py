@@ -45,6 +45,8 @@ class Sources(msgspec.Struct, frozen=True):
     """The node's resources: what a limit that is not set amounts to."""
     tokens: Mapping[Wish, str] = msgspec.field(default_factory=dict)
     """The tokens that the pod's volumes ask for (:func:`homeport.node.tokens.wishes`)."""
+    links: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """The variables of the namespace's services (:mod:`homeport.node.links`)."""
     node_name: str = ""
     host_ip: str = ""
     pod_ip: str = ""

@@ -93,6 +93,8 @@ def _container_view(now: Situation, member: Member, phase: str) -> ContainerView
         waiting=_waiting(now, member, phase),
         started=now.is_started(member),
         ready=now.is_ready(member),
+        resources=member.spec.get("resources") or {},
+        image=known.image or member.image,
         image_id=now.view.images.get(member.image, ImageView()).id or _reported_image_id(now, member.name),
     )
 

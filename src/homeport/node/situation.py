@@ -15,7 +15,7 @@ from homeport.node.memory import ContainerMemory, Memory
 from homeport.node.pod import ORDERED, TERMINAL, Member, Role, members, restart_policy, restarts_by_rule
 from homeport.node.view import Health, Instruction, Notice, View
 
-RESTARTING = frozenset({"liveness", "startup", "resize"})
+RESTARTING = frozenset({"liveness", "startup"})
 """Why an attempt was ended, if another one follows however it ended."""
 
 
@@ -141,6 +141,8 @@ class Situation:
             return True
         if restarts_by_rule(member, current.exit_code):
             return True
+        if known.ending is not None and known.ending.reason in ("resize", "changed"):
+            return True  # whatever the policy, as upstream has it
         policy = str(member.spec.get("restartPolicy") or self.policy)
         if policy == "Never":
             return False

@@ -18,6 +18,11 @@ from homeport.kube.meta import Object
 from homeport.node.pod import ORDERED, TERMINAL, Member, Role, qos_class
 from homeport.node.runtime import ContainerState
 
+LONGEST_MESSAGE = 4096
+"""Bytes of a container's termination message."""
+_LONGEST_OF_POD = 12 << 10
+"""Bytes of the messages of all containers of a pod together: each gets an equal share."""
+
 
 class ContainerView(msgspec.Struct, frozen=True):
     """What there is to report about one container."""
@@ -33,7 +38,10 @@ class ContainerView(msgspec.Struct, frozen=True):
     otherwise."""
     started: bool
     ready: bool
+    image: str
     image_id: str
+    resources: Object | None = None
+    """Those in force; None if nobody knows."""
 
     @property
     def is_running(self) -> bool:
@@ -72,6 +80,8 @@ def render(view: PodView) -> Object:
         "qosClass": view.base.get("qosClass") or qos_class(view.pod),
         "startTime": view.start_time,
     }
+    if generation := meta.metadata(view.pod).get("generation"):
+        status["observedGeneration"] = generation
     if view.reason:
         status["reason"] = view.reason
     if view.message:
@@ -88,11 +98,12 @@ def render(view: PodView) -> Object:
     ephemeral = [c for c in view.containers if c.member.role is Role.EPHEMERAL]
     main = sorted((c for c in view.containers if c.member.role is Role.MAIN), key=lambda c: c.member.name)
     uid = meta.uid(view.pod)
+    most = min(LONGEST_MESSAGE, _LONGEST_OF_POD // max(len(init) + len(main), 1))
     if init:
-        status["initContainerStatuses"] = [_container_status(uid, c) for c in init]
-    status["containerStatuses"] = [_container_status(uid, c) for c in main]
+        status["initContainerStatuses"] = [_container_status(uid, c, most) for c in init]
+    status["containerStatuses"] = [_container_status(uid, c, most) for c in main]
     if ephemeral:
-        status["ephemeralContainerStatuses"] = [_container_status(uid, c) for c in ephemeral]
+        status["ephemeralContainerStatuses"] = [_container_status(uid, c, most) for c in ephemeral]
     return status
 
 
@@ -102,8 +113,8 @@ def container_statuses(status: Mapping[str, Any]) -> Iterator[Object]:
         yield from status.get(field) or ()
 
 
-def terminated(uid: str, state: ContainerState) -> Object:
-    """``state.terminated``."""
+def terminated(uid: str, state: ContainerState, most: int = LONGEST_MESSAGE) -> Object:
+    """``state.terminated``, its message cut to `most` bytes."""
     body: Object = {
         "exitCode": state.exit_code,
         "reason": state.reason or ("Error" if state.exit_code else "Completed"),
@@ -111,7 +122,7 @@ def terminated(uid: str, state: ContainerState) -> Object:
     if state.signal:
         body["signal"] = state.signal
     if state.message:
-        body["message"] = state.message
+        body["message"] = _cut(state.message, most)
     for field, value in (("startedAt", state.started_at), ("finishedAt", state.finished_at)):
         if value:
             body[field] = seconds(value)
@@ -119,12 +130,17 @@ def terminated(uid: str, state: ContainerState) -> Object:
     return body
 
 
+def _cut(text: str, most: int) -> str:
+    data = text.encode(errors="replace")
+    return text if len(data) <= most else data[:most].decode(errors="ignore")
+
+
 def seconds(moment: str) -> str:
     """An RFC 3339 time as ``metav1.Time`` has it: UTC, whole seconds."""
     return moment if len(moment) == 20 and moment[-1] == "Z" else meta.timestamp(meta.parse_time(moment))
 
 
-def _container_status(uid: str, view: ContainerView) -> Object:
+def _container_status(uid: str, view: ContainerView, most: int) -> Object:
     current, previous = view.current, view.previous
     state: Object
     if view.is_running and current is not None:
@@ -135,23 +151,36 @@ def _container_status(uid: str, view: ContainerView) -> Object:
         # While it waits for its restart the attempt that ended last is the last state.
         previous = current if current is not None and current.phase == "exited" else previous
     elif current is not None:
-        state = {"terminated": terminated(uid, current)}
+        state = {"terminated": terminated(uid, current, most)}
     else:
         state = {"waiting": {"reason": "ContainerCreating"}}
     result: Object = {
         "name": view.member.name,
-        "image": view.member.image,
+        "image": view.image,
         "imageID": view.image_id,
         "ready": view.ready,
         "restartCount": view.restarts,
         "started": view.started,
         "state": state,
-        "lastState": {"terminated": terminated(uid, previous)} if previous is not None else {},
+        "lastState": {"terminated": terminated(uid, previous, most)} if previous is not None else {},
     }
     newest = current or previous
     if newest is not None:
         result["containerID"] = container_id(uid, newest.name, newest.attempt)
+        if view.resources is not None:
+            result["resources"] = view.resources
+            if requests := view.resources.get("requests"):
+                result["allocatedResources"] = requests
+        if mounts := [_mounted(mount) for mount in view.member.spec.get("volumeMounts") or ()]:
+            result["volumeMounts"] = mounts
     return result
+
+
+def _mounted(mount: Mapping[str, Any]) -> Object:
+    found: Object = {"name": mount["name"], "mountPath": mount["mountPath"]}
+    if mount.get("readOnly"):
+        found |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+    return found
 
 
 def _conditions(view: PodView) -> list[Object]:
@@ -196,6 +225,9 @@ def _conditions(view: PodView) -> list[Object]:
     if view.disrupted:
         wanted.append(_condition("DisruptionTarget", True, "TerminationByKubelet", view.disrupted))
     before = view.base.get("conditions") or own
+    generation = meta.metadata(view.pod).get("generation")
+    if generation:
+        wanted = [{**condition, "observedGeneration": generation} for condition in wanted]
     return [meta.with_transition(condition, before, view.now) for condition in wanted]
 
 

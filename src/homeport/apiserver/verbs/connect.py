@@ -65,14 +65,14 @@ async def port_forward(api: Api, call: Call) -> Response:
             async def tunnel(peer: Duplex) -> None:
                 await portforward.forward_tunnel(peer, name, connect)
 
-            return _switch_to_websocket(call, protocol, tunnel)
+            return switch_to_websocket(call, protocol, tunnel)
         ports = portforward.ports(call.request.query)
 
         async def channels(peer: Duplex) -> None:
             encoded = "base64" in (protocol or "")
             await portforward.forward_websocket(peer, ports, name, connect, encoded=encoded)
 
-        return _switch_to_websocket(call, protocol, channels, portforward.WEBSOCKET_PROTOCOLS)
+        return switch_to_websocket(call, protocol, channels, portforward.WEBSOCKET_PROTOCOLS)
 
     async def spdy(peer: Duplex) -> None:
         await portforward.SpdyForwarder(peer, name, connect).run()
@@ -152,11 +152,13 @@ def _remote(
         await remotecommand.converse(client, start, tells_exit_code=tells_exit_code)
 
     if is_websocket:
-        return _switch_to_websocket(call, protocol, talk, remotecommand.WEBSOCKET_PROTOCOLS)
+        return switch_to_websocket(call, protocol, talk, remotecommand.WEBSOCKET_PROTOCOLS)
     return _switch_to_spdy(call, protocol, remotecommand.SPDY_PROTOCOLS, talk)
 
 
-def _switch_to_websocket(call: Call, protocol: str | None, talk: Upgrade, supported: Sequence[str] = ()) -> Response:
+def switch_to_websocket(call: Call, protocol: str | None, talk: Upgrade, supported: Sequence[str] = ()) -> Response:
+    """The answer that lets `talk` have the connection. Raises Forbidden without a protocol that both sides know, and
+    BadRequest."""
     headers = call.request.headers
     if protocol is None:
         # As golang.org/x/net/websocket answers a handshake that its server refuses.

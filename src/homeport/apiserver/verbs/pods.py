@@ -13,6 +13,8 @@ from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.node import log_options
 from homeport.apiserver.options import check_options
 from homeport.apiserver.routes import RequestInfo
+from homeport.apiserver.streaming import reader, websocket
+from homeport.apiserver.verbs.connect import switch_to_websocket
 from homeport.apiserver.verbs.delete import delete_record
 from homeport.apiserver.verbs.get import find
 from homeport.apiserver.verbs.update import head, write
@@ -22,7 +24,7 @@ from homeport.apiserver.writing import modified
 from homeport.kube import field
 from homeport.kube.errors import BadRequest, Conflict, Invalid, MethodNotAllowed, ServiceUnavailable
 from homeport.kube.meta import Object, find_condition, metadata, spec, status, timestamp
-from homeport.kube.wire import Request, Response
+from homeport.kube.wire import Duplex, Request, Response
 from homeport.store.protocol import Conflicting
 
 _SUCCESS: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
@@ -160,7 +162,7 @@ async def eviction(api: Api, call: Call) -> Response:
 
 
 async def log(api: Api, call: Call) -> Response:
-    """``GET``: a container's log as text, whatever the client accepts."""
+    """``GET``: a container's log as text, whatever the client accepts, or as messages on a WebSocket."""
     if call.info.verb != "get":
         raise MethodNotAllowed("pods/log takes GET only")
     pod = object_of(call.served, find(api, call))
@@ -173,9 +175,21 @@ async def log(api: Api, call: Call) -> Response:
         )
     if api.node is None:
         raise ServiceUnavailable("no node delivers logs to this server")
+    protocol = None
+    if websocket.is_request(call.request.headers):
+        protocol = websocket.choose(call.request.headers, reader.PROTOCOLS)
+        if protocol is None:
+            return switch_to_websocket(call, None, _nothing, reader.PROTOCOLS[1:])
     lines = await api.node.logs(pod, container, options)
     headers = {"content-type": "text/plain", "cache-control": "no-cache, private"}
-    return Response(200, headers, _limited(lines, options.limit_bytes) if options.limit_bytes else lines)
+    lines = _limited(lines, options.limit_bytes) if options.limit_bytes else lines
+    if protocol is None:
+        return Response(200, headers, lines)
+
+    async def talk(peer: Duplex) -> None:
+        await reader.send(peer, lines, encoded=protocol == reader.BASE64_PROTOCOL)
+
+    return switch_to_websocket(call, protocol, talk)
 
 
 def _container(pod: Object, asked: str) -> str:
@@ -197,6 +211,10 @@ def _container(pod: Object, asked: str) -> str:
     if ours["initContainers"]:
         choose += f" or one of the init containers: [{' '.join(ours['initContainers'])}]"
     raise BadRequest(f"a container name must be specified for pod {name}, {choose}")
+
+
+async def _nothing(_peer: Duplex) -> None:
+    return
 
 
 async def _limited(lines: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:

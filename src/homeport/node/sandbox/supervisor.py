@@ -358,6 +358,8 @@ class Supervisor:
     def _termination_message(self, running: Running) -> str:
         try:
             with open(running.launch.termination_log, "rb") as file:
+                # The end is what tells most, if it has more to say than there is room for.
+                file.seek(max(file.seek(0, os.SEEK_END) - _TERMINATION_MESSAGE_BYTES, 0))
                 return file.read(_TERMINATION_MESSAGE_BYTES).decode(errors="replace")
         except OSError:
             return ""
