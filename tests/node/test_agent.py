@@ -548,15 +548,16 @@ async def test_a_mistake_in_a_step_is_told_and_tried_again(
 
 
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs shared memory")
-async def test_memory_volumes_go_with_their_pods(node: Node) -> None:
-    memory = {"volumes": [{"name": "m", "emptyDir": {"medium": "Memory"}}]}
-    mounts = {"volumeMounts": [{"name": "m", "mountPath": "/m"}]}
+async def test_secrets_in_memory_go_with_their_pods(node: Node) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "default"}}
+    await node.client.create(core.SECRET.resource, {**secret, "stringData": {"f": "x"}})
+    memory = {"volumes": [{"name": "m", "secret": {"secretName": "s"}}]}
     places = []
     for name in ("now", "later"):
-        pod = await node.create(name, "mkdir /m/d; echo x > /m/d/f", container=mounts, **memory)
+        pod = await node.create(name, "true", **memory)
         await node.phase(name, "Succeeded")
         places.append(VolumePlaces(node.base / "node" / "pods" / meta.uid(pod), meta.uid(pod)))
-    assert all((place.memory / "m" / "d" / "f").exists() for place in places)
+    assert all((place.memory / "m" / "f").exists() for place in places)
 
     await node.client.delete(core.POD.resource, "now", "default")
     await removed(places[0].pod_directory)
@@ -567,6 +568,23 @@ async def test_memory_volumes_go_with_their_pods(node: Node) -> None:
     await node.start()
     await removed(places[1].pod_directory)
     assert not places[1].memory.exists()
+
+
+async def test_an_empty_directory_in_memory(node: Node) -> None:
+    """Its containers share it, it holds no more than it may, and a part of it is made when it is asked for."""
+    mounts = {"volumeMounts": [{"name": "m", "mountPath": "/m"}]}
+    first = {"name": "first", "image": "busybox", "command": ["/bin/sh", "-c", "echo shared > /m/f"], **mounts}
+    pod = await node.create(
+        "p",
+        "cat /m/f; stat -f -c %T /m; stat -c %a /m /part",
+        "dd if=/dev/zero of=/m/large bs=1M count=3 2>/dev/null || echo full",
+        "touch /part/x; ls /m/a/b",
+        container={"volumeMounts": [*mounts["volumeMounts"], {"name": "m", "mountPath": "/part", "subPath": "a/b"}]},
+        initContainers=[first],
+        volumes=[{"name": "m", "emptyDir": {"medium": "Memory", "sizeLimit": "2Mi"}}],
+    )
+    await node.phase("p", "Succeeded", "Failed")
+    assert (await node.log(pod)).split() == ["shared", "tmpfs", "777", "777", "full", "x"]
 
 
 async def removed(directory: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import socket
 import uuid
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from homeport.node import volumes
+from homeport.node import emptydirs, hostpath, volumes
 from homeport.node.references import Ref, Sources, Unresolved
+from homeport.node.runtime import MemoryVolume
 from homeport.node.tokens import Wish
 from homeport.node.volumes import MountError, VolumePlaces
 
@@ -76,7 +78,7 @@ def test_memory_is_not_put_where_others_can_reach_it(
     places.memory.parent.mkdir()
     places.memory.parent.chmod(mode)
     with pytest.raises(MountError, match="not a directory of this user's alone"):
-        set_up(places, pod_with({"name": "m", "emptyDir": {"medium": "Memory"}}))
+        set_up(places, pod_with({"name": "m", "secret": {"secretName": "sec"}}))
     assert not places.memory.exists()
 
 
@@ -87,7 +89,7 @@ def test_a_link_is_not_taken_for_the_memory_directory(
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     places.memory.parent.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(MountError):
-        set_up(places, pod_with({"name": "m", "emptyDir": {"medium": "Memory"}}))
+        set_up(places, pod_with({"name": "m", "secret": {"secretName": "sec"}}))
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
@@ -96,11 +98,25 @@ def test_a_path_that_no_system_call_takes_names_the_volume(places: VolumePlaces)
         set_up(places, pod_with({"name": "h", "hostPath": {"path": "/a\0b"}}))
 
 
-@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs shared memory")
-def test_empty_dir_in_memory(places: VolumePlaces) -> None:
-    set_up(places, pod_with({"name": "m", "emptyDir": {"medium": "Memory"}}))
-    assert places.of("m").resolve().is_relative_to("/dev/shm")
+@pytest.mark.parametrize(
+    ("of_volume", "of_pod", "size"),
+    [("", "", 1 << 30), ("2Mi", "", 2 << 20), ("", "8Mi", 8 << 20), ("64Mi", "8Mi", 8 << 20), ("9Gi", "", 1 << 30)],
+)
+def test_empty_dirs_in_memory_hold_what_the_pod_may_use(
+    places: VolumePlaces, of_volume: str, of_pod: str, size: int
+) -> None:
+    limit = {"sizeLimit": of_volume} if of_volume else {}
+    pod = pod_with({"name": "m", "emptyDir": {"medium": "Memory", **limit}}, {"name": "e", "emptyDir": {}})
+    pod["spec"]["containers"][0]["resources"] = {"limits": {"memory": of_pod} if of_pod else {}}
+    found = emptydirs.memory_volumes(pod, places.directory, 1 << 30)
+    assert found == (MemoryVolume(str(places.of("m")), size),)
+    set_up(places, pod)
     assert places.of("m").is_dir()
+
+
+def test_there_are_no_huge_pages(places: VolumePlaces) -> None:
+    with pytest.raises(MountError, match='storage medium "HugePages" is not supported'):
+        set_up(places, pod_with({"name": "m", "emptyDir": {"medium": "HugePages"}}))
 
 
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs shared memory")
@@ -200,16 +216,16 @@ def test_what_fails_says_why(places: VolumePlaces, volume: dict[str, Any], messa
 
 
 def test_host_path_types(tmp_path: Path) -> None:
-    volumes.check_host_path(str(tmp_path / "made"), "DirectoryOrCreate")
-    volumes.check_host_path(str(tmp_path / "made"), "Directory")
-    volumes.check_host_path(str(tmp_path / "file"), "FileOrCreate")
-    volumes.check_host_path(str(tmp_path / "file"), "File")
-    volumes.check_host_path(str(tmp_path / "any"), "")
+    hostpath.check(str(tmp_path / "made"), "DirectoryOrCreate")
+    hostpath.check(str(tmp_path / "made"), "Directory")
+    hostpath.check(str(tmp_path / "file"), "FileOrCreate")
+    hostpath.check(str(tmp_path / "file"), "File")
+    hostpath.check(str(tmp_path / "any"), "")
     assert (tmp_path / "any").is_dir()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "sock"))
-        volumes.check_host_path(str(tmp_path / "sock"), "Socket")
-    volumes.check_host_path("/dev/null", "CharDevice")
+        hostpath.check(str(tmp_path / "sock"), "Socket")
+    hostpath.check("/dev/null", "CharDevice")
 
 
 def mounts_of(places: VolumePlaces, pod: dict[str, Any], env: dict[str, str] | None = None) -> Any:
@@ -235,18 +251,26 @@ def test_mounts_are_sorted_and_read_only_where_they_must_be(places: VolumePlaces
     assert by_target["/data"].read_only is False
     assert by_target["/data/conf"].read_only is True
     assert by_target["/host"].read_only is True
-    assert Path(by_target["/etc/one"].source).read_bytes() == b"alpha"
-    assert Path(by_target["/sub"].source) == places.of("e") / "me/x"
-    assert (places.of("e") / "me/x").is_dir()
+    assert (Path(by_target["/etc/one"].source), by_target["/etc/one"].sub_path) == (places.of("c"), "a.txt")
+    assert (Path(by_target["/sub"].source), by_target["/sub"].sub_path) == (places.of("e"), "me/x")
 
 
-@pytest.mark.parametrize("sub_path", ["../x", "/etc", "link", "link/passwd", "a/../../x"])
-def test_a_sub_path_stays_in_its_volume(places: VolumePlaces, sub_path: str) -> None:
+@pytest.mark.parametrize(
+    ("sub_path", "why"),
+    [
+        ("../x", "unable to provision SubPath `../x`: must not contain '..'"),
+        ("a/../../x", "unable to provision SubPath `a/../../x`: must not contain '..'"),
+        ("/etc", "error SubPath `/etc` must not be an absolute path"),
+    ],
+)
+def test_a_sub_path_stays_in_its_volume(places: VolumePlaces, sub_path: str, why: str) -> None:
     pod = pod_with({"name": "e", "emptyDir": {}}, mounts=[{"name": "e", "mountPath": "/m", "subPath": sub_path}])
-    set_up(places, pod)
-    (places.of("e") / "link").symlink_to("/etc")
-    with pytest.raises(Unresolved, match="subPath"):
+    with pytest.raises(Unresolved, match=re.escape(why)):
         mounts_of(places, pod)
+    by_expression = {"name": "e", "mountPath": "/m", "subPathExpr": "$(X)"}
+    pod = pod_with({"name": "e", "emptyDir": {}}, mounts=[by_expression])
+    with pytest.raises(Unresolved, match=re.escape(why)):
+        mounts_of(places, pod, {"X": sub_path})
 
 
 def test_mount_of_a_volume_that_is_not_there(places: VolumePlaces) -> None:

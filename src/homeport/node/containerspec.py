@@ -10,10 +10,17 @@ from homeport.node.host import Image
 from homeport.node.pod import Member
 from homeport.node.references import Sources
 from homeport.node.resolver import Resolver, aliases
-from homeport.node.runtime import ContainerSpec, SandboxSpec
+from homeport.node.runtime import ContainerSpec, MemoryVolume, SandboxSpec
 
 
-def sandbox_spec(pod: Object, directory: str, machine: str, resolver: Resolver, most_pids: int = 0) -> SandboxSpec:
+def sandbox_spec(
+    pod: Object,
+    directory: str,
+    machine: str,
+    resolver: Resolver,
+    most_pids: int = 0,
+    memory: tuple[MemoryVolume, ...] = (),
+) -> SandboxSpec:
     """`most_pids` is how many processes a pod may have, 0 for as many as it likes."""
     spec = meta.spec(pod)
     return SandboxSpec(
@@ -32,6 +39,7 @@ def sandbox_spec(pod: Object, directory: str, machine: str, resolver: Resolver, 
         processes=security.processes(pod),
         host_ipc=bool(spec.get("hostIPC")),
         sysctls=security.sysctls(pod),
+        memory=memory,
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from homeport.kube import meta
+from homeport.kube import meta, quantity
 from homeport.kube.meta import Object
 from homeport.node import logs, machinefacts
 from homeport.node.containerspec import container_spec, sandbox_spec
+from homeport.node.emptydirs import memory_volumes
 from homeport.node.environment import DOMAIN
 from homeport.node.host import Host
 from homeport.node.links import links, wants_links
@@ -38,7 +39,9 @@ class Launcher:
         """Make the pod's sandbox. Raises SandboxError or OSError."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         resolver = self._resolver(pod)
-        wanted = sandbox_spec(pod, str(self._directory), self._host.node_name, resolver, self._host.most_pids)
+        available = quantity.whole(self._host.allocatable.get("memory") or 0)
+        memory = memory_volumes(pod, self._mounts.places.directory, available)
+        wanted = sandbox_spec(pod, str(self._directory), self._host.node_name, resolver, self._host.most_pids, memory)
         return await self._host.runtime.create(wanted)
 
     def _resolver(self, pod: Object) -> Resolver:

@@ -79,6 +79,7 @@ class ProcessRuntime:
         pod = {field: getattr(wanted, field) for field in spec.Pod._fields}
         pod["hosts"] = dict(wanted.hosts)
         pod["limits"] = dataclasses.asdict(wanted.limits)
+        pod["memory"] = [dataclasses.astuple(volume) for volume in wanted.memory]
         pod["sysctls"] = dict(wanted.sysctls)
         # The fork server hands the connection over to the new supervisor, which answers.
         connection, answer = await self._server.request({"op": "create", "pod": pod})

@@ -81,6 +81,18 @@ class Security:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryVolume:
+    """A directory in memory that the pod's containers share, and nobody else sees. It is gone with the sandbox."""
+
+    path: str
+    """In the pod's directory; where mounts take it from."""
+    size: int
+    """The bytes that it holds at most."""
+    group: int | None = None
+    """Whose the directory and what is made in it are; None: the group of who makes it."""
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxSpec:
     """A pod's shared part."""
 
@@ -108,6 +120,7 @@ class SandboxSpec:
     """Share System V IPC, message queues and /dev/shm with the machine."""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     """Kernel parameters of the pod's own namespaces."""
+    memory: tuple[MemoryVolume, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """A pod's volumes: what lies in them, where they are on the host, and how containers see them.
 
 Everything that belongs to the pod lies below its own directory (``volumes/<name>``), so that removing that directory
-removes the volumes. Memory-backed ones lie in the machine's shared memory file system. The work is blocking but short;
-the agent runs it in a thread.
+removes the volumes. Secrets and tokens lie in the machine's shared memory file system, and what is memory of the pod's
+own is mounted in its sandbox. The work is blocking but short; the agent runs it in a thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 from homeport.kube import meta
 from homeport.kube.errors import HomeportError
 from homeport.kube.meta import Object
-from homeport.node import hostpath, payload
+from homeport.node import emptydirs, hostpath, payload
 from homeport.node.claims import Claimed
 from homeport.node.expansion import expand
 from homeport.node.payload import File
@@ -49,13 +49,17 @@ class VolumePlaces(msgspec.Struct, frozen=True):
     claims: Mapping[str, Claimed] = msgspec.field(default_factory=dict)
     """The volumes that are claims, by their names in the pod."""
 
+    @property
+    def directory(self) -> Path:
+        return self.pod_directory / "volumes"
+
     def of(self, name: str) -> Path:
         claimed = self.claims.get(name)
-        return self.pod_directory / "volumes" / name if claimed is None else Path(claimed.path)
+        return self.directory / name if claimed is None else Path(claimed.path)
 
     @property
     def memory(self) -> Path:
-        """The directory of the pod's memory-backed volumes; removed with the pod."""
+        """The directory of the pod's volumes that hold secrets; removed with the pod."""
         return _SHARED_MEMORY / f"homeport-{os.geteuid()}" / self.uid
 
 
@@ -128,7 +132,7 @@ def _set_up(volume: Mapping[str, Any], places: VolumePlaces, sources: Sources) -
     directory = places.of(volume["name"])
     match kind:
         case "emptyDir":
-            _set_up_empty(directory, source, places)
+            emptydirs.set_up(directory, source)
         case "hostPath":
             hostpath.check(source.get("path") or "", source.get("type") or "")
         case "persistentVolumeClaim" | "ephemeral":
@@ -136,7 +140,7 @@ def _set_up(volume: Mapping[str, Any], places: VolumePlaces, sources: Sources) -
         case "configMap" | "secret" | "downwardAPI" | "projected":
             content = files(volume, sources)
             if _is_secret(kind, source):
-                _put_in_memory(directory, places, 0o755)
+                _put_in_memory(directory, places)
             payload.write(directory, content)
         case _:
             raise HomeportError(
@@ -157,15 +161,6 @@ def _source(volume: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     return (kinds[0], volume[kinds[0]]) if kinds else ("", {})
 
 
-def _set_up_empty(directory: Path, source: Mapping[str, Any], places: VolumePlaces) -> None:
-    if directory.is_dir():
-        return
-    if source.get("medium") == "Memory" and _put_in_memory(directory, places, 0o777):
-        return
-    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    directory.chmod(0o777)
-
-
 def _is_secret(kind: str, source: Mapping[str, Any]) -> bool:
     """Whether what the volume shows is nothing for a disk: secrets and tokens, as with the kubelet."""
     return kind == "secret" or any(
@@ -174,21 +169,18 @@ def _is_secret(kind: str, source: Mapping[str, Any]) -> bool:
     )
 
 
-def _put_in_memory(directory: Path, places: VolumePlaces, mode: int) -> bool:
-    """Have the volume's directory lie in memory, unless it is on the disk already. False: the machine has no place."""
-    if directory.is_dir():
-        return True
-    if not os.access(_SHARED_MEMORY, os.W_OK):
-        return False
+def _put_in_memory(directory: Path, places: VolumePlaces) -> None:
+    """Have the volume's directory lie in memory, unless it is on the disk already or the machine has no place."""
+    if directory.is_dir() or not os.access(_SHARED_MEMORY, os.W_OK):
+        return
     directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     behind = places.memory / directory.name
     _make_private(places.memory.parent)
-    behind.mkdir(mode=mode, parents=True, exist_ok=True)
-    behind.chmod(mode)
+    behind.mkdir(mode=0o755, parents=True, exist_ok=True)
+    behind.chmod(0o755)
     if directory.is_symlink():  # the machine was restarted, and the memory with it
         directory.unlink()
     directory.symlink_to(behind)
-    return True
 
 
 def forget_secrets(pods: Path) -> None:
@@ -289,27 +281,20 @@ def mounts(
             raise Unresolved(f'volumeMounts names the volume "{entry["name"]}", which the pod does not have')
         kind, source = _source(volume)
         base = Path(source.get("path") or "/") if kind == "hostPath" else places.of(entry["name"])
-        inner = entry.get("subPath") or ""
-        if entry.get("subPathExpr"):
-            inner = expand(entry["subPathExpr"], env)
-            if "$(" in inner:
-                raise Unresolved(f"subPathExpr {entry['subPathExpr']} names a variable that is not set")
         read_only = bool(entry.get("readOnly") or source.get("readOnly")) or kind in CONTENT
-        result.append(Mount(str(_inside(base, inner)), entry["mountPath"], read_only))
+        result.append(Mount(str(base), entry["mountPath"], read_only, _sub_path(entry, env)))
     return tuple(sorted(result, key=lambda mount: mount.target.rstrip("/").count("/")))
 
 
-def _inside(base: Path, inner: str) -> Path:
-    """The place of a subPath, symbolic links resolved; it must lie in the volume. A missing one becomes a directory."""
-    real = base.resolve()
-    if not inner:
-        return real
-    if inner.startswith("/") or ".." in inner.split("/"):
-        raise Unresolved(f'subPath "{inner}" must be relative and must not contain ".."')
-    target = (real / inner).resolve()
-    if target != real and real not in target.parents:
-        raise Unresolved(f'subPath "{inner}" leads out of the volume')
-    if not target.exists():
-        target.mkdir(mode=0o755, parents=True, exist_ok=True)
-        target.chmod(stat.S_IMODE(real.stat().st_mode))
-    return target
+def _sub_path(entry: Mapping[str, Any], env: Mapping[str, str]) -> str:
+    """What of the volume a mount shows; links on the way are the sandbox's business. The words are the kubelet's."""
+    inner = entry.get("subPath") or ""
+    if expression := entry.get("subPathExpr"):
+        inner = expand(expression, env)
+        if "$(" in inner:
+            raise Unresolved(f'subPathExpr "{expression}" names a variable that is not set')
+    if inner.startswith("/"):
+        raise Unresolved(f"error SubPath `{inner}` must not be an absolute path")
+    if ".." in inner.split("/"):
+        raise Unresolved(f"unable to provision SubPath `{inner}`: must not contain '..'")
+    return str(inner)

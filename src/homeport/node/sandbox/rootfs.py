@@ -25,14 +25,18 @@ _POD_BYTES = 4 << 20
 
 
 def make_pod_mounts(layout: Layout, pod: spec.Pod, files: dict[str, str]) -> None:
-    """What a pod's containers share, in memory: its files of /etc, their last messages, and /dev/shm. In the mount
-    namespace of the pod's supervisor."""
+    """What a pod's containers share, in memory: its files of /etc, their last messages, volumes, and /dev/shm. In the
+    mount namespace of the pod's supervisor."""
     linux.mount("pod", layout.pod, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, f"mode=755,size={_POD_BYTES}")
     for name in ("lower", "lower/etc", "termination"):
         os.mkdir(os.path.join(layout.pod, name), 0o755)
     for name, text in files.items():
         with open(os.path.join(layout.pod, "lower", "etc", name), "w", encoding="utf-8") as file:
             file.write(text)
+    for volume in pod.memory:
+        os.makedirs(volume.path, mode=0o755, exist_ok=True)
+        owner = "mode=777" if volume.group is None else f"mode=2777,gid={volume.group}"
+        linux.mount("tmpfs", volume.path, "tmpfs", linux.MS_NODEV, f"{owner},size={volume.size}")
     if pod.host_ipc:
         linux.mount("/dev/shm", layout.shm, "", linux.MS_BIND | linux.MS_REC)
         # Where platforms keep the secrets of all their pods.

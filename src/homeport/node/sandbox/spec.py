@@ -55,6 +55,12 @@ class Limits(NamedTuple):
     pids: int = 0
 
 
+class MemoryVolume(NamedTuple):
+    path: str
+    size: int
+    group: int | None = None
+
+
 class Pod(NamedTuple):
     uid: str
     namespace: str
@@ -72,6 +78,7 @@ class Pod(NamedTuple):
     processes: str = "container"
     host_ipc: bool = False
     sysctls: dict[str, str] = {}
+    memory: list[MemoryVolume] = []
 
     @property
     def socket_path(self) -> str:
@@ -124,6 +131,7 @@ def pod_from(message: dict[str, Any]) -> Pod:
     """Raises KeyError or TypeError for a message of another version."""
     values = {field: message[field] for field in Pod._fields}
     values["limits"] = limits_from(values["limits"])
+    values["memory"] = [MemoryVolume(*entry) for entry in values["memory"]]
     return Pod(**values)
 
 
