@@ -15,7 +15,9 @@ from homeport.node.doctor import Attempt
 from homeport.node.sandbox import idmap
 
 GIB = 1 << 30
-FINE = {name: Attempt(0, "disk") for name in ("user_namespace", "processes", "network", "way_out", "overlay")}
+FINE = {
+    name: Attempt(0, "disk") for name in ("user_namespace", "processes", "network", "way_out", "policies", "overlay")
+}
 REFUSED = {**FINE, "user_namespace": Attempt(errno.EPERM, "Operation not permitted")}
 
 
@@ -68,6 +70,8 @@ def test_network_and_layers() -> None:
     assert doctor.network(FINE).status == "ok"
     assert doctor.network({}).status == "fail"
     assert doctor.way_out(FINE).status == "ok"
+    assert doctor.policies(FINE).status == "ok"
+    assert doctor.policies({}).status == "warn"
     refused = doctor.way_out({"way_out": doctor.Attempt(errno.ENOENT, "no such thing")})
     assert (refused.status, "no such thing" in refused.found, "nft_tproxy" in refused.remedy) == ("warn", True, True)
     assert doctor.overlay(FINE, Path("/x")).status == "ok"

@@ -25,6 +25,7 @@ from homeport.kube.errors import HomeportError, InternalError, NotFound, Service
 from homeport.kube.meta import Object
 from homeport.node import admission, logs, machinefacts, pressure, summary, volumes
 from homeport.node.clusternames import ClusterNames
+from homeport.node.enforcement import Enforcement
 from homeport.node.evictor import Evictor
 from homeport.node.following import Following
 from homeport.node.heartbeat import Heartbeat
@@ -106,6 +107,8 @@ class Agent:
         self._workers: dict[str, Worker] = {}
         self._adopted: dict[str, Sandbox] = {}
         self._names = ClusterNames(runtime)
+        self._enforcement = Enforcement(runtime, self._host.recorder)
+        self._host.settled = self._enforcement.settled
         self._inotify: Inotify | None = None
         self._meter = Meter()
         self._node: Object = {}
@@ -200,6 +203,8 @@ class Agent:
         self._host.services = lambda: services
         await self._names.follow(self._informers)
         self._group.create_task(self._names.run(), name="node dns")
+        await self._enforcement.follow(self._informers)
+        self._group.create_task(self._enforcement.run(), name="node policies")
         pods.subscribe(self._on_pod)
         orphans = [sandbox for uid, sandbox in self._adopted.items() if uid not in self._workers]
         self._adopted = {}
@@ -234,9 +239,15 @@ class Agent:
     def _begin(self, pod: Object) -> None:
         assert self._group is not None
         uid = meta.uid(pod)
-        worker = Worker(self._host, pod, self._adopted.get(uid), changed=self._names.see, ended=self._on_worker_ended)
+        worker = Worker(
+            self._host, pod, self._adopted.get(uid), changed=self._on_worker_changed, ended=self._on_worker_ended
+        )
         self._workers[uid] = worker
         self._group.create_task(worker.run(), name=f"pod {meta.namespace(pod)}/{meta.name(pod)}")
+
+    def _on_worker_changed(self, worker: Worker) -> None:
+        self._names.see(worker)
+        self._enforcement.see(worker)
 
     def _on_worker_ended(self, worker: Worker) -> None:
         if self._workers.get(worker.uid) is worker:

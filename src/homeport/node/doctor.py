@@ -69,6 +69,7 @@ def checks(directory: Path) -> list[Check]:
         network(attempts),
         overlay(attempts, directory),
         way_out(attempts),
+        policies(attempts),
         control_groups(attempts, is_root=is_root),
         inotify(
             _read_int("/proc/sys/fs/inotify/max_user_instances"), _read_int("/proc/sys/fs/inotify/max_user_watches")
@@ -205,6 +206,18 @@ def way_out(attempts: Mapping[str, Attempt]) -> Check:
         "warn",
         f"pods can't reach the outside: {attempt.text}",
         "The kernel needs nftables with transparent proxies: sudo modprobe -a nf_tables nft_tproxy nf_conntrack.",
+    )
+
+
+def policies(attempts: Mapping[str, Attempt]) -> Check:
+    attempt = attempts.get("policies", _NOT_TRIED)
+    if not attempt.errno:
+        return Check("Policies", "ok", "network policies are enforced")
+    return Check(
+        "Policies",
+        "warn",
+        f"network policies are not enforced: {attempt.text}",
+        "The kernel needs nftables: sudo modprobe -a nf_tables nft_ct nft_fib_ipv4.",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -48,6 +48,10 @@ class ImageSource(Protocol):
         """Make the image ready; `progress` hears what is going on. Raises ImageError."""
 
 
+async def _at_once() -> None:
+    return
+
+
 class Host(msgspec.Struct, eq=False):
     client: Client
     runtime: Runtime
@@ -72,6 +76,8 @@ class Host(msgspec.Struct, eq=False):
     """Address and port of the API server as pods reach it; None if they can't."""
     own_api: tuple[str, int] | None = None
     """The same for pods on the machine's own network."""
+    settled: Callable[[], Awaitable[None]] = _at_once
+    """Wait until what network policies say holds for every pod that has an address."""
     status_slots: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(32))
     """How many status writes are on their way at a time."""
     create_slots: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(16))

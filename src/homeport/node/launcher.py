@@ -61,6 +61,7 @@ class Launcher:
         api = self._host.own_api if meta.spec(pod).get("hostNetwork") else self._host.api
         spec = container_spec(member, attempt, image, sources, self._mounts.places, str(log_path), api)
         self._note(Notice("Normal", "Created", f"Created container: {member.name}", member.name))
+        await self._host.settled()
         state = await sandbox.start(spec)
         if state.reason == "StartError":
             self._note(Notice("Warning", "Failed", f"Error: {state.message}", member.name))

@@ -33,6 +33,7 @@ class NodeNetwork:
         self._start_helper = start_helper
         self._records: dict[str, tuple[str, ...]] = {}
         self._pushed: dict[str, tuple[str, ...]] = {}
+        self._policies: dict[str, Any] | None = None
         self._pushing = asyncio.Lock()
         self._connection: Connection | None = None
         self._restoring: asyncio.Task[None] | None = None
@@ -76,6 +77,19 @@ class NodeNetwork:
             except ConnectionError:
                 await self._connect()
 
+    async def set_policies(self, message: dict[str, Any]) -> None:
+        """Let these rules hold (:func:`homeport.node.policies.message`). Raises SandboxError where the kernel can't."""
+        self._policies = message
+        async with self._pushing:
+            if self._connection is None or not self._connection.is_open:
+                await self._connect()
+            assert self._connection is not None
+            try:
+                await self._connection.request(op="policies", **message)
+            except ConnectionError:
+                await self._connect()
+                await self._connection.request(op="policies", **message)
+
     async def _connect(self) -> None:
         """Connect to the network helper, and tell it everything."""
         wanted = self._records
@@ -83,6 +97,9 @@ class NodeNetwork:
             connection = await Connection.open(await self._netd())
             try:
                 await connection.request(op="records", reset=bool(wanted), set=wanted)
+                if self._policies is not None:
+                    with contextlib.suppress(SandboxError):  # whoever gave them has been told
+                        await connection.request(op="policies", **self._policies)
                 break
             except ConnectionError:
                 connection.close()

@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from homeport.node import doctor
 from homeport.node.forkserver import ForkServer
@@ -135,6 +136,9 @@ class ProcessRuntime:
 
     async def set_records(self, records: Mapping[str, tuple[str, ...]]) -> None:
         await self._net.set_records(records)
+
+    async def set_policies(self, message: Mapping[str, Any]) -> None:
+        await self._net.set_policies(dict(message))
 
     async def dial(self, address: str, port: int) -> socket.socket:
         return await self._net.dial(address, port)

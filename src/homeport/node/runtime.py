@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from homeport.node.sandbox import capabilities
 
@@ -304,6 +304,10 @@ class Runtime(Protocol):
 
     async def set_records(self, records: Mapping[str, tuple[str, ...]]) -> None:
         """Replace what the cluster's DNS answers: full name without the final dot -> addresses."""
+
+    async def set_policies(self, message: Mapping[str, Any]) -> None:
+        """Replace what pods may send and take (:func:`homeport.node.policies.message`). Raises SandboxError where that
+        can't be enforced."""
 
     @property
     def gateway(self) -> str:

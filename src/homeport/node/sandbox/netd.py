@@ -16,7 +16,7 @@ import signal
 import socket
 from typing import Any
 
-from homeport.node.sandbox import forward, linux, loop, network, record, relay, relaylink, wire
+from homeport.node.sandbox import forward, isolation, linux, loop, network, record, relay, relaylink, wire
 from homeport.node.sandbox.nameserver import NameServer
 from homeport.node.sandbox.peers import Peers
 from homeport.node.sandbox.wire import Peer
@@ -86,6 +86,12 @@ class Netd:
         operation = message.get("op")
         if operation == "records":
             self._update(message)
+            self._peers.send(peer, {"id": message["id"]})
+        elif operation == "policies":
+            try:
+                isolation.apply(message)
+            except OSError as error:
+                raise ValueError(str(error.strerror or error)) from None
             self._peers.send(peer, {"id": message["id"]})
         elif operation == "socket":
             kind = socket.SOCK_DGRAM if message.get("kind") == "udp" else socket.SOCK_STREAM

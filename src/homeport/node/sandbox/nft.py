@@ -50,7 +50,7 @@ FILTER, NAT = "filter", "nat"
 TCP, UDP, SCTP = 6, 17, 132
 
 _SUBSYSTEM = 10
-_NEW_TABLE, _DELETE_TABLE, _NEW_CHAIN, _DELETE_CHAIN = 0, 2, 3, 5
+_NEW_TABLE, _GET_TABLE, _DELETE_TABLE, _NEW_CHAIN, _DELETE_CHAIN = 0, 1, 2, 3, 5
 _NEW_RULE, _DELETE_RULE, _NEW_SET, _DELETE_SET, _NEW_ELEMENT, _DELETE_ELEMENT = 6, 8, 9, 11, 12, 14
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _SET_INTERVAL, _SET_MAP, _SET_TIMEOUT, _SET_EVAL = 0x4, 0x8, 0x10, 0x20
@@ -198,6 +198,16 @@ def output_interface(register: int = 0) -> bytes:
     return _meta(5, register)
 
 
+def input_name_begins(prefix: str) -> bytes:
+    """Whether the packet came in by a link whose name begins so."""
+    return _meta(6, 0) + equal(prefix.encode())
+
+
+def route_back(register: int = 0) -> bytes:
+    """The index of the link by which the packet came in if its source is routed by that link; 0 if it is not."""
+    return _expression("fib", u32(1, _r(register)), u32(2, 1), u32(3, 0x1 | 0x8))
+
+
 CT_INVALID, CT_ESTABLISHED, CT_RELATED, CT_NEW = 1, 2, 4, 8
 CT_SOURCE_NAT, CT_DESTINATION_NAT = 0x10, 0x20
 
@@ -239,6 +249,12 @@ def unequal(value: bytes, register: int = 0) -> bytes:
 
 def _compare(operation: int, value: bytes, register: int) -> bytes:
     return _expression("cmp", u32(1, _r(register)), u32(2, operation), nested(3, attribute(1, value)))
+
+
+def within(first: bytes, last: bytes, register: int = 0) -> bytes:
+    """Whether a number in network byte order is one of those, both ends included."""
+    ends = (nested(3, attribute(1, first)), nested(4, attribute(1, last)))
+    return _expression("range", u32(1, _r(register)), u32(2, 0), *ends)
 
 
 def masked(mask: bytes, register: int = 0) -> bytes:
@@ -462,6 +478,11 @@ class Nft:
         for piece in pieces:
             if piece:
                 self._run(batch.family, piece)
+
+    def has_table(self, name: str, family: int = IPV4) -> bool:
+        self._socket.sequence += 1
+        self._socket.send(message(_SUBSYSTEM << 8 | _GET_TABLE, 0, family, text(1, name), self._socket.sequence))
+        return any(kind != NLMSG_ERROR for kind, number, _ in self._socket.answers() if number == self._socket.sequence)
 
     def _run(self, family: int, requests: list[tuple[int, int, bytes, str]]) -> None:
         first = self._socket.sequence + 1

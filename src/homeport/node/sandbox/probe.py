@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from homeport.node.sandbox import cgroups, idmap, linux, network, relaylink, rootfs, trees
+from homeport.node.sandbox import cgroups, idmap, isolation, linux, network, relaylink, rootfs, trees
 
 _NETWORK, _SERVICES = ipaddress.IPv4Network("10.42.0.0/16"), ipaddress.IPv4Network("10.43.0.0/16")
 
@@ -62,6 +62,16 @@ def _way_out(_directory: str) -> str:
     network.set_up_node(_NETWORK, _SERVICES)
     for end in relaylink.set_up((_NETWORK, _SERVICES)):
         end.close()
+    return ""
+
+
+def _policies(_directory: str) -> str:
+    """Rules of each kind that network policies are made of."""
+    _enter()
+    linux.unshare(linux.CLONE_NEWNET)
+    first = int(_NETWORK.network_address)
+    rules = [[[[first, first + 1], [first + 3, first + 3]], [["TCP", 80, 90]]], [[[first, first + 9]], None]]
+    isolation.apply({"pods": {str(_NETWORK.network_address + 2): [0, 0]}, "lists": [rules]})
     return ""
 
 
@@ -138,6 +148,7 @@ _PROBES = {
     "processes": _processes,
     "network": _pod_network,
     "way_out": _way_out,
+    "policies": _policies,
     "overlay": _overlay,
     "cgroups": _cgroups,
 }
