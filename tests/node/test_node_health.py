@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakenvml import FakeNvml
 
 from homeport.apiserver.server import ApiServer
 from homeport.client.client import Client
@@ -16,10 +17,11 @@ from homeport.kube import core, meta
 from homeport.kube.errors import NotFound
 from homeport.kube.meta import Object
 from homeport.kube.wire import User
-from homeport.node import heartbeat
+from homeport.node import heartbeat, nvml
 from homeport.node.agent import Agent
 from homeport.node.images import ImageStore
 from homeport.node.process import ProcessRuntime
+from homeport.node.runtime import Wanted
 from homeport.store.memory import MemoryStore
 
 ADMIN = User("admin", ("system:masters",))
@@ -35,11 +37,17 @@ class Machine:
         self.agent: Agent | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, **thresholds: str) -> Agent:
+    async def start(self, gpus: int = 0, **thresholds: str) -> Agent:
         images = ImageStore(self.base / "images", cache=self.base / "cache")
         wanted: Any = PLENTY | {name.replace("_", "."): value for name, value in thresholds.items()}
         self.agent = Agent(
-            self.client, self.runtime, images, node_name="n1", data_dir=self.base / "node", thresholds=wanted
+            self.client,
+            self.runtime,
+            images,
+            node_name="n1",
+            data_dir=self.base / "node",
+            thresholds=wanted,
+            find_gpus=lambda: nvml.discover(lambda: FakeNvml(gpus)),
         )
         self._task = asyncio.create_task(self.agent.run())
         async with asyncio.timeout(SECONDS):
@@ -48,11 +56,11 @@ class Machine:
             pytest.skip(f"this machine can't run sandboxes: {self.agent.problem}")
         return self.agent
 
-    async def stop(self) -> None:
+    async def stop(self, *, end_pods: bool = True) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self.runtime.stop(end_pods=True)
+        await self.runtime.stop(end_pods=end_pods)
 
     async def create(self, name: str, script: str, **container: Any) -> Object:
         main = {"name": "main", "image": "busybox", "command": ["/bin/sh", "-c", script], **container}
@@ -162,3 +170,58 @@ async def test_a_pod_that_writes_more_than_it_may_is_ended(machine: Machine) -> 
     (main,) = status["containerStatuses"]
     assert main["state"]["terminated"]["exitCode"] == 137
     assert (await machine.status("modest", "Running", "Failed"))["phase"] == "Running"
+
+
+GPU = {"limits": {"nvidia.com/gpu": "1"}}
+SHOW = "echo $CUDA_VISIBLE_DEVICES > /dev/termination-log; sleep 100"
+
+
+async def held(machine: Machine, *names: str) -> dict[str, str]:
+    """The GPUs that running pods say they have."""
+    assert machine.agent is not None
+    found = {}
+    for name in names:
+        await machine.status(name, "Running")
+        pod = await machine.client.get(core.POD.resource, name, "default")
+        session = await machine.agent.execute(
+            pod, "main", ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES"], Wanted(stdout=True)
+        )
+        assert session.stdout is not None
+        found[name] = (await session.stdout.read()).decode().strip()
+        session.close()
+    return found
+
+
+async def test_gpus_are_given_once_and_stay_whose_they_are(machine: Machine) -> None:
+    await machine.start(gpus=2)
+    node = await machine.node()
+    assert meta.status(node)["allocatable"]["nvidia.com/gpu"] == "2"
+    assert meta.labels(node)["nvidia.com/gpu.product"] == "NVIDIA-Test-80GB"
+    for name in ("a", "b"):
+        await machine.create(name, SHOW, resources=GPU)
+    before = await held(machine, "a", "b")
+    assert sorted(before.values()) == ["GPU-0", "GPU-1"]
+    await machine.create("c", SHOW, resources=GPU)
+    assert (await machine.status("c", "Failed"))["reason"] == "OutOfnvidia.com/gpu"
+
+    # The platform goes and comes back; the pods have run on.
+    await machine.stop(end_pods=False)
+    await machine.start(gpus=2)
+    assert await held(machine, "a", "b") == before
+    await machine.create("d", SHOW, resources=GPU)
+    assert (await machine.status("d", "Failed"))["reason"] == "OutOfnvidia.com/gpu"
+    await machine.client.delete(core.POD.resource, "b", "default", grace_period=1)
+    async with asyncio.timeout(SECONDS):
+        while True:
+            try:
+                await machine.client.get(core.POD.resource, "b", "default")
+            except NotFound:
+                break
+            await asyncio.sleep(0.05)
+    await machine.create("e", SHOW, resources=GPU)
+    assert await held(machine, "e") == {"e": before["b"]}
+
+    # Without the driver there are none any more, and the node says so.
+    await machine.stop()
+    await machine.start(gpus=0)
+    assert meta.status(await machine.node())["capacity"]["nvidia.com/gpu"] == "0"

@@ -23,7 +23,7 @@ from homeport.control.informer import Informers
 from homeport.kube import core, meta
 from homeport.kube.errors import HomeportError, InternalError, NotFound, ServiceUnavailable
 from homeport.kube.meta import Object
-from homeport.node import admission, logs, machinefacts, pressure, summary, volumes
+from homeport.node import admission, gpus, journal, logs, machinefacts, nvml, pressure, summary, volumes
 from homeport.node.clusternames import ClusterNames
 from homeport.node.enforcement import Enforcement
 from homeport.node.evictor import Evictor
@@ -32,6 +32,7 @@ from homeport.node.heartbeat import Heartbeat
 from homeport.node.host import Host, ImageSource
 from homeport.node.inotify import Inotify
 from homeport.node.memory import Verdict
+from homeport.node.nvml import Gpu
 from homeport.node.pressure import DEFAULT_THRESHOLDS, Signal
 from homeport.node.provisioner import Provisioner
 from homeport.node.registration import register
@@ -71,6 +72,7 @@ class Agent:
         serve_api: Callable[[socket.socket], Awaitable[None]] | None = None,
         api_address: str = "",
         thresholds: Mapping[Signal, str] = DEFAULT_THRESHOLDS,
+        find_gpus: Callable[[], tuple[Gpu, ...]] = nvml.discover,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.ready = asyncio.Event()
@@ -112,6 +114,9 @@ class Agent:
         self._inotify: Inotify | None = None
         self._meter = Meter()
         self._node: Object = {}
+        self._look_for_gpus = find_gpus
+        self._orphaned: dict[str, tuple[str, ...]] = {}
+        """The GPUs of pods that are gone but may still run, by uid."""
         self._heartbeat: Heartbeat | None = None
         self._group: asyncio.TaskGroup | None = None
 
@@ -158,11 +163,15 @@ class Agent:
     async def _register(self) -> None:
         assert self._group is not None
         facts = machinefacts.read_facts(self._host.pods)
+        self._host.gpus = await self._find_gpus()
         capacity = machinefacts.resources(facts)
+        if self._host.gpus:
+            capacity[gpus.RESOURCE] = str(len(self._host.gpus))
         kept = {
             "memory": pressure.least("memory.available", facts.memory, self._host.thresholds),
             "ephemeral-storage": pressure.least("nodefs.available", facts.disk, self._host.thresholds),
         }
+        self._host.capacity = capacity
         self._host.allocatable = admission.allocatable(capacity, kept)
         self._host.most_pids = machinefacts.most_pids(facts)
         delay = 0.1
@@ -183,16 +192,29 @@ class Agent:
         )
         self._group.create_task(self._heartbeat.run(), name="node heartbeat")
 
-    def _admit(self, pod: Object) -> Verdict | None:
-        """Whether the node takes a pod that it has not had before."""
-        return admission.refusal(
+    async def _find_gpus(self) -> tuple[Gpu, ...]:
+        try:
+            return await asyncio.to_thread(self._look_for_gpus)
+        except nvml.NvmlError as error:
+            _log.warning("the machine's GPUs can't be used: %s", error)
+            return ()
+
+    def _admit(self, pod: Object) -> Verdict | gpus.Assignment:
+        """Whether the node takes a pod that it has not had before, and which GPUs it gets."""
+        others = [worker for worker in self._workers.values() if worker.is_taken and worker.uid != meta.uid(pod)]
+        refused = admission.refusal(
             pod,
-            [worker.pod for worker in self._workers.values() if worker.is_taken and worker.uid != meta.uid(pod)],
+            [worker.pod for worker in others],
             allocatable=self._host.allocatable,
             labels=meta.labels(self._node),
             node_name=self._host.node_name,
             pressures=self._heartbeat.pressures if self._heartbeat is not None else (),
         )
+        if refused is not None:
+            return refused
+        held = (uuid for worker in others for uuids in worker.memory.devices.values() for uuid in uuids)
+        orphaned = (uuid for uuids in self._orphaned.values() for uuid in uuids)
+        return gpus.assign(pod, self._host.gpus, (*held, *orphaned))
 
     async def _take_over(self) -> None:
         """Give every pod its worker, and end what belongs to no pod."""
@@ -209,6 +231,9 @@ class Agent:
         orphans = [sandbox for uid, sandbox in self._adopted.items() if uid not in self._workers]
         self._adopted = {}
         for sandbox in orphans:
+            left = journal.load(Path(sandbox.directory))
+            if left is not None:
+                self._orphaned[sandbox.uid] = tuple(uuid for uuids in left.devices.values() for uuid in uuids)
             self._group.create_task(self._end_orphan(sandbox))
         known = {*self._workers, *(sandbox.uid for sandbox in orphans)}
         for name in os.listdir(self._host.pods):
@@ -267,6 +292,7 @@ class Agent:
         except (SandboxError, OSError) as error:
             _log.warning("the sandbox of a pod that is gone (%s) could not be ended: %s", sandbox.uid, error)
             return
+        self._orphaned.pop(sandbox.uid, None)
         await self._sweep(Path(sandbox.directory))
 
     async def _sweep(self, path: Path) -> None:

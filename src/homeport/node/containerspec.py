@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from homeport.kube import meta, quantity
 from homeport.kube.meta import Object
-from homeport.node import resources, security, volumes
+from homeport.node import gpus, resources, security, volumes
 from homeport.node.environment import full_hostname, hostname, startup
 from homeport.node.host import Image
+from homeport.node.nvml import Gpu
 from homeport.node.pod import Member
 from homeport.node.references import Sources
 from homeport.node.resolver import Resolver, aliases
@@ -53,15 +56,19 @@ def container_spec(
     api: tuple[str, int] | None,
     policy: security.Policy = security.DEFAULT_POLICY,
     seccomp: bytes = b"",
+    own_gpus: Sequence[Gpu] = (),
+    machine_has_gpus: bool = False,
 ) -> ContainerSpec:
     """Raises Unresolved for what makes a ``CreateContainerConfigError``."""
     start = startup(member.spec, image.config, sources, api=api)
     who = security.identity(member, sources.pod, image.config.user)
+    visible = gpus.environment(own_gpus, machine_has_some=machine_has_gpus)
+    declared = {variable.get("name") for variable in member.spec.get("env") or ()}
     return ContainerSpec(
         name=member.name,
         attempt=attempt,
         argv=start.argv,
-        env=start.env,
+        env=dict(start.env) | {name: value for name, value in visible.items() if name not in declared},
         cwd=start.cwd,
         image=image.root,
         mounts=volumes.mounts(member.spec, places, sources.pod, start.env),
@@ -77,6 +84,7 @@ def container_spec(
         stdin=bool(member.spec.get("stdin")),
         stdin_once=bool(member.spec.get("stdinOnce")),
         tty=bool(member.spec.get("tty")),
+        devices=gpus.devices(own_gpus),
         limits=resources.container_limits(sources.pod, member),
         oom_score=resources.oom_score(sources.pod, member, int(quantity.parse(sources.allocatable.get("memory", "0")))),
     )

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from homeport.node import nvml
 from homeport.node.sandbox import __main__ as program
 from homeport.node.sandbox import idmap
 
@@ -70,6 +71,7 @@ def checks(directory: Path) -> list[Check]:
         overlay(attempts, directory),
         way_out(attempts),
         policies(attempts),
+        *_gpus(),
         control_groups(attempts, is_root=is_root),
         inotify(
             _read_int("/proc/sys/fs/inotify/max_user_instances"), _read_int("/proc/sys/fs/inotify/max_user_watches")
@@ -219,6 +221,36 @@ def policies(attempts: Mapping[str, Attempt]) -> Check:
         f"network policies are not enforced: {attempt.text}",
         "The kernel needs nftables: sudo modprobe -a nf_tables nft_ct nft_fib_ipv4.",
     )
+
+
+def _gpus() -> list[Check]:
+    driver = Path("/proc/driver/nvidia/version").exists()
+    try:
+        found = nvml.discover()
+    except nvml.NvmlError as error:
+        return [gpus([], str(error), driver=driver, missing=[])]
+    if not found and not driver:
+        return []
+    files = [gpu.path for gpu in found] + ["/dev/nvidiactl", "/dev/nvidia-uvm"]
+    return [gpus([gpu.name for gpu in found], "", driver=driver, missing=[f for f in files if not os.path.exists(f)])]
+
+
+def gpus(names: list[str], problem: str, *, driver: bool, missing: list[str]) -> Check:
+    """Whether containers can be given GPUs. `driver`: the kernel has NVIDIA's."""
+    if problem:
+        return Check("GPUs", "warn", problem, "Let nvidia-smi say more; after an update of the driver, restart.")
+    if not names:
+        return Check(
+            "GPUs",
+            "warn",
+            "the kernel has the driver, but its library libnvidia-ml.so.1 finds none",
+            "Install the driver's libraries (package libnvidia-compute), as new as the kernel's module.",
+        )
+    found = f"{len(names)}: {', '.join(dict.fromkeys(names))}"
+    if missing:
+        remedy = "Make the device files: sudo nvidia-modprobe -u -c=0."
+        return Check("GPUs", "warn", f"{found}; no {', '.join(missing)}", remedy)
+    return Check("GPUs", "ok", found)
 
 
 def control_groups(attempts: Mapping[str, Attempt], *, is_root: bool) -> Check:

@@ -17,6 +17,7 @@ from homeport.kube.meta import Object
 from homeport.node.environment import ImageConfig
 from homeport.node.following import Following
 from homeport.node.memory import Verdict
+from homeport.node.nvml import Gpu
 from homeport.node.pressure import DEFAULT_THRESHOLDS, Signal
 from homeport.node.runtime import ImageRoot, Runtime
 
@@ -66,10 +67,13 @@ class Host(msgspec.Struct, eq=False):
     thresholds: Mapping[Signal, str] = msgspec.field(default_factory=lambda: DEFAULT_THRESHOLDS)
     """How much has to be left of what the machine has, before pods are ended for the rest."""
     allocatable: Mapping[str, str] = msgspec.field(default_factory=dict)
-    admit: Callable[[Object], Verdict | None] = lambda pod: None
-    """Whether the node takes a pod that is new to it; else why not."""
     services: Callable[[], Iterable[Object]] = tuple
     """All services that there are now."""
+    admit: Callable[[Object], Verdict | Mapping[str, tuple[str, ...]]] = lambda pod: {}
+    """Why the node doesn't take a pod that is new to it; or, if it does, the GPUs that its containers get."""
+    gpus: tuple[Gpu, ...] = ()
+    """Those of the machine."""
+    capacity: Mapping[str, str] = msgspec.field(default_factory=dict)
     most_pids: int = 0
     """How many processes and threads a pod may have; 0: as many as it likes."""
     api: tuple[str, int] | None = None

@@ -20,6 +20,7 @@ def matters(memory: Memory) -> bool:
     return (
         memory.expired
         or memory.verdict is not None
+        or bool(memory.devices)
         or any(
             known.restarts or known.previous is not None or known.ending is not None or known.post_start
             for known in memory.containers.values()
@@ -58,6 +59,10 @@ class Journal:
         """What is known of the pod when its worker begins: from the disk, or else from its status."""
         memory = load(self._directory)
         return resume(memory) if memory is not None else recall(pod)
+
+    def has_kept(self, memory: Memory) -> bool:
+        """Whether this very memory is on disk."""
+        return memory is self._noted
 
     def keep(self, memory: Memory) -> None:
         """Put the memory on disk if losing it would matter: the sandbox and the pod's status tell the rest."""

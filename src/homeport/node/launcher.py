@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from homeport.kube import meta, quantity
 from homeport.kube.meta import Object
-from homeport.node import logs, machinefacts
+from homeport.node import gpus, logs, machinefacts
 from homeport.node.containerspec import container_spec, sandbox_spec
 from homeport.node.emptydirs import memory_volumes
 from homeport.node.environment import DOMAIN
@@ -51,15 +51,28 @@ class Launcher:
             self._note(Notice("Warning", "DNSConfigForming", warning))
         return found
 
-    async def start(self, pod: Object, sandbox: Sandbox, member: Member, attempt: int) -> None:
-        """Raises Unresolved for what makes a ``CreateContainerConfigError``, SandboxError and others for the rest. A
-        command that can't be started is no error: the container has ended."""
+    async def start(
+        self, pod: Object, sandbox: Sandbox, member: Member, attempt: int, devices: Sequence[str] = ()
+    ) -> None:
+        """`devices` are the uuids of the GPUs that it has. Raises Unresolved for what makes a
+        ``CreateContainerConfigError``, SandboxError and others for the rest. A command that can't be started is no
+        error: the container has ended."""
         image = self._pulls.image(member.image)
         sources = await gather(self._host, pod, set(container_refs(member.spec)), sandbox.address)
         log_path = logs.prepare(self._directory, member.name, attempt)
         # On the machine's own network the API server is where it is for everybody there.
         api = self._host.own_api if meta.spec(pod).get("hostNetwork") else self._host.api
-        spec = container_spec(member, attempt, image, sources, self._mounts.places, str(log_path), api)
+        spec = container_spec(
+            member,
+            attempt,
+            image,
+            sources,
+            self._mounts.places,
+            str(log_path),
+            api,
+            own_gpus=gpus.of(self._host.gpus, devices),
+            machine_has_gpus=bool(self._host.gpus),
+        )
         self._note(Notice("Normal", "Created", f"Created container: {member.name}", member.name))
         await self._host.settled()
         state = await sandbox.start(spec)

@@ -123,6 +123,7 @@ def status(
     name: str,
     facts: MachineFacts,
     *,
+    capacity: Mapping[str, str],
     allocatable: Mapping[str, str],
     address: str,
     version: str,
@@ -140,7 +141,7 @@ def status(
         for condition in (*pressure.conditions(()), ready)
     ]
     return {
-        "capacity": resources(facts),
+        "capacity": dict(capacity),
         "allocatable": dict(allocatable),
         "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
         "conditions": conditions,

@@ -90,6 +90,9 @@ class Memory(msgspec.Struct, frozen=True):
     expired: bool = False
     """``activeDeadlineSeconds`` ran out."""
     verdict: Verdict | None = None
+    devices: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """The uuids of the GPUs that are each container's (:mod:`homeport.node.gpus`), from the pod's admission to its
+    end."""
 
     def of(self, name: str) -> ContainerMemory:
         return self.containers.get(name) or ContainerMemory()

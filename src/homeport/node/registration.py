@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import msgspec
 
@@ -11,7 +12,7 @@ from homeport.client.client import Client
 from homeport.kube import core, meta
 from homeport.kube.errors import AlreadyExists, ApiError, NotFound
 from homeport.kube.meta import Object
-from homeport.node import machinefacts
+from homeport.node import gpus, machinefacts
 from homeport.node.host import Host
 from homeport.node.machinefacts import MachineFacts
 
@@ -21,7 +22,7 @@ _log = logging.getLogger(__name__)
 async def register(host: Host, facts: MachineFacts, problem: str) -> Object:
     """Bring the Node object up to date. `problem` is why the node can't run pods; empty: it can."""
     client, name = host.client, host.node_name
-    wanted_labels = machinefacts.labels(name, facts)
+    wanted_labels = machinefacts.labels(name, facts) | gpus.labels(host.gpus)
     try:
         node = await client.get(core.NODE.resource, name)
     except NotFound:
@@ -31,7 +32,8 @@ async def register(host: Host, facts: MachineFacts, problem: str) -> Object:
     status = machinefacts.status(
         name,
         facts,
-        allocatable=host.allocatable,
+        capacity=_with_gone(host.capacity, meta.status(node).get("capacity")),
+        allocatable=_with_gone(host.allocatable, meta.status(node).get("allocatable")),
         address=host.address,
         version=await server_version(client),
         problem=problem,
@@ -39,6 +41,12 @@ async def register(host: Host, facts: MachineFacts, problem: str) -> Object:
         before=meta.status(node),
     )
     return await client.patch(core.NODE.resource, name, "", {"status": status}, subresource="status")
+
+
+def _with_gone(now: Mapping[str, str], before: Mapping[str, str] | None) -> dict[str, str]:
+    """Resources that the node no longer has are said to be none: a patch would leave them as they were."""
+    gone = {gpus.RESOURCE: "0"} if gpus.RESOURCE in (before or {}) else {}
+    return gone | dict(now)
 
 
 async def _create(client: Client, name: str, labels: dict[str, str]) -> Object:

@@ -161,6 +161,8 @@ class ContainerSpec:
     oom_score: int = 500
     """Who is to end first if the machine has no memory left: -1000 for never, 1000 for before all others. An ordinary
     user's processes can't have less than their user's others."""
+    devices: tuple[str, ...] = ()
+    """Files of the machine's /dev that it has beside those that all containers have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ def container_message(container: ContainerSpec) -> dict[str, Any]:
         "keeps_writes": container.keeps_writes,
         "limits": dataclasses.asdict(container.limits),
         "oom_score": container.oom_score,
+        "devices": list(container.devices),
     }
 
 

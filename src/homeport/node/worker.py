@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from msgspec.structs import replace
+
 from homeport.kube import core, meta
 from homeport.kube.errors import Conflict, HomeportError, InternalError, NotFound
 from homeport.kube.meta import Object
@@ -130,7 +132,7 @@ class Worker:
             if self._sandbox is not None:
                 self._launch(self._listen(self._sandbox))
             elif not self.memory.start_time:
-                self._verdict = self._host.admit(self.pod)
+                self._enter()
             self._prober.attend(self.memory, deleting=meta.is_deleting(self.pod))
             while True:
                 await self._news.wait()
@@ -144,6 +146,14 @@ class Worker:
                     self._wake_in(10.0)
         finally:
             self._stop()
+
+    def _enter(self) -> None:
+        """The pod is new here: have the node take it, with the devices that it is to have, or refuse it."""
+        answer = self._host.admit(self.pod)
+        if isinstance(answer, Verdict):
+            self._verdict = answer
+        elif answer:
+            self.memory = replace(self.memory, devices=answer)
 
     def _stop(self) -> None:
         if self._timer is not None:
@@ -379,7 +389,11 @@ class Worker:
         try:
             if self._sandbox is None:
                 raise SandboxError("the pod's sandbox has gone")
-            await self._launcher.start(self.pod, self._sandbox, member, attempt)
+            devices = self.memory.devices.get(name, ())
+            if devices and not self._journal.has_kept(self.memory):
+                # Nobody else may get them when the platform starts again.
+                raise SandboxError("which GPUs are the pod's can't be written down: the disk may be full")
+            await self._launcher.start(self.pod, self._sandbox, member, attempt, devices)
         except Unresolved as error:
             self._retries.fail(name, "CreateContainerConfigError", str(error), waits_for=error.waits_for)
             self._note(Notice("Warning", "Failed", f"Error: {error}", name))

@@ -187,3 +187,19 @@ def test_limits_as_files() -> None:
 @pytest.mark.parametrize(("shares", "weight"), [(0, 1), (2, 1), (102, 17), (1024, 100), (2048, 174), (262144, 10000)])
 def test_weight(shares: int, weight: int) -> None:
     assert cgroups.weight(shares) == weight
+
+
+def spare_device() -> str | None:
+    return next((path for path in ("/dev/fuse", "/dev/net/tun", "/dev/kmsg") if os.path.exists(path)), None)
+
+
+async def test_a_container_has_the_devices_that_it_is_given_and_no_others(pods: Pods) -> None:
+    given = spare_device()
+    if given is None:
+        pytest.skip("this machine has no device file to spare")
+    script = f"ls /dev; test -c {given} && echo given"
+    await pods.run("a", "sh", "-c", script, devices=(given,))
+    await pods.run("b", "sh", "-c", script)
+    assert "given" in pods.output("a").split()
+    assert "given" not in pods.output("b").split()
+    assert not {"kmsg", "mem", "loop0"} - {Path(given).name} & set(pods.output("a").split())

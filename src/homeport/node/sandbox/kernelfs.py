@@ -73,11 +73,16 @@ def hide(directory: str) -> None:
     linux.mount("tmpfs", directory, "tmpfs", linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV, "size=4k")
 
 
-def mount_dev(root: str, layout: Layout, *, privileged: bool) -> None:
+def mount_dev(root: str, layout: Layout, devices: list[str], *, privileged: bool) -> None:
+    """`devices` are files of the machine's /dev that the container is to have beside those that all have."""
     target = f"{root}/dev"
     linux.mount("tmpfs", target, "tmpfs", linux.MS_NOSUID | (0 if privileged else linux.MS_NODEV), "mode=755,size=64k")
     for name in _DEVICES:
         _show_device(f"/dev/{name}", f"{target}/{name}")
+    for path in devices:
+        place = f"{root}{path}"
+        os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
+        _show_device(path, place)
     if privileged:
         _show_devices("/dev", target)
     for name, link in _DEVICE_LINKS.items():
@@ -110,11 +115,13 @@ def _show_devices(source: str, target: str) -> None:
     """All of the machine's, each by itself: so that the directory is the container's own."""
     for entry in os.scandir(source):
         place = f"{target}/{entry.name}"
-        if entry.is_symlink() or os.path.lexists(place) or (source == "/dev" and entry.name in _OWN_DEVICES):
+        if entry.is_symlink() or (source == "/dev" and entry.name in _OWN_DEVICES):
             continue
         mode = entry.stat(follow_symlinks=False).st_mode
+        if os.path.lexists(place) and not stat.S_ISDIR(mode):
+            continue
         if stat.S_ISDIR(mode):
-            os.mkdir(place, 0o755)
+            os.makedirs(place, mode=0o755, exist_ok=True)
             _show_devices(entry.path, place)
         elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
             _show_device(entry.path, place)

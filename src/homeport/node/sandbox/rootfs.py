@@ -125,7 +125,7 @@ class Root:
             self._layers_in_memory()
         security = self._container.security
         kernelfs.mount_proc(self._root, self._layout, self._pod.processes, security)
-        kernelfs.mount_dev(self._root, self._layout, privileged=security.privileged)
+        kernelfs.mount_dev(self._root, self._layout, self._container.devices, privileged=security.privileged)
         kernelfs.mount_sys(self._root, privileged=security.privileged)
         # Opened here, where links mean what they mean on the machine; attached where they mean what the container says.
         wanted = [spec.Mounted(interpreter, self._container.interpreter or "", True)] if interpreter is not None else []

@@ -121,6 +121,7 @@ class Container(NamedTuple):
     keeps_writes: bool
     limits: Limits
     oom_score: int
+    devices: list[str]
 
     @property
     def layer_name(self) -> str:
