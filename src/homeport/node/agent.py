@@ -103,6 +103,7 @@ class Agent:
             node_name=node_name,
             directory=Path(data_dir) / "volumes" if volumes_dir is None else volumes_dir,
             remove=runtime.remove,
+            copy=runtime.copy,
         )
         self._serve_api = serve_api
         self._api_address = api_address

@@ -129,6 +129,9 @@ class ProcessRuntime:
             raise ValueError(f"{path} is no absolute path")
         await self._server.ask(op="remove", path=path)
 
+    async def copy(self, source: str, target: str) -> None:
+        await self._server.ask(op="copy", source=source, target=target)
+
     async def measure(self, paths: Sequence[str]) -> list[int]:
         return list((await self._server.ask(op="measure", paths=list(paths)))["sizes"])
 

@@ -8,6 +8,7 @@ policy is Delete is deleted, its data first. The events are those of that librar
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from homeport.client.client import Client
-from homeport.control.cache import Change, key_of
+from homeport.control.cache import Change, ObjectKey, key_of
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
@@ -26,6 +27,7 @@ from homeport.kube.meta import Object, name, namespace, spec, status, uid
 
 HOSTNAME = "kubernetes.io/hostname"
 _CLAIM, _VOLUME = core.PERSISTENT_VOLUME_CLAIM.resource, core.PERSISTENT_VOLUME.resource
+_COPYING, _REMOVING = ".copying-", ".removing-"
 _MARGIN = 255 - len("pvc-") - 36 - len("__")
 """How many bytes a directory's name has for what tells a person whose it is."""
 
@@ -37,7 +39,8 @@ class _Key(NamedTuple):
 
 
 class Provisioner:
-    """`directory` is where the volumes' directories are; `remove` deletes a tree whichever user ids own its files."""
+    """`directory` is where the volumes' directories are; `remove` deletes a tree and `copy` makes another
+    one, whichever user ids own its files."""
 
     def __init__(
         self,
@@ -48,7 +51,7 @@ class Provisioner:
         node_name: str,
         directory: Path,
         remove: Callable[[str], Awaitable[None]],
-        copy: Callable[[str, str], Awaitable[None]] | None = None,
+        copy: Callable[[str, str], Awaitable[None]],
     ) -> None:
         self.name = "provisioner"
         self._client = client
@@ -57,6 +60,8 @@ class Provisioner:
         self._directory = directory.absolute()
         self._remove = remove
         self._copy = copy
+        self._abandoned: dict[ObjectKey, Object] = {}
+        """Claims that are gone, by whose names there may be others by now."""
         self._claims = informers.get(_CLAIM)
         self._volumes = informers.get(_VOLUME)
         self._classes = informers.get(core.STORAGE_CLASS.resource)
@@ -67,11 +72,16 @@ class Provisioner:
     async def run(self) -> None:
         for informer in (self._claims, self._volumes, self._classes):
             await informer.synced.wait()
+        for left in await asyncio.to_thread(_unfinished, self._directory):
+            await self._remove(str(self._directory / left))
         await self._loop.run()
 
     def _changed(self, kind: Literal["claim", "volume"], change: Change) -> None:
         if change.new is not None:
             self._loop.queue.add(_Key(kind, *key_of(change.new)))
+        elif kind == "claim":
+            self._abandoned[key_of(change.object)] = change.object
+            self._loop.queue.add(_Key(kind, *key_of(change.object)))
 
     async def _sync(self, key: _Key) -> None:
         try:
@@ -81,6 +91,8 @@ class Provisioner:
                     await self._provision(claim)
                 elif claim is not None and self._shall_grow(claim):
                     await self._grow(claim)
+                if (former := self._abandoned.pop((key.namespace, key.name), None)) is not None:
+                    await self._abandon(former)
             else:
                 volume = self._volumes.cache.get("", key.name)
                 if volume is not None and self._is_to_go(volume):
@@ -124,15 +136,28 @@ class Provisioner:
         self._note(claim, "Normal", "Provisioning", text)
         origin = await self._origin(claim)
         path = self._directory / directory_name(claim)
+        if origin is not None and not await asyncio.to_thread(path.exists):
+            # Under another name until it is whole.
+            begun = self._directory / f"{_COPYING}{called}"
+            await asyncio.to_thread(_make_parent, begun)
+            await self._remove(str(begun))
+            await self._copy(str(origin), str(begun))
+            await asyncio.to_thread(begun.rename, path)
         await asyncio.to_thread(_make_directory, path)
-        if origin is not None:
-            assert self._copy is not None
-            await self._copy(str(origin), str(path))
         try:
             await self._client.create(_VOLUME, self._volume(called, claim, storage_class, path))
         except AlreadyExists:
             return  # the cache was behind
         self._note(claim, "Normal", "ProvisioningSucceeded", f"Successfully provisioned volume {called}")
+
+    async def _abandon(self, claim: Object) -> None:
+        """A claim that went before its volume was there has left an empty directory at most."""
+        try:
+            await self._client.get(_VOLUME, f"pvc-{uid(claim)}")
+        except NotFound:
+            path = self._directory / directory_name(claim)
+            with contextlib.suppress(OSError):  # there is none, or something is in it: then it is not for us to say
+                await asyncio.to_thread(path.rmdir)
 
     async def _origin(self, claim: Object) -> Path | None:
         """What a clone begins with."""
@@ -140,7 +165,7 @@ class Provisioner:
         if not source:
             return None
         kind = source.get("kind")
-        if kind != "PersistentVolumeClaim" or self._copy is None:
+        if kind != "PersistentVolumeClaim":
             raise Permanent(f"claims can't be filled from a {kind} here")
         other = await self._client.get(_CLAIM, source.get("name") or "", namespace(claim))
         if not rules.is_fully_bound(other):
@@ -252,10 +277,22 @@ def _check(claim: Object) -> None:
         raise Permanent("claim.Spec.Selector is not supported for dynamic provisioning")
 
 
+def _make_parent(path: Path) -> None:
+    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+
+
+def _unfinished(directory: Path) -> list[str]:
+    """What a former life has left in the middle of copying or deleting it."""
+    try:
+        return [name for name in os.listdir(directory) if name.startswith((_COPYING, _REMOVING))]
+    except FileNotFoundError:
+        return []
+
+
 def _make_directory(path: Path) -> None:
     """For whatever user a pod has, as other provisioners of local paths have it; nobody of the machine but the
     platform's user and root gets at it, by what is above."""
-    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    _make_parent(path)
     path.mkdir(mode=0o777, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):

@@ -330,6 +330,10 @@ class Runtime(Protocol):
         """Delete a directory tree that containers wrote to, whichever user ids own its files. No error if it is not
         there."""
 
+    async def copy(self, source: str, target: str) -> None:
+        """Make `target`, which is not there, a copy of a directory tree, whichever user ids own what is in it. Raises
+        SandboxError."""
+
     async def measure(self, paths: Sequence[str]) -> list[int]:
         """How many bytes these directory trees take on the disk, whichever user ids own what is in them; 0 for one that
         is not there. Raises SandboxError."""

@@ -282,3 +282,27 @@ def test_timers_run_in_order_and_not_when_cancelled() -> None:
     loop.run()
     loop.close()
     assert ran == [1, 2]
+
+
+def test_a_tree_is_copied_as_it_is(tmp_path: Path) -> None:
+    origin, copied = tmp_path / "origin", tmp_path / "copied"
+    (origin / "d" / "e").mkdir(parents=True)
+    (origin / "d" / "e").chmod(0o2770)
+    (origin / "d" / "f").write_bytes(b"x" * 100_000)
+    (origin / "d" / "f").chmod(0o640)
+    (origin / "link").symlink_to("/etc/passwd")
+    os.mkfifo(origin / "pipe")
+    os.utime(origin / "d" / "f", ns=(1, 2))
+    trees.copy(str(origin), str(copied))
+    assert (copied / "d" / "f").read_bytes() == b"x" * 100_000
+    assert os.readlink(copied / "link") == "/etc/passwd"
+    for name in ("", "d", "d/e", "d/f", "link", "pipe"):
+        old, new = (origin / name).lstat(), (copied / name).lstat()
+        assert (new.st_mode, new.st_uid, new.st_gid, new.st_mtime_ns) == (
+            old.st_mode,
+            old.st_uid,
+            old.st_gid,
+            old.st_mtime_ns,
+        )
+    with pytest.raises(FileExistsError):
+        trees.copy(str(origin), str(copied))

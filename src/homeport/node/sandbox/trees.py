@@ -1,4 +1,4 @@
-"""Directory trees that containers wrote to: made, owned, deleted."""
+"""Directory trees that containers wrote to: made, owned, copied, deleted."""
 
 from __future__ import annotations
 
@@ -43,6 +43,42 @@ def measure(path: str) -> int:
             if stat.S_ISDIR(status.st_mode):
                 todo.append(entry.path)
     return total
+
+
+def copy(source: str, target: str) -> None:
+    """Make `target`, which is not there, a copy of a tree, with owners, modes and times. Sockets and devices are left
+    out. Raises OSError."""
+    status = os.lstat(source)
+    if stat.S_ISDIR(status.st_mode):
+        os.mkdir(target, 0o700)
+        for entry in _list(source):
+            copy(entry.path, f"{target}/{entry.name}")
+    elif stat.S_ISREG(status.st_mode):
+        _copy_file(source, target)
+    elif stat.S_ISLNK(status.st_mode):
+        os.symlink(os.readlink(source), target)
+    elif stat.S_ISFIFO(status.st_mode):
+        os.mkfifo(target)
+    else:
+        return
+    own(target, status.st_uid, status.st_gid)
+    if not stat.S_ISLNK(status.st_mode):
+        os.chmod(target, stat.S_IMODE(status.st_mode))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
+
+
+def _copy_file(source: str, target: str) -> None:
+    old = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        new = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            # In the kernel, and without a copy where the file system can share blocks.
+            while os.copy_file_range(old, new, 1 << 30):
+                pass
+        finally:
+            os.close(new)
+    finally:
+        os.close(old)
 
 
 def remove(path: str) -> None:

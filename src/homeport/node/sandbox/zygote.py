@@ -314,6 +314,8 @@ class Zygote:
             self._create(peer, message)
         elif operation == "remove":
             self._remove(peer, message)
+        elif operation == "copy":
+            self._copy(peer, message)
         elif operation == "measure":
             self._measure(peer, message)
         elif operation == "helper":
@@ -370,6 +372,18 @@ class Zygote:
             return {}
 
         self._answer_from_elsewhere(peer, message["id"], remove)
+
+    def _copy(self, peer: Peer, message: dict[str, Any]) -> None:
+        source, target = message["source"], message["target"]
+
+        def copy() -> wire.Message:
+            try:
+                trees.copy(source, target)
+            except OSError as error:
+                return {"error": f"{error.filename or source} can't be copied: {error.strerror or error}"}
+            return {}
+
+        self._answer_from_elsewhere(peer, message["id"], copy)
 
     def _measure(self, peer: Peer, message: dict[str, Any]) -> None:
         paths = message["paths"]
