@@ -24,6 +24,7 @@ from homeport.kube import core, meta
 from homeport.kube.errors import HomeportError, InternalError, NotFound, ServiceUnavailable
 from homeport.kube.meta import Object
 from homeport.node import admission, gpus, journal, logs, machinefacts, nvml, pressure, summary, volumes
+from homeport.node.balancing import Balancing
 from homeport.node.clusternames import ClusterNames
 from homeport.node.enforcement import Enforcement
 from homeport.node.evictor import Evictor
@@ -112,6 +113,7 @@ class Agent:
         self._names = ClusterNames(runtime)
         self._enforcement = Enforcement(runtime, self._host.recorder)
         self._host.settled = self._enforcement.settled
+        self._balancing = Balancing(runtime, node_name)
         self._inotify: Inotify | None = None
         self._meter = Meter()
         self._node: Object = {}
@@ -225,9 +227,11 @@ class Agent:
         services = self._informers.get(core.SERVICE.resource).cache
         self._host.services = lambda: services
         await self._names.follow(self._informers)
+        await self._balancing.follow(self._informers)
         self._group.create_task(self._names.run(), name="node dns")
         await self._enforcement.follow(self._informers)
         self._group.create_task(self._enforcement.run(), name="node policies")
+        self._group.create_task(self._balancing.run(), name="node services")
         pods.subscribe(self._on_pod)
         orphans = [sandbox for uid, sandbox in self._adopted.items() if uid not in self._workers]
         self._adopted = {}

@@ -23,17 +23,25 @@ _LOG = logging.getLogger(__name__)
 
 
 class NodeNetwork:
-    """Talks to the network helper in `directory`. `start_helper` starts it if none answers; it raises SandboxError."""
+    """Talks to the network helper in `directory`. The networks are those of pods and of services. `start_helper` starts
+    the helper if none answers; it raises SandboxError."""
 
     def __init__(
-        self, directory: str, cidr: ipaddress.IPv4Network, start_helper: Callable[[], Awaitable[None]]
+        self,
+        directory: str,
+        cidr: ipaddress.IPv4Network,
+        services: ipaddress.IPv4Network,
+        start_helper: Callable[[], Awaitable[None]],
     ) -> None:
         self._directory = directory
         self._network = cidr
+        self._services = services
         self._start_helper = start_helper
         self._records: dict[str, tuple[str, ...]] = {}
         self._pushed: dict[str, tuple[str, ...]] = {}
         self._policies: dict[str, Any] | None = None
+        self._frontends: dict[str, Mapping[str, Any]] | None = None
+        """None until somebody has said which there are."""
         self._pushing = asyncio.Lock()
         self._connection: Connection | None = None
         self._restoring: asyncio.Task[None] | None = None
@@ -90,6 +98,23 @@ class NodeNetwork:
                 await self._connect()
                 await self._connection.request(op="policies", **message)
 
+    async def set_frontends(self, changes: Mapping[str, Mapping[str, Any] | None], *, everything: bool = False) -> None:
+        async with self._pushing:
+            if everything or self._frontends is None:
+                self._frontends = {}
+            new = {text: value for text, value in changes.items() if value is not None}
+            removed = [text for text, value in changes.items() if value is None]
+            for text in removed:
+                self._frontends.pop(text, None)
+            self._frontends.update(new)
+            if self._connection is None or not self._connection.is_open:
+                await self._connect()
+                return
+            try:
+                await self._connection.request(op="services", set=new, remove=removed, reset=everything)
+            except ConnectionError:
+                await self._connect()
+
     async def _connect(self) -> None:
         """Connect to the network helper, and tell it everything."""
         wanted = self._records
@@ -100,6 +125,8 @@ class NodeNetwork:
                 if self._policies is not None:
                     with contextlib.suppress(SandboxError):  # whoever gave them has been told
                         await connection.request(op="policies", **self._policies)
+                if self._frontends is not None:
+                    await connection.request(op="services", reset=True, set=self._frontends)
                 break
             except ConnectionError:
                 connection.close()
@@ -157,7 +184,8 @@ class NodeNetwork:
         return made
 
     async def dial(self, address: str, port: int) -> socket.socket:
-        if ipaddress.ip_address(address) in self._network:
+        value = ipaddress.ip_address(address)
+        if value in self._network or value in self._services:
             made = await self._node_socket(op="socket", kind="tcp")
         else:
             # A pod on the machine's own network.

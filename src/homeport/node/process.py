@@ -51,7 +51,7 @@ class ProcessRuntime:
         services = ipaddress.IPv4Network(service_cidr)
         self._server = ForkServer(self._directory, cidr, services, [str(Path(path).absolute()) for path in hidden])
         self._sandboxes: dict[str, Supervised] = {}
-        self._net = NodeNetwork(self._directory, cidr, self._start_netd)
+        self._net = NodeNetwork(self._directory, cidr, services, self._start_netd)
 
     @property
     def gateway(self) -> str:
@@ -145,6 +145,9 @@ class ProcessRuntime:
 
     async def dial(self, address: str, port: int) -> socket.socket:
         return await self._net.dial(address, port)
+
+    async def set_frontends(self, changes: Mapping[str, Mapping[str, Any] | None], *, everything: bool = False) -> None:
+        await self._net.set_frontends(changes, everything=everything)
 
     async def listen(self, port: int) -> socket.socket:
         return await self._net.listen(port)

@@ -311,6 +311,11 @@ class Runtime(Protocol):
         """Replace what pods may send and take (:func:`homeport.node.policies.message`). Raises SandboxError where that
         can't be enforced."""
 
+    async def set_frontends(self, changes: Mapping[str, Mapping[str, Any] | None], *, everything: bool = False) -> None:
+        """Where services are reached and what is behind it, in the words of :mod:`homeport.node.sandbox.frontends`;
+        None for a front end that there is no more. With `everything`, there are no others. Raises SandboxError or
+        OSError."""
+
     @property
     def gateway(self) -> str:
         """The address under which pods reach what ``listen`` opened, and the cluster's DNS."""

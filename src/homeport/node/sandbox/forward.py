@@ -27,21 +27,25 @@ class HostSockets:
     """Sockets of the network namespace that the process was in when this was made."""
 
     def __init__(self) -> None:
-        self._requests: SimpleQueue[tuple[int, int]] = SimpleQueue()
+        self._requests: SimpleQueue[tuple[int, int, int]] = SimpleQueue()
         self._answers: SimpleQueue[socket.socket | OSError] = SimpleQueue()
         threading.Thread(target=self._serve, name="host-sockets", daemon=True).start()
 
     def _serve(self) -> None:
         while True:
-            family, kind = self._requests.get()
+            family, kind, protocol = self._requests.get()
             try:
-                self._answers.put(socket.socket(family, kind | socket.SOCK_NONBLOCK))
+                self._answers.put(socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol))
             except OSError as error:
                 self._answers.put(error)
 
     def open(self, server: str, kind: int) -> socket.socket:
         """A non-blocking socket for that server. Raises OSError."""
-        self._requests.put((socket.AF_INET6 if ":" in server else socket.AF_INET, kind))
+        return self.open_raw(socket.AF_INET6 if ":" in server else socket.AF_INET, kind)
+
+    def open_raw(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """A non-blocking socket. Raises OSError."""
+        self._requests.put((family, kind, protocol))
         made = self._answers.get()
         if isinstance(made, OSError):
             raise made

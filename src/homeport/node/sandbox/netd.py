@@ -19,6 +19,7 @@ from typing import Any
 from homeport.node.sandbox import forward, isolation, linux, loop, network, record, relay, relaylink, wire
 from homeport.node.sandbox.nameserver import NameServer
 from homeport.node.sandbox.peers import Peers
+from homeport.node.sandbox.services import Services
 from homeport.node.sandbox.wire import Peer
 from homeport.node.sandbox.zone import Zone
 
@@ -57,6 +58,10 @@ class Netd:
         self._loop = loop.Loop()
         NameServer(self._loop, self._zone, sockets).listen(self._gateway)
         self._peers = Peers(self._loop, self._handle)
+        local = network.api_address_of(services)
+        self._services = Services(
+            self._loop, directory, network.gateway_of(net), services, local, sockets, self._report
+        )
         self._peers.accept_from(wire.listen(socket_path(directory)))
 
     def serve(self) -> None:
@@ -93,6 +98,14 @@ class Netd:
             except OSError as error:
                 raise ValueError(str(error.strerror or error)) from None
             self._peers.send(peer, {"id": message["id"]})
+        elif operation == "services":
+            reset = bool(message.get("reset"))
+            try:
+                self._services.change(message.get("set", {}), message.get("remove", ()), reset=reset)
+            except OSError as error:
+                self._peers.send(peer, {"id": message["id"], "error": str(error)})
+                return
+            self._peers.send(peer, {"id": message["id"]})
         elif operation == "socket":
             kind = socket.SOCK_DGRAM if message.get("kind") == "udp" else socket.SOCK_STREAM
             self._hand_over(peer, message, socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK))
@@ -105,6 +118,10 @@ class Netd:
             self._hand_over(peer, message, listener)
         else:
             raise ValueError(f"no such operation: {operation}")
+
+    def _report(self, results: dict[str, int]) -> None:
+        """Which ports of the machine are served now, and why others are not."""
+        self._peers.broadcast({"event": "ports", "ports": results})
 
     def _hand_over(self, peer: Peer, message: dict[str, Any], made: socket.socket) -> None:
         with made:

@@ -8,7 +8,7 @@ import struct
 from ipaddress import IPv4Address
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_SETLINK = 16, 17, 19
-_RTM_NEWADDR, _RTM_NEWROUTE, _RTM_NEWNEIGH, _RTM_NEWRULE = 20, 24, 28, 32
+_RTM_NEWADDR, _RTM_DELADDR, _RTM_NEWROUTE, _RTM_NEWNEIGH, _RTM_NEWRULE = 20, 21, 24, 28, 32
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
 _NLMSG_ERROR = 2
 _SOL_NETLINK, _NETLINK_EXT_ACK, _NETLINK_CAP_ACK = 270, 11, 10
@@ -115,6 +115,12 @@ def address(index: int, value: IPv4Address) -> Message:
     return Message(f"give the address {value}", _RTM_NEWADDR, payload, _NLM_F_CREATE | _NLM_F_REPLACE)
 
 
+def delete_address(index: int, value: IPv4Address) -> Message:
+    payload = struct.pack("=BBBBi", socket.AF_INET, 32, 0, _SCOPE_UNIVERSE, index)
+    payload += _attribute(_IFA_LOCAL, value.packed) + _attribute(_IFA_ADDRESS, value.packed)
+    return Message(f"take the address {value} away", _RTM_DELADDR, payload, optional=True)
+
+
 def _route(
     length: int, scope: int, kind: int, attributes: bytes, what: str, exclusive: bool, flags: int = 0
 ) -> Message:
@@ -162,6 +168,12 @@ def unreachable(network: IPv4Address, length: int) -> Message:
     """An address of the network that no pod has is refused at once, rather than after a timeout."""
     attributes = _attribute(_RTA_DST, network.packed)
     return _route(length, _SCOPE_UNIVERSE, _RTN_UNREACHABLE, attributes, f"close {network}/{length}", exclusive=False)
+
+
+def rewritten_route(network: IPv4Address, length: int, index: int, source: IPv4Address) -> Message:
+    """To a network whose packets get another destination before they leave; until then they come from `source`."""
+    attributes = _attribute(_RTA_DST, network.packed) + _u32(_RTA_OIF, index) + _attribute(_RTA_PREFSRC, source.packed)
+    return _route(length, _SCOPE_LINK, _RTN_UNICAST, attributes, f"route to {network}/{length}", exclusive=False)
 
 
 def neighbour(index: int, value: IPv4Address, link_address: bytes) -> Message:

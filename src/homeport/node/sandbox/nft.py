@@ -302,6 +302,15 @@ def remember(name: str, register: int, value: int | None, milliseconds: int) -> 
     return _expression("dynset", *parts, u64(6, milliseconds))
 
 
+def forget(name: str, register: int, value: int | None) -> bytes:
+    """Remove the key from the set or map, if it is there: what :func:`remember` finds keeps its value. Of a map, the
+    registers from `value` on have to hold any value."""
+    parts = [text(1, name), u32(3, 2), u32(4, _r(register))]
+    if value is not None:
+        parts.append(u32(5, _r(value)))
+    return _expression("dynset", *parts)
+
+
 # Acting.
 
 

@@ -1,0 +1,214 @@
+"""Which front ends services have, and what is behind each: what kube-proxy decides. Pure, and kept up to date piece by
+piece.
+
+Upstream: ``pkg/proxy/servicechangetracker.go``, ``endpointslicecache.go`` and ``topology.go``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from homeport.kube import meta
+from homeport.kube.meta import Object
+
+ServiceKey = tuple[str, str]
+"""Namespace and name."""
+_SERVICE_NAME = "kubernetes.io/service-name"
+_STICKY_SECONDS = 10800
+
+
+class PortFacts(msgspec.Struct, frozen=True):
+    name: str
+    protocol: str
+    port: int
+    node_port: int
+
+
+class ServiceFacts(msgspec.Struct, frozen=True):
+    """What matters about a service that has a cluster IP."""
+
+    address: str
+    ports: tuple[PortFacts, ...]
+    external: tuple[str, ...] = ()
+    """Further addresses that lead to it."""
+    balancers: tuple[str, ...] = ()
+    """Addresses that its load balancer has."""
+    sources: tuple[str, ...] = ()
+    """Networks that may use the load balancer."""
+    sticky: int = 0
+    local_inside: bool = False
+    """Whether only pods of this node take traffic from inside."""
+    local_outside: bool = False
+
+
+class EndpointFacts(msgspec.Struct, frozen=True, order=True):
+    address: str
+    port: int
+    ready: bool
+    serving: bool
+    """Serving although it is about to end: the last resort."""
+    local: bool
+
+
+class SliceFacts(msgspec.Struct, frozen=True):
+    service: ServiceKey
+    endpoints: Mapping[tuple[str, str], tuple[EndpointFacts, ...]]
+    """By name and protocol of the port."""
+
+
+def service_facts(service: Object) -> ServiceFacts | None:
+    """None for a service that nothing is balanced for."""
+    spec = meta.spec(service)
+    address = spec.get("clusterIP") or ""
+    if spec.get("type") == "ExternalName" or address in ("", "None") or ":" in address:
+        return None
+    sticky = 0
+    if spec.get("sessionAffinity") == "ClientIP":
+        config = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+        sticky = int(config.get("timeoutSeconds") or _STICKY_SECONDS)
+    ingress = (meta.status(service).get("loadBalancer") or {}).get("ingress") or ()
+    is_balancer = spec.get("type") == "LoadBalancer"
+    return ServiceFacts(
+        address=address,
+        ports=tuple(
+            PortFacts(
+                port.get("name") or "", port.get("protocol") or "TCP", port["port"], int(port.get("nodePort") or 0)
+            )
+            for port in spec.get("ports") or ()
+        ),
+        external=tuple(each for each in spec.get("externalIPs") or () if ":" not in each),
+        balancers=tuple(
+            each["ip"]
+            for each in (ingress if is_balancer else ())
+            if each.get("ip") and ":" not in each["ip"] and each.get("ipMode") != "Proxy"
+        ),
+        sources=tuple(each.strip() for each in spec.get("loadBalancerSourceRanges") or () if ":" not in each),
+        sticky=sticky,
+        local_inside=spec.get("internalTrafficPolicy") == "Local",
+        local_outside=spec.get("externalTrafficPolicy") == "Local",
+    )
+
+
+def slice_facts(obj: Object, node_name: str) -> SliceFacts | None:
+    """None for a slice that is about no service, or of another family."""
+    service = meta.labels(obj).get(_SERVICE_NAME)
+    if not service or obj.get("addressType") != "IPv4":
+        return None
+    found: dict[tuple[str, str], list[EndpointFacts]] = {}
+    for port in obj.get("ports") or ():
+        if not port.get("port"):
+            continue
+        place = found.setdefault((port.get("name") or "", port.get("protocol") or "TCP"), [])
+        for endpoint in obj.get("endpoints") or ():
+            conditions = endpoint.get("conditions") or {}
+            ready = conditions.get("ready") is not False
+            serving = conditions.get("serving")
+            place += [
+                EndpointFacts(
+                    address,
+                    port["port"],
+                    ready,
+                    ready if serving is None else bool(serving),
+                    endpoint.get("nodeName") in (None, node_name),
+                )
+                for address in endpoint.get("addresses") or ()
+            ]
+    return SliceFacts((meta.namespace(obj), service), {key: tuple(endpoints) for key, endpoints in found.items()})
+
+
+def targets(endpoints: list[EndpointFacts], *, local: bool) -> list[list[Any]]:
+    """Those that take traffic: the ready ones; without any, those that serve although they are about to end."""
+    candidates = [each for each in endpoints if each.local] if local else endpoints
+    chosen = [each for each in candidates if each.ready] or [each for each in candidates if each.serving]
+    return [list(place) for place in sorted({(each.address, each.port) for each in chosen})]
+
+
+class Frontends:
+    """All front ends (as :mod:`homeport.node.sandbox.frontends` reads them) of all services."""
+
+    def __init__(self, node_name: str) -> None:
+        self._node_name = node_name
+        self._services: dict[ServiceKey, ServiceFacts] = {}
+        self._slices: dict[ServiceKey, SliceFacts] = {}
+        self._slices_of: dict[ServiceKey, set[ServiceKey]] = {}
+        self._given: dict[ServiceKey, dict[str, dict[str, Any]]] = {}
+        self._claims: dict[str, set[ServiceKey]] = {}
+        """Who has a front end: more than one service where two name the same external address."""
+        self.all: dict[str, dict[str, Any]] = {}
+
+    def set_service(self, key: ServiceKey, facts: ServiceFacts | None) -> dict[str, dict[str, Any] | None]:
+        """Note a service; None: it is gone. The front ends that changed, None for those that have gone."""
+        if self._services.get(key) == facts:
+            return {}
+        if facts is None:
+            self._services.pop(key, None)
+        else:
+            self._services[key] = facts
+        return self._update(key)
+
+    def set_slice(self, key: ServiceKey, facts: SliceFacts | None) -> dict[str, dict[str, Any] | None]:
+        """As `set_service`, of a slice."""
+        old = self._slices.get(key)
+        if old == facts:
+            return {}
+        changed: dict[str, dict[str, Any] | None] = {}
+        if old is not None:
+            del self._slices[key]
+            self._slices_of[old.service].discard(key)
+            if not self._slices_of[old.service]:
+                del self._slices_of[old.service]
+        if facts is not None:
+            self._slices[key] = facts
+            self._slices_of.setdefault(facts.service, set()).add(key)
+        for service in {each.service for each in (old, facts) if each is not None}:
+            changed.update(self._update(service))
+        return changed
+
+    def _update(self, key: ServiceKey) -> dict[str, dict[str, Any] | None]:
+        facts = self._services.get(key)
+        new = dict(self._frontends(key, facts)) if facts is not None else {}
+        old = self._given.pop(key, {})
+        if new:
+            self._given[key] = new
+        for text in old.keys() - new.keys():
+            self._claims[text].discard(key)
+            if not self._claims[text]:
+                del self._claims[text]
+        for text in new.keys() - old.keys():
+            self._claims.setdefault(text, set()).add(key)
+        changed: dict[str, dict[str, Any] | None] = {}
+        for text in old.keys() | new.keys():
+            owners = self._claims.get(text)
+            value = self._given[min(owners)][text] if owners else None
+            if value == self.all.get(text):
+                continue
+            changed[text] = value
+            if value is None:
+                del self.all[text]
+            else:
+                self.all[text] = value
+        return changed
+
+    def _frontends(self, key: ServiceKey, facts: ServiceFacts) -> Iterator[tuple[str, dict[str, Any]]]:
+        for port in facts.ports:
+            endpoints = [
+                each
+                for name in self._slices_of.get(key, ())
+                for each in self._slices[name].endpoints.get((port.name, port.protocol), ())
+            ]
+            protocol = port.protocol.lower()
+            inside: dict[str, Any] = {"to": targets(endpoints, local=facts.local_inside)}
+            outside: dict[str, Any] = {"to": targets(endpoints, local=facts.local_outside)}
+            if facts.sticky:
+                inside["sticky"] = outside["sticky"] = facts.sticky
+            yield f"{protocol} {facts.address} {port.port}", inside
+            if port.node_port:
+                yield f"{protocol} * {port.node_port}", {**outside, "published": True}
+            for address in facts.external:
+                yield f"{protocol} {address} {port.port}", outside
+            for address in facts.balancers:
+                limited = {"sources": list(facts.sources)} if facts.sources else {}
+                yield f"{protocol} {address} {port.port}", {**outside, **limited, "published": True}
