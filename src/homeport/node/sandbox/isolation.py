@@ -11,7 +11,7 @@ import ipaddress
 import struct
 from typing import Any
 
-from homeport.node.sandbox import nft
+from homeport.node.sandbox import hostlink, nft
 
 _TABLES = ("homeport-policy-a", "homeport-policy-b")
 _SOURCE_PRIORITY, _PRIORITY = -150, 0
@@ -105,6 +105,8 @@ def _switch(new: str, old: str) -> nft.Batch:
     batch.rule("source", nft.input_name_begins("pod"), nft.route_back(), nft.equal(bytes(4)), nft.DROP)
     batch.base_chain("forward", nft.FILTER, nft.FORWARD, _PRIORITY)
     batch.rule("forward", nft.ct_state(), nft.has_bits(nft.CT_ESTABLISHED | nft.CT_RELATED), nft.ACCEPT)
+    # The machine itself may reach every pod.
+    batch.rule("forward", nft.input_name_begins(f"{hostlink.NAME}\0"), nft.ACCEPT)
     batch.rule("forward", nft.ip_source(), nft.dispatch("egress"))
     batch.rule("forward", nft.ip_destination(), nft.dispatch("ingress"))
     batch.drop_table(old)

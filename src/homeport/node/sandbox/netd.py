@@ -16,7 +16,7 @@ import signal
 import socket
 from typing import Any
 
-from homeport.node.sandbox import forward, isolation, linux, loop, network, record, relay, relaylink, wire
+from homeport.node.sandbox import forward, hostlink, isolation, linux, loop, network, record, relay, relaylink, wire
 from homeport.node.sandbox.nameserver import NameServer
 from homeport.node.sandbox.peers import Peers
 from homeport.node.sandbox.services import Services
@@ -40,6 +40,7 @@ class Netd:
         linux.set_process_name("homeport-net")
         sockets = forward.HostSockets()
         way_out = relay.Relay()
+        link = hostlink.HostLink(directory)
         if namespace is None:
             linux.unshare(linux.CLONE_NEWNET)
         else:
@@ -50,6 +51,11 @@ class Netd:
         except OSError as error:
             # Pods still reach one another; `homeport doctor` says what the machine lacks.
             print(f"pods can't reach the outside: {error}", flush=True)
+        try:
+            link.set_up((net, services))
+        except OSError as error:
+            # Only root may; and not where the machine has another use for the addresses.
+            print(f"the machine's own programs can't reach pods by their addresses: {error}", flush=True)
         self._gateway = str(network.gateway_of(net))
         self._records_path = os.path.join(directory, "records.json")
         self._zone = Zone(CLUSTER_DOMAIN, [net, services], self._gateway)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_SETLINK = 16, 17, 19
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_NEWROUTE, _RTM_NEWNEIGH, _RTM_NEWRULE = 20, 21, 24, 28, 32
@@ -147,6 +147,16 @@ def default_route(gateway: IPv4Address, index: int) -> Message:
         f"route through {gateway}",
         exclusive=False,
         flags=_RTNH_F_ONLINK,
+    )
+
+
+def network_route(network: IPv4Network, gateway: IPv4Address, index: int, source: IPv4Address) -> Message:
+    """A network is behind that gateway. Refused (EEXIST) if there is such a route."""
+    attributes = _attribute(_RTA_DST, network.network_address.packed) + _attribute(_RTA_GATEWAY, gateway.packed)
+    attributes += _u32(_RTA_OIF, index) + _attribute(_RTA_PREFSRC, source.packed)
+    what = f"route to {network}"
+    return _route(
+        network.prefixlen, _SCOPE_UNIVERSE, _RTN_UNICAST, attributes, what, exclusive=True, flags=_RTNH_F_ONLINK
     )
 
 

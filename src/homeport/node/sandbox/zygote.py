@@ -336,8 +336,9 @@ class Zygote:
             raise ValueError(f"no such operation: {operation}")
 
     def _allocate(self) -> ipaddress.IPv4Address:
-        """The next free address; one that was given back is used again as late as can be."""
-        first, size = int(self._network.network_address) + 2, self._network.num_addresses - 3
+        """The next free address; one that was given back is used again as late as can be. The network's own, the
+        gateway's, the machine's and the last are no pod's."""
+        first, size = int(self._network.network_address) + 2, self._network.num_addresses - 4
         for step in range(size):
             value = ipaddress.IPv4Address(first + (self._last + 1 - first + step) % size)
             if value not in self._taken:
