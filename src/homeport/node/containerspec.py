@@ -10,7 +10,7 @@ from homeport.node import gpus, resources, security, volumes
 from homeport.node.environment import full_hostname, hostname, startup
 from homeport.node.host import Image
 from homeport.node.nvml import Gpu
-from homeport.node.pod import Member
+from homeport.node.pod import Member, Role
 from homeport.node.references import Sources
 from homeport.node.resolver import Resolver, aliases
 from homeport.node.runtime import ContainerSpec, MemoryVolume, SandboxSpec
@@ -85,6 +85,7 @@ def container_spec(
         stdin_once=bool(member.spec.get("stdinOnce")),
         tty=bool(member.spec.get("tty")),
         devices=gpus.devices(own_gpus),
+        target=str(member.spec.get("targetContainerName") or "") if member.role is Role.EPHEMERAL else "",
         limits=resources.container_limits(sources.pod, member),
         oom_score=resources.oom_score(sources.pod, member, int(quantity.parse(sources.allocatable.get("memory", "0")))),
     )

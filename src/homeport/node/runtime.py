@@ -158,6 +158,8 @@ class ContainerSpec:
     keeps_writes: bool = False
     """What it writes becomes a layer of an image: all of it goes to the pod's disk, and none to memory."""
     limits: Limits = Limits()
+    target: str = ""
+    """The container whose processes it is among and sees; empty: its own. ``start`` fails if it does not run."""
     oom_score: int = 500
     """Who is to end first if the machine has no memory left: -1000 for never, 1000 for before all others. An ordinary
     user's processes can't have less than their user's others."""

@@ -67,6 +67,7 @@ def container_message(container: ContainerSpec) -> dict[str, Any]:
         "limits": dataclasses.asdict(container.limits),
         "oom_score": container.oom_score,
         "devices": list(container.devices),
+        "target": container.target,
     }
 
 

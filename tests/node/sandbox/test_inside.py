@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import signal
 from typing import Any
 
 import pytest
@@ -234,3 +235,28 @@ async def test_a_pods_loopback(pods: Pods) -> None:
         assert await asyncio.get_running_loop().sock_recv(connected, 9) == b"hello"
     with pytest.raises(ConnectionRefusedError):
         await sandbox.connect(7001)
+
+
+async def test_a_debugger_is_among_the_processes_of_its_target(pods: Pods) -> None:
+    sandbox = await pods.create("p")
+    await sandbox.start(pods.container("p", "sh", "-c", "sleep 1000 & wait"))
+    script = "sleep 2000 & tr '\\0' ' ' </proc/1/cmdline; echo; basename $(readlink /proc/self); exec sleep 1000"
+    await sandbox.start(pods.container("p", "sh", "-c", script, name="debugger", target="main"))
+    await pods.until(lambda: len(pods.entries("p", "debugger")) == 2)
+    first, own = pods.output("p", "debugger").splitlines()
+    assert first.startswith("sh -c sleep 1000 & wait"), "the target's first process is the first that it sees"
+    assert int(own) > 2, "it is one of several"
+
+    await sandbox.signal("debugger", signal.SIGKILL)
+    assert (await pods.exit_of(sandbox)).name == "debugger"
+    look = ["sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]
+    _, seen, _ = await result(await sandbox.execute("main", look, OUTPUT))
+    assert b"sleep 1000" in seen
+    assert b"2000" not in seen, "what it started has gone with it"
+
+    with pytest.raises(SandboxError, match="unable to find target container"):
+        await sandbox.start(pods.container("p", "true", name="other", target="none"))
+    await sandbox.start(pods.container("p", "sleep", "1000", name="debugger", attempt=1, target="main"))
+    await sandbox.signal("main", signal.SIGKILL)
+    ends = {(await pods.exit_of(sandbox)).name for _ in range(2)}
+    assert ends == {"main", "debugger"}, "without its first process a namespace has none"

@@ -134,6 +134,16 @@ async def check(node: Node) -> None:
     other = await node.create("someone")
     await node.start(other, "sleep", "1000", uid=1000, gid=2000)
     await look_inside(other, "1000")
+    for uid in (0, 1000):
+        # Among the processes of another container.
+        log = node.directory / f"debugger{uid}.log"
+        script = "tr '\\0' ' ' </proc/1/cmdline"
+        changes = {"name": "debugger", "attempt": uid, "target": "main", "log_path": str(log), "uid": uid, "gid": uid}
+        state = await node.start(other, "sh", "-c", script, **changes)
+        if state.phase == "running":
+            state = await anext(aiter(other.changes()))
+        text = log.read_text()
+        assert (state.exit_code, "sleep 1000" in text) == (0, True), (state, text)
     await other.destroy()
     (await node.runtime.listen(443)).close()
 

@@ -25,7 +25,7 @@ import stat
 from collections.abc import Callable
 from typing import NoReturn
 
-from homeport.node.sandbox import cgroups, linux, privileges, spec, terminal, users
+from homeport.node.sandbox import cgroups, idmap, linux, privileges, spec, terminal, users
 from homeport.node.sandbox.mounts import SetupError
 from homeport.node.sandbox.rootfs import Root
 from homeport.node.sandbox.stdio import Streams
@@ -64,8 +64,8 @@ def launch(
     root: Root, container: spec.Container, group: cgroups.Group, *, processes: str, pod_processes: int | None
 ) -> Launch:
     """Fork the container's first process, into its cgroups. `processes` says whom it is to see, as the pod has it;
-    `pod_processes` is a descriptor of the pid namespace that the pod's containers share, if they do. Raises OSError if
-    the machine has no room for it."""
+    `pod_processes` is a descriptor of the pid namespace that it shares with others, if it does. Raises OSError if the
+    machine has no room for it."""
     root.make_room()
     streams = Streams(stdin=container.stdin, tty=container.tty)
     opened: list[int] = []
@@ -191,14 +191,19 @@ def _begin_among(
     said: int,
     processes: int,
 ) -> NoReturn:
-    """Be the doorkeeper of a container that shares the pod's processes."""
+    """Be the doorkeeper of a container that is among the pod's processes, or those of another container."""
     enter(container, group)
     if container.limits.cpu_quota and "cpu" not in group.controllers:
         keep_to_processors(container.limits.cpu_quota)
+    own = idmap.keep_self()
     linux.unshare(linux.CLONE_NEWNS)
-    root.assemble()
-    linux.setns(processes, linux.CLONE_NEWPID)
-    linux.close_descriptors({0, 1, 2, outcome, said, *streams.far_ends})
+    if container.target:
+        root.show_processes(processes)
+        root.assemble()
+    else:
+        root.assemble()
+        linux.setns(processes, linux.CLONE_NEWPID)
+    linux.close_descriptors({0, 1, 2, outcome, said, own, *streams.far_ends})
     user = settle(container, streams)
     come_out(
         said,

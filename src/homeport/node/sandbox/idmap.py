@@ -87,6 +87,13 @@ def map_ranges(pid: int) -> bool:
     )
 
 
+def keep_self() -> int:
+    """Be able to map ids where /proc shows others' processes, too: a descriptor that has to stay open until then."""
+    global _self
+    _self = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return _self
+
+
 def map_single(uid: int, gid: int, outer_uid: int, outer_gid: int) -> None:
     """In a new user namespace: `uid` and `gid` are the ids that the caller had outside, and no others exist."""
     for name, text in (
@@ -94,8 +101,12 @@ def map_single(uid: int, gid: int, outer_uid: int, outer_gid: int) -> None:
         ("uid_map", f"{uid} {outer_uid} 1"),
         ("gid_map", f"{gid} {outer_gid} 1"),
     ):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-            file.write(text)
+        path = f"/proc/self/{name}" if _self is None else name
+        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=_self)
+        try:
+            os.write(handle, text.encode())
+        finally:
+            os.close(handle)
 
 
 def enter(map_from_outside: Callable[[], bool]) -> None:
@@ -113,6 +124,8 @@ def enter(map_from_outside: Callable[[], bool]) -> None:
     linux.set_dumpable()
 
 
+_self: int | None = None
+"""This process as the machine's /proc shows it, if it is to see another one."""
 _maps: dict[str, list[tuple[int, int]]] = {}
 """First id and count, of ``uid`` and ``gid``; empty if not known."""
 _groups_allowed: bool | None = None

@@ -3,6 +3,7 @@ hidden or read-only (the paths are those that Docker and containerd have)."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -55,6 +56,29 @@ def mount_proc(root: str, layout: Layout, processes: str, security: spec.Securit
 def shared_proc(layout: Layout) -> str:
     """Where a /proc of the processes that a pod's containers share is mounted."""
     return os.path.join(layout.pod, "proc")
+
+
+def show_processes(layout: Layout, processes: int) -> None:
+    """Mount the /proc of a pid namespace, of which `processes` is a descriptor, where :func:`shared_proc` says, in this
+    mount namespace. From then on this process' children are in that namespace. Raises OSError."""
+    place = shared_proc(layout)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(place, 0o555)
+    linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
+    linux.setns(processes, linux.CLONE_NEWPID)
+    # What a /proc shows is decided by who mounts it.
+    pid = os.fork()
+    if pid == 0:
+        try:
+            linux.mount("proc", place, "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        except OSError as error:
+            os._exit(error.errno or errno.EIO)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    number = os.waitstatus_to_exitcode(status)
+    if number:
+        number = number if number > 0 else errno.ESRCH
+        raise OSError(number, os.strerror(number), place)
 
 
 def _mask(path: str) -> None:

@@ -113,6 +113,10 @@ class Root:
         os.fchmod(handle, 0o666)
         os.close(handle)
 
+    def show_processes(self, processes: int) -> None:
+        """See those of the pid namespace of that descriptor. Raises OSError."""
+        kernelfs.show_processes(self._layout, processes)
+
     def assemble(self) -> None:
         """Make the root and change to it. Raises SetupError, or OSError for what the machine should have allowed."""
         linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)

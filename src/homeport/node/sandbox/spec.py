@@ -122,6 +122,7 @@ class Container(NamedTuple):
     limits: Limits
     oom_score: int
     devices: list[str]
+    target: str = ""
 
     @property
     def layer_name(self) -> str:

@@ -176,15 +176,18 @@ class Supervisor:
             raise ValueError("the sandbox is being destroyed")
         if wanted.name in self._running:
             raise ValueError(f"container {wanted.name} still runs")
+        if self._pod.processes != "container":
+            wanted = wanted._replace(target="")  # it sees them all
+        among = self._infra.namespace if self._infra is not None else self._processes_of(wanted.target)
         self._remove_layers_of(wanted.name)
-        root = rootfs.Root(self._node.layout, self._pod, wanted, user_namespace=self._node.user_namespace)
+        pod = self._pod if among is None else self._pod._replace(processes="pod")
+        root = rootfs.Root(self._node.layout, pod, wanted, user_namespace=self._node.user_namespace)
         log: logs.LogFile | None = None
         group: cgroups.Group | None = None
         try:
             log = logs.LogFile(wanted.log_path)
             group = self._group.make(wanted.layer_name, wanted.limits)
-            shared = self._infra.namespace if self._infra is not None else None
-            launch = containers.launch(root, wanted, group, processes=self._pod.processes, pod_processes=shared)
+            launch = containers.launch(root, wanted, group, processes=pod.processes, pod_processes=among)
         except OSError as error:
             if log is not None:
                 log.close()
@@ -195,10 +198,24 @@ class Supervisor:
             self._peers.send(peer, {"id": message["id"], "state": self._states.of(wanted.name)})
             self._write_state()
             return
+        finally:
+            if among is not None and wanted.target:
+                os.close(among)
         running = Running(wanted, launch, log, group)
         running.waiting = (peer, message["id"])
         self._running[wanted.name] = running
         self._loop.watch(launch.outcome, lambda _events: self._outcome(running))
+
+    def _processes_of(self, target: str) -> int | None:
+        """A descriptor of the pid namespace of the container that another is to be among; None without one. Raises
+        ValueError if it does not run."""
+        if not target:
+            return None
+        running = self._running.get(target)
+        if running is not None and running.waiting is None and running.status is None:
+            with contextlib.suppress(OSError):  # it is about to end
+                return os.open(f"/proc/{running.launch.pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        raise ValueError(f'unable to find target container "{target}"')
 
     def _remove_layers_of(self, name: str) -> None:
         """An earlier attempt's layer goes; in a process of its own, as it may be large."""
@@ -227,7 +244,7 @@ class Supervisor:
         else:
             self._states.started(wanted, launch.pid, running.group.usage_paths())
             running.watch_memory(self._loop)
-            if self._pod.processes != "container":
+            if self._pod.processes != "container" or wanted.target:
                 # None if it has ended already, and it was the last.
                 with contextlib.suppress(OSError):
                     running.mounts = os.open(f"/proc/{launch.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
