@@ -23,7 +23,7 @@ from homeport.node import doctor
 from homeport.node.control import Connection, readable
 from homeport.node.runtime import SandboxError
 from homeport.node.sandbox import __main__ as program
-from homeport.node.sandbox import linux, spec, wire, zygote
+from homeport.node.sandbox import cgroups, linux, registry, spec, wire, zygote
 
 _LOG = logging.getLogger(__name__)
 _START_SECONDS = 30.0
@@ -101,9 +101,10 @@ class ForkServer:
         try:
             connected = wire.connect(zygote.socket_path(self._directory))
         except (FileNotFoundError, ConnectionRefusedError):
-            # Only the network helper can be left.
+            # Only the network helper can be left, and the cgroups.
             recorded = zygote.recorded_helper(self._directory)
             await _kill(linux.open_process(*recorded) if recorded else None)
+            await asyncio.to_thread(self._clear_groups)
             return
         try:
             pidfd = os.pidfd_open(wire.peer_pid(connected))
@@ -118,6 +119,17 @@ class ForkServer:
             connection.close()
         finally:
             os.close(pidfd)
+
+    def _clear_groups(self) -> None:
+        path = os.path.join(self._directory, "sandboxes")
+        if not os.path.isdir(path):
+            return
+        entries = registry.Registry(path).entries()
+        alive = {entry.uid: entry.pid for entry in entries if linux.is_alive(entry.pid, entry.start_time)}
+        try:
+            cgroups.clear(self._directory, alive)
+        except OSError as error:
+            _LOG.warning("cgroups of pods that are gone are left: %s", error)
 
     async def _hold(self) -> None:
         connection, _ = await self.request({"op": "hold"})

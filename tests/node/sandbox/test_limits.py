@@ -203,3 +203,26 @@ async def test_a_container_has_the_devices_that_it_is_given_and_no_others(pods: 
     assert "given" in pods.output("a").split()
     assert "given" not in pods.output("b").split()
     assert not {"kmsg", "mem", "loop0"} - {Path(given).name} & set(pods.output("a").split())
+
+
+async def test_nothing_is_left_when_the_end_comes_after_the_fork_servers(pods: Pods) -> None:
+    if not pods.groups:
+        pytest.skip("no cgroups can be made here")
+    sandbox = await pods.create("a")
+    await sandbox.start(pods.container("a", "sleep", "1000"))
+    groups = pods.groups
+    await pods.runtime.stop(end_pods=False)
+    supervisor = int(json.loads((pods.path("a") / "state.json").read_text())["pid"])
+    for pid in (pods.zygote, supervisor):
+        os.kill(pid, signal.SIGKILL)
+    await pods.until(lambda: not pods.processes - {helper_pid(pods)})
+    await pods.runtime._server.stop()
+    assert left_of(groups) == []
+
+
+def left_of(groups: list[str]) -> list[str]:
+    return [group for group in groups if os.path.exists(group)]
+
+
+def helper_pid(pods: Pods) -> int:
+    return int(json.loads((pods.directory / "node" / "netd.json").read_text())[0])

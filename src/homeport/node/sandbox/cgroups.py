@@ -204,6 +204,14 @@ def open_groups(directory: str) -> Groups:
     return groups
 
 
+def clear(directory: str, supervisors: dict[str, int]) -> None:
+    """Remove what a fork server that was killed has left of the node's groups, but for the pods whose supervisors
+    (uid -> pid) go on. By anybody who may. Raises OSError."""
+    groups = Groups(_recorded(os.path.join(directory, "cgroups.json")), [])
+    end_all(groups.others(supervisors))
+    groups.give_up()
+
+
 def _key(directory: str) -> str:
     """A name for the directory that no other one has on this machine."""
     status = os.stat(directory)
