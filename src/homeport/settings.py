@@ -84,6 +84,16 @@ class ServiceSettings(msgspec.Struct, frozen=True):
         return str(self.network.network_address + 1)
 
 
+class NodeSettings(msgspec.Struct, frozen=True):
+    """The node (flags of the kubelet)."""
+
+    thresholds: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """How much of what has to be left before pods are ended for the rest (``--eviction-hard``): a signal such as
+    ``memory.available``, and a quantity or a percentage. What is not named has its default."""
+    most_pids: int = 0
+    """Processes and threads that a pod may have (``--pod-max-pids``); 0: half of the machine's."""
+
+
 class ApiSettings(msgspec.Struct, frozen=True):
     accounts: AccountSettings = AccountSettings()
     audit: AuditSettings | None = None
@@ -96,6 +106,7 @@ class ApiSettings(msgspec.Struct, frozen=True):
     admission_file: Path | None = None
     """An AdmissionConfiguration (``--admission-control-config-file``)."""
     services: ServiceSettings = ServiceSettings()
+    node: NodeSettings = NodeSettings()
 
 
 DEFAULTS = ApiSettings()

@@ -9,7 +9,14 @@ import pytest
 
 from homeport.cli import serving
 from homeport.kube.errors import Permanent
-from homeport.settings import AccountSettings, ApiSettings, AuditSettings, OidcSettings, RequestHeaderSettings
+from homeport.settings import (
+    AccountSettings,
+    ApiSettings,
+    AuditSettings,
+    NodeSettings,
+    OidcSettings,
+    RequestHeaderSettings,
+)
 
 
 def parse(*flags: str) -> ApiSettings:
@@ -25,6 +32,7 @@ def parse(*flags: str) -> ApiSettings:
         ApiSettings(AccountSettings("https://me.example", ("a", "b"), 86400, False)),
         ApiSettings(AccountSettings(signing_key_file=Path("/key"), key_files=(Path("/a"), Path("/b")))),
         ApiSettings(audit=AuditSettings("-")),
+        ApiSettings(node=NodeSettings({"memory.available": "1Gi", "nodefs.available": "5%"}, 4096)),
         ApiSettings(admission_file=Path("/admission.yaml")),
         ApiSettings(authentication_config=Path("/authentication.yaml")),
         ApiSettings(request_header=RequestHeaderSettings(Path("/ca")), event_ttl=90),
@@ -54,6 +62,10 @@ def test_durations() -> None:
         ("--service-account-max-token-expiration", "soon"),
         ("--audit-log-maxsize", "-1"),
         ("--oidc-required-claim", "hd"),
+        ("--eviction-hard", "memory.available"),
+        ("--eviction-hard", "memory.free<5Mi"),
+        ("--eviction-hard", "nodefs.available<120%"),
+        ("--eviction-hard", "nodefs.available<much"),
     ],
 )
 def test_values_that_are_none(flags: tuple[str, str]) -> None:

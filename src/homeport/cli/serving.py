@@ -9,11 +9,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from homeport.kube import quantity
 from homeport.kube.errors import Permanent
 from homeport.settings import (
     AccountSettings,
     ApiSettings,
     AuditSettings,
+    NodeSettings,
     OidcSettings,
     RequestHeaderSettings,
     ServiceSettings,
@@ -25,6 +27,7 @@ _HEADERS = {
     "group-headers": RequestHeaderSettings(Path()).group_headers,
     "extra-headers-prefix": RequestHeaderSettings(Path()).extra_headers_prefixes,
 }
+_SIGNALS = ("memory.available", "nodefs.available", "nodefs.inodesFree", "pid.available")
 _POD_NETWORK = ipaddress.IPv4Network("10.42.0.0/16")
 _SHORTEST, _LONGEST = 3600, 1 << 32
 """Seconds; upstream's limits for ``--service-account-max-token-expiration``."""
@@ -118,9 +121,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where node ports of services come from (default: 30000-32767)",
     )  # fmt: skip
     parser.add_argument(
+        "--eviction-hard", type=_thresholds, default={}, metavar="LIST",
+        help="what has to be left before pods are ended for the rest "
+        "(default: memory.available<100Mi,nodefs.available<1Gi,nodefs.inodesFree<2%%,pid.available<5%%)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pod-max-pids", type=_whole, default=0, metavar="N",
+        help="processes and threads that a pod may have (default: half of what the machine can have)",
+    )  # fmt: skip
+    parser.add_argument(
         "--admission-control-config-file", type=Path, metavar="FILE",
         help="an apiserver.config.k8s.io/v1 AdmissionConfiguration: defaults and exemptions of PodSecurity",
     )  # fmt: skip
+
+
+def _thresholds(text: str) -> dict[str, str]:
+    """``memory.available<100Mi,nodefs.available<5%``, as the kubelet's flag has it."""
+    found = {}
+    for part in filter(None, text.split(",")):
+        signal, separator, amount = (piece.strip() for piece in part.partition("<"))
+        if not separator or signal not in _SIGNALS:
+            known = ", ".join(_SIGNALS)
+            raise argparse.ArgumentTypeError(f"{part!r} is not SIGNAL<AMOUNT with one of the signals {known}")
+        try:
+            share = quantity.parse(amount.removesuffix("%"))
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{part!r}: {error}") from None
+        if share < 0 or (amount.endswith("%") and share > 100):
+            raise argparse.ArgumentTypeError(f"{part!r}: not an amount that can be left")
+        found[signal] = amount
+    return found
 
 
 def _network(text: str) -> ipaddress.IPv4Network:
@@ -195,6 +225,7 @@ def settings_of(args: argparse.Namespace) -> ApiSettings:
         args.event_ttl,
         _absolute(args.admission_control_config_file),
         ServiceSettings(args.service_cluster_ip_range, *args.service_node_port_range),
+        NodeSettings(args.eviction_hard, args.pod_max_pids),
     )
 
 
@@ -249,6 +280,11 @@ def _flags(settings: ApiSettings) -> Iterator[tuple[str, object]]:
     if services != ServiceSettings():
         yield "--service-cluster-ip-range", services.network
         yield "--service-node-port-range", f"{services.first_port}-{services.last_port}"
+    node = settings.node
+    if node.thresholds:
+        yield "--eviction-hard", ",".join(f"{signal}<{amount}" for signal, amount in node.thresholds.items())
+    if node.most_pids:
+        yield "--pod-max-pids", node.most_pids
     if settings.admission_file is not None:
         yield "--admission-control-config-file", settings.admission_file
 

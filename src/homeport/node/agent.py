@@ -34,7 +34,7 @@ from homeport.node.host import Host, ImageSource
 from homeport.node.inotify import Inotify
 from homeport.node.memory import Verdict
 from homeport.node.nvml import Gpu
-from homeport.node.pressure import DEFAULT_THRESHOLDS, Signal
+from homeport.node.pressure import DEFAULT_THRESHOLDS
 from homeport.node.provisioner import Provisioner
 from homeport.node.registration import register
 from homeport.node.runtime import Runtime, Sandbox, SandboxError, Session, StartError, Wanted
@@ -55,7 +55,8 @@ class Agent:
     in the process; without them the agent has its own. `api` is where pods reach the API server (address, port), None
     if they can't; `own_api` is where those on the machine's own network do. `serve_api` serves the API on a listening
     socket: with it, pods reach the server at `api_address`, the cluster IP of its service (the node's gateway without
-    one), port 443.
+    one), port 443. `thresholds` are how much has to be left of what the machine has before pods are ended, `most_pids`
+    how many processes a pod may have (0: half of the machine's).
     """
 
     def __init__(
@@ -72,7 +73,8 @@ class Agent:
         own_api: tuple[str, int] | None = None,
         serve_api: Callable[[socket.socket], Awaitable[None]] | None = None,
         api_address: str = "",
-        thresholds: Mapping[Signal, str] = DEFAULT_THRESHOLDS,
+        thresholds: Mapping[str, str] = DEFAULT_THRESHOLDS,
+        most_pids: int = 0,
         find_gpus: Callable[[], tuple[Gpu, ...]] = nvml.discover,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -96,6 +98,7 @@ class Agent:
             own_api=own_api,
             admit=self._admit,
             thresholds=thresholds,
+            most_pids=most_pids,
         )
         self._provisioner = Provisioner(
             client,
@@ -176,7 +179,7 @@ class Agent:
         }
         self._host.capacity = capacity
         self._host.allocatable = admission.allocatable(capacity, kept)
-        self._host.most_pids = machinefacts.most_pids(facts)
+        self._host.most_pids = self._host.most_pids or machinefacts.most_pids(facts)
         delay = 0.1
         while True:
             try:

@@ -16,7 +16,7 @@ from homeport.kube.errors import AlreadyExists, Conflict, HomeportError, NotFoun
 from homeport.kube.meta import Object
 from homeport.node import pressure
 from homeport.node.host import Host
-from homeport.node.pressure import Condition, Crossing, Levels, Signal
+from homeport.node.pressure import Condition, Crossing, Levels
 
 _log = logging.getLogger(__name__)
 _NAMESPACE = "kube-node-lease"
@@ -38,7 +38,7 @@ class Heartbeat:
         *,
         look: Callable[[], Levels],
         relieve: Callable[[list[Crossing]], Awaitable[None]],
-        thresholds: Mapping[Signal, str],
+        thresholds: Mapping[str, str],
     ) -> None:
         self._host = host
         self._node = node

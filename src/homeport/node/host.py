@@ -18,7 +18,7 @@ from homeport.node.environment import ImageConfig
 from homeport.node.following import Following
 from homeport.node.memory import Verdict
 from homeport.node.nvml import Gpu
-from homeport.node.pressure import DEFAULT_THRESHOLDS, Signal
+from homeport.node.pressure import DEFAULT_THRESHOLDS
 from homeport.node.runtime import ImageRoot, Runtime
 
 
@@ -64,7 +64,7 @@ class Host(msgspec.Struct, eq=False):
     node_name: str
     now: Callable[[], datetime]
     address: str = "127.0.0.1"
-    thresholds: Mapping[Signal, str] = msgspec.field(default_factory=lambda: DEFAULT_THRESHOLDS)
+    thresholds: Mapping[str, str] = msgspec.field(default_factory=lambda: DEFAULT_THRESHOLDS)
     """How much has to be left of what the machine has, before pods are ended for the rest."""
     allocatable: Mapping[str, str] = msgspec.field(default_factory=dict)
     services: Callable[[], Iterable[Object]] = tuple

@@ -15,7 +15,8 @@ import msgspec
 from homeport import __version__
 from homeport.kube import meta
 from homeport.kube.meta import Object
-from homeport.node import pressure
+from homeport.node import confinement, pressure
+from homeport.node.confinement import Confinement
 from homeport.node.pressure import Level, Levels, Signal
 from homeport.node.resolver import Resolver, parse
 
@@ -38,15 +39,20 @@ class MachineFacts(msgspec.Struct, frozen=True):
     os_image: str
     machine_id: str
     boot_id: str
+    confinement: Confinement | None = None
+    """Who limits this process's memory, if somebody does: that is `memory` then."""
 
 
 def read_facts(directory: Path) -> MachineFacts:
     """What the machine is. `directory` tells which disk is meant."""
     uname = os.uname()
     disk = os.statvfs(directory)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    confined = confinement.find(memory)
     return MachineFacts(
         cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        memory=memory if confined is None else confined.limit,
+        confinement=confined,
         disk=disk.f_frsize * disk.f_blocks,
         pids=min(_number("/proc/sys/kernel/pid_max"), _number("/proc/sys/kernel/threads-max")),
         architecture=_ARCHITECTURES.get(uname.machine, uname.machine),
@@ -86,7 +92,10 @@ def levels(facts: MachineFacts, directory: Path) -> Levels:
     }
     if sys.platform == "linux":
         sizes = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        found["memory.available"] = Level(facts.memory, int(sizes["MemAvailable"].split()[0]) << 10)
+        available = int(sizes["MemAvailable"].split()[0]) << 10
+        if facts.confinement is not None:
+            available = min(available, facts.confinement.limit - facts.confinement.used())
+        found["memory.available"] = Level(facts.memory, available)
         # Runnable and all entities that the kernel schedules: processes and threads.
         running = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
         found["pid.available"] = Level(facts.pids, facts.pids - running)

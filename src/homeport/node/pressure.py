@@ -22,7 +22,7 @@ from homeport.node.pod import Role, members
 Signal: TypeAlias = Literal["memory.available", "nodefs.available", "nodefs.inodesFree", "pid.available"]
 Condition: TypeAlias = Literal["MemoryPressure", "DiskPressure", "PIDPressure"]
 
-DEFAULT_THRESHOLDS: Mapping[Signal, str] = {
+DEFAULT_THRESHOLDS: Mapping[str, str] = {
     "memory.available": "100Mi",
     "nodefs.available": "1Gi",
     "nodefs.inodesFree": "2%",
@@ -99,7 +99,7 @@ class Footprint(msgspec.Struct, frozen=True):
     containers: Mapping[str, int] = {}
 
 
-def least(signal: Signal, capacity: int, thresholds: Mapping[Signal, str]) -> int:
+def least(signal: Signal, capacity: int, thresholds: Mapping[str, str]) -> int:
     """How much has to be left; a threshold is a quantity or a share of what there is. Raises ValueError."""
     text = thresholds.get(signal, "0")
     if text.endswith("%"):
@@ -107,7 +107,7 @@ def least(signal: Signal, capacity: int, thresholds: Mapping[Signal, str]) -> in
     return int(quantity.parse(text))
 
 
-def crossings(levels: Levels, thresholds: Mapping[Signal, str]) -> list[Crossing]:
+def crossings(levels: Levels, thresholds: Mapping[str, str]) -> list[Crossing]:
     """What there is too little of. Memory first, as the kernel ends processes for it."""
     found = []
     for signal in CONDITIONS:

@@ -61,10 +61,12 @@ def _streams(wanted: Wanted) -> runtime.Wanted:
 async def node(platform: Platform) -> AsyncIterator[str]:
     from homeport.node.agent import Agent  # as above
     from homeport.node.images import ImageStore
+    from homeport.node.pressure import DEFAULT_THRESHOLDS
 
     directory = platform.directory
     images = ImageStore(directory.images, directories=examples.images())
     name = machine.node().lower()
+    settings = platform.settings.node
     agent = Agent(
         platform.client,
         platform.runtime,
@@ -75,6 +77,8 @@ async def node(platform: Platform) -> AsyncIterator[str]:
         informers=platform.informers,
         own_api=(HOST, platform.port_served),
         serve_api=platform.serve,
+        thresholds={**DEFAULT_THRESHOLDS, **settings.thresholds},
+        most_pids=settings.most_pids,
         api_address=platform.settings.services.api_address,
     )
     try:
