@@ -72,6 +72,7 @@ args: ["-V"]
 workingDir: /app
 torchBackend: cpu
 ports: [8080, "53/UDP"]
+warm: [torch, torch.nn]
 ---
 apiVersion: homeport.dev/v1alpha1
 kind: Image
@@ -83,6 +84,7 @@ names: [plain]
     assert (first.name, first.python, first.packages, first.torch_backend) == ("trainer", "3.11", ("numpy",), "cpu")
     assert first.files[0].source == tmp_path / "app"
     assert first.files[0].python_path
+    assert first.warm == ("torch", "torch.nn")
     assert first.ports == ("8080/tcp", "53/udp")
     assert (second.name, second.python) == ("plain", None)
 
@@ -100,6 +102,8 @@ names: [plain]
         (HEAD + "names: [x]\nenv: {A: 1}", "env.A: must be text"),
         (HEAD + "names: [x]\nenv: [A]", "env: must be a mapping"),
         (HEAD + "names: [x]\nports: 80", "ports: must be a list"),
+        (HEAD + "names: [x]\npackages: [torch]\nwarm: [os; print]", r"warm\[0\]: .* is no name of a Python module"),
+        (HEAD + "names: [x]\nwarm: [torch]", "warm: an image without Python has no modules"),
         (HEAD + "names: [x]\nports: [http]", r"ports\[0\]: 'http' is no port"),
         (HEAD + "names: [x]\nports: [70000]", r"ports\[0\]: 70000 is no port"),
         (HEAD + "names: [x]\nports: [80/icmp]", r"ports\[0\]: the protocol must be"),

@@ -25,7 +25,7 @@ API_VERSION = "homeport.dev/v1alpha1"
 _FIELDS = frozenset(
     {
         "apiVersion", "kind", "metadata", "names", "python", "packages", "env", "files", "command", "args",
-        "workingDir", "torchBackend", "ports",
+        "workingDir", "torchBackend", "ports", "warm",
     }
 )  # fmt: skip
 _FILE_FIELDS = frozenset({"source", "target", "pythonPath"})
@@ -136,6 +136,8 @@ class ImageFile(msgspec.Struct, frozen=True):
     torch_backend: str = ""
     ports: tuple[str, ...] = ()
     """What its containers listen on, each as ``8080/tcp``: for people and for the Dockerfile, as in an OCI image."""
+    warm: tuple[str, ...] = ()
+    """Python modules that an interpreter may be kept with (:mod:`homeport.node.warmth`)."""
 
 
 def read(path: Path) -> list[ImageFile]:
@@ -192,6 +194,7 @@ def _parse(document: Any, path: Path) -> ImageFile:
         working_dir=_absolute(_text(document, "workingDir"), "workingDir"),
         torch_backend=backend,
         ports=_ports(document),
+        warm=_warm(document, python),
     )
 
 
@@ -247,6 +250,16 @@ def _env(document: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(text, str):
             raise ValueError(f"env.{name}: must be text (in quotes)")
     return dict(value)
+
+
+def _warm(document: Mapping[str, Any], python: str | None) -> tuple[str, ...]:
+    modules = _texts(document, "warm")
+    for index, module in enumerate(modules):
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise ValueError(f'warm[{index}]: "{module}" is no name of a Python module')
+    if modules and python is None:
+        raise ValueError("warm: an image without Python has no modules")
+    return modules
 
 
 def _ports(document: Mapping[str, Any]) -> tuple[str, ...]:

@@ -310,6 +310,7 @@ class ImageStore:
             environment=str(self._builder.place(wanted) / "venv") if wanted else None,
             interpreter=wanted.interpreter.shown_at if wanted else None,
             files=files,
+            warm=image.warm if wanted else (),
         )
         config = ImageConfig(env=env, command=image.command, args=image.args, working_dir=image.working_dir)
         return Image(f"{image.name}@sha256:{digest}", root, config)

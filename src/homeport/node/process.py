@@ -24,6 +24,7 @@ from homeport.node.network import NodeNetwork
 from homeport.node.runtime import Sandbox, SandboxError, SandboxSpec
 from homeport.node.sandbox import linux, registry, spec
 from homeport.node.supervised import Supervised, connect, dead
+from homeport.node.warmth import Warmth
 
 _LOG = logging.getLogger(__name__)
 _SETTLE_SECONDS = 10.0
@@ -51,6 +52,7 @@ class ProcessRuntime:
         services = ipaddress.IPv4Network(service_cidr)
         self._server = ForkServer(self._directory, cidr, services, [str(Path(path).absolute()) for path in hidden])
         self._sandboxes: dict[str, Supervised] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._net = NodeNetwork(self._directory, cidr, services, self._start_netd)
 
     @property
@@ -84,7 +86,7 @@ class ProcessRuntime:
         pod["sysctls"] = dict(wanted.sysctls)
         # The fork server hands the connection over to the new supervisor, which answers.
         connection, answer = await self._server.request({"op": "create", "pod": pod})
-        sandbox = Supervised(answer["state"], self._destroyed, self._settle)
+        sandbox = Supervised(answer["state"], self._destroyed, self._settle, self._kindle)
         sandbox.talk_over(connection)
         self._sandboxes[wanted.uid] = sandbox
         return sandbox
@@ -102,11 +104,11 @@ class ProcessRuntime:
             # One that ends in this moment leaves its state on disk like any other.
             with contextlib.suppress(OSError):
                 connection, state = await connect(entry.directory)
-                sandbox = Supervised(state, self._destroyed, self._settle)
+                sandbox = Supervised(state, self._destroyed, self._settle, self._kindle)
                 sandbox.talk_over(connection)
                 return sandbox
         await self._settle(os.path.join(entry.directory, spec.STATE_FILE))
-        return dead(entry, self._destroyed, self._settle)
+        return dead(entry, self._destroyed, self._settle, self._kindle)
 
     async def _settle(self, path: str) -> None:
         """Have the fork server write down how the containers of a killed supervisor ended."""
@@ -115,6 +117,20 @@ class ProcessRuntime:
                 await self._server.settle(path)
         except (TimeoutError, OSError, SandboxError) as error:
             _LOG.warning("how the containers of a killed supervisor ended can't be found out: %s", error)
+
+    def _kindle(self, warmth: Warmth, message: dict[str, Any]) -> None:
+        """Have a warm interpreter for the next container that is like this one."""
+        task = asyncio.get_running_loop().create_task(self._ask_for_warmth(warmth, message), name="warm interpreter")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask_for_warmth(self, warmth: Warmth, message: dict[str, Any]) -> None:
+        wanted = {**message, "argv": list(warmth.argv), "env": dict(warmth.env), "log_path": "", "name": "warm"}
+        options, modules = len(warmth.argv) - 1, list(warmth.modules)
+        try:
+            await self._server.ask(op="kindle", key=warmth.key, spec=wanted, options=options, modules=modules)
+        except (OSError, SandboxError) as error:
+            _LOG.warning("no interpreter can be kept warm: %s", error)
 
     async def _destroyed(self, sandbox: Supervised) -> None:
         """The rest of a sandbox whose supervisor has gone, in whatever way."""
@@ -163,13 +179,16 @@ class ProcessRuntime:
     async def stop(self, *, end_pods: bool) -> None:
         await self._net.stop()
         if end_pods:
+            await asyncio.gather(*self._tasks)
             await asyncio.gather(*(sandbox.destroy() for sandbox in await self.adopt()))
+            await asyncio.gather(*self._tasks)
             await self._server.release()
             await self._server.stop()
             return
         for sandbox in self._sandboxes.values():
             sandbox.detach()
         self._sandboxes.clear()
+        await asyncio.gather(*self._tasks)
         await self._server.release()
 
     async def shut_down(self, grace: float) -> None:

@@ -47,6 +47,9 @@ class ImageRoot:
     files: tuple[Mount, ...] = ()
     layers: tuple[str, ...] = ()
     machine: bool = True
+    warm: tuple[str, ...] = ()
+    """Python modules that an interpreter of the environment may be kept with, for containers to be forked of
+    (:mod:`homeport.node.warmth`)."""
 
 
 @dataclass(frozen=True, slots=True)

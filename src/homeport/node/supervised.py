@@ -17,6 +17,7 @@ from homeport.node import inside
 from homeport.node.control import Connection, readable
 from homeport.node.runtime import ContainerSpec, ContainerState, Limits, Mount, SandboxError, Session, Wanted
 from homeport.node.sandbox import linux, logs, record, registry, spec, wire
+from homeport.node.warmth import Warmth, warmth_of
 
 _DESTROY_SECONDS = 60.0
 """Deleting what the containers wrote takes its time; a supervisor that needs longer is stuck."""
@@ -68,6 +69,7 @@ def container_message(container: ContainerSpec) -> dict[str, Any]:
         "oom_score": container.oom_score,
         "devices": list(container.devices),
         "target": container.target,
+        "warm": "",
     }
 
 
@@ -79,9 +81,10 @@ class Supervised:
         state: Mapping[str, Any],
         on_destroyed: Callable[[Supervised], Any],
         settle: Callable[[str], Awaitable[None]],
+        kindle: Callable[[Warmth, dict[str, Any]], None],
     ) -> None:
         """`settle` returns once it is in a state file how the containers of a supervisor ended that was killed, as far
-        as anybody can know; it raises nothing."""
+        as anybody can know; it raises nothing. `kindle` is told of a container that could have been started warm."""
         self._uid = str(state["uid"])
         self._directory = str(state["directory"])
         self._address = str(state["address"])
@@ -91,6 +94,7 @@ class Supervised:
         self._states = {name: state_from(value) for name, value in state.get("containers", {}).items()}
         self._on_destroyed = on_destroyed
         self._settle = settle
+        self._kindle = kindle
         self._exits: asyncio.Queue[ContainerState | None] = asyncio.Queue()
         self._connection: Connection | None = None
         self._reconnecting: asyncio.Task[None] | None = None
@@ -115,7 +119,12 @@ class Supervised:
         return dict(self._states)
 
     async def start(self, container: ContainerSpec) -> ContainerState:
-        answer = await self._request(op="start", spec=container_message(container))
+        message, warmth = container_message(container), warmth_of(container)
+        if warmth is not None:
+            message["warm"] = warmth.key
+        answer = await self._request(op="start", spec=message)
+        if warmth is not None and not answer.get("warm"):
+            self._kindle(warmth, message)
         state = state_from(answer["state"])
         known = self._states.get(state.name)
         # An exit can overtake this coroutine's turn: it was told after the answer and is the later truth.
@@ -355,7 +364,10 @@ async def _ends_within(pidfd: int, seconds: float) -> bool:
 
 
 def dead(
-    entry: registry.Entry, on_destroyed: Callable[[Supervised], Any], settle: Callable[[str], Awaitable[None]]
+    entry: registry.Entry,
+    on_destroyed: Callable[[Supervised], Any],
+    settle: Callable[[str], Awaitable[None]],
+    kindle: Callable[[Warmth, dict[str, Any]], None],
 ) -> Supervised:
     """A sandbox whose supervisor ended while nobody listened, from what it left on disk."""
     state: dict[str, Any] = {**entry._asdict(), "containers": {}}
@@ -366,6 +378,6 @@ def dead(
         open(os.path.join(entry.directory, spec.STATE_FILE), encoding="utf-8") as file,
     ):
         state = json.load(file)
-    sandbox = Supervised(state, on_destroyed, settle)
+    sandbox = Supervised(state, on_destroyed, settle, kindle)
     sandbox._lost()
     return sandbox

@@ -7,13 +7,14 @@ import json
 import os
 import signal
 import sys
+import venv
 from pathlib import Path
 
 import outside
 
 from homeport.node.process import ProcessRuntime
 from homeport.node.runtime import ContainerSpec, ContainerState, ImageRoot, Mount, Sandbox, SandboxSpec, Wanted
-from homeport.node.sandbox import linux
+from homeport.node.sandbox import linux, wire
 
 SERVER = """
 import socket
@@ -85,6 +86,37 @@ async def look_inside(sandbox: Sandbox, uid: str) -> None:
         session.close()
 
 
+async def start_warm(node: Node) -> None:
+    """The fork of a warm interpreter has what a cold start has."""
+    place = node.directory / "venv"
+    venv.create(place, symlinks=True)
+    (packages,) = (place / "lib").glob("python*/site-packages")
+    (packages / "heavy.py").write_text("import os; TOKEN = os.urandom(8).hex()")
+    image = ImageRoot(environment=str(place), warm=("heavy",))
+    look = "import heavy, os; print(heavy.TOKEN, os.getpid(), os.getuid(), os.listdir('/proc/self/fd'), os.getcwd())"
+    env = {"PATH": "/opt/venv/bin:/usr/bin:/bin"}
+    told = []
+    for name in ("cold", "warm-a", "warm-b"):
+        code, text = await node.run(name, "python3", "-c", look, image=image, env=env, cwd="/work")
+        assert code == 0, text
+        told.append(text.partition(" "))
+        for _ in range(500):
+            sockets = list((node.directory / "node" / "warm").glob("*.sock"))
+            if sockets and listens(sockets[0]):
+                break
+            await asyncio.sleep(0.02)
+    assert len({token for token, _, _ in told}) == 2, told
+    assert len({rest for _, _, rest in told}) == 1, told
+
+
+def listens(path: Path) -> bool:
+    try:
+        wire.connect(str(path)).close()
+    except OSError:
+        return False
+    return True
+
+
 def kill(comm: str, directory: Path) -> None:
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -146,6 +178,8 @@ async def check(node: Node) -> None:
         assert (state.exit_code, "sleep 1000" in text) == (0, True), (state, text)
     await other.destroy()
     (await node.runtime.listen(443)).close()
+
+    await start_warm(node)
 
     # The next one joins the namespaces that are in use.
     kill("homeport-zygote", node.directory)

@@ -100,10 +100,10 @@ class Group:
             if not (is_new and (name, value) in _DEFAULTS):
                 _set(path, name, value)
 
-    def enter(self) -> None:
-        """The calling process belongs to the group from now on. Raises OSError."""
+    def enter(self, pid: int = 0) -> None:
+        """The process, by default the calling one, belongs to the group from now on. Raises OSError."""
         for path in self._paths:
-            _write(os.path.join(path, "cgroup.procs"), "0")
+            _write(os.path.join(path, "cgroup.procs"), str(pid))
 
     def usage_paths(self) -> dict[str, str]:
         """Where memory and processor time are counted, as far as they are."""

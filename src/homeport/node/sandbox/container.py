@@ -59,6 +59,13 @@ class Launch:
         """Reads nothing but the end once the command runs; else JSON ``[code, message]``."""
         self.termination_log = log
 
+    def status(self) -> int:
+        """How the process has ended, as ``waitpid`` would say it, once it has; it is left to be reaped."""
+        return linux.peek_status(self.pid)
+
+    def reap(self) -> None:
+        os.waitpid(self.pid, 0)
+
 
 def launch(
     root: Root, container: spec.Container, group: cgroups.Group, *, processes: str, pod_processes: int | None
@@ -142,33 +149,37 @@ def run(outcome: int, begin: Callable[[], None]) -> NoReturn:
     """Be a process that only `begin` turns into its command: why it could not goes to `outcome`."""
     try:
         begin()
-    except StartFailure as failure:
-        _report(outcome, failure.code, str(failure))
-    except SetupError as error:
-        _report(outcome, NOT_STARTED, str(error))
-    except users.UnknownUser as error:
-        _report(outcome, NOT_STARTED, str(error))
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        _report(outcome, NOT_STARTED, f"the container can't be set up: {(error.strerror or str(error))}{where}")
     except BaseException as error:
-        # Whatever it is, it must reach the user through the supervisor: nobody else sees this process.
-        _report(outcome, NOT_STARTED, f"the container can't be set up: {type(error).__name__}: {error}")
+        explain(outcome, error)
     finally:
         os._exit(NOT_STARTED)
+
+
+def explain(outcome: int, error: BaseException) -> None:
+    """Say why a process does not become a command. Whatever it is, it must reach the user through the supervisor:
+    nobody else sees that process."""
+    if isinstance(error, StartFailure):
+        _report(outcome, error.code, str(error))
+    elif isinstance(error, SetupError | users.UnknownUser):
+        _report(outcome, NOT_STARTED, str(error))
+    elif isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        _report(outcome, NOT_STARTED, f"the container can't be set up: {(error.strerror or str(error))}{where}")
+    else:
+        _report(outcome, NOT_STARTED, f"the container can't be set up: {type(error).__name__}: {error}")
 
 
 def _report(outcome: int, code: int, message: str) -> None:
     os.write(outcome, json.dumps([code, message[:4096]]).encode())
 
 
-def keep_to_processors(quota: int) -> None:
+def keep_to_processors(quota: int, pid: int = 0) -> None:
     """Without cgroups the next best to a quota of processor time: to run on no more processors than it amounts to.
     Which ones is left to chance, so that several containers spread."""
     usable = sorted(os.sched_getaffinity(0))
     count = min(-(-quota // cgroups.PERIOD), len(usable))
     first = os.urandom(1)[0] % len(usable)
-    os.sched_setaffinity(0, {usable[(first + step) % len(usable)] for step in range(count)})
+    os.sched_setaffinity(pid, {usable[(first + step) % len(usable)] for step in range(count)})
 
 
 def _begin(root: Root, container: spec.Container, group: cgroups.Group, streams: Streams, outcome: int) -> None:
@@ -237,6 +248,13 @@ def become_command(
     argv: list[str], container: spec.Container, user: users.User, streams: Streams, outcome: int, *, tty: bool
 ) -> None:
     """The rest, by a process that is one of the container's by now. Only returns by raising StartFailure."""
+    take_place(user, streams, outcome)
+    privileges.seal(container.security)
+    execute(argv, command_environment(container, user, tty=tty))
+
+
+def take_place(user: users.User, streams: Streams, outcome: int) -> None:
+    """Have a session, the streams, and a life as long as the parent's."""
     os.setsid()
     streams.take(user.uid)
     linux.close_descriptors({0, 1, 2, outcome})
@@ -249,9 +267,6 @@ def become_command(
     if watch.poll(0):
         # Nobody reads it any more: the supervisor ended before the line above.
         os._exit(NOT_STARTED)
-    env = {"HOME": user.home or "/", **environment(container, tty=tty)}
-    privileges.seal(container.security)
-    execute(argv, env)
 
 
 def _change_directory(container: spec.Container, user: users.User) -> None:
@@ -293,6 +308,11 @@ def _reset_signals() -> None:
 def environment(container: spec.Container, *, tty: bool) -> dict[str, str]:
     """What a command in the container finds in its environment."""
     return {"TERM": terminal.TYPE, **container.env} if tty else container.env
+
+
+def command_environment(container: spec.Container, user: users.User, *, tty: bool) -> dict[str, str]:
+    """The same, with what the user's own entry says."""
+    return {"HOME": user.home or "/", **environment(container, tty=tty)}
 
 
 def execute(argv: list[str], env: dict[str, str]) -> None:

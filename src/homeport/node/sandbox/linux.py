@@ -269,10 +269,11 @@ def is_machines_root() -> bool:
         return os.geteuid() == 0 and file.read().split() == ["0", "0", "4294967295"]
 
 
-def set_oom_score(score: int) -> None:
-    """Who ends first when the machine has no memory left: the one with the highest score. Does nothing where that takes
-    a right that this process lacks: only root may ask for less than its user has."""
-    descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+def set_oom_score(score: int, pid: int | None = None) -> None:
+    """Who ends first when the machine has no memory left: the one with the highest score. `pid`: of another process
+    than the calling one. Does nothing where that takes a right that this process lacks: only root may ask for less
+    than its user has."""
+    descriptor = os.open(f"/proc/{'self' if pid is None else pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, b"%d" % score)
     except PermissionError:
@@ -310,6 +311,17 @@ def peek_status(pid: int) -> int:
     if found.si_code == os.CLD_EXITED:
         return found.si_status << 8
     return found.si_status | (0x80 if found.si_code == os.CLD_DUMPED else 0)
+
+
+def pid_of(pidfd: int) -> int:
+    """The pid, here, of the process that a pidfd stands for. Raises ProcessLookupError if it has been reaped."""
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Pid:"):
+                pid = int(line.split()[1])
+                if pid > 0:
+                    return pid
+    raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
 
 
 def parent_of(pid: int) -> int | None:

@@ -35,10 +35,12 @@ class _Estate:
 
 class Orphans:
     """Of one process, which must be a child subreaper. `settled` is called with the path of a pod's state file once
-    nothing more can be found out about that pod's containers."""
+    nothing more can be found out about that pod's containers, `reaped` with what ``waitid`` says of each child that
+    has ended, and is about to be reaped."""
 
-    def __init__(self, settled: Callable[[str], None]) -> None:
+    def __init__(self, settled: Callable[[str], None], reaped: Callable[[os.waitid_result], None]) -> None:
         self._settled = settled
+        self._reaped = reaped
         self._estates: list[_Estate] = []
         self._unclaimed: dict[int, tuple[float, int]] = {}
         """Times and statuses by pid."""
@@ -73,10 +75,12 @@ class Orphans:
         """Take the ends of all children that have ended."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if found is None:
+                    break
+                self._reaped(found)
+                pid, status = os.waitpid(found.si_pid, 0)
             except ChildProcessError:
-                break
-            if not pid:
                 break
             heir = next((estate for estate in self._estates if pid in estate.waiting), None)
             if heir is not None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from homeport.node.sandbox.capabilities import DEFAULT
 
-VERSION = 11
+VERSION = 20
 """Of what travels between the platform and its helpers; another one after an update means that the fork server, which
 outlives the platform, is to be replaced."""
 SOCKET_FILE = "sandbox.sock"
@@ -123,6 +123,8 @@ class Container(NamedTuple):
     oom_score: int
     devices: list[str]
     target: str = ""
+    warm: str = ""
+    """The key of the warm interpreter that it may be a fork of; empty: of none."""
 
     @property
     def layer_name(self) -> str:

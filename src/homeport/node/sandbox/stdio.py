@@ -44,6 +44,13 @@ class Streams:
             if end is not None:
                 os.set_blocking(end, False)
 
+    @classmethod
+    def of(cls, far: dict[int, int]) -> Streams:
+        """The child's side of streams that another process has made: its ends by the number that each gets there."""
+        made = cls(stdin=False, tty=False, stdout=False, stderr=False)
+        made._far = dict(far)
+        return made
+
     @property
     def is_terminal(self) -> bool:
         return self._console is not None

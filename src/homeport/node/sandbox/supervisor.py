@@ -30,6 +30,7 @@ from homeport.node.sandbox import (
     spec,
     sysctls,
     trees,
+    warmstart,
     wire,
 )
 from homeport.node.sandbox import container as containers
@@ -50,7 +51,7 @@ _TERMINATION_MESSAGE_BYTES = 4096
 class Node:
     """What a supervisor gets from the zygote by the fork."""
 
-    __slots__ = ("groups", "layout", "namespace", "network", "registry", "user_namespace")
+    __slots__ = ("directory", "groups", "layout", "namespace", "network", "registry", "user_namespace")
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Node:
         namespace: int,
         entries: registry.Registry,
         groups: cgroups.Groups,
+        directory: str,
         *,
         user_namespace: bool,
     ) -> None:
@@ -68,6 +70,8 @@ class Node:
         """A descriptor of the node's network namespace."""
         self.registry = entries
         self.groups = groups
+        self.directory = directory
+        """The node's own."""
         self.user_namespace = user_namespace
 
 
@@ -187,7 +191,9 @@ class Supervisor:
         try:
             log = logs.LogFile(wanted.log_path)
             group = self._group.make(wanted.layer_name, wanted.limits)
-            launch = containers.launch(root, wanted, group, processes=pod.processes, pod_processes=among)
+            launch = self._warm_launch(root, wanted, message["spec"], group) if among is None else None
+            if launch is None:
+                launch = containers.launch(root, wanted, group, processes=pod.processes, pod_processes=among)
         except OSError as error:
             if log is not None:
                 log.close()
@@ -217,6 +223,14 @@ class Supervisor:
                 return os.open(f"/proc/{running.launch.pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         raise ValueError(f'unable to find target container "{target}"')
 
+    def _warm_launch(
+        self, root: rootfs.Root, wanted: spec.Container, message: Message, group: cgroups.Group
+    ) -> containers.Launch | None:
+        """None if the container is to be started cold."""
+        if not wanted.warm or self._pod.host_network or self._pod.host_ipc or self._pod.processes != "container":
+            return None
+        return warmstart.launch(root, wanted, message, group, self._node.directory)
+
     def _remove_layers_of(self, name: str) -> None:
         """An earlier attempt's layer goes; in a process of its own, as it may be large."""
         attempt = self._states.attempt(name)
@@ -234,7 +248,7 @@ class Supervisor:
         os.close(launch.outcome)
         if data:
             code, text = json.loads(data)
-            os.waitpid(launch.pid, 0)
+            launch.reap()
             os.close(launch.pidfd)
             launch.streams.close()
             running.log.close()
@@ -261,7 +275,8 @@ class Supervisor:
         if running.waiting is not None:
             peer, number = running.waiting
             running.waiting = None
-            self._peers.send(peer, {"id": number, "state": self._states.of(wanted.name)})
+            is_warm = isinstance(launch, warmstart.WarmLaunch)
+            self._peers.send(peer, {"id": number, "state": self._states.of(wanted.name), "warm": is_warm})
         self._write_state()
         if data:
             self._finish_if_ended()
@@ -334,7 +349,7 @@ class Supervisor:
         if running.mounts is not None:
             os.close(running.mounts)
         # Reaped when it is on record how it ended: if this process is killed meanwhile, its heir can still find out.
-        running.status = linux.peek_status(running.launch.pid)
+        running.status = running.launch.status()
         running.watch_memory(self._loop)
         running.release_stdin()
         running.deadline = time.monotonic() + _LOG_GRACE_SECONDS
@@ -368,7 +383,7 @@ class Supervisor:
         state = self._states.ended(running.spec.name, running.status, message, out_of_memory=out_of_memory)
         running.tell_attached(state["exit_code"])
         self._write_state()
-        os.waitpid(running.launch.pid, 0)
+        running.launch.reap()
         self._peers.broadcast({"event": "exit", "state": state})
         self._finish_if_ended()
 

@@ -45,6 +45,19 @@ def listen(path: str, backlog: int = 1024) -> socket.socket:
     return listener
 
 
+def bind(path: str) -> int:
+    """A descriptor of a socket at the path that does not listen yet: whoever connects is refused."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    directory, short = _through(path)
+    try:
+        made.bind(short)
+        os.chmod(short, 0o600)
+        return made.detach()
+    finally:
+        made.close()
+        os.close(directory)
+
+
 def connect(path: str) -> socket.socket:
     """A connection, blocking. Raises FileNotFoundError or ConnectionRefusedError if nobody listens there."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -32,6 +32,7 @@ from homeport.node.sandbox import (
     spec,
     supervisor,
     trees,
+    warmers,
     wire,
 )
 from homeport.node.sandbox.peers import Peers
@@ -91,7 +92,7 @@ class Zygote:
         self._helper: Helper | None = None
         self._is_stopping = False
         self._holders: set[Peer] = set()
-        self._orphans = orphans.Orphans(self._settled)
+        self._orphans = orphans.Orphans(self._settled, lambda ended: self._warmers.note(ended))
         self._curious: list[tuple[str, Peer, object]] = []
         """Who waits to hear that all is known about the pod with that state file, and the id of the question."""
         self._watch_children()
@@ -119,8 +120,15 @@ class Zygote:
         in_user_namespace = not linux.is_machines_root()
         shown = layout.survey(self._layers, self._hidden, user_namespace=in_user_namespace)
         self._node = supervisor.Node(
-            shown, self._network, self._namespace, self._registry, self._groups, user_namespace=in_user_namespace
+            shown,
+            self._network,
+            self._namespace,
+            self._registry,
+            self._groups,
+            self._directory,
+            user_namespace=in_user_namespace,
         )
+        self._warmers = warmers.Warmers(self._directory, self._node, self._loop, self._fork)
         # What exists now is never looked at by the collector, so forks keep sharing it.
         gc.collect()
         gc.freeze()
@@ -323,6 +331,9 @@ class Zygote:
             self._peers.send(peer, {"id": message["id"]})
         elif operation == "version":
             self._peers.send(peer, {"id": message["id"], "version": spec.VERSION})
+        elif operation == "kindle":
+            self._warmers.kindle(str(message["key"]), message)
+            self._peers.send(peer, {"id": message["id"]})
         elif operation == "hold":
             self._holders.add(peer)
             self._peers.send(peer, {"id": message["id"]})
@@ -433,6 +444,7 @@ class Zygote:
     def _shut_down(self) -> None:
         """End the network helper, and then this process; pods are the caller's to destroy first."""
         self._is_stopping = True
+        self._warmers.end()
         if self._helper is not None:
             helper = self._helper
             with contextlib.suppress(ProcessLookupError):
