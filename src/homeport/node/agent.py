@@ -116,7 +116,7 @@ class Agent:
         self._names = ClusterNames(runtime)
         self._enforcement = Enforcement(runtime, self._host.recorder)
         self._host.settled = self._enforcement.settled
-        self._balancing = Balancing(runtime, node_name)
+        self._balancing = Balancing(runtime, node_name, self._host.recorder)
         self._inotify: Inotify | None = None
         self._meter = Meter()
         self._node: Object = {}
@@ -281,6 +281,7 @@ class Agent:
     def _on_worker_changed(self, worker: Worker) -> None:
         self._names.see(worker)
         self._enforcement.see(worker)
+        self._balancing.see(worker)
 
     def _on_worker_ended(self, worker: Worker) -> None:
         if self._workers.get(worker.uid) is worker:

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from homeport.control.cache import Change
+from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube import core, meta
-from homeport.node import services
+from homeport.kube.meta import Object
+from homeport.node import hostports, services
+from homeport.node.pod import TERMINAL
 from homeport.node.runtime import Runtime, SandboxError
+from homeport.node.worker import Worker
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0
 
 
 class Balancing:
-    def __init__(self, runtime: Runtime, node_name: str) -> None:
+    def __init__(self, runtime: Runtime, node_name: str, recorder: EventRecorder) -> None:
         self._runtime = runtime
+        self._recorder = recorder
+        self._pods: dict[str, tuple[Object, dict[str, dict[str, Any]]]] = {}
+        """Pods with ports of the machine."""
+        runtime.watch_ports(self._on_ports)
         self._node_name = node_name
         self._frontends = services.Frontends(node_name)
         self._pending: dict[str, dict[str, Any] | None] = {}
@@ -51,6 +62,27 @@ class Balancing:
                 everything = True
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._changed.set()
+
+    def see(self, worker: Worker) -> None:
+        """Note which ports of the machine a pod of this node has."""
+        ended = worker.status.get("phase") in TERMINAL
+        ports = {} if ended else hostports.frontends(worker.pod, worker.address, self._runtime.gateway)
+        if ports == self._pods.get(worker.uid, (None, {}))[1]:
+            return
+        if ports:
+            self._pods[worker.uid] = (worker.pod, ports)
+        else:
+            del self._pods[worker.uid]
+        self._note(self._frontends.set_host_ports(worker.uid, ports))
+
+    def _on_ports(self, results: Mapping[str, int]) -> None:
+        """Which ports the machine's own network has given, and why not others."""
+        for pod, ports in self._pods.values():
+            for text in ports:
+                if number := results.get(text, 0):
+                    message = f"{hostports.describe(text)} can't be had: {os.strerror(number).lower()}"
+                    again = ". It is tried again until it is free" if number == errno.EADDRINUSE else ""
+                    self._recorder.record(pod, "Warning", "HostPortConflict", f"{message}{again}")
 
     def _on_service(self, change: Change) -> None:
         service = change.object

@@ -46,6 +46,8 @@ class NodeNetwork:
         self._connection: Connection | None = None
         self._restoring: asyncio.Task[None] | None = None
         self._is_stopped = False
+        self.ports_changed: Callable[[Mapping[str, int]], None] = lambda _results: None
+        """Hears which front ends the machine's network has (0), and why not others (errno)."""
         self._published: dict[int, Callable[[socket.socket], Awaitable[None]]] = {}
 
     @property
@@ -137,9 +139,13 @@ class NodeNetwork:
                 connection.close()
                 raise
         self._connection, self._pushed = connection, wanted
-        connection.listen(_ignore, self._closed)
+        connection.listen(self._event, self._closed)
         for port in self._published:
             await self._offer(port)
+
+    def _event(self, message: dict[str, Any]) -> None:
+        if message.get("event") == "ports":
+            self.ports_changed(message["ports"])
 
     def _closed(self) -> None:
         """The network helper has gone: have another, which is to know the names too."""
@@ -223,7 +229,3 @@ async def _exchange(connection: socket.socket, message: wire.Message) -> tuple[w
         await readable(connection.fileno())
         answer, descriptors = wire.receive_descriptors(connection)
         return answer, descriptors[0] if descriptors else None
-
-
-def _ignore(_message: dict[str, Any]) -> None:
-    return

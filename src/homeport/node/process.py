@@ -156,6 +156,9 @@ class ProcessRuntime:
     async def set_records(self, records: Mapping[str, tuple[str, ...]]) -> None:
         await self._net.set_records(records)
 
+    def watch_ports(self, changed: Callable[[Mapping[str, int]], None]) -> None:
+        self._net.ports_changed = changed
+
     async def set_policies(self, message: Mapping[str, Any]) -> None:
         await self._net.set_policies(dict(message))
 

@@ -312,6 +312,10 @@ class Runtime(Protocol):
     async def set_records(self, records: Mapping[str, tuple[str, ...]]) -> None:
         """Replace what the cluster's DNS answers: full name without the final dot -> addresses."""
 
+    def watch_ports(self, changed: Callable[[Mapping[str, int]], None]) -> None:
+        """Have `changed` hear of published front ends: 0 for one that the machine's own network has now, an errno for
+        one that it can't have."""
+
     async def set_policies(self, message: Mapping[str, Any]) -> None:
         """Replace what pods may send and take (:func:`homeport.node.policies.message`). Raises SandboxError where that
         can't be enforced."""

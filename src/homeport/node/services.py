@@ -167,9 +167,16 @@ class Frontends:
             changed.update(self._update(service))
         return changed
 
+    def set_host_ports(self, uid: str, new: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
+        """As `set_service`, of a pod that has ports of the machine (:func:`homeport.node.hostports.frontends`)."""
+        # No namespace has such a name. Before any service: a port that a pod has is no node port.
+        return self._give(("-", uid), new)
+
     def _update(self, key: ServiceKey) -> dict[str, dict[str, Any] | None]:
         facts = self._services.get(key)
-        new = dict(self._frontends(key, facts)) if facts is not None else {}
+        return self._give(key, dict(self._frontends(key, facts)) if facts is not None else {})
+
+    def _give(self, key: ServiceKey, new: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
         old = self._given.pop(key, {})
         if new:
             self._given[key] = new

@@ -41,6 +41,8 @@ class Backend(NamedTuple):
     """Who may connect from outside; nobody in particular: everybody."""
     published: bool = False
     """Whether the machine's own addresses lead here, so that it can be reached from outside."""
+    exact: bool = False
+    """Whether of these only the front end's own does."""
 
 
 def parse_frontend(text: str) -> Frontend:
@@ -57,4 +59,5 @@ def parse_backend(value: Mapping[str, Any]) -> Backend:
     """Raises ValueError, KeyError or TypeError."""
     targets = tuple(Target(str(ipaddress.IPv4Address(address)), int(port)) for address, port in value["to"])
     sources = tuple(ipaddress.IPv4Network(text, strict=False) for text in value.get("sources", ()))
-    return Backend(targets, int(value.get("sticky", 0)), sources, bool(value.get("published")))
+    flags = bool(value.get("published")), bool(value.get("exact"))
+    return Backend(targets, int(value.get("sticky", 0)), sources, *flags)

@@ -22,6 +22,7 @@ from homeport.node.sandbox.frontends import ANY, Backend, Frontend, parse_backen
 from homeport.node.sandbox.handover import DatagramRelay, Relay, StreamRelay
 
 _SAVE_SECONDS = 1.0
+_RETRY_SECONDS = 5.0
 _BACKLOG = 512
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
@@ -46,6 +47,7 @@ class Services:
         self._told: dict[str, dict[str, Any]] = {}
         self._hosts: dict[Frontend, Relay] = {}
         self._is_saving = False
+        self._is_retrying = False
         self._inside: KernelBalancer | _ListeningBalancer
         try:
             self._inside = KernelBalancer(gateway, services, local)
@@ -114,15 +116,44 @@ class Services:
                 print(f"{_text(frontend)} can't be opened on this machine: {os.strerror(problem)}", flush=True)
         if results:
             self._report(results)
+        if any(results.values()):
+            self._retry_later()
+
+    def _retry_later(self) -> None:
+        # Nobody tells when another program gives a port back.
+        if not self._is_retrying:
+            self._is_retrying = True
+            self._loop.after(_RETRY_SECONDS, self._retry)
+
+    def _retry(self) -> None:
+        """Have the ports that were somebody else's."""
+        self._is_retrying = False
+        opened = {}
+        missing = 0
+        for text, value in self._told.items():
+            frontend, backend = parse_frontend(text), parse_backend(value)
+            if not backend.published or not backend.targets or frontend in self._hosts:
+                continue
+            if frontend.protocol not in _KINDS:
+                continue
+            if self._open(frontend, backend):
+                missing += 1
+            else:
+                opened[text] = 0
+        if opened:
+            self._report(opened)
+        if missing:
+            self._retry_later()
 
     def _open(self, frontend: Frontend, backend: Backend) -> int:
-        """Listen on every address of the machine. The errno of what is in the way."""
+        """Listen on every address of the machine, or on the one that is meant. The errno of what is in the way."""
         try:
             listener = self._sockets.open("", _KINDS[frontend.protocol])
         except OSError as error:
             return error.errno or errno.EINVAL
         try:
-            self._hosts[frontend] = _listen(self._loop, listener, "", frontend, backend)
+            address = frontend.address if backend.exact else ""
+            self._hosts[frontend] = _listen(self._loop, listener, address, frontend, backend)
         except OSError as error:
             listener.close()
             return error.errno or errno.EINVAL

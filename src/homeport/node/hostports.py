@@ -1,0 +1,49 @@
+"""Ports of the machine that pods have (``hostPort``), as front ends of their own. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from homeport.kube import meta
+from homeport.kube.meta import Object
+
+_EVERYWHERE = ("", "0.0.0.0", "::")
+
+
+def frontends(pod: Object, address: str, gateway: str) -> dict[str, dict[str, Any]]:
+    """What :mod:`homeport.node.sandbox.frontends` reads. None for a pod on the machine's network, which binds its ports
+    itself, or without an address."""
+    spec = meta.spec(pod)
+    if not address or spec.get("hostNetwork"):
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
+        for port in container.get("ports") or ():
+            if not port.get("hostPort"):
+                continue
+            where = port.get("hostIP") or ""
+            if where not in _EVERYWHERE and not _is_ipv4(where):
+                continue
+            value: dict[str, Any] = {"to": [[address, port["containerPort"]]]}
+            if where in _EVERYWHERE:
+                value["published"] = True
+            elif where != gateway:
+                value |= {"published": True, "exact": True}
+            protocol = (port.get("protocol") or "TCP").lower()
+            found[f"{protocol} {'*' if where in _EVERYWHERE else where} {port['hostPort']}"] = value
+    return found
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 4
+    except ValueError:
+        return False
+
+
+def describe(text: str) -> str:
+    """A front end, in the words of an event."""
+    protocol, address, port = text.split(" ")
+    where = "" if address == "*" else f" of {address}"
+    return f"host port {port}/{protocol.upper()}{where}"

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import Any
+
+from homeport.node import hostports, services
+
+
+def pod(*ports: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "ports": list(ports)}], **spec}}
+
+
+def test_front_ends() -> None:
+    made = pod(
+        {"containerPort": 80, "hostPort": 8080},
+        {"containerPort": 53, "hostPort": 5353, "protocol": "UDP", "hostIP": "127.0.0.1"},
+        {"containerPort": 54, "hostPort": 5354, "hostIP": "10.42.0.1"},
+        {"containerPort": 55, "hostPort": 5355, "hostIP": "::1"},
+        {"containerPort": 90},
+    )
+    assert hostports.frontends(made, "10.42.0.9", "10.42.0.1") == {
+        "tcp * 8080": {"to": [["10.42.0.9", 80]], "published": True},
+        "udp 127.0.0.1 5353": {"to": [["10.42.0.9", 53]], "published": True, "exact": True},
+        "tcp 10.42.0.1 5354": {"to": [["10.42.0.9", 54]]},
+    }
+    assert hostports.frontends(made, "", "10.42.0.1") == {}
+    assert hostports.frontends(pod({"containerPort": 80, "hostPort": 80}, hostNetwork=True), "192.0.2.1", "x") == {}
+
+
+def test_words() -> None:
+    assert hostports.describe("tcp * 8080") == "host port 8080/TCP"
+    assert hostports.describe("udp 127.0.0.1 53") == "host port 53/UDP of 127.0.0.1"
+
+
+def test_beside_services() -> None:
+    found = services.Frontends("node")
+    first = {"tcp * 8080": {"to": [["10.42.0.9", 80]], "published": True}}
+    assert found.set_host_ports("1", first) == first
+    assert found.set_host_ports("1", first) == {}
+    second = {"tcp * 8080": {"to": [["10.42.0.8", 80]], "published": True}}
+    assert found.set_host_ports("2", second) == {}
+    assert found.set_host_ports("1", {}) == second
+    assert found.set_host_ports("2", {}) == {"tcp * 8080": None}
+    assert found.all == {}
