@@ -92,6 +92,12 @@ class NodeSettings(msgspec.Struct, frozen=True):
     ``memory.available``, and a quantity or a percentage. What is not named has its default."""
     most_pids: int = 0
     """Processes and threads that a pod may have (``--pod-max-pids``); 0: half of the machine's."""
+    allow_privileged: bool = False
+    """Privileged containers, and capabilities that lead out of a container (``--allow-privileged``)."""
+    unsafe_sysctls: tuple[str, ...] = ()
+    """Kernel parameters beside the safe ones (``--allowed-unsafe-sysctls``); a final ``*`` stands for any ending."""
+    seccomp_default: bool = False
+    """Filter the system calls of containers that say nothing about it (``--seccomp-default``)."""
 
 
 class ApiSettings(msgspec.Struct, frozen=True):

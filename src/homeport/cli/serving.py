@@ -120,6 +120,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--service-node-port-range", type=_ports, default=(30000, 32767), metavar="FIRST-LAST",
         help="where node ports of services come from (default: 30000-32767)",
     )  # fmt: skip
+    node = parser.add_argument_group("pods")
+    node.add_argument(
+        "--allow-privileged", type=_switch, nargs="?", const=True, default=False, metavar="true|false",
+        help="let pods have privileged containers, and capabilities that lead out of a container (default: false)",
+    )  # fmt: skip
+    node.add_argument(
+        "--allowed-unsafe-sysctls", default="", metavar="LIST",
+        help="kernel parameters that pods may set beside the safe ones, such as kernel.msg*,net.core.somaxconn",
+    )  # fmt: skip
+    node.add_argument(
+        "--seccomp-default", type=_switch, nargs="?", const=True, default=False, metavar="true|false",
+        help="filter the system calls of containers without a seccompProfile as RuntimeDefault does (default: false)",
+    )  # fmt: skip
     parser.add_argument(
         "--eviction-hard", type=_thresholds, default={}, metavar="LIST",
         help="what has to be left before pods are ended for the rest "
@@ -225,7 +238,13 @@ def settings_of(args: argparse.Namespace) -> ApiSettings:
         args.event_ttl,
         _absolute(args.admission_control_config_file),
         ServiceSettings(args.service_cluster_ip_range, *args.service_node_port_range),
-        NodeSettings(args.eviction_hard, args.pod_max_pids),
+        NodeSettings(
+            args.eviction_hard,
+            args.pod_max_pids,
+            args.allow_privileged,
+            _list(args.allowed_unsafe_sysctls),
+            args.seccomp_default,
+        ),
     )
 
 
@@ -285,6 +304,12 @@ def _flags(settings: ApiSettings) -> Iterator[tuple[str, object]]:
         yield "--eviction-hard", ",".join(f"{signal}<{amount}" for signal, amount in node.thresholds.items())
     if node.most_pids:
         yield "--pod-max-pids", node.most_pids
+    if node.allow_privileged:
+        yield "--allow-privileged", "true"
+    if node.unsafe_sysctls:
+        yield "--allowed-unsafe-sysctls", ",".join(node.unsafe_sysctls)
+    if node.seccomp_default:
+        yield "--seccomp-default", "true"
     if settings.admission_file is not None:
         yield "--admission-control-config-file", settings.admission_file
 

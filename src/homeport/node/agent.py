@@ -23,7 +23,7 @@ from homeport.control.informer import Informers
 from homeport.kube import core, meta
 from homeport.kube.errors import HomeportError, InternalError, NotFound, ServiceUnavailable
 from homeport.kube.meta import Object
-from homeport.node import admission, gpus, journal, logs, machinefacts, nvml, pressure, summary, volumes
+from homeport.node import admission, gpus, journal, logs, machinefacts, nvml, pressure, security, summary, volumes
 from homeport.node.balancing import Balancing
 from homeport.node.clusternames import ClusterNames
 from homeport.node.enforcement import Enforcement
@@ -56,7 +56,7 @@ class Agent:
     if they can't; `own_api` is where those on the machine's own network do. `serve_api` serves the API on a listening
     socket: with it, pods reach the server at `api_address`, the cluster IP of its service (the node's gateway without
     one), port 443. `thresholds` are how much has to be left of what the machine has before pods are ended, `most_pids`
-    how many processes a pod may have (0: half of the machine's).
+    how many processes a pod may have (0: half of the machine's). `policy` says what pods may have.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Agent:
         thresholds: Mapping[str, str] = DEFAULT_THRESHOLDS,
         most_pids: int = 0,
         find_gpus: Callable[[], tuple[Gpu, ...]] = nvml.discover,
+        policy: security.Policy = security.DEFAULT_POLICY,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.ready = asyncio.Event()
@@ -92,6 +93,8 @@ class Agent:
             recorder=EventRecorder(client, "kubelet", instance=node_name, now=now),
             following=Following(client),
             pods=Path(data_dir) / "pods",
+            seccomp=Path(data_dir) / "seccomp",
+            policy=policy,
             node_name=node_name,
             now=now,
             api=api,
@@ -208,7 +211,7 @@ class Agent:
     def _admit(self, pod: Object) -> Verdict | gpus.Assignment:
         """Whether the node takes a pod that it has not had before, and which GPUs it gets."""
         others = [worker for worker in self._workers.values() if worker.is_taken and worker.uid != meta.uid(pod)]
-        refused = admission.refusal(
+        refused = security.refusal(pod, self._host.policy) or admission.refusal(
             pod,
             [worker.pod for worker in others],
             allocatable=self._host.allocatable,

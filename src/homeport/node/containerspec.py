@@ -55,11 +55,10 @@ def container_spec(
     log_path: str,
     api: tuple[str, int] | None,
     policy: security.Policy = security.DEFAULT_POLICY,
-    seccomp: bytes = b"",
     own_gpus: Sequence[Gpu] = (),
     machine_has_gpus: bool = False,
 ) -> ContainerSpec:
-    """Raises Unresolved for what makes a ``CreateContainerConfigError``."""
+    """All but the filter of system calls. Raises Unresolved for what makes a ``CreateContainerConfigError``."""
     start = startup(member.spec, image.config, sources, api=api)
     who = security.identity(member, sources.pod, image.config.user)
     visible = gpus.environment(own_gpus, machine_has_some=machine_has_gpus)
@@ -78,7 +77,7 @@ def container_spec(
         groups=who.groups,
         user=who.user,
         only_these_groups=who.only_these_groups,
-        security=security.security(member, sources.pod, policy, seccomp),
+        security=security.security(member, sources.pod, policy),
         read_only_root=bool(security.of_container(member).get("readOnlyRootFilesystem")),
         termination_message_path=member.spec.get("terminationMessagePath") or "/dev/termination-log",
         stdin=bool(member.spec.get("stdin")),

@@ -20,6 +20,7 @@ from homeport.node.memory import Verdict
 from homeport.node.nvml import Gpu
 from homeport.node.pressure import DEFAULT_THRESHOLDS
 from homeport.node.runtime import ImageRoot, Runtime
+from homeport.node.security import DEFAULT_POLICY, Policy
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -74,6 +75,10 @@ class Host(msgspec.Struct, eq=False):
     gpus: tuple[Gpu, ...] = ()
     """Those of the machine."""
     capacity: Mapping[str, str] = msgspec.field(default_factory=dict)
+    seccomp: Path = Path("/nonexistent")
+    """The directory of the seccomp profiles that pods name (``Localhost``)."""
+    policy: Policy = DEFAULT_POLICY
+    """What pods may have."""
     most_pids: int = 0
     """How many processes and threads a pod may have; 0: as many as it likes."""
     api: tuple[str, int] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from homeport.kube import meta, quantity
@@ -19,7 +20,8 @@ from homeport.node.pulls import Pulls
 from homeport.node.reading import fetch
 from homeport.node.references import Ref, Sources, container_refs
 from homeport.node.resolver import Resolver, resolver
-from homeport.node.runtime import Sandbox
+from homeport.node.runtime import ContainerSpec, Sandbox
+from homeport.node.security import seccomp_profile
 from homeport.node.view import Notice
 
 
@@ -62,6 +64,7 @@ class Launcher:
         log_path = logs.prepare(self._directory, member.name, attempt)
         # On the machine's own network the API server is where it is for everybody there.
         api = self._host.own_api if meta.spec(pod).get("hostNetwork") else self._host.api
+        policy = self._host.policy
         spec = container_spec(
             member,
             attempt,
@@ -70,9 +73,13 @@ class Launcher:
             self._mounts.places,
             str(log_path),
             api,
+            policy,
             own_gpus=gpus.of(self._host.gpus, devices),
             machine_has_gpus=bool(self._host.gpus),
         )
+        kind, file = seccomp_profile(member, pod, policy)
+        if kind != "Unconfined":
+            spec = replace(spec, security=replace(spec.security, seccomp=self._filter(kind, file, spec)))
         self._note(Notice("Normal", "Created", f"Created container: {member.name}", member.name))
         await self._host.settled()
         state = await sandbox.start(spec)
@@ -80,6 +87,15 @@ class Launcher:
             self._note(Notice("Warning", "Failed", f"Error: {state.message}", member.name))
         else:
             self._note(Notice("Normal", "Started", f"Started container {member.name}", member.name))
+
+    def _filter(self, kind: str, file: str, spec: ContainerSpec) -> bytes:
+        """Raises ProfileError."""
+        # Imported with the first pod that asks for one.
+        from homeport.node import seccomp
+
+        if kind == "Localhost":
+            return seccomp.load(self._host.seccomp, file)
+        return seccomp.default_profile(spec.security.capabilities)
 
 
 async def gather(host: Host, pod: Object, refs: set[Ref], address: str) -> Sources:

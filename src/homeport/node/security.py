@@ -13,6 +13,7 @@ import msgspec
 
 from homeport.kube import meta
 from homeport.kube.meta import Object
+from homeport.node.memory import Verdict
 from homeport.node.pod import Member, full_name
 from homeport.node.references import Unresolved
 from homeport.node.runtime import Security
@@ -32,8 +33,6 @@ class Policy(msgspec.Struct, frozen=True):
     """Filter the system calls of containers that say nothing about it, as ``RuntimeDefault`` does."""
     user_namespace: bool = False
     """Containers are in a user namespace: root in them is an ordinary user of the machine."""
-    app_armor: bool = False
-    """The machine enforces AppArmor profiles."""
 
 
 DEFAULT_POLICY = Policy()
@@ -90,8 +89,8 @@ def _check_non_root(member: Member, pod: Object, uid: int | None, image_user: st
         raise Unresolved(f"container has runAsNonRoot and image will run as root {where}")
 
 
-def security(member: Member, pod: Object, policy: Policy, seccomp: bytes) -> Security:
-    """`seccomp` is the filter that :func:`seccomp_profile` names. Raises Unresolved for what the node refuses."""
+def security(member: Member, pod: Object, policy: Policy) -> Security:
+    """All but the filter that :func:`seccomp_profile` names. Raises Unresolved for what the node refuses."""
     context = of_container(member)
     privileged = bool(context.get("privileged"))
     if privileged and not policy.allow_privileged:
@@ -110,7 +109,6 @@ def security(member: Member, pod: Object, policy: Policy, seccomp: bytes) -> Sec
     return Security(
         capabilities=allowed,
         no_new_privileges=may_gain is False and not privileged,
-        seccomp=b"" if privileged else seccomp,
         unmasked_proc=unmasked,
         privileged=privileged,
     )
@@ -184,15 +182,16 @@ _SAFE_SYSCTLS = frozenset(
 _IPC, _NET = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."), ("net.",)
 
 
-def refusal(pod: Object, policy: Policy) -> tuple[str, str] | None:
-    """Reason and message of why the node does not take the pod, None if it does."""
+def refusal(pod: Object, policy: Policy) -> Verdict | None:
+    """Why the node does not take the pod, None if it does."""
     spec = meta.spec(pod)
     for name in sysctls(pod):
         words = _sysctl_problem(name, spec, policy)
         if words:
-            return "SysctlForbidden", f"forbidden sysctl: {words}"
-    if not policy.app_armor and any(_app_armor(pod)):
-        return "AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"
+            return Verdict("SysctlForbidden", f"forbidden sysctl: {words}", refuses=True)
+    if any(_app_armor(pod)):
+        words = "Cannot enforce AppArmor: this node has no AppArmor profiles for containers"
+        return Verdict("AppArmor", words, refuses=True)
     return None
 
 

@@ -14,9 +14,12 @@ from homeport.datadir import HOST
 from homeport.kube.errors import ServiceUnavailable
 from homeport.kube.meta import Object
 from homeport.node import runtime
+from homeport.node.sandbox import linux
+from homeport.settings import NodeSettings
 
 if TYPE_CHECKING:
     from homeport.node.agent import Agent
+    from homeport.node.security import Policy
     from homeport.platform import Platform
 
 
@@ -53,6 +56,17 @@ class NodeLink:
         return await self._ready().attach(pod, container, _streams(wanted))
 
 
+def _policy(chosen: NodeSettings) -> Policy:
+    from homeport.node.security import Policy  # as above
+
+    return Policy(
+        allow_privileged=chosen.allow_privileged,
+        unsafe_sysctls=chosen.unsafe_sysctls,
+        seccomp_default=chosen.seccomp_default,
+        user_namespace=not linux.is_machines_root(),
+    )
+
+
 def _streams(wanted: Wanted) -> runtime.Wanted:
     return runtime.Wanted(wanted.stdin, wanted.stdout, wanted.stderr, wanted.tty)
 
@@ -80,6 +94,7 @@ async def node(platform: Platform) -> AsyncIterator[str]:
         thresholds={**DEFAULT_THRESHOLDS, **settings.thresholds},
         most_pids=settings.most_pids,
         api_address=platform.settings.services.api_address,
+        policy=_policy(platform.settings.node),
     )
     try:
         async with platform.background("node", agent.run()):

@@ -9,6 +9,7 @@ import msgspec
 from homeport.kube import field, names
 from homeport.kube.core import rules
 from homeport.kube.core.resource_validation import validate_resources
+from homeport.kube.core.security_validation import container_security
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
 
@@ -35,13 +36,13 @@ _HUGE_PAGE_FIELDS = ("limits.hugepages-", "requests.hugepages-")
 _ENV_SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _HOOKS = frozenset({"lifecycle", "livenessProbe", "readinessProbe", "startupProbe"})
-_HIGHEST_ID = 2**31 - 1
 
 
 class PodFacts(msgspec.Struct, frozen=True):
     """What a container's rules have to know of its pod."""
 
     volumes: Mapping[str, Object] = {}
+    host_users: bool = True
     claims: frozenset[str] = frozenset()
     grace_period: int | None = None
     restart_policy: str | None = None
@@ -67,7 +68,9 @@ def validate_container(container: Object, path: str, pod: PodFacts) -> Iterator[
     if container.get("resizePolicy"):
         yield from _resize_policy(container, f"{path}.resizePolicy", pod)
     if container.get("securityContext"):
-        yield from _security_context(container["securityContext"], f"{path}.securityContext")
+        yield from container_security(
+            container["securityContext"], f"{path}.securityContext", host_users=pod.host_users
+        )
 
 
 def _resources(resources: Object, path: str, pod: PodFacts) -> Iterable[FieldError]:
@@ -274,20 +277,6 @@ def _resize_policy(container: Object, path: str, pod: PodFacts) -> Iterator[Fiel
             yield field.not_supported(path, restart, ("NotRequired", "RestartContainer"))
         elif pod.restart_policy == "Never" and restart != "NotRequired":
             yield field.invalid(path, restart, "must be 'NotRequired' when `restartPolicy` is 'Never'")
-
-
-def _security_context(context: Object | None, path: str) -> Iterator[FieldError]:
-    if not context:
-        return
-    yield from rules.in_range(f"{path}.runAsUser", context.get("runAsUser"), 0, _HIGHEST_ID)
-    yield from rules.in_range(f"{path}.runAsGroup", context.get("runAsGroup"), 0, _HIGHEST_ID)
-    if context.get("allowPrivilegeEscalation") is False:
-        if context.get("privileged"):
-            words = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-            yield field.invalid(path, context, words)
-        if "SYS_ADMIN" in ((context.get("capabilities") or {}).get("add") or ()):
-            words = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
-            yield field.invalid(path, context, words)
 
 
 def _probe(probe: Object, path: str, pod: PodFacts) -> Iterator[FieldError]:

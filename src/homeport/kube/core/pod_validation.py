@@ -10,6 +10,7 @@ from homeport.kube.core import rules
 from homeport.kube.core.container_validation import PodFacts, validate_container, validate_hooks
 from homeport.kube.core.placement_validation import validate_placement
 from homeport.kube.core.resource_validation import validate_pod_resources
+from homeport.kube.core.security_validation import pod_security
 from homeport.kube.core.volume_validation import validate_volumes
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
@@ -69,6 +70,7 @@ def validate_pod_spec(spec: Object, path: str) -> Iterator[FieldError]:
         claims=frozenset(claim["name"] for claim in spec.get("resourceClaims") or () if claim.get("name")),
         grace_period=spec.get("terminationGracePeriodSeconds"),
         restart_policy=spec.get("restartPolicy"),
+        host_users=spec.get("hostUsers") is not False,
     )
     yield from validate_volumes(volumes, f"{path}.volumes")
     yield from _containers(spec.get("containers") or [], f"{path}.containers", pod)
@@ -84,8 +86,7 @@ def validate_pod_spec(spec: Object, path: str) -> Iterator[FieldError]:
     if spec.get("nodeSelector"):
         yield from rules.labels(f"{path}.nodeSelector", spec["nodeSelector"])
     yield from rules.in_range(f"{path}.activeDeadlineSeconds", spec.get("activeDeadlineSeconds"), 1, _MAX_DEADLINE)
-    if spec.get("securityContext"):
-        yield from _security_context(spec["securityContext"], f"{path}.securityContext")
+    yield from pod_security(spec, path)
     yield from _dns(spec, path)
     if spec.get("hostAliases"):
         yield from _host_aliases(spec["hostAliases"], f"{path}.hostAliases")
@@ -190,14 +191,6 @@ def _claims(claims: list[Object], path: str) -> Iterator[FieldError]:
             words = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
             yield field.invalid(at, claim, words)
     yield from rules.distinct(path, claims)
-
-
-def _security_context(context: Object, path: str) -> Iterator[FieldError]:
-    for name in ("runAsUser", "runAsGroup", "fsGroup"):
-        yield from rules.in_range(f"{path}.{name}", context.get(name), 0, 2**31 - 1)
-    for index, group in enumerate(context.get("supplementalGroups") or ()):
-        yield from rules.in_range(f"{path}.supplementalGroups[{index}]", group, 0, 2**31 - 1)
-    yield from rules.distinct(f"{path}.sysctls", context.get("sysctls") or ())
 
 
 def _dns(spec: Object, path: str) -> Iterator[FieldError]:

@@ -17,4 +17,4 @@ if __name__ == "__main__":
         sys.exit(probe.main(sys.argv[2:]))
     from homeport.node.sandbox import zygote
 
-    sys.exit(zygote.main(sys.argv[2:]))
+    sys.exit(zygote.main(sys.argv[2:]) if sys.argv[1] == "zygote" else zygote.serve(sys.argv[2:]))

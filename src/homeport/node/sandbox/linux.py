@@ -240,6 +240,15 @@ def limit_bounding_set(keep: frozenset[int]) -> None:
             raise
 
 
+def permitted_capabilities() -> frozenset[int]:
+    """All that the process may make use of."""
+    data = ctypes.create_string_buffer(24)
+    _check(_libc.capget(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), data))
+    words = struct.unpack("=6I", data.raw)
+    mask = words[1] | words[4] << 32
+    return frozenset(number for number in range(_LAST_CAPABILITY + 1) if mask >> number & 1)
+
+
 def set_capabilities(keep: frozenset[int]) -> None:
     """Permitted and effective become `keep`, inheritable empty."""
     mask = sum(1 << capability for capability in keep)

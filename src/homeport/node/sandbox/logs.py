@@ -39,7 +39,7 @@ class LogFile:
     def __init__(self, path: str) -> None:
         """Raises OSError if the file can't be made."""
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         self._pending = bytearray()
 
     @property

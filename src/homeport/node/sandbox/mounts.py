@@ -46,7 +46,8 @@ class Tree:
 
     def attach(self) -> None:
         """In the container's root. Raises SetupError."""
-        target = os.path.normpath("/" + self.mounted.target)
+        # (normpath keeps two slashes at the beginning.)
+        target = "/" + os.path.normpath(self.mounted.target).lstrip("/")
         if target == "/":
             raise SetupError(f"mount of {self._name}: the target can't be the root itself")
         try:

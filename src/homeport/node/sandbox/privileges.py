@@ -55,7 +55,9 @@ def has_ids_of(user: User) -> bool:
 
 
 def _allowed(security: spec.Security) -> frozenset[int]:
-    return capabilities.ALL if security.privileged else security.capabilities
+    """As far as the platform has it to give."""
+    wanted = capabilities.ALL if security.privileged else security.capabilities
+    return wanted & linux.permitted_capabilities()
 
 
 def give_streams(descriptors: list[int], user: User) -> None:

@@ -97,9 +97,6 @@ class Zygote:
         """Who waits to hear that all is known about the pod with that state file, and the id of the question."""
         self._watch_children()
         self._netd_path = _helper_path(directory)
-        linux.unshare(linux.CLONE_NEWNS)
-        # Slaves: what the machine mounts later shows up here, nothing from here shows up there.
-        linux.mount("", "/", "", linux.MS_REC | linux.MS_SLAVE)
         self._namespace = self._join_or_start()
         layers = os.path.join(directory, "layers")
         os.makedirs(layers, mode=0o700, exist_ok=True)
@@ -535,39 +532,80 @@ def _serve(
     needs_map: int,
     mapped: int,
 ) -> NoReturn:
-    def say(message: wire.Message) -> None:
-        os.write(ready, wire.encode(message))
-        os.close(ready)
+    """Get a user namespace, and go on as :func:`serve` in a program that no container can change."""
 
     def map_from_outside() -> bool:
         os.write(needs_map, b"?")
         return os.read(mapped, 1) == b"y"
 
-    code = 1
     try:
         _reset_signals()
         os.umask(0o022)
         os.makedirs(directory, mode=0o700, exist_ok=True)
         lock = os.open(os.path.join(directory, "zygote.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        pods = registry.Registry(os.path.join(directory, "sandboxes"))
         if os.geteuid() != 0:
-            survivor = _survivor(directory, pods)
+            survivor = _survivor(directory, registry.Registry(os.path.join(directory, "sandboxes")))
             if survivor is not None:
                 _join_user_namespace(survivor)
             else:
                 idmap.enter(map_from_outside)
-        os.close(needs_map)
-        os.close(mapped)
-        zygote = Zygote(directory, net, services, hidden, pods)
-        say({"pid": os.getpid()})
-        zygote.serve()
-        code = 0
-    except (OSError, Refused) as error:
-        print(f"the zygote can't start: {error}", file=sys.stderr, flush=True)
-        say({"error": str(error), "errno": getattr(error, "errno", None)})
+        arguments = [directory, str(net), str(services), str(ready), str(lock), *hidden]
+        _seal_program()
+        for descriptor in (ready, lock):
+            os.set_inheritable(descriptor, True)
+        os.execv(
+            sys.executable, [sys.executable, "-I", "-S", os.path.abspath(sys.argv[0]), "zygote-sealed", *arguments]
+        )
     except BaseException as error:
+        _fail(ready, error)
+    finally:
+        os._exit(1)
+
+
+def _seal_program() -> None:
+    """Leave for a mount namespace where this interpreter's file is read-only. Whoever is forked has the file that was
+    executed as its ``/proc/PID/exe``, by the mount it was found at: a container that opens it from there, in the moment
+    before its own command is executed, has no way to write to it (CVE-2019-5736 was that way)."""
+    linux.unshare(linux.CLONE_NEWNS)
+    # Slaves: what the machine mounts later shows up here, nothing from here shows up there.
+    linux.mount("", "/", "", linux.MS_REC | linux.MS_SLAVE)
+    program = os.path.realpath(sys.executable)
+    linux.mount(program, program, "", linux.MS_BIND)
+    linux.set_mount_attributes(program, linux.MOUNT_ATTR_RDONLY)
+
+
+def _fail(ready: int, error: BaseException) -> None:
+    if isinstance(error, OSError | Refused):
+        print(f"the zygote can't start: {error}", file=sys.stderr, flush=True)
+        _say(ready, {"error": str(error), "errno": getattr(error, "errno", None)})
+    else:
         sys.excepthook(type(error), error, error.__traceback__)
         sys.stderr.flush()
+
+
+def _say(ready: int, message: wire.Message) -> None:
+    os.write(ready, wire.encode(message))
+    os.close(ready)
+
+
+def serve(arguments: list[str]) -> int:
+    """``zygote-sealed DIRECTORY NETWORK SERVICES READY_DESCRIPTOR LOCK_DESCRIPTOR [HIDDEN...]``: be the fork server."""
+    directory, ready, lock = arguments[0], int(arguments[3]), int(arguments[4])
+    net, services = ipaddress.IPv4Network(arguments[1]), ipaddress.IPv4Network(arguments[2])
+    for descriptor in (ready, lock):
+        os.set_inheritable(descriptor, False)
+    code = 1
+    try:
+        # It is seen at its usual place again; what was executed keeps the mount that it was found at.
+        linux.unmount(os.path.realpath(sys.executable), linux.MNT_DETACH)
+        zygote = Zygote(
+            directory, net, services, arguments[5:], registry.Registry(os.path.join(directory, "sandboxes"))
+        )
+        _say(ready, {"pid": os.getpid()})
+        zygote.serve()
+        code = 0
+    except BaseException as error:
+        _fail(ready, error)
     finally:
         os._exit(code)
