@@ -98,6 +98,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
     """Kernel parameters beside the safe ones (``--allowed-unsafe-sysctls``); a final ``*`` stands for any ending."""
     seccomp_default: bool = False
     """Filter the system calls of containers that say nothing about it (``--seccomp-default``)."""
+    runtime: str = "processes"
+    """What runs pods: ``processes`` of this machine, or an engine's containers (``docker``)."""
 
 
 class ApiSettings(msgspec.Struct, frozen=True):

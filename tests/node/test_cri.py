@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeport.node.cri import Decoder, is_line_end, key_of, moment_key
+from homeport.node.cri import Decoder, in_utc, is_line_end, key_of, moment_key
 
 T = b"2026-01-01T00:00:0%d.%09dZ"
 
@@ -77,3 +78,21 @@ LINE = st.binary(max_size=5).filter(lambda text: b"\n" not in text)
 def test_each_stream_keeps_its_text(parts: list[tuple[bytes, bytes]]) -> None:
     entries = [entry(1, stream, b"F", text) for stream, text in parts]
     assert text_of(*entries) == b"".join(text + b"\n" for _, text in parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"2026-11-22T13:16:25.550335062Z", b"2026-11-22T13:16:25.550335062Z"),
+        (b"2026-11-22T13:16:25.550335062+00:00", b"2026-11-22T13:16:25.550335062Z"),
+        (b"2026-11-22T00:16:25.5+02:30", b"2026-11-21T21:46:25.5Z"),
+        (b"2026-11-22T13:16:25-01:00", b"2026-11-22T14:16:25Z"),
+    ],
+)
+def test_times_of_other_runtimes_are_those_of_utc(text: bytes, expected: bytes) -> None:
+    assert in_utc(text) == expected
+
+
+def test_entries_with_another_time_zone_are_read_as_all_others() -> None:
+    entry = b"2026-11-22T00:16:25.5+02:30 stdout F hello"
+    assert list(Decoder(timestamps=True).feed([entry])) == [b"2026-11-21T21:46:25.5Z hello\n"]

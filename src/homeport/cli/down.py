@@ -54,12 +54,11 @@ def stop(directory: DataDir) -> bool:
 
 def end_pods(directory: DataDir) -> int:
     """End what still runs of the node: pods (politely first) and its helpers. The number of pods ended."""
-    from homeport.node import volumes
-    from homeport.node.process import ProcessRuntime
+    from homeport.node import choice, volumes
     from homeport.node.runtime import SandboxError
 
     async def end() -> int:
-        runtime = ProcessRuntime(directory.node, hidden=(directory.path,))
+        runtime = choice.recorded(directory.node)
         running = sum(sandbox.alive for sandbox in await runtime.adopt())
         if running:
             print(f"ending {running} pod{'s' if running != 1 else ''}, within {GRACE:.0f} s", flush=True)

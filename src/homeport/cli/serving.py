@@ -11,6 +11,7 @@ from pathlib import Path
 
 from homeport.kube import quantity
 from homeport.kube.errors import Permanent
+from homeport.node import choice
 from homeport.settings import (
     AccountSettings,
     ApiSettings,
@@ -139,6 +140,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: memory.available<100Mi,nodefs.available<1Gi,nodefs.inodesFree<2%%,pid.available<5%%)",
     )  # fmt: skip
     parser.add_argument(
+        "--runtime", choices=choice.KINDS, default=choice.PROCESSES,
+        help="run pods as processes of this machine (default) or as containers of Docker or Podman",
+    )  # fmt: skip
+    parser.add_argument(
         "--pod-max-pids", type=_whole, default=0, metavar="N",
         help="processes and threads that a pod may have (default: half of what the machine can have)",
     )  # fmt: skip
@@ -244,6 +249,7 @@ def settings_of(args: argparse.Namespace) -> ApiSettings:
             args.allow_privileged,
             _list(args.allowed_unsafe_sysctls),
             args.seccomp_default,
+            args.runtime,
         ),
     )
 
@@ -302,6 +308,8 @@ def _flags(settings: ApiSettings) -> Iterator[tuple[str, object]]:
     node = settings.node
     if node.thresholds:
         yield "--eviction-hard", ",".join(f"{signal}<{amount}" for signal, amount in node.thresholds.items())
+    if node.runtime != NodeSettings().runtime:
+        yield "--runtime", node.runtime
     if node.most_pids:
         yield "--pod-max-pids", node.most_pids
     if node.allow_privileged:

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
+_ZONED = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)((?:\.\d+)?)([+-]\d\d:\d\d)")
 _MOST_HELD = 1 << 20
 """Bytes of an unfinished line that are held back before they are given out in pieces."""
 
@@ -16,6 +18,16 @@ def moment_key(text: bytes) -> tuple[bytes, bytes]:
     """A sort key of a UTC time whatever the number of its decimals."""
     seconds, _, fraction = text.rstrip(b"Z").partition(b".")
     return seconds, fraction.ljust(9, b"0")
+
+
+def in_utc(text: bytes) -> bytes:
+    """The same time as UTC: other runtimes' logs have the machine's own time zone."""
+    found = None if text.endswith(b"Z") else _ZONED.fullmatch(text)
+    if found is None:
+        return text
+    seconds, fraction, offset = found.groups()
+    moment = datetime.fromisoformat((seconds + offset).decode()).astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S").encode() + fraction + b"Z"
 
 
 def key_of(moment: datetime) -> tuple[bytes, bytes]:
@@ -42,7 +54,8 @@ class Decoder:
             if len(parts) < 3 or parts[2] not in (b"F", b"P"):
                 yield entry + b"\n"
                 continue
-            moment, stream, tag = parts[:3]
+            stream, tag = parts[1:3]
+            moment = in_utc(parts[0])
             text = parts[3] if len(parts) == 4 else b""
             if self._since is not None:
                 if moment_key(moment) < self._since:

@@ -117,6 +117,31 @@ class NodeNetwork:
             except ConnectionError:
                 await self._connect()
 
+    async def ask(self, **message: Any) -> None:
+        """Have the helper do something that not every helper can. Raises SandboxError."""
+        async with self._pushing:
+            for is_last in (False, True):
+                try:
+                    if self._connection is None or not self._connection.is_open:
+                        await self._connect()
+                    assert self._connection is not None
+                    await self._connection.request(**message)
+                    return
+                except OSError as error:
+                    if is_last:
+                        raise SandboxError(f"the node's network helper can't be reached: {error}") from error
+
+    async def ask_apart(self, **message: Any) -> dict[str, Any]:
+        """The same for what takes its time, on a connection of its own; the answer. Raises SandboxError."""
+        try:
+            connection = await Connection.open(await self._netd())
+            try:
+                return await connection.request(**message)
+            finally:
+                connection.close()
+        except OSError as error:
+            raise SandboxError(f"the node's network helper can't be reached: {error}") from error
+
     async def _connect(self) -> None:
         """Connect to the network helper, and tell it everything."""
         wanted = self._records
@@ -171,8 +196,8 @@ class NodeNetwork:
         await self._start_helper()
         return wire.connect(path)
 
-    async def _node_socket(self, **message: Any) -> socket.socket:
-        """A socket that the network helper made. Raises OSError."""
+    async def make_socket(self, **message: Any) -> socket.socket:
+        """A socket that the network helper makes, non-blocking. Raises OSError."""
         try:
             try:
                 answer, descriptor = await _exchange(await self._netd(), message)
@@ -192,7 +217,7 @@ class NodeNetwork:
     async def dial(self, address: str, port: int) -> socket.socket:
         value = ipaddress.ip_address(address)
         if value in self._network or value in self._services:
-            made = await self._node_socket(op="socket", kind="tcp")
+            made = await self.make_socket(op="socket", kind="tcp")
         else:
             # A pod on the machine's own network.
             made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
@@ -205,7 +230,7 @@ class NodeNetwork:
         return made
 
     async def listen(self, port: int) -> socket.socket:
-        return await self._node_socket(op="listen", port=port)
+        return await self.make_socket(op="listen", port=port)
 
     async def publish(self, port: int, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
         self._published[port] = serve

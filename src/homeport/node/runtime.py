@@ -50,6 +50,8 @@ class ImageRoot:
     warm: tuple[str, ...] = ()
     """Python modules that an interpreter of the environment may be kept with, for containers to be forked of
     (:mod:`homeport.node.warmth`)."""
+    reference: str = ""
+    """The id of an engine's image, where containers are an engine's; then it is all that counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from homeport.client.client import Client
 from homeport.control.informer import Informers
 from homeport.datadir import DataDir
 from homeport.kube.errors import Permanent
-from homeport.node.process import ProcessRuntime
+from homeport.node.choice import PodRuntime
 from homeport.platform import control, node, serving, storage
 from homeport.platform.node import NodeLink
 from homeport.settings import DEFAULTS, ApiSettings
@@ -63,7 +63,7 @@ class Platform:
 
     # What the parts make, in the order of PARTS.
     lock: IO[str]
-    runtime: ProcessRuntime
+    runtime: PodRuntime
     store: SqliteStore
     api: ApiServer
     accounts: ServiceAccounts

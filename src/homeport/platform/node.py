@@ -13,7 +13,8 @@ from homeport.apiserver.node import LogOptions, Session, Wanted
 from homeport.datadir import HOST
 from homeport.kube.errors import ServiceUnavailable
 from homeport.kube.meta import Object
-from homeport.node import runtime
+from homeport.node import choice, runtime
+from homeport.node.host import ImageSource
 from homeport.node.sandbox import linux
 from homeport.settings import NodeSettings
 
@@ -72,34 +73,53 @@ def _streams(wanted: Wanted) -> runtime.Wanted:
 
 
 @asynccontextmanager
+async def _images(platform: Platform) -> AsyncIterator[ImageSource]:
+    """Where the images of a platform's pods come from."""
+    if platform.settings.node.runtime == choice.DOCKER:
+        from homeport.node.engine.images import EngineImages
+        from homeport.node.engine.runtime import EngineRuntime
+
+        assert isinstance(platform.runtime, EngineRuntime)
+        source = EngineImages(platform.runtime.engine)
+        async with platform.background("engine images", source.watch()):
+            try:
+                yield source
+            finally:
+                await source.close()
+        return
+    from homeport.node.images import ImageStore
+
+    store = ImageStore(platform.directory.images, directories=examples.images())
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
 async def node(platform: Platform) -> AsyncIterator[str]:
     from homeport.node.agent import Agent  # as above
-    from homeport.node.images import ImageStore
     from homeport.node.pressure import DEFAULT_THRESHOLDS
 
-    directory = platform.directory
-    images = ImageStore(directory.images, directories=examples.images())
-    name = machine.node().lower()
-    settings = platform.settings.node
-    agent = Agent(
-        platform.client,
-        platform.runtime,
-        images,
-        node_name=name,
-        data_dir=directory.node,
-        volumes_dir=directory.volumes,
-        informers=platform.informers,
-        own_api=(HOST, platform.port_served),
-        serve_api=platform.serve,
-        thresholds={**DEFAULT_THRESHOLDS, **settings.thresholds},
-        most_pids=settings.most_pids,
-        api_address=platform.settings.services.api_address,
-        policy=_policy(platform.settings.node),
-    )
-    try:
+    directory, settings = platform.directory, platform.settings.node
+    async with _images(platform) as images:
+        name = machine.node().lower()
+        agent = Agent(
+            platform.client,
+            platform.runtime,
+            images,
+            node_name=name,
+            data_dir=directory.node,
+            volumes_dir=directory.volumes,
+            informers=platform.informers,
+            own_api=(HOST, platform.port_served),
+            serve_api=platform.serve,
+            thresholds={**DEFAULT_THRESHOLDS, **settings.thresholds},
+            most_pids=settings.most_pids,
+            api_address=platform.settings.services.api_address,
+            policy=_policy(settings),
+        )
         async with platform.background("node", agent.run()):
             await platform.wait_for(agent.ready)
             platform.node.agent = agent
             yield f"NOT READY: {agent.problem}" if agent.problem else name
-    finally:
-        await images.close()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from homeport.kube.errors import Permanent
-from homeport.node.process import ProcessRuntime
+from homeport.node import choice
 from homeport.platform.words import counted
 from homeport.store.protocol import StoreError
 from homeport.store.sqlite import SqliteStore
@@ -21,10 +21,10 @@ async def directory(platform: Platform) -> AsyncIterator[str]:
     place = platform.directory
     place.create()
     platform.lock = place.lock()
-    platform.runtime = ProcessRuntime(
-        place.node, service_cidr=str(platform.settings.services.network), hidden=(place.path,)
-    )
     try:
+        platform.runtime = choice.choose(
+            place.node, platform.settings.node, service_cidr=str(platform.settings.services.network)
+        )
         yield str(place.path)
     finally:
         platform.lock.close()

@@ -1,4 +1,4 @@
-"""What the platform starts: ``python .../sandbox/__main__.py zygote|probe ...``, by its path.
+"""What the platform starts: ``python .../sandbox/__main__.py zygote|probe|engine-net ...``, by its path.
 
 By its path and isolated (``-I -S``), so that neither the environment nor installed packages matter and nothing is
 loaded that every pod would then pay for.
@@ -15,6 +15,10 @@ if __name__ == "__main__":
         from homeport.node.sandbox import probe
 
         sys.exit(probe.main(sys.argv[2:]))
+    if sys.argv[1] == "engine-net":
+        from homeport.node.sandbox import enginenet
+
+        sys.exit(enginenet.main(sys.argv[2:]))
     from homeport.node.sandbox import zygote
 
     sys.exit(zygote.main(sys.argv[2:]) if sys.argv[1] == "zygote" else zygote.serve(sys.argv[2:]))

@@ -50,6 +50,43 @@ def set_up_node(network: ipaddress.IPv4Network, services: ipaddress.IPv4Network)
         connection.close()
 
 
+def link(
+    node: netlink.Netlink,
+    pod: netlink.Netlink,
+    namespace: int,
+    network: ipaddress.IPv4Network,
+    value: ipaddress.IPv4Address,
+) -> int:
+    """Connect a pod's network namespace, which `pod` is in and the descriptor refers to, to the node's. The index of
+    the link's end in the node's. Raises OSError."""
+    number = index_of(network, value)
+    gateway = gateway_of(network)
+    here, there = _link_address(value), _link_address(gateway)
+    index = netlink.LOOPBACK + 1
+    node.run(
+        netlink.veth(f"pod{number:x}", number, there, "eth0", index, here, namespace, MTU),
+        netlink.no_link_local(number),
+        netlink.forward(number),
+        netlink.link_up(number),
+        netlink.host_route(value, number, gateway),
+        netlink.neighbour(number, value, here),
+    )
+    pod.run(
+        netlink.link_up(netlink.LOOPBACK),
+        netlink.no_link_local(index),
+        netlink.address(index, value),
+        netlink.link_up(index),
+        netlink.default_route(gateway, index),
+        netlink.neighbour(index, gateway, there),
+    )
+    return number
+
+
+def index_of(network: ipaddress.IPv4Network, value: ipaddress.IPv4Address) -> int:
+    """Of the link to the pod with that address, in the node's namespace."""
+    return _FIRST_INDEX + int(value) - int(network.network_address)
+
+
 class PodLink:
     """A pod's link to the node; made by the pod's supervisor, which is left in the pod's own namespace."""
 
@@ -60,29 +97,10 @@ class PodLink:
         linux.setns(node_namespace, linux.CLONE_NEWNET)
         self._node = netlink.Netlink()
         linux.unshare(linux.CLONE_NEWNET)
-        self._index = _FIRST_INDEX + int(value) - int(network.network_address)
-        gateway = gateway_of(network)
-        here, there = _link_address(value), _link_address(gateway)
         pod = netlink.Netlink()
         own_namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        index = netlink.LOOPBACK + 1
         try:
-            self._node.run(
-                netlink.veth(f"pod{self._index:x}", self._index, there, "eth0", index, here, own_namespace, MTU),
-                netlink.no_link_local(self._index),
-                netlink.forward(self._index),
-                netlink.link_up(self._index),
-                netlink.host_route(value, self._index, gateway),
-                netlink.neighbour(self._index, value, here),
-            )
-            pod.run(
-                netlink.link_up(netlink.LOOPBACK),
-                netlink.no_link_local(index),
-                netlink.address(index, value),
-                netlink.link_up(index),
-                netlink.default_route(gateway, index),
-                netlink.neighbour(index, gateway, there),
-            )
+            self._index = link(self._node, pod, own_namespace, network, value)
         finally:
             os.close(own_namespace)
             pod.close()

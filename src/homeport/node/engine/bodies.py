@@ -1,0 +1,212 @@
+"""What the engine is asked to make: the bodies of its requests for containers. Pure.
+
+Field names: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerCreate
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from homeport.node.runtime import ContainerSpec, Limits, Mount, SandboxSpec, Security
+from homeport.node.sandbox.capabilities import NAMES
+
+LABEL = "dev.homeport"
+NODE, ROLE, UID = f"{LABEL}.node", f"{LABEL}.role", f"{LABEL}.pod-uid"
+NAMESPACE, POD, DIRECTORY, ADDRESS = f"{LABEL}.namespace", f"{LABEL}.pod", f"{LABEL}.directory", f"{LABEL}.address"
+PROCESSES = f"{LABEL}.processes"
+CONTAINER, ATTEMPT, LOG, TERMINATION = (
+    f"{LABEL}.container",
+    f"{LABEL}.attempt",
+    f"{LABEL}.log",
+    f"{LABEL}.termination-log",
+)
+SHARED = "infrastructure"
+"""The role of the container that a pod's others share their network with."""
+OWN = "container"
+PAUSE = "/pause"
+_CPU_PERIOD = 100_000
+_LEAST_CPU_SHARES = 2
+
+Body = dict[str, Any]
+
+
+def node_key(directory: str) -> str:
+    """What tells this node's containers from those of other platforms on the same engine."""
+    return hashlib.sha256(directory.encode()).hexdigest()[:12]
+
+
+def container_name(node: str, container: str, pod: str, namespace: str, uid: str, attempt: int) -> str:
+    """A name that tells people whose container it is."""
+    return re.sub(r"[^a-zA-Z0-9_.-]", "-", f"homeport_{container}_{pod}_{namespace}_{uid}_{attempt}_{node}")
+
+
+def bind(mount: Mount) -> Body:
+    return {"Type": "bind", "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
+
+
+def device(mount: Mount) -> Body:
+    return {"PathOnHost": mount.source, "PathInContainer": mount.target, "CgroupPermissions": "rwm"}
+
+
+def infrastructure(spec: SandboxSpec, *, node: str, image: str, address: str) -> Body:
+    labels = {
+        NODE: node,
+        ROLE: SHARED,
+        UID: spec.uid,
+        NAMESPACE: spec.namespace,
+        POD: spec.name,
+        DIRECTORY: spec.directory,
+        ADDRESS: address,
+        PROCESSES: spec.processes,
+    }
+    host = {
+        "NetworkMode": "host" if spec.host_network else "none",
+        "IpcMode": "host" if spec.host_ipc else "shareable",
+        "Sysctls": dict(spec.sysctls),
+        "ShmSize": spec.shm_bytes,
+        "LogConfig": {"Type": "none"},
+        "CapDrop": ["ALL"],
+        "ReadonlyRootfs": True,
+    }
+    body: Body = {"Image": image, "Entrypoint": [PAUSE], "StopSignal": "SIGKILL", "Labels": labels, "HostConfig": host}
+    if not spec.host_network:
+        body["Hostname"] = spec.hostname
+    return body
+
+
+def container(
+    spec: ContainerSpec,
+    *,
+    node: str,
+    uid: str,
+    shared: str,
+    files: Iterable[Mount],
+    termination_log: str,
+    processes: str,
+    is_podman: bool,
+) -> Body:
+    """`shared` is the id of the pod's infrastructure container; `files` are mounted before the container's own."""
+    mounts = [*files, Mount(termination_log, spec.termination_message_path), *spec.mounts]
+    with_network = f"container:{shared}"
+    shown = _last_at_each_place(mounts)
+    host: Body = {
+        "NetworkMode": with_network,
+        "IpcMode": with_network,
+        "Mounts": [bind(mount) for mount in shown if not mount.device],
+        "Devices": [device(mount) for mount in shown if mount.device],
+        "ReadonlyRootfs": spec.read_only_root,
+        "GroupAdd": [str(group) for group in spec.groups],
+        "LogConfig": _written_to(spec.log_path) if is_podman else {"Type": "json-file"},
+        "OomScoreAdj": spec.oom_score,
+        **limited(spec.limits),
+        **secured(spec.security, is_podman=is_podman),
+    }
+    if processes == "host":
+        host["PidMode"] = "host"
+    elif processes == "pod":
+        host["PidMode"] = with_network
+    if is_podman:
+        # Docker's containers have the name of the container whose network they have; Podman's have to be told.
+        host["UTSMode"] = with_network
+    labels = {
+        NODE: node,
+        ROLE: OWN,
+        UID: uid,
+        CONTAINER: spec.name,
+        ATTEMPT: str(spec.attempt),
+        LOG: spec.log_path,
+        TERMINATION: termination_log,
+    }
+    return {
+        "Image": spec.image.reference,
+        "Entrypoint": list(spec.argv[:1]),
+        "Cmd": list(spec.argv[1:]),
+        "Env": [f"{name}={value}" for name, value in spec.env.items()],
+        "WorkingDir": spec.cwd,
+        "User": user_of(spec),
+        "OpenStdin": spec.stdin,
+        "StdinOnce": spec.stdin_once,
+        "AttachStdin": spec.stdin,
+        "Tty": spec.tty,
+        "Labels": labels,
+        "HostConfig": host,
+    }
+
+
+def user_of(spec: ContainerSpec) -> str:
+    """As the engine takes it: empty for what the image says."""
+    if spec.uid is None and spec.gid is None:
+        return spec.user
+    user = spec.user.partition(":")[0] or "0" if spec.uid is None else str(spec.uid)
+    return user if spec.gid is None else f"{user}:{spec.gid}"
+
+
+def secured(security: Security, *, is_podman: bool) -> Body:
+    """The engine has a filter of system calls of its own, which stands for all but none: it takes no compiled one."""
+    if security.privileged:
+        return {"Privileged": True}
+    options = ["no-new-privileges"] if security.no_new_privileges else []
+    if not security.seccomp:
+        options.append("seccomp=unconfined")
+    if security.unmasked_proc:
+        options.append("unmask=ALL" if is_podman else "systempaths=unconfined")
+    added = sorted(NAMES[number] for number in security.capabilities)
+    return {"SecurityOpt": options, "CapDrop": ["ALL"], "CapAdd": added}
+
+
+def _written_to(path: str) -> Body:
+    """Podman's own log files have the format of ours, so it writes ours. What it sends to somebody who follows a log
+    has gaps (version 4.3)."""
+    return {"Type": "k8s-file", "Config": {"path": path}}
+
+
+def limited(limits: Limits) -> Body:
+    """Swap counts as memory: there is no more of the two than of the one."""
+    memory = {"Memory": limits.memory, "MemorySwap": limits.memory} if limits.memory else {}
+    quota = {"CpuPeriod": _CPU_PERIOD, "CpuQuota": limits.cpu_quota} if limits.cpu_quota else {}
+    pids = {"PidsLimit": limits.pids} if limits.pids else {}
+    return {"CpuShares": max(limits.cpu_shares, _LEAST_CPU_SHARES), **memory, **quota, **pids}
+
+
+def helper(*, node: str, image: str, role: str, command: Iterable[str], mounts: Iterable[Mount]) -> Body:
+    """A container of the node's own that is the machine's root: it makes the pods' network."""
+    return {
+        "Image": image,
+        "Entrypoint": list(command),
+        "Labels": {NODE: node, ROLE: role},
+        "StopSignal": "SIGKILL",
+        "HostConfig": {
+            "NetworkMode": "host",
+            "PidMode": "host",
+            "Privileged": True,
+            "Mounts": [bind(mount) for mount in mounts],
+            "RestartPolicy": {"Name": "no"},
+        },
+    }
+
+
+def pausing(*, node: str, image: str, role: str) -> Body:
+    """A container that holds a network namespace and does nothing."""
+    host = {"NetworkMode": "none", "LogConfig": {"Type": "none"}, "CapDrop": ["ALL"], "ReadonlyRootfs": True}
+    return {
+        "Image": image,
+        "Entrypoint": [PAUSE],
+        "StopSignal": "SIGKILL",
+        "Labels": {NODE: node, ROLE: role},
+        "HostConfig": host,
+    }
+
+
+def labelled(**labels: str) -> Mapping[str, str]:
+    """The query for all containers, running or not, that have these labels (named as this module's constants)."""
+    wanted = [f"{globals()[name.upper()]}={value}" for name, value in labels.items()]
+    return {"all": "true", "filters": json.dumps({"label": wanted})}
+
+
+def _last_at_each_place(mounts: Iterable[Mount]) -> list[Mount]:
+    """A pod's own mount takes the place of one of ours."""
+    return list({mount.target: mount for mount in mounts}.values())

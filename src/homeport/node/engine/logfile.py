@@ -1,0 +1,62 @@
+"""A container's log, from the engine's into the file that all containers' logs are read from."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+
+from homeport.node.engine.api import Engine
+from homeport.node.engine.frames import Entries, Written, written
+from homeport.node.sandbox.logs import LogFile
+
+_RETRY_SECONDS = 1.0
+_TAIL = 64 << 10
+
+
+async def follow(engine: Engine, container: str, path: str, *, tty: bool) -> None:
+    """Append to the file at `path` what the engine has of the container's output and the file does not, until the
+    container ends. What the engine keeps is not lost while nobody follows. Raises OSError, EngineError."""
+    after = resume(path)
+    entries = Entries(framed=not tty, after=after)
+    query = {"follow": "true", "stdout": "true", "stderr": "true", "timestamps": "true"}
+    if after:
+        query["since"] = after.stamp.decode()
+    log = LogFile(path)
+    try:
+        async with contextlib.aclosing(engine.stream("GET", f"/containers/{container}/logs", query=query)) as chunks:
+            async for chunk in chunks:
+                await _write(log, entries.feed(chunk))
+        await _write(log, entries.end())
+    finally:
+        log.close()
+
+
+async def _write(log: LogFile, data: bytes) -> None:
+    """With the disk full the engine keeps what comes until there is room again."""
+    log.write(data)
+    while log.is_stuck:
+        await asyncio.sleep(_RETRY_SECONDS)
+        log.flush()
+
+
+def resume(path: str) -> Written | None:
+    """How far the log has got; an entry that was not finished goes."""
+    try:
+        with open(path, "r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            tail = _TAIL
+            while True:
+                file.seek(max(0, size - tail))
+                data = file.read()
+                if tail < size:
+                    data = data[data.find(b"\n") + 1 :]
+                whole = data.rfind(b"\n") + 1
+                found = written(data)
+                # All entries of the last time stamp have to be seen.
+                if tail >= size or (found is not None and not data.startswith(found.stamp)):
+                    file.truncate(size - len(data) + whole)
+                    return found
+                tail *= 4
+    except FileNotFoundError:
+        return None

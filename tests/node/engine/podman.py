@@ -1,0 +1,97 @@
+"""A Podman service of the tests' own: its images and containers lie in a directory of its own, nothing is fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+IMAGE = "docker.io/library/shell:1"
+_PLACES = ("bin", "etc", "tmp", "root", "usr", "usr/bin", "var", "proc", "dev", "sys", "data")
+_USERS = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
+_ENGINES_FILE = """
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+"""
+"""What Podman needs where there is no systemd."""
+
+
+def missing() -> str:
+    """Why no service can be started here; empty if it can."""
+    if os.geteuid() != 0:
+        return "Podman's service is started as root here"
+    needed = [name for name in ("podman", "runc", "busybox") if shutil.which(name) is None]
+    return f"not installed: {', '.join(needed)} (Debian: apt install podman runc busybox-static)" if needed else ""
+
+
+@contextlib.contextmanager
+def service(directory: Path) -> Iterator[str]:
+    """The socket of a service with one image, :data:`IMAGE`, which has busybox."""
+    storage, engines, path = directory / "storage.conf", directory / "containers.conf", directory / "podman.sock"
+    storage.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{directory}/graph"\nrunroot = "{directory}/run"\n')
+    engines.write_text(_ENGINES_FILE)
+    environment = {**os.environ, "CONTAINERS_STORAGE_CONF": str(storage), "CONTAINERS_CONF": str(engines)}
+    archive = directory / "shell.tar"
+    archive.write_bytes(_root())
+    podman = ["podman", "--log-level=error"]
+    subprocess.run(
+        [*podman, "import", "--change", 'CMD ["sh"]', "--change", "ENV FROM_IMAGE=yes", str(archive), IMAGE],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    process = subprocess.Popen(
+        [*podman, "system", "service", "--time=0", f"unix://{path}"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not _answers(path) and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.01)
+        yield str(path)
+    finally:
+        subprocess.run([*podman, "rm", "--all", "--force", "--time=0"], env=environment, capture_output=True)
+        process.terminate()
+        process.wait(30)
+        # Podman leaves its storage mounted for the next command.
+        subprocess.run(["umount", str(directory / "graph" / "overlay")], capture_output=True)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+def _root() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for place in _PLACES:
+            entry = tarfile.TarInfo(place)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if place == "tmp" else 0o755
+            archive.addfile(entry)
+        program = shutil.which("busybox")
+        assert program is not None
+        archive.add(program, "bin/busybox")
+        listed = subprocess.run([program, "--list"], check=True, capture_output=True, text=True).stdout.split()
+        for name in listed:
+            if name != "busybox":
+                link = tarfile.TarInfo(f"bin/{name}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                archive.addfile(link)
+        users = tarfile.TarInfo("etc/passwd")
+        users.size = len(_USERS)
+        archive.addfile(users, io.BytesIO(_USERS))
+    return buffer.getvalue()

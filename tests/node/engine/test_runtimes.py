@@ -1,0 +1,407 @@
+"""What every runtime promises, asked of each: processes of this machine, containers of an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import podman
+import pytest
+
+from homeport.node.choice import PodRuntime
+from homeport.node.cri import Decoder
+from homeport.node.engine.api import Engine
+from homeport.node.engine.runtime import EngineRuntime
+from homeport.node.process import ProcessRuntime
+from homeport.node.runtime import (
+    ContainerSpec,
+    ContainerState,
+    ImageRoot,
+    Mount,
+    Sandbox,
+    SandboxError,
+    SandboxSpec,
+    StartError,
+    Wanted,
+)
+
+pytestmark = pytest.mark.slow
+
+_GREETER = "mkdir /tmp/www; echo hello from $(hostname) > /tmp/www/index.html; busybox httpd -f -p 8000 -h /tmp/www"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[str]:
+    if reason := podman.missing():
+        pytest.skip(reason)
+    directory = Path(tempfile.mkdtemp(prefix="homeport-podman-"))
+    with podman.service(directory) as path:
+        yield path
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+class Pods:
+    """A node directory with a runtime, and the pods of one test."""
+
+    def __init__(self, directory: Path, make: Callable[[Path], PodRuntime], root: ImageRoot) -> None:
+        self.directory = directory / "node"
+        self.make = make
+        self.runtime = make(self.directory)
+        self.root = root
+
+    async def create(self, name: str, **changes: Any) -> Sandbox:
+        place = self.directory / "pods" / name
+        place.mkdir(parents=True, exist_ok=True)
+        wanted = {
+            "uid": name,
+            "namespace": "default",
+            "name": name,
+            "directory": str(place),
+            "hostname": name,
+            "searches": ("default.svc.cluster.local",),
+        }
+        return await self.runtime.create(SandboxSpec(**(wanted | changes)))
+
+    def log(self, sandbox: Sandbox, name: str = "main") -> Path:
+        return Path(sandbox.directory) / "logs" / f"{name}.log"
+
+    def spec(self, sandbox: Sandbox, script: str, name: str = "main", **changes: Any) -> ContainerSpec:
+        wanted = {
+            "name": name,
+            "attempt": 0,
+            "argv": ("sh", "-c", script),
+            "env": {"PATH": "/usr/bin:/bin"},
+            "cwd": "/",
+            "image": self.root,
+            "mounts": (),
+            "log_path": str(self.log(sandbox, name)),
+        }
+        return ContainerSpec(**(wanted | changes))
+
+    async def run(self, sandbox: Sandbox, script: str, name: str = "main", **changes: Any) -> ContainerState:
+        """Run a script to its end."""
+        state = await sandbox.start(self.spec(sandbox, script, name, **changes))
+        return state if state.phase == "exited" else await end_of(sandbox)
+
+    def lines(self, sandbox: Sandbox, stream: str = "stdout", name: str = "main") -> list[str]:
+        decoder = Decoder(stream=stream.encode())
+        lines = list(decoder.feed(self.log(sandbox, name).read_bytes().splitlines()))
+        return [line.decode().removesuffix("\n") for line in lines]
+
+    async def again(self) -> dict[str, Sandbox]:
+        """As after a restart of the platform."""
+        await self.runtime.stop(end_pods=False)
+        self.runtime = self.make(self.directory)
+        await self.runtime.start()
+        return {sandbox.uid: sandbox for sandbox in await self.runtime.adopt()}
+
+
+async def end_of(sandbox: Sandbox) -> ContainerState:
+    async with asyncio.timeout(30), aclosing(sandbox.changes()) as changes:  # type: ignore[type-var]
+        async for state in changes:
+            return state
+    raise AssertionError("the sandbox has ended")
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture(params=["processes", "docker"])
+async def pods(request: pytest.FixtureRequest) -> AsyncIterator[Pods]:
+    directory = Path(tempfile.mkdtemp(prefix="homeport-runtimes-"))
+    if request.param == "processes":
+        made = Pods(directory, lambda node: ProcessRuntime(node, hidden=[directory]), ImageRoot())
+    else:
+        path = request.getfixturevalue("engine")
+        (image,) = await Engine(path).request(
+            "GET", "/images/json", query={"filters": json.dumps({"reference": [podman.IMAGE]})}
+        )
+        made = Pods(directory, lambda node: EngineRuntime(path, node), ImageRoot(reference=image["Id"]))
+    try:
+        await made.runtime.start()
+    except SandboxError as error:
+        pytest.skip(f"this machine can't run pods so: {error}")
+    yield made
+    await made.runtime.stop(end_pods=True)
+    shutil.rmtree(directory)
+
+
+async def test_a_container_runs_to_its_end_and_its_log_is_complete_when_that_is_told(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    state = await pods.run(
+        sandbox,
+        'echo "$GREETING"; pwd; hostname; echo oh >&2; seq 1 2000; echo why > /dev/termination-log; exit 3',
+        env={"PATH": "/usr/bin:/bin", "GREETING": "hello  you"},
+        cwd="/tmp",
+    )
+    assert (state.phase, state.exit_code, state.reason, state.message) == ("exited", 3, "Error", "why\n")
+    assert state.started_at <= state.finished_at
+    assert pods.lines(sandbox)[:3] == ["hello  you", "/tmp", "one"]
+    assert pods.lines(sandbox)[3:] == [str(number) for number in range(1, 2001)]
+    assert pods.lines(sandbox, "stderr") == ["oh"]
+    assert sandbox.containers()["main"] == state
+
+
+async def test_a_command_that_is_not_there_is_told_with_the_shells_code(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    state = await sandbox.start(pods.spec(sandbox, "", argv=("/no/such/program",)))
+    assert (state.phase, state.exit_code, state.reason) == ("exited", 127, "StartError")
+    assert "/no/such/program" in state.message
+    assert (await pods.run(sandbox, "true", attempt=1)).exit_code == 0
+
+
+async def test_who_a_container_runs_as(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    state = await pods.run(sandbox, "id -u; id -g; id -G; echo no > /dev/null", uid=1234, gid=2345, groups=(3456,))
+    assert state.exit_code == 0
+    uid, gid, groups = pods.lines(sandbox)
+    assert (uid, gid) == ("1234", "2345")
+    assert set(groups.split()) == {"2345", "3456"}
+
+
+async def test_mounts_are_what_they_say(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    shared = Path(sandbox.directory) / "volumes" / "shared"
+    shared.mkdir(parents=True)
+    (shared / "given").write_text("a gift\n")
+    mounts = (Mount(str(shared), "/data"), Mount(str(shared / "given"), "/etc/given", read_only=True))
+    state = await pods.run(
+        sandbox, "cat /etc/given; echo made > /data/made; echo x > /etc/given || echo refused", mounts=mounts
+    )
+    assert state.exit_code == 0
+    assert pods.lines(sandbox) == ["a gift", "refused"]
+    assert (shared / "made").read_text() == "made\n"
+    await pods.runtime.remove(str(shared))
+    assert not shared.exists()
+
+
+async def test_a_root_that_is_read_only(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    state = await pods.run(sandbox, "echo x > /file || echo refused", read_only_root=True)
+    assert state.exit_code == 0
+    assert pods.lines(sandbox) == ["refused"]
+
+
+async def test_containers_of_a_pod_share_its_network_and_memory_and_have_files_of_their_own(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    await sandbox.start(pods.spec(sandbox, f"touch /tmp/mine /dev/shm/ours; {_GREETER}", "server"))
+    script = "until busybox wget -qO- 127.0.0.1:8000; do sleep 0.05; done; ls /tmp /dev/shm"
+    state = await pods.run(sandbox, script, "client")
+    assert state.exit_code == 0
+    assert "hello from one" in "\n".join(pods.lines(sandbox, name="client"))
+    assert "ours" in pods.lines(sandbox, name="client")
+    assert "mine" not in pods.lines(sandbox, name="client")
+
+
+async def test_pods_reach_one_another_and_the_platform_reaches_them(pods: Pods) -> None:
+    one, two = await asyncio.gather(pods.create("one"), pods.create("two"))
+    assert one.address != two.address
+    await pods.runtime.set_records({"greeter.default.svc.cluster.local": (one.address,)})
+    await one.start(pods.spec(one, _GREETER))
+    script = "until busybox wget -qO- greeter:8000; do sleep 0.05; done; cat /etc/hosts"
+    state = await pods.run(two, script)
+    assert state.exit_code == 0
+    assert any("hello from one" in line for line in pods.lines(two))
+    assert f"{two.address}\ttwo" in pods.lines(two)
+    assert (await said(lambda: pods.runtime.dial(one.address, 8000))).endswith(b"\r\n\r\nhello from one\n")
+    assert (await said(lambda: one.connect(8000))).endswith(b"\r\n\r\nhello from one\n")
+
+
+async def said(connect: Callable[[], Any]) -> bytes:
+    """What a web server says that may not listen yet."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                connection: socket.socket = await connect()
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.02)
+                continue
+            with connection:
+                await loop.sock_sendall(connection, b"GET / HTTP/1.0\r\n\r\n")
+                data = b""
+                while part := await loop.sock_recv(connection, 4096):
+                    data += part
+                return data
+
+
+async def test_pods_reach_what_the_platform_listens_on(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    listener = await pods.runtime.listen(0)
+    with listener:
+        port = listener.getsockname()[1]
+        running = await sandbox.start(
+            pods.spec(sandbox, f"echo from the pod | busybox nc {pods.runtime.gateway} {port}")
+        )
+        assert running.phase == "running"
+        connection, _ = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(listener), 30)
+        with connection:
+            assert await asyncio.get_running_loop().sock_recv(connection, 100) == b"from the pod\n"
+    await end_of(sandbox)
+
+
+async def test_commands_in_a_container(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    await sandbox.start(pods.spec(sandbox, "sleep 600", env={"PATH": "/usr/bin:/bin", "NAME": "value"}, cwd="/tmp"))
+    session = await sandbox.execute(
+        "main", ["sh", "-c", "cat; echo oh >&2; echo $NAME; pwd; exit 4"], Wanted(stdin=True, stdout=True, stderr=True)
+    )
+    assert session.stdin is not None
+    await session.stdin.write(b"typed\n")
+    session.stdin.close()
+    assert await everything(session.stdout) == b"typed\nvalue\n/tmp\n"
+    assert await everything(session.stderr) == b"oh\n"
+    assert await session.wait() == 4
+    session.close()
+    with pytest.raises(SandboxError):
+        await sandbox.execute("other", ["true"], Wanted(stdout=True))
+
+
+async def everything(reader: Any) -> bytes:
+    data = b""
+    async with asyncio.timeout(30):
+        while part := await reader.read():
+            data += part
+    return data
+
+
+async def test_a_command_that_is_not_there_is_refused_or_ends_so(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    await sandbox.start(pods.spec(sandbox, "sleep 600"))
+    code = 0
+    try:
+        session = await sandbox.execute("main", ["no-such-program"], Wanted(stdout=True, stderr=True))
+    except StartError as error:
+        code = error.code
+    else:
+        # Podman tells only then.
+        code = await session.wait()
+        session.close()
+    assert code == 127
+
+
+async def test_a_terminal(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    await sandbox.start(pods.spec(sandbox, "sleep 600"))
+    wanted = Wanted(stdin=True, stdout=True, tty=True)
+    session = await sandbox.execute("main", ["sh", "-c", "tty; read line; stty size; echo got $line"], wanted)
+    assert session.stdin is not None
+    assert session.stderr is None
+    session.resize(33, 77)
+    said = await session.stdout.read()  # type: ignore[union-attr]
+    await asyncio.sleep(0.3)
+    await session.stdin.write(b"typed\n")
+    said += await everything(session.stdout)
+    assert b"/dev/pts/" in said
+    assert b"33 77" in said
+    assert b"got typed" in said
+    assert await session.wait() == 0
+    session.close()
+
+
+async def test_attaching(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    await sandbox.start(pods.spec(sandbox, "while read line; do echo got $line; done; exit 5", stdin=True))
+    session = await sandbox.attach("main", Wanted(stdin=True, stdout=True))
+    assert session.stdin is not None
+    await session.stdin.write(b"one\ntwo\n")
+    data = b""
+    async with asyncio.timeout(30):
+        while data != b"got one\ngot two\n":
+            data += await session.stdout.read()  # type: ignore[union-attr]
+    session.close()
+    await sandbox.signal("main", signal.SIGKILL)
+    await end_of(sandbox)
+    assert pods.lines(sandbox) == ["got one", "got two"]
+
+
+async def test_signals(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    await sandbox.start(
+        pods.spec(sandbox, "trap 'echo asked; exit 7' TERM; echo ready; while true; do sleep 0.05; done")
+    )
+    await until(lambda: pods.log(sandbox).exists() and pods.lines(sandbox))
+    await sandbox.signal("main", signal.SIGTERM)
+    state = await end_of(sandbox)
+    assert (state.exit_code, state.reason) == (7, "Error")
+    assert pods.lines(sandbox) == ["ready", "asked"]
+    await sandbox.signal("main", signal.SIGTERM)  # nobody is there any more
+    await sandbox.start(pods.spec(sandbox, "sleep 600", attempt=1))
+    await sandbox.signal("main", signal.SIGKILL)
+    assert (await end_of(sandbox)).exit_code == 137
+
+
+async def test_pods_outlive_the_platform(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    await pods.run(sandbox, "exit 9", "ended")
+    path = Path(sandbox.directory) / "go"
+    script = "i=0; while [ ! -e /pod/go ]; do i=$((i+1)); echo line $i; sleep 0.02; done; exit 6"
+    await sandbox.start(pods.spec(sandbox, script, mounts=(Mount(sandbox.directory, "/pod"),)))
+    await until(lambda: pods.log(sandbox).exists() and len(pods.lines(sandbox)) > 10)
+    address = sandbox.address
+    sandbox = (await pods.again())["one"]
+    assert (sandbox.alive, sandbox.address) == (True, address)
+    states = sandbox.containers()
+    assert (states["ended"].phase, states["ended"].exit_code) == ("exited", 9)
+    assert states["main"].phase == "running"
+    count = len(pods.lines(sandbox))
+    await until(lambda: len(pods.lines(sandbox)) > count + 10)
+    path.touch()
+    assert (await end_of(sandbox)).exit_code == 6
+    lines = pods.lines(sandbox)
+    assert lines == [f"line {number}" for number in range(1, len(lines) + 1)]
+
+
+async def test_what_ended_while_nobody_looked_is_told_with_its_true_exit_code(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    path = Path(sandbox.directory) / "go"
+    script = "while [ ! -e /pod/go ]; do sleep 0.02; done; echo the end; exit 11"
+    await sandbox.start(pods.spec(sandbox, script, mounts=(Mount(sandbox.directory, "/pod"),)))
+    await pods.runtime.stop(end_pods=False)
+    path.touch()
+    await asyncio.sleep(1)
+    state = (await pods.again())["one"].containers()["main"]
+    assert (state.phase, state.exit_code) == ("exited", 11)
+    assert pods.lines(sandbox) == ["the end"]
+
+
+def runs(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+async def test_a_sandbox_that_is_destroyed_leaves_nothing_that_runs(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    state = await sandbox.start(pods.spec(sandbox, "trap '' TERM; while true; do sleep 1; done"))
+    assert runs(state.pid)
+    await sandbox.destroy()
+    assert not runs(state.pid)
+    assert not sandbox.alive
+    async for _ in sandbox.changes():
+        pass
+    assert (await pods.again()) == {}
+
+
+async def test_pods_that_were_ended_politely_tell_how(pods: Pods) -> None:
+    sandbox = await pods.create("one")
+    script = "trap 'echo bye; exit 0' TERM; echo ready; while true; do sleep 0.05; done"
+    await sandbox.start(pods.spec(sandbox, script))
+    await until(lambda: pods.log(sandbox).exists() and pods.lines(sandbox))
+    await pods.runtime.shut_down(10)
+    pods.runtime = pods.make(pods.directory)
+    await pods.runtime.start()
+    ended = {sandbox.uid: sandbox for sandbox in await pods.runtime.adopt()}["one"]
+    assert not ended.alive
+    assert ended.containers()["main"].exit_code == 0
+    assert pods.lines(sandbox) == ["ready", "bye"]
+    await ended.destroy()
