@@ -7,10 +7,12 @@ import argparse
 from homeport.datadir import DataDir, default_path
 
 
-def add_data_dir(parser: argparse.ArgumentParser) -> None:
+def add_data_dir(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
+    """``argparse.SUPPRESS`` as the default leaves what an outer parser has found."""
     parser.add_argument(
         "--data-dir",
         metavar="DIR",
+        default=default,
         help=f"where the platform keeps its state (default: $HOMEPORT_DATA_DIR or {default_path()})",
     )
 

@@ -32,7 +32,8 @@ from homeport.node.uvtool import Progress, UvError
 
 _FORMAT = 1
 """Part of every digest: environments of another format are not used."""
-_MANIFEST = "image.json"
+MANIFEST = "image.json"
+"""In an environment's directory: what it was made of. It is written last."""
 _TORCH = re.compile(r"^(torch|torchvision|torchaudio)\b(?!-)", re.IGNORECASE)
 _HIDDEN = frozenset(
     {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "UV_PROJECT_ENVIRONMENT", "UV_PYTHON"}
@@ -108,7 +109,7 @@ class Builder:
         return self.cache / recipe.key
 
     def is_built(self, recipe: Recipe) -> bool:
-        return (self.place(recipe) / _MANIFEST).exists()
+        return (self.place(recipe) / MANIFEST).exists()
 
     def log_path(self, recipe: Recipe) -> Path:
         return self.cache / "logs" / f"{recipe.key}.log"
@@ -148,7 +149,7 @@ class Builder:
         try:
             with self._log(recipe) as log:
                 await self._install(recipe, temporary, lock, log, progress)
-            _write_manifest(temporary, recipe)
+            await asyncio.to_thread(_write_manifest, temporary, recipe)
             temporary.rename(place)
         except BuildError:
             raise
@@ -230,8 +231,9 @@ def _write_manifest(directory: Path, recipe: Recipe) -> None:
         "interpreter": recipe.interpreter.executable,
         "packages": sorted(recipe.packages),
         "installed": dict(installed(directory / "venv")),
+        "bytes": sum(os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(directory) for name in names),
     }
-    (directory / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    (directory / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 def installed(environment: Path) -> Iterator[tuple[str, str]]:

@@ -193,6 +193,12 @@ class ImageStore:
         place = self.directories[0] / "NAME.yaml"
         return f'nothing provides "{reference}". {hint}An image file that names it goes to {place} (docs/images.md)'
 
+    def copies(self) -> list[str]:
+        """Where the files are that images show as they are now. Raises ImageError."""
+        errors: list[ImageFileError] = []
+        images = [image for directory in self.directories for image in self._read(directory, errors)]
+        return [mount.source for image in images for mount in self._copies.mounts(image)]
+
     # Using.
 
     def ready(self, reference: str) -> Image | None:

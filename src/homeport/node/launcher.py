@@ -59,7 +59,7 @@ class Launcher:
         """`devices` are the uuids of the GPUs that it has. Raises Unresolved for what makes a
         ``CreateContainerConfigError``, SandboxError and others for the rest. A command that can't be started is no
         error: the container has ended."""
-        image = self._pulls.image(member.image)
+        image = await self._pulls.image(member.image)
         sources = await gather(self._host, pod, set(container_refs(member.spec)), sandbox.address)
         log_path = logs.prepare(self._directory, member.name, attempt)
         # On the machine's own network the API server is where it is for everybody there.

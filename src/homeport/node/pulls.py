@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -49,8 +50,10 @@ class Pulls:
     def views(self) -> Mapping[str, ImageView]:
         return self._views
 
-    def image(self, name: str) -> Image:
-        """An image that is ready."""
+    async def image(self, name: str) -> Image:
+        """An image that is ready; made anew if it has been removed since it was. Raises ImageError."""
+        if not _is_there(self._ready[name]):
+            self._ready[name] = await self._source.pull(name, lambda _: None)
         return self._ready[name]
 
     def begin(self, name: str, policy: str) -> None:
@@ -113,3 +116,8 @@ class Pulls:
     def _progress_due(self) -> None:
         self._timer = None
         self._wake()
+
+
+def _is_there(image: Image) -> bool:
+    root = image.root
+    return all(os.path.exists(path) for path in (root.environment, *root.layers) if path is not None)

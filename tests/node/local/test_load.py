@@ -16,10 +16,16 @@ from typing import Any
 import little_root
 import pytest
 
+from homeport.kube.errors import Permanent
+from homeport.node import imagesweep
 from homeport.node.imagefile import parse_reference
+from homeport.node.images import ImageStore
+from homeport.node.layers.pack import pack_all
+from homeport.node.layers.stack import Stack
+from homeport.node.local.export import to_archive, to_directory
 from homeport.node.local.load import LoadError, load
 from homeport.node.local.record import architecture, image_config
-from homeport.node.local.store import LocalStore
+from homeport.node.local.store import LocalStore, short
 from homeport.node.local.work import LayerError
 
 Member = tuple[str, dict[str, Any], bytes]
@@ -274,3 +280,70 @@ def root_layer(tmp_path: Path) -> bytes:
     with tarfile.open(fileobj=target, mode="w") as archive:
         archive.add(place, ".")
     return target.getvalue()
+
+
+async def test_what_is_exported_can_be_loaded_again(store: LocalStore, tmp_path: Path) -> None:
+    layers = [
+        tar(*BASE, file("gone", "x"), file("same", "s"), directory("d"), file("d/below", "b")),
+        tar(file(".wh.gone"), hard_link("again", "same"), link("l", "same"), directory("d"), file("d/.wh..wh..opq")),
+    ]
+    ((record, _),) = await load(store, docker_save(tmp_path / "i.tar", layers, User="app", Cmd=["/x"]))
+    await to_archive(store, record, "docker.io/library/app:1", tmp_path / "out.tar", lambda _: None)
+    other = LocalStore(tmp_path / "other")
+    ((again, names),) = await load(other, tmp_path / "out.tar")
+    assert names == ["docker.io/library/app:1"]
+    assert (again.settings, again.user, len(again.layers)) == (record.settings, record.user, 2)
+    assert sorted(os.listdir(other.layers_of(again)[0])) == ["again", "d", "gone", "l"]
+    # By the OCI index alone, as other tools read it.
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        archive.extractall(tmp_path / "layout", filter="data")
+    (tmp_path / "layout" / "manifest.json").unlink()
+    third = LocalStore(tmp_path / "third")
+    ((oci_record, oci_names),) = await load(third, tmp_path / "layout")
+    assert (oci_names, oci_record.layers) == (names, again.layers)
+    # Whole, as a container sees it.
+    await to_directory(store, record, tmp_path / "root")
+    assert sorted(os.listdir(tmp_path / "root")) == ["again", "d", "etc", "l", "same"]
+    assert os.listdir(tmp_path / "root" / "d") == []
+    assert (tmp_path / "root" / "again").read_text() == "s"
+    with pytest.raises(Permanent, match="is there already"):
+        await to_directory(store, record, tmp_path / "root")
+    assert leftovers(store) == []
+
+
+async def test_names_go_and_layers_with_the_last(tmp_path: Path) -> None:
+    images = ImageStore(tmp_path / "images", cache=tmp_path / "cache")
+    local = images.local
+    shared, own = tar(*BASE), tar(file("own", "x" * 1000))
+    await load(local, docker_save(tmp_path / "1.tar", [shared], tags=("one:1", "one:2")))
+    await load(local, docker_save(tmp_path / "2.tar", [shared, own], tags=("two:1",)))
+    assert imagesweep.remove_name(images, "one:1")
+    assert imagesweep.remove_name(images, "two:1")
+    assert not imagesweep.remove_name(images, "two:1")
+    freed = await imagesweep.sweep(images, lambda _: None, everything=False)
+    assert freed == 1000
+    ((_, layers),) = [(record.id, record.layers) for record in local.records()]
+    assert sorted(os.listdir(local.directory / "layers")) == sorted([short(layers[0]), f"{short(layers[0])}.json"])
+    (entry,) = [entry for entry in imagesweep.entries(images) if entry.kind == "layers"]
+    assert (entry.names, entry.containers) == (("one:2",), 0)
+
+
+def test_what_a_container_sees_as_one_layer(tmp_path: Path) -> None:
+    """As an image on an image file is exported: the layers, and directories of the machine below them."""
+    for name, text in {
+        "usr/bin/a": "lower",
+        "usr/private": "x",
+        "layer/usr/bin/b": "upper",
+        "venv/python": "p",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "usr/private").chmod(0o600)
+    (tmp_path / "outline").mkdir()
+    mounted = {"/": "outline", "/usr": "usr", "/opt/venv": "venv"}
+    stack = Stack([str(tmp_path / "layer")], {at: str(tmp_path / name) for at, name in mounted.items()})
+    target = io.BytesIO()
+    packed = pack_all(stack, target)
+    assert packed == pack_all(stack, io.BytesIO())
+    with tarfile.open(fileobj=io.BytesIO(target.getvalue())) as archive:
+        assert archive.getnames() == ["opt", "usr", "opt/venv", "opt/venv/python", "usr/bin", "usr/bin/a", "usr/bin/b"]

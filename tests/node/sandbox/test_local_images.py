@@ -21,6 +21,7 @@ import msgspec
 import pytest
 
 import homeport
+from homeport.node import imagesweep
 from homeport.node.images import ImageStore
 from homeport.node.local.load import load
 from homeport.node.local.record import architecture
@@ -86,6 +87,18 @@ async def test_a_loaded_image_runs(pods: Any, tmp_path: Path) -> None:
     )
     assert (state.exit_code, pods.output("a")) == (0, EXPECTED), pods.output("a", stream="stderr")
 
+    sandbox = await pods.create("b")
+    await sandbox.start(pods.container("b", "sleep", "1000", image=image.root, env=dict(config.env)))
+    (entry,) = [entry for entry in imagesweep.entries(store) if entry.kind == "layers"]
+    assert entry.containers == 1
+    with pytest.raises(imagesweep.InUse):
+        imagesweep.remove_name(store, "little:1")
+    await sandbox.destroy()
+    assert imagesweep.remove_name(store, "little:1")
+    assert await imagesweep.sweep(store, lambda _: None, everything=False) > 0
+    assert store.local.records() == []
+    assert os.listdir(store.local.directory / "layers") == []
+
 
 def with_range() -> int | None:
     """A user to whom ids are given, if this machine has one."""
@@ -114,7 +127,7 @@ def home(user: int) -> Iterator[Path]:
     for module in (msgspec, __import__("yaml")):
         place = Path(module.__file__ or "").parent
         shutil.copytree(place, directory / "src" / place.name)
-    for name in ("unprivileged.py", "unprivileged_images.py"):
+    for name in ("unprivileged.py", "unprivileged_images.py", "outside.py"):
         shutil.copy(Path(__file__).parent / name, directory)
     data = directory / "data"
     data.mkdir()

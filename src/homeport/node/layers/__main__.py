@@ -27,6 +27,8 @@ _REPORT_BYTES = 32 << 20
 
 
 def _stack(message: dict[str, Any]) -> Stack:
+    """Of a request's ``stack``, or of what is one itself."""
+    message = message.get("stack", message)
     return Stack(message["layers"], message.get("mounted"))
 
 
@@ -66,7 +68,7 @@ def _unpack(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sources(message: dict[str, Any]) -> tuple[Stack, ignore.Ignore, list[copying.Source]]:
-    stack = _stack(message["stack"])
+    stack = _stack(message)
     ignored = ignore.Ignore(message.get("ignore", ()))
     return stack, ignored, copying.sources(stack, ignored, message["sources"])
 
@@ -103,9 +105,15 @@ def _pack(message: dict[str, Any]) -> dict[str, Any]:
     return packed._asdict()
 
 
+def _pack_all(message: dict[str, Any]) -> dict[str, Any]:
+    with open(message["archive"], "wb") as file:
+        packed = pack.pack_all(_stack(message), file)
+    return packed._asdict()
+
+
 def _read(message: dict[str, Any]) -> dict[str, Any]:
     """A small file of the image, such as /etc/passwd."""
-    stack = _stack(message["stack"])
+    stack = _stack(message)
     found = stack.find(stack.resolve(message["path"]))
     if found is None or found.is_directory or found.status.st_size > message["limit"]:
         return {"text": None}
@@ -121,7 +129,7 @@ def _remove(message: dict[str, Any]) -> dict[str, Any]:
 
 def _export(message: dict[str, Any]) -> dict[str, Any]:
     """All of an image as one directory, as far as its files may be the caller's."""
-    stack, target = _stack(message["stack"]), message["directory"]
+    stack, target = _stack(message), message["directory"]
     os.mkdir(target, 0o755)
     layer = Layer(target, Stack([]))
     for relative, found in stack.walk("/"):
@@ -137,6 +145,7 @@ _OPERATIONS = {
     "directory": _make_directory,
     "commit": _commit,
     "pack": _pack,
+    "pack-all": _pack_all,
     "read": _read,
     "remove": _remove,
     "export": _export,

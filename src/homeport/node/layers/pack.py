@@ -9,6 +9,7 @@ import tarfile
 from typing import IO, Any, NamedTuple
 
 from homeport.node.layers.attributes import is_opaque, is_whiteout, kept
+from homeport.node.layers.stack import Stack
 
 
 class Packed(NamedTuple):
@@ -41,6 +42,24 @@ def pack(directory: str, target: IO[bytes] | None = None) -> Packed:
     with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as archive:
         linked: dict[tuple[int, int], str] = {}
         _add(archive, directory, "", linked)
+    return Packed(counting.digest, counting.bytes)
+
+
+def pack_all(stack: Stack, target: IO[bytes]) -> Packed:
+    """Write all that a container sees as one layer."""
+    counting = _Counting(target)
+    sink: Any = counting
+    with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as archive:
+        for relative, found in stack.walk("/"):
+            mode = found.status.st_mode
+            if stat.S_ISSOCK(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                continue
+            member = _member(relative, found.real, found.status)
+            if stat.S_ISREG(mode):
+                with open(found.real, "rb") as file:
+                    archive.addfile(member, file)
+            else:
+                archive.addfile(member)
     return Packed(counting.digest, counting.bytes)
 
 

@@ -45,7 +45,7 @@ class Stack:
     def find(self, path: str) -> Found | None:
         """What is at an absolute path of which no directory is a link."""
         found, directories = self._look(path)
-        if found is not None and found.is_directory:
+        if found is not None and found.is_directory and directories:
             found = Found(directories[0], found.status)
         return None if found is None or self._is_private(found) else found
 
@@ -94,7 +94,10 @@ class Stack:
             for entry in os.scandir(directory):
                 if entry.name not in names:
                     names[entry.name] = not is_whiteout(entry.stat(follow_symlinks=False))
-        names |= {posixpath.basename(at): True for at in self._mounted if posixpath.dirname(at) == path and at != "/"}
+        above = f"{path.rstrip('/')}/"
+        for at in self._mounted:
+            if at.startswith(above) and at != above:
+                names[at[len(above) :].split("/")[0]] = True
         return sorted(name for name, shown in names.items() if shown)
 
     def walk(self, path: str) -> Iterator[tuple[str, Found]]:
@@ -127,6 +130,9 @@ class Stack:
                 directories.append(real)
                 if found is None and os.path.isdir(real):
                     found = Found(real, os.stat(real))
+            if found is None and any(at.startswith(f"{here}/") for at in self._mounted):
+                # Only there because something is mounted below it.
+                found = Found("/", os.stat("/"))
             if found is None:
                 return None, []
         return found, directories

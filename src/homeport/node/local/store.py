@@ -128,6 +128,13 @@ class LocalStore:
         mounted |= {target: source for source, target in base.files if os.path.isdir(source)}
         return {"layers": directories, "mounted": mounted}
 
+    def whole(self, record: Record) -> dict[str, Any]:
+        """All that containers of the image see, the interpreter included."""
+        stack = self.stack(record.layers, record.base)
+        if record.base is not None and record.base.interpreter is not None:
+            stack["mounted"][record.base.interpreter] = record.base.interpreter
+        return stack
+
     def _outline(self) -> Path:
         """What the root of a container on an image file has beside the machine's directories."""
         place = self.directory / "outline"
