@@ -533,7 +533,7 @@ async def test_a_mistake_in_a_step_is_told_and_tried_again(
 ) -> None:
     calls = []
 
-    def wrong(*arguments: object) -> None:
+    def wrong(*arguments: object, **_named: object) -> None:
         calls.append(arguments)
         raise LookupError("of our own making")
 

@@ -38,6 +38,7 @@ from homeport.node.pressure import DEFAULT_THRESHOLDS
 from homeport.node.provisioner import Provisioner
 from homeport.node.registration import register
 from homeport.node.runtime import Runtime, Sandbox, SandboxError, Session, StartError, Wanted
+from homeport.node.sandbox.network import host_address
 from homeport.node.usage import Meter
 from homeport.node.worker import Worker
 
@@ -155,7 +156,9 @@ class Agent:
         self._host.pods.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             await self._runtime.start()
-            self._host.address = self._runtime.gateway or self._host.address
+            # The one that pods on its network have; a machine without is reached at the gateway by pods at least.
+            address = host_address()
+            self._host.address = self._runtime.gateway if address.startswith("127.") else address
             self._adopted = {sandbox.uid: sandbox for sandbox in await self._runtime.adopt()}
         except (SandboxError, OSError) as error:
             self.problem = str(error)
