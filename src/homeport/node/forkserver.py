@@ -23,7 +23,7 @@ from homeport.node import doctor
 from homeport.node.control import Connection, readable
 from homeport.node.runtime import SandboxError
 from homeport.node.sandbox import __main__ as program
-from homeport.node.sandbox import cgroups, linux, registry, spec, wire, zygote
+from homeport.node.sandbox import cgroups, linux, registry, spec, trees, warmers, wire, zygote
 
 _LOG = logging.getLogger(__name__)
 _START_SECONDS = 30.0
@@ -97,39 +97,49 @@ class ForkServer:
             self._held = None
 
     async def stop(self) -> None:
-        """End it and the network helper, and return when they have. Pods are not its business."""
-        try:
+        """End it and its helpers, and return when they have. Pods are not its business, nor is what they need."""
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
             connected = wire.connect(zygote.socket_path(self._directory))
-        except (FileNotFoundError, ConnectionRefusedError):
-            # Only the network helper can be left, and the cgroups.
-            recorded = zygote.recorded_helper(self._directory)
-            await _kill(linux.open_process(*recorded) if recorded else None)
-            await asyncio.to_thread(self._clear_groups)
-            return
-        try:
-            pidfd = os.pidfd_open(wire.peer_pid(connected))
-        except ProcessLookupError:
-            connected.close()  # it ends by itself in this moment
-            return
-        try:
-            connection = await Connection.open(connected)
-            with contextlib.suppress(ConnectionError):
-                await connection.request(op="stop")
-            await readable(pidfd)
-            connection.close()
-        finally:
-            os.close(pidfd)
+            try:
+                pidfd = os.pidfd_open(wire.peer_pid(connected))
+            except ProcessLookupError:
+                connected.close()  # it ends by itself in this moment
+            else:
+                try:
+                    connection = await Connection.open(connected)
+                    with contextlib.suppress(ConnectionError):
+                        await connection.request(op="stop")
+                    await readable(pidfd)
+                    connection.close()
+                finally:
+                    os.close(pidfd)
+        await self._clear_up()
 
-    def _clear_groups(self) -> None:
-        path = os.path.join(self._directory, "sandboxes")
-        if not os.path.isdir(path):
+    async def _clear_up(self) -> None:
+        """Take away what a fork server that was killed has left."""
+        if not await asyncio.to_thread(os.path.isdir, self._directory):
             return
-        entries = registry.Registry(path).entries()
-        alive = {entry.uid: entry.pid for entry in entries if linux.is_alive(entry.pid, entry.start_time)}
+        recorded = zygote.recorded_helper(self._directory)
+        await _kill(linux.open_process(*recorded) if recorded else None)
+        alive = self._alive()
+        for pid, started in warmers.recorded(self._directory):
+            pidfd = linux.open_process(pid, started)
+            if pidfd is None or not (alive and warmers.has_children(pid)):
+                await _kill(pidfd)
+            else:
+                os.close(pidfd)
+        for path in zygote.leftovers(self._directory):
+            await asyncio.to_thread(trees.remove, path)
         try:
-            cgroups.clear(self._directory, alive)
+            await asyncio.to_thread(cgroups.clear, self._directory, alive)
         except OSError as error:
             _LOG.warning("cgroups of pods that are gone are left: %s", error)
+
+    def _alive(self) -> dict[str, int]:
+        """The pids of the supervisors that run, by their pods' uids."""
+        path = os.path.join(self._directory, "sandboxes")
+        entries = registry.Registry(path).entries() if os.path.isdir(path) else []
+        return {entry.uid: entry.pid for entry in entries if linux.is_alive(entry.pid, entry.start_time)}
 
     async def _hold(self) -> None:
         connection, _ = await self.request({"op": "hold"})

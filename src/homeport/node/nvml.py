@@ -10,9 +10,8 @@ import contextlib
 import ctypes
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeAlias
-
-import msgspec
 
 _log = logging.getLogger(__name__)
 _NAMES = ("libnvidia-ml.so.1", "/usr/local/nvidia/lib64/libnvidia-ml.so.1", "/usr/lib/wsl/lib/libnvidia-ml.so.1")
@@ -22,7 +21,8 @@ Library: TypeAlias = Any
 """A loaded library, or what has functions of the same names that take the same arguments."""
 
 
-class Gpu(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Gpu:
     uuid: str
     minor: int
     """The number of its device file, ``/dev/nvidia<minor>``."""

@@ -18,7 +18,7 @@ from leftovers import processes
 
 from homeport.node.process import ProcessRuntime
 from homeport.node.runtime import ContainerSpec, ContainerState, ImageRoot, Sandbox
-from homeport.node.sandbox import linux
+from homeport.node.sandbox import linux, spec
 
 Pods = Any
 MODULE = """
@@ -226,16 +226,17 @@ async def test_modules_that_start_threads_are_not_kept(warm: Warm) -> None:
     assert not warm.sockets()
 
 
-async def test_what_is_killed_around_a_warm_container(warm: Warm) -> None:
+async def test_what_is_killed_around_a_warm_container(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
     await warm.kindle()
     name, sandbox, state = await warm.start("python", "-c", "import time; print(1, flush=True); time.sleep(600)")
     await warm.pods.until(lambda: warm.pods.output(name) == "1")
     (interpreter,) = warm.interpreters()
     assert linux.parent_of(state.pid) == interpreter
 
-    # Another fork server finds the interpreter.
+    # Another fork server finds the interpreter, whether the one before was killed or replaced by another version's.
     os.kill(warm.pods.zygote, signal.SIGKILL)
     await warm.pods.runtime.stop(end_pods=False)
+    monkeypatch.setattr(spec, "VERSION", spec.VERSION + 1)
     warm.pods.runtime = ProcessRuntime(warm.pods.directory / "node", hidden=[warm.pods.directory])
     await warm.pods.runtime.start()
     (sandbox,) = await warm.pods.runtime.adopt()
@@ -255,6 +256,19 @@ async def test_what_is_killed_around_a_warm_container(warm: Warm) -> None:
     assert (ended.exit_code, ended.signal) == (137, 9)
     await warm.kindle()
     assert warm.interpreters() != [interpreter]
+
+
+async def test_the_end_of_a_node_whose_fork_server_was_killed(warm: Warm) -> None:
+    await warm.kindle()
+    await warm.pods.runtime.stop(end_pods=False)
+    await warm.pods.until(lambda: not processes(warm.pods.directory / "node"))
+    await warm.pods.runtime.start()
+    await warm.kindle()
+    # So that no other one is started.
+    await warm.pods.runtime._server.release()
+    os.kill(warm.pods.zygote, signal.SIGKILL)
+    await warm.pods.runtime.shut_down(0)
+    assert not processes(warm.pods.directory / "node")
 
 
 async def test_few_are_kept_and_none_is_left(warm: Warm) -> None:

@@ -51,7 +51,7 @@ class Warmers:
     def __init__(
         self, directory: str, node: supervisor.Node, loop: Loop, fork: Callable[[set[int], Callable[[], object]], int]
     ) -> None:
-        self._directory = os.path.join(directory, "warm")
+        self._directory = place(directory)
         self._node = node
         self._loop = loop
         self._fork = fork
@@ -77,22 +77,14 @@ class Warmers:
             return
         self._start(key, wanted)
 
-    def end(self) -> None:
-        """End all of them, and what they have forked."""
+    def end(self, *, only_idle: bool) -> None:
+        """End all of them, with the containers that are forks of them, or only those that have none."""
         for key in list(self._running):
-            self._end(key)
+            self._end(key, only_idle=only_idle)
 
     def _adopt(self) -> None:
-        for name in os.listdir(self._directory):
-            key, _, kind = name.partition(".")
-            if kind != "json":
-                continue
-            try:
-                with open(os.path.join(self._directory, name), encoding="utf-8") as file:
-                    pid, started = json.load(file)
-                pidfd = linux.open_process(pid, started)
-            except (OSError, ValueError, TypeError):
-                pidfd = None
+        for key, (pid, started) in _records(self._directory).items():
+            pidfd = linux.open_process(pid, started)
             if pidfd is None:
                 self._clear(key)
             else:
@@ -157,7 +149,7 @@ class Warmers:
     def _end(self, key: str, *, only_idle: bool = False) -> None:
         pid, pidfd = self._running[key]
         with contextlib.suppress(OSError):
-            if only_idle and _has_children(pid):
+            if only_idle and has_children(pid):
                 return
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         self._forget(key)
@@ -168,7 +160,39 @@ class Warmers:
                 trees.remove(os.path.join(self._directory, name))
 
 
-def _has_children(pid: int) -> bool:
+def place(directory: str) -> str:
+    """Where a node has its warm interpreters' sockets, records and layers."""
+    return os.path.join(directory, "warm")
+
+
+def recorded(directory: str) -> list[tuple[int, str]]:
+    """Pids and start times of a node's warm interpreters, as they were written down last."""
+    return list(_records(place(directory)).values())
+
+
+def _records(directory: str) -> dict[str, tuple[int, str]]:
+    found = {}
+    for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        key, _, kind = name.partition(".")
+        # What can't be read was never complete.
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            if kind == "json":
+                with open(os.path.join(directory, name), encoding="utf-8") as file:
+                    pid, started = json.load(file)
+                found[key] = int(pid), str(started)
+    return found
+
+
+def leftovers(directory: str) -> list[str]:
+    """Paths that belong to warm interpreters which have ended."""
+    top = place(directory)
+    alive = {key for key, (pid, started) in _records(top).items() if linux.is_alive(pid, started)}
+    names = os.listdir(top) if os.path.isdir(top) else []
+    return [os.path.join(top, name) for name in names if name.partition(".")[0] not in alive]
+
+
+def has_children(pid: int) -> bool:
+    """Whether containers run that are forks of that warm interpreter. Raises OSError if it has ended."""
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
         return bool(file.read().strip())
 

@@ -441,17 +441,24 @@ class Zygote:
     def _shut_down(self) -> None:
         """End the network helper, and then this process; pods are the caller's to destroy first."""
         self._is_stopping = True
-        self._warmers.end()
+        # Those that a pod needs are found again by the next fork server.
+        self._warmers.end(only_idle=bool(self._supervised))
         if self._helper is not None:
             helper = self._helper
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(helper.pidfd, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(helper.pid, 0)
-        for path in (self._netd_path, socket_path(self._directory), netd.socket_path(self._directory)):
+        for path in leftovers(self._directory):
             trees.remove(path)
         self._groups.give_up()
         self._loop.is_running = False
+
+
+def leftovers(directory: str) -> list[str]:
+    """What the helpers of a node that have ended have in its directory only as long as they run."""
+    own = [_helper_path(directory), socket_path(directory), netd.socket_path(directory)]
+    return [*own, *warmers.leftovers(directory)]
 
 
 def _helper_path(directory: str) -> str:
