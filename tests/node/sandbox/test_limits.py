@@ -226,3 +226,14 @@ def left_of(groups: list[str]) -> list[str]:
 
 def helper_pid(pods: Pods) -> int:
     return int(json.loads((pods.directory / "node" / "netd.json").read_text())[0])
+
+
+async def test_a_container_sees_its_own_limits_and_nobody_elses(pods: Pods) -> None:
+    need(pods, "memory")
+    script = "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes"
+    more = "touch /sys/fs/cgroup/x; find /sys/fs/cgroup -name cgroup.procs -exec sh -c 'echo $$ > {}' ';'; echo end"
+    sandbox = await pods.create("a", limits=Limits(memory=200 * MIB))
+    state = await pods.run("a", "sh", "-c", f"{script}; {more}", sandbox=sandbox, limits=Limits(memory=64 * MIB))
+    assert state.exit_code == 0
+    assert pods.output("a").split() == [str(64 * MIB), "end"]
+    assert "Read-only file system" in pods.output("a", stream="stderr")

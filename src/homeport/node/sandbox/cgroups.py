@@ -115,6 +115,18 @@ class Group:
                 found["cpu"] = path
         return found
 
+    def places(self) -> list[tuple[str, str]]:
+        """Its directories with the names that they go by below ``/sys/fs/cgroup``: that of version 2, where it has all
+        controllers, is that directory itself, with an empty name."""
+        every = list(zip(self._bases, self._paths, strict=True))
+        if len(every) == 1 and every[0][0].version == 2:
+            return [("", every[0][1])]
+        return [
+            (name, path)
+            for base, path in every
+            for name in (sorted(base.controllers) if base.version == 1 else ("unified",))
+        ]
+
     def out_of_memory(self) -> int:
         """How many of the group's processes the kernel has ended for want of memory."""
         for base, path in zip(self._bases, self._paths, strict=True):

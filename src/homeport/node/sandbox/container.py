@@ -187,7 +187,7 @@ def _begin(root: Root, container: spec.Container, group: cgroups.Group, streams:
     enter(container, group)
     if container.limits.cpu_quota and "cpu" not in group.controllers:
         keep_to_processors(container.limits.cpu_quota)
-    root.assemble()
+    root.assemble(group.places())
     linux.close_descriptors({0, 1, 2, outcome, *streams.far_ends})
     user = settle(container, streams)
     become_command(container.argv, container, user, streams, outcome, tty=container.tty)
@@ -210,9 +210,9 @@ def _begin_among(
     linux.unshare(linux.CLONE_NEWNS)
     if container.target:
         root.show_processes(processes)
-        root.assemble()
+        root.assemble(group.places())
     else:
-        root.assemble()
+        root.assemble(group.places())
         linux.setns(processes, linux.CLONE_NEWPID)
     linux.close_descriptors({0, 1, 2, outcome, said, own, *streams.far_ends})
     user = settle(container, streams)

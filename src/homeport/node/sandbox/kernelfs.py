@@ -166,3 +166,20 @@ def mount_sys(root: str, *, privileged: bool) -> None:
     if not privileged:
         for name in _MASKED_SYS:
             _mask(f"{target}/{name}")
+
+
+def show_groups(root: str, groups: list[tuple[str, str]]) -> None:
+    """Show a container its own cgroups, read-only, where runtimes look for their limits (Java, Go, joblib): the names
+    that they go by below /sys/fs/cgroup, and where they are on the machine."""
+    target = f"{root}/sys/fs/cgroup"
+    if not groups or not os.path.isdir(target):
+        return
+    if groups[0][0]:
+        flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+        linux.mount("cgroups", target, "tmpfs", flags, "mode=755,size=4k")
+    for name, source in groups:
+        place = f"{target}/{name}" if name else target
+        if name:
+            os.mkdir(place, 0o755)
+        linux.mount(source, place, "", linux.MS_BIND)
+    linux.set_mount_attributes(target, linux.MOUNT_ATTR_RDONLY)

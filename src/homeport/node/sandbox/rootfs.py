@@ -117,8 +117,9 @@ class Root:
         """See those of the pid namespace of that descriptor. Raises OSError."""
         kernelfs.show_processes(self._layout, processes)
 
-    def assemble(self) -> None:
-        """Make the root and change to it. Raises SetupError, or OSError for what the machine should have allowed."""
+    def assemble(self, groups: list[tuple[str, str]]) -> None:
+        """Make the root and change to it. `groups` are the container's cgroups, as :func:`kernelfs.show_groups` has
+        them. Raises SetupError, or OSError for what the machine should have allowed."""
         linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
         interpreter = self._interpreter()
         try:
@@ -131,6 +132,8 @@ class Root:
         kernelfs.mount_proc(self._root, self._layout, self._pod.processes, security)
         kernelfs.mount_dev(self._root, self._layout, self._container.devices, privileged=security.privileged)
         kernelfs.mount_sys(self._root, privileged=security.privileged)
+        if not security.privileged:
+            kernelfs.show_groups(self._root, groups)
         # Opened here, where links mean what they mean on the machine; attached where they mean what the container says.
         wanted = [spec.Mounted(interpreter, self._container.interpreter or "", True)] if interpreter is not None else []
         wanted += [self._image_file(mounted, number) for number, mounted in enumerate(self._container.files)]

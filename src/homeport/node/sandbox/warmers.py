@@ -227,7 +227,7 @@ def _make(node: supervisor.Node, key: str, place: str, container: spec.Container
 def _become(root: rootfs.Root, container: spec.Container, listener: int) -> NoReturn:
     try:
         linux.set_oom_score(0)
-        root.assemble()
+        root.assemble([])
         os.setsid()
         os.chdir("/")
         linux.new_session_keyring()

@@ -134,16 +134,16 @@ def _furnish(
         linux.setns(processes, linux.CLONE_NEWPID)
         decorator, _ = linux.fork_into(linux.CLONE_NEWNS)
         if decorator == 0:
-            _assemble(root, connection, outcome)
+            _assemble(root, group, connection, outcome)
         # It is nobody's child then but the fork server's.
         os._exit(0)
     finally:
         os._exit(1)
 
 
-def _assemble(root: Root, connection: socket.socket, outcome: int) -> None:
+def _assemble(root: Root, group: cgroups.Group, connection: socket.socket, outcome: int) -> None:
     try:
-        root.assemble()
+        root.assemble(group.places())
         mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         socket.send_fds(connection, [READY], [mounts])
     except BaseException as error:
