@@ -79,6 +79,10 @@ class Host(msgspec.Struct, eq=False):
     """The directory of the seccomp profiles that pods name (``Localhost``)."""
     policy: Policy = DEFAULT_POLICY
     """What pods may have."""
+    log_bytes: int = 10 << 20
+    """Bytes of a container's log file before it makes room for a new one (the kubelet's ``containerLogMaxSize``)."""
+    log_files: int = 5
+    """How many files of a container's log stay (``containerLogMaxFiles``)."""
     most_pids: int = 0
     """How many processes and threads a pod may have; 0: as many as it likes."""
     api: tuple[str, int] | None = None

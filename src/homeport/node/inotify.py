@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MODIFY = 0x2
+MODIFY, ATTRIB = 0x2, 0x4
 _HEADER = struct.Struct("iIII")
 _Q_OVERFLOW = 0x4000
 _IGNORED = 0x8000
@@ -32,8 +32,9 @@ class Inotify:
 
     @contextmanager
     def watch(self, path: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the file is written to; the reader clears it. Raises OSError."""
-        number = self._add(self._descriptor, os.fsencode(path), MODIFY)
+        """An event that is set whenever the file is written to, or gets or loses a name; the reader clears it. Raises
+        OSError."""
+        number = self._add(self._descriptor, os.fsencode(path), MODIFY | ATTRIB)
         if number < 0:
             raise _error(path)
         changed = asyncio.Event()

@@ -80,6 +80,7 @@ class Launcher:
         kind, file = seccomp_profile(member, pod, policy)
         if kind != "Unconfined":
             spec = replace(spec, security=replace(spec.security, seccomp=self._filter(kind, file, spec)))
+        spec = replace(spec, log_bytes=self._host.log_bytes, log_files=self._host.log_files)
         self._note(Notice("Normal", "Created", f"Created container: {member.name}", member.name))
         await self._host.settled()
         state = await sandbox.start(spec)

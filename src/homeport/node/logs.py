@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -17,6 +17,7 @@ from homeport.kube.errors import BadRequest
 from homeport.kube.meta import Object
 from homeport.node.cri import Decoder, is_line_end
 from homeport.node.inotify import Inotify
+from homeport.node.logchain import Chain, remove
 from homeport.node.memory import Memory
 from homeport.node.pod import members
 from homeport.node.status import container_statuses
@@ -67,7 +68,7 @@ def prepare(pod_directory: Path, container: str, attempt: int) -> Path:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o640))
     for old in range(attempt - _KEPT_ATTEMPTS, -1, -1):
         try:
-            path_of(pod_directory, container, old).unlink()
+            remove(path_of(pod_directory, container, old))
         except FileNotFoundError:
             break
     return path
@@ -112,8 +113,8 @@ async def _lines(
     source: LogSource, options: LogOptions, inotify: Inotify, now: datetime
 ) -> AsyncGenerator[bytes, None]:
     decoder = Decoder(timestamps=options.timestamps, since=_since(options, now), stream=_STREAMS.get(options.stream))
-    with source.path.open("rb", buffering=0) as file:
-        end = file.seek(0, os.SEEK_END)
+    with Chain(source.path) as file:
+        end = file.size
         file.seek(0 if options.tail_lines is None else _tail_start(file, end, options.tail_lines))
         if options.follow:
             async with aclosing(_follow(file, source, decoder, inotify)) as chunks:
@@ -131,26 +132,32 @@ async def _lines(
             yield rest
 
 
-async def _follow(file: BinaryIO, source: LogSource, decoder: Decoder, inotify: Inotify) -> AsyncGenerator[bytes, None]:
+async def _follow(file: Chain, source: LogSource, decoder: Decoder, inotify: Inotify) -> AsyncGenerator[bytes, None]:
     cutter = _Cutter()
     ended = asyncio.ensure_future(source.ended())
     try:
-        # By descriptor: the name may be gone already, the file is not.
-        with inotify.watch(f"/proc/self/fd/{file.fileno()}") as changed:
-            while True:
-                last = ended.done()
-                changed.clear()
-                while block := file.read(_BLOCK):
-                    if text := b"".join(decoder.feed(cutter.feed(block))):
-                        yield text
-                    await asyncio.sleep(0)
-                if last:
-                    break
-                news = asyncio.ensure_future(changed.wait())
-                try:
-                    await asyncio.wait((news, ended), return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    news.cancel()
+        last = False
+        while not last:
+            # By descriptor: the name may be gone already, the file is not.
+            with inotify.watch(f"/proc/self/fd/{file.newest}") as changed:
+                while True:
+                    last = ended.done()
+                    changed.clear()
+                    has_more = file.is_cut_off
+                    while block := file.read(_BLOCK):
+                        if text := b"".join(decoder.feed(cutter.feed(block))):
+                            yield text
+                        await asyncio.sleep(0)
+                    if has_more and file.go_on():
+                        last = False
+                        break
+                    if last:
+                        break
+                    news = asyncio.ensure_future(changed.wait())
+                    try:
+                        await asyncio.wait((news, ended), return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        news.cancel()
         if rest := decoder.end():
             yield rest
     finally:
@@ -177,11 +184,11 @@ def _since(options: LogOptions, now: datetime) -> datetime | None:
 def last_words(path: Path) -> str:
     """The end of a log as a termination message: at most 80 lines and 2048 bytes, as upstream has it."""
     try:
-        with path.open("rb", buffering=0) as file:
+        with Chain(path) as file:
             # Far more than those bytes take as entries; a log without an end of a line is not read as a whole.
-            begin = max(file.seek(0, os.SEEK_END) - _BLOCK, 0)
+            begin = max(file.size - _BLOCK, 0)
             file.seek(begin)
-            entries = file.read().split(b"\n")[:-1]
+            entries = b"".join(iter(lambda: file.read(_BLOCK), b"")).split(b"\n")[:-1]
     except FileNotFoundError:
         return ""
     decoder = Decoder()
@@ -190,7 +197,7 @@ def last_words(path: Path) -> str:
     return b"\n".join(lines)[-_LAST_BYTES:].decode(errors="replace").strip("\n")
 
 
-def _tail_start(file: BinaryIO, end: int, count: int) -> int:
+def _tail_start(file: Chain, end: int, count: int) -> int:
     """Where the last `count` lines before `end` begin. Reads from there: a long log costs no more than a short one."""
     if count <= 0:
         return end
@@ -199,11 +206,19 @@ def _tail_start(file: BinaryIO, end: int, count: int) -> int:
         size = min(_BLOCK, position)
         position -= size
         file.seek(position)
-        tail = file.read(size) + tail
+        tail = _exactly(file, size) + tail
         begin = _nth_line_from_end(tail, wanted, whole=position == 0)
         if begin is not None:
             return position + begin
     return 0
+
+
+def _exactly(file: Chain, size: int) -> bytes:
+    """Bytes that are there, from one part or several."""
+    data = b""
+    while len(data) < size and (part := file.read(size - len(data))):
+        data += part
+    return data
 
 
 def _nth_line_from_end(tail: bytes, count: int, *, whole: bool) -> int | None:

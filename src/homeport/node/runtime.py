@@ -163,6 +163,10 @@ class ContainerSpec:
     keeps_writes: bool = False
     """What it writes becomes a layer of an image: all of it goes to the pod's disk, and none to memory."""
     limits: Limits = Limits()
+    log_bytes: int = 0
+    """Bytes after which the log goes on in another file (``<log_path>.1`` and so on are those before); 0: never."""
+    log_files: int = 5
+    """How many files of the log stay, the one that is being written among them."""
     target: str = ""
     """The container whose processes it is among and sees; empty: its own. ``start`` fails if it does not run."""
     oom_score: int = 500

@@ -163,7 +163,7 @@ class Situation:
 
     def lets_others_go_on(self, member: Member) -> bool:
         """Of an ordered container: whether the next one's turn has come."""
-        return self.is_done(member) or (member.role is Role.SIDECAR and self.is_started(member))
+        return self.is_started(member) if member.role is Role.SIDECAR else self.is_ready(member)
 
     def initialized(self) -> bool:
         return self.past_init() or all(self.lets_others_go_on(m) for m in self.members if m.role in ORDERED)

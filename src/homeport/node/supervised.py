@@ -70,6 +70,8 @@ def container_message(container: ContainerSpec) -> dict[str, Any]:
         "devices": list(container.devices),
         "target": container.target,
         "warm": "",
+        "log_bytes": container.log_bytes,
+        "log_files": container.log_files,
     }
 
 

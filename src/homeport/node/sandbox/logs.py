@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -32,14 +33,23 @@ class Stamps:
 
 
 class LogFile:
-    """One container's log, shared by its two streams. What the disk refuses is kept until it doesn't."""
+    """One container's log, shared by its two streams. What the disk refuses is kept until it doesn't.
 
-    __slots__ = ("_descriptor", "_pending")
+    A file that has grown to `most_bytes` makes room for a new one: it goes on as ``<path>.1``, the next one as
+    ``<path>.2``, and of all of them the newest `most_files` stay. With 0 bytes it is one file for ever.
+    """
 
-    def __init__(self, path: str) -> None:
+    __slots__ = ("_descriptor", "_most_bytes", "_most_files", "_number", "_path", "_pending", "_size")
+
+    def __init__(self, path: str, most_bytes: int = 0, most_files: int = 2) -> None:
         """Raises OSError if the file can't be made."""
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        self._path = path
+        self._most_bytes = most_bytes
+        self._most_files = max(most_files, 2)
+        self._number = 0
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        self._size = os.fstat(self._descriptor).st_size
         self._pending = bytearray()
 
     @property
@@ -58,8 +68,30 @@ class LogFile:
                 written = os.write(self._descriptor, self._pending)
             except OSError:
                 return False
+            self._size += written
             del self._pending[:written]
+        # What was pending is whole entries: nothing is torn apart here.
+        if 0 < self._most_bytes <= self._size:
+            with contextlib.suppress(OSError):  # there is none: this file grows on, and the next entry tries again
+                self._make_room()
         return True
+
+    def _make_room(self) -> None:
+        """Begin a new file. Whoever looks finds the name there at any time, and the old content under the new name."""
+        fresh, old = f"{self._path}.new", f"{self._path}.{self._number + 1}"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(fresh, flags, 0o640)
+        try:
+            os.link(self._path, old)
+            self._number += 1
+            os.rename(fresh, self._path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(self._descriptor)
+        self._descriptor, self._size = descriptor, 0
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{self._path}.{self._number - self._most_files + 1}")
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -125,6 +125,8 @@ class Container(NamedTuple):
     target: str = ""
     warm: str = ""
     """The key of the warm interpreter that it may be a fork of; empty: of none."""
+    log_bytes: int = 0
+    log_files: int = 2
 
     @property
     def layer_name(self) -> str:

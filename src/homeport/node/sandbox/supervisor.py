@@ -189,7 +189,7 @@ class Supervisor:
         log: logs.LogFile | None = None
         group: cgroups.Group | None = None
         try:
-            log = logs.LogFile(wanted.log_path)
+            log = logs.LogFile(wanted.log_path, wanted.log_bytes, wanted.log_files)
             group = self._group.make(wanted.layer_name, wanted.limits)
             launch = self._warm_launch(root, wanted, message["spec"], group) if among is None else None
             if launch is None:
