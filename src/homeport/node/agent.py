@@ -120,7 +120,7 @@ class Agent:
         self._names = ClusterNames(runtime)
         self._enforcement = Enforcement(runtime, self._host.recorder)
         self._host.settled = self._enforcement.settled
-        self._balancing = Balancing(runtime, node_name, self._host.recorder)
+        self._balancing = Balancing(client, runtime, self._host.recorder, node_name)
         self._inotify: Inotify | None = None
         self._meter = Meter()
         self._node: Object = {}

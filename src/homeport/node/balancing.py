@@ -9,14 +9,17 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from homeport.client.client import Client
 from homeport.control.cache import Change
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube import core, meta
 from homeport.kube.meta import Object
 from homeport.node import hostports, services
+from homeport.node.loadbalancers import LoadBalancers
 from homeport.node.pod import TERMINAL
 from homeport.node.runtime import Runtime, SandboxError
+from homeport.node.sandbox.network import host_address
 from homeport.node.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -24,14 +27,16 @@ _RETRY_SECONDS = 1.0
 
 
 class Balancing:
-    def __init__(self, runtime: Runtime, node_name: str, recorder: EventRecorder) -> None:
+    def __init__(self, client: Client, runtime: Runtime, recorder: EventRecorder, node_name: str) -> None:
         self._runtime = runtime
         self._recorder = recorder
         self._pods: dict[str, tuple[Object, dict[str, dict[str, Any]]]] = {}
         """Pods with ports of the machine."""
         runtime.watch_ports(self._on_ports)
         self._node_name = node_name
-        self._frontends = services.Frontends(node_name)
+        host = host_address()
+        self._frontends = services.Frontends(host)
+        self._balancers = LoadBalancers(client, recorder, self._frontends, host)
         self._pending: dict[str, dict[str, Any] | None] = {}
         self._changed = asyncio.Event()
 
@@ -42,10 +47,17 @@ class Balancing:
         await slices.synced.wait()
         slices.subscribe(self._on_slice)
         found.subscribe(self._on_service)
+        self._balancers.follow(informers)  # after the front ends are known
         self._changed.set()
 
     async def run(self) -> None:
-        """Tell the runtime of every change; the first time, of everything."""
+        """Tell the runtime of every change, and services what has come of it."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._balancers.run(), name="load balancers")
+            group.create_task(self._push(), name="front ends")
+
+    async def _push(self) -> None:
+        """The first time, everything."""
         everything = True
         while True:
             await self._changed.wait()
@@ -77,6 +89,7 @@ class Balancing:
 
     def _on_ports(self, results: Mapping[str, int]) -> None:
         """Which ports the machine's own network has given, and why not others."""
+        self._balancers.ports_changed(results)
         for pod, ports in self._pods.values():
             for text in ports:
                 if number := results.get(text, 0):

@@ -18,6 +18,8 @@ ServiceKey = tuple[str, str]
 """Namespace and name."""
 _SERVICE_NAME = "kubernetes.io/service-name"
 _STICKY_SECONDS = 10800
+POD = "-"
+"""In the place of a namespace: the front ends of a pod, which has ports of the machine."""
 
 
 class PortFacts(msgspec.Struct, frozen=True):
@@ -36,6 +38,8 @@ class ServiceFacts(msgspec.Struct, frozen=True):
     """Further addresses that lead to it."""
     balancers: tuple[str, ...] = ()
     """Addresses that its load balancer has."""
+    published: bool = False
+    """Whether this machine is its load balancer."""
     sources: tuple[str, ...] = ()
     """Networks that may use the load balancer."""
     sticky: int = 0
@@ -85,11 +89,18 @@ def service_facts(service: Object) -> ServiceFacts | None:
             for each in (ingress if is_balancer else ())
             if each.get("ip") and ":" not in each["ip"] and each.get("ipMode") != "Proxy"
         ),
+        published=is_published(service),
         sources=tuple(each.strip() for each in spec.get("loadBalancerSourceRanges") or () if ":" not in each),
         sticky=sticky,
         local_inside=spec.get("internalTrafficPolicy") == "Local",
         local_outside=spec.get("externalTrafficPolicy") == "Local",
     )
+
+
+def is_published(service: Object) -> bool:
+    """Whether the service is to be reached at this machine's address: a load balancer that nobody else is asked for."""
+    spec = meta.spec(service)
+    return spec.get("type") == "LoadBalancer" and not spec.get("loadBalancerClass") and not meta.is_deleting(service)
 
 
 def slice_facts(obj: Object, node_name: str) -> SliceFacts | None:
@@ -129,14 +140,15 @@ def targets(endpoints: list[EndpointFacts], *, local: bool) -> list[list[Any]]:
 class Frontends:
     """All front ends (as :mod:`homeport.node.sandbox.frontends` reads them) of all services."""
 
-    def __init__(self, node_name: str) -> None:
-        self._node_name = node_name
+    def __init__(self, host: str) -> None:
+        """`host` is the address of this machine that load balancers have."""
+        self._host = host
         self._services: dict[ServiceKey, ServiceFacts] = {}
         self._slices: dict[ServiceKey, SliceFacts] = {}
         self._slices_of: dict[ServiceKey, set[ServiceKey]] = {}
         self._given: dict[ServiceKey, dict[str, dict[str, Any]]] = {}
-        self._claims: dict[str, set[ServiceKey]] = {}
-        """Who has a front end: more than one service where two name the same external address."""
+        self._claims: dict[str, dict[ServiceKey, None]] = {}
+        """Who has a front end, the first first: more than one service where two name the same external address."""
         self.all: dict[str, dict[str, Any]] = {}
 
     def set_service(self, key: ServiceKey, facts: ServiceFacts | None) -> dict[str, dict[str, Any] | None]:
@@ -169,8 +181,7 @@ class Frontends:
 
     def set_host_ports(self, uid: str, new: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
         """As `set_service`, of a pod that has ports of the machine (:func:`homeport.node.hostports.frontends`)."""
-        # No namespace has such a name. Before any service: a port that a pod has is no node port.
-        return self._give(("-", uid), new)
+        return self._give((POD, uid), new)
 
     def _update(self, key: ServiceKey) -> dict[str, dict[str, Any] | None]:
         facts = self._services.get(key)
@@ -181,15 +192,14 @@ class Frontends:
         if new:
             self._given[key] = new
         for text in old.keys() - new.keys():
-            self._claims[text].discard(key)
+            del self._claims[text][key]
             if not self._claims[text]:
                 del self._claims[text]
         for text in new.keys() - old.keys():
-            self._claims.setdefault(text, set()).add(key)
+            self._claims.setdefault(text, {})[key] = None
         changed: dict[str, dict[str, Any] | None] = {}
         for text in old.keys() | new.keys():
-            owners = self._claims.get(text)
-            value = self._given[min(owners)][text] if owners else None
+            value = self._given[self._owner(text)][text] if text in self._claims else None
             if value == self.all.get(text):
                 continue
             changed[text] = value
@@ -198,6 +208,18 @@ class Frontends:
             else:
                 self.all[text] = value
         return changed
+
+    def published_by(self, key: ServiceKey) -> Mapping[str, ServiceKey]:
+        """The front ends at this machine's address that the load balancer of a service is to have, and who has each."""
+        facts = self._services.get(key)
+        if facts is None or not facts.published:
+            return {}
+        texts = [f"{port.protocol.lower()} {self._host} {port.port}" for port in facts.ports]
+        return {text: self._owner(text) for text in texts if text in self._claims}
+
+    def _owner(self, text: str) -> ServiceKey:
+        """A pod whose port it is; else the service that had it first."""
+        return min(self._claims[text], key=lambda key: key[0] != POD)
 
     def _frontends(self, key: ServiceKey, facts: ServiceFacts) -> Iterator[tuple[str, dict[str, Any]]]:
         for port in facts.ports:
@@ -217,5 +239,7 @@ class Frontends:
             for address in facts.external:
                 yield f"{protocol} {address} {port.port}", outside
             for address in facts.balancers:
+                yield f"{protocol} {address} {port.port}", outside
+            if facts.published:
                 limited = {"sources": list(facts.sources)} if facts.sources else {}
-                yield f"{protocol} {address} {port.port}", {**outside, **limited, "published": True}
+                yield f"{protocol} {self._host} {port.port}", {**outside, **limited, "published": True}

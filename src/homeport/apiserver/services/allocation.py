@@ -65,14 +65,14 @@ class Allocations:
     def assigned(self, key: Key, new: Object, old: Object | None) -> Iterator[Object]:
         """`new`, about to be stored at `key` in the place of `old`, with its addresses and ports. They are nobody
         else's as long as the context lasts, and longer if the service was stored. Raises Invalid or InternalError."""
-        assigner = Assigner(self._addresses, self._ports, holder := object(), key)
+        assigner = Assigner(self._addresses, self._ports, key)
         try:
             yield assigner.assign(new, old)
         finally:
             for number in assigner.taken_addresses:
-                self._addresses.give_back(number, holder)
+                self._addresses.give_back(number, key)
             for number in assigner.taken_ports:
-                self._ports.give_back(number, holder)
+                self._ports.give_back(number, key)
 
 
 async def repair(store: Store, ranges: ServiceSettings) -> None:

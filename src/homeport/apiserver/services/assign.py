@@ -30,14 +30,12 @@ def holdings(service: Object) -> tuple[set[str], set[int]]:
 
 
 class Assigner:
-    """Takes from the pools for one service. `holder` is who has what is taken; what `former`, its stored state, has is
-    free for it."""
+    """Takes from the pools for one service; `holder` is who has what is taken."""
 
-    def __init__(self, addresses: AddressPool, ports: PortPool, holder: Hashable, former: Hashable) -> None:
+    def __init__(self, addresses: AddressPool, ports: PortPool, holder: Hashable) -> None:
         self._addresses = addresses
         self._ports = ports
         self._holder = holder
-        self._former = former
         self._kept: tuple[set[str], set[int]] = (set(), set())
         """What the stored service has stays allowed, even if the ranges are others now."""
         self.taken_addresses: list[int] = []
@@ -75,7 +73,7 @@ class Assigner:
     def _take_address(self, service: Object, spec: Object, address: str) -> None:
         try:
             number = self._addresses.number_of(address)
-            self._addresses.take(number, self._holder, self._former)
+            self._addresses.take(number, self._holder)
         except Outside as error:
             if address in self._kept[0]:
                 return  # the range was another one when it was given out
@@ -144,7 +142,7 @@ class Assigner:
         """Why the port can't be had; empty once it is taken."""
         try:
             self._ports.check(port)
-            self._ports.take(port, self._holder, self._former)
+            self._ports.take(port, self._holder)
         except Outside as error:
             return "" if port in self._kept[1] else str(error)
         except Taken:

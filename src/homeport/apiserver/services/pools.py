@@ -27,22 +27,23 @@ class Pool:
         self._first = first
         self._size = size
         self._reserved = reserved
-        self._holders: dict[int, set[Hashable]] = {}
-        """Of a number in use. There are several where a store holds duplicates from before addresses were given out."""
+        self._holders: dict[int, dict[Hashable, int]] = {}
+        """Of a number in use: who has it, and how often. There are several where a store holds duplicates from before
+        addresses were given out; somebody has it more than once while being written anew."""
 
     def holds(self, number: int) -> bool:
         return 0 <= number - self._first < self._size
 
-    def take(self, number: int, holder: Hashable, *also: Hashable) -> None:
-        """Raises Taken if anybody but `holder` and `also` has it. No error if `holder` has it already."""
-        holders = self._holders.setdefault(number, set())
-        if holders - {holder, *also}:
+    def take(self, number: int, holder: Hashable) -> None:
+        """Raises Taken if anybody else has it. To be given back as often as it was taken."""
+        if self._holders.get(number, {}).keys() - {holder}:
             raise Taken
-        holders.add(holder)
+        self.note(number, holder)
 
     def note(self, number: int, holder: Hashable) -> None:
-        """`holder` has the number, whoever else does."""
-        self._holders.setdefault(number, set()).add(holder)
+        """As `take`, whoever else has it."""
+        holders = self._holders.setdefault(number, {})
+        holders[holder] = holders.get(holder, 0) + 1
 
     def pick(self, holder: Hashable) -> int:
         """Any free number. Raises Full."""
@@ -54,17 +55,20 @@ class Pool:
             for step in range(size):
                 number = first + (start + step) % size
                 if number not in self._holders:
-                    self._holders[number] = {holder}
+                    self.note(number, holder)
                     return number
         raise Full
 
     def give_back(self, number: int, holder: Hashable) -> None:
         """No error if `holder` does not have it."""
-        holders = self._holders.get(number)
-        if holders is not None:
-            holders.discard(holder)
-            if not holders:
-                del self._holders[number]
+        holders = self._holders.get(number, {})
+        if holder not in holders:
+            return
+        holders[holder] -= 1
+        if not holders[holder]:
+            del holders[holder]
+        if not holders:
+            del self._holders[number]
 
 
 def _reserved(size: int, divisor: int, most: int) -> int:

@@ -34,6 +34,8 @@ def prepare_service(new: Object, old: Object | None) -> Object:
     kind = spec.get("type")
     if spec.get("sessionAffinity") == "ClientIP" and not spec.get("sessionAffinityConfig"):
         changes["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": 10800}}
+    if spec.get("sessionAffinity") == "None" and "sessionAffinityConfig" in spec:
+        spec = {key: value for key, value in spec.items() if key != "sessionAffinityConfig"}
     if is_reached_from_outside(spec) and not spec.get("externalTrafficPolicy"):
         changes["externalTrafficPolicy"] = "Cluster"
     if kind in ("ClusterIP", "NodePort", "LoadBalancer") and not spec.get("internalTrafficPolicy"):

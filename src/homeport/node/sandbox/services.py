@@ -109,9 +109,9 @@ class Services:
                 continue
             if relay is not None:
                 relay.backend = backend
+                results[_text(frontend)] = 0
                 continue
-            problem = self._open(frontend, backend)
-            results[_text(frontend)] = problem
+            problem = results[_text(frontend)] = self._open(frontend, backend)
             if problem:
                 print(f"{_text(frontend)} can't be opened on this machine: {os.strerror(problem)}", flush=True)
         if results:

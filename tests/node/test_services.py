@@ -1,0 +1,183 @@
+"""What is balanced for a service, and which services have this machine's address."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # support.py
+
+import support
+from homeport.control.events import EventRecorder
+from homeport.control.informer import Informers
+from homeport.kube import core
+from homeport.kube.meta import Object
+from homeport.node import services
+from homeport.node.balancing import Balancing
+from homeport.node.sandbox.frontends import parse_backend, parse_frontend
+
+KEY = ("default", "web")
+HOST = "192.0.2.1"
+
+
+def service(**spec: Any) -> Object:
+    spec = {"clusterIP": "10.43.0.7", "ports": [{"port": 80, "protocol": "TCP"}], "type": "ClusterIP", **spec}
+    return {"metadata": {"namespace": "default", "name": "web"}, "spec": spec}
+
+
+def endpoint(number: int, node: str = "here", **conditions: bool) -> Object:
+    return {"addresses": [f"10.42.0.{number}"], "nodeName": node, "conditions": {"ready": True, **conditions}}
+
+
+def endpoints(*found: Object, port: str = "", service: str = "web") -> Object:
+    return {
+        "metadata": {"namespace": "default", "name": "s", "labels": {"kubernetes.io/service-name": service}},
+        "addressType": "IPv4",
+        "ports": [{"name": port, "port": 8080, "protocol": "TCP"}],
+        "endpoints": list(found),
+    }
+
+
+def balanced(of: Object, *found: Object) -> dict[str, dict[str, Any]]:
+    frontends = services.Frontends(HOST)
+    frontends.set_slice(("default", "s"), services.slice_facts(endpoints(*found), "here"))
+    changed = frontends.set_service(KEY, services.service_facts(of))
+    assert changed == frontends.all
+    for text, value in frontends.all.items():
+        assert parse_frontend(text).port
+        assert parse_backend(value)
+    return frontends.all
+
+
+def test_ready_endpoints_take_the_traffic() -> None:
+    ready, other = endpoint(2), endpoint(3, ready=False, serving=False, terminating=False)
+    ending = endpoint(4, ready=False, serving=True, terminating=True)
+    assert balanced(service(), ready, other, ending) == {"tcp 10.43.0.7 80": {"to": [["10.42.0.2", 8080]]}}
+    assert balanced(service(), other, ending) == {"tcp 10.43.0.7 80": {"to": [["10.42.0.4", 8080]]}}
+    assert balanced(service(), other) == {"tcp 10.43.0.7 80": {"to": []}}
+
+
+@pytest.mark.parametrize("spec", [{"clusterIP": "None"}, {"type": "ExternalName", "clusterIP": ""}])
+def test_some_services_are_not_balanced(spec: dict[str, Any]) -> None:
+    assert balanced(service(**spec), endpoint(2)) == {}
+
+
+def test_everything_that_leads_to_a_service() -> None:
+    found = balanced(
+        service(
+            type="LoadBalancer",
+            ports=[{"port": 80, "protocol": "TCP", "nodePort": 30080}],
+            externalIPs=["198.51.100.7"],
+            externalTrafficPolicy="Local",
+            sessionAffinity="ClientIP",
+            sessionAffinityConfig={"clientIP": {"timeoutSeconds": 60}},
+            loadBalancerSourceRanges=["203.0.113.0/24"],
+        ),
+        endpoint(2),
+        endpoint(3, "elsewhere"),
+    )
+    near = {"to": [["10.42.0.2", 8080]], "sticky": 60}
+    assert found == {
+        "tcp 10.43.0.7 80": {"to": [["10.42.0.2", 8080], ["10.42.0.3", 8080]], "sticky": 60},
+        "tcp * 30080": {**near, "published": True},
+        "tcp 198.51.100.7 80": near,
+        f"tcp {HOST} 80": {**near, "published": True, "sources": ["203.0.113.0/24"]},
+    }
+
+
+def test_only_what_changed_is_told() -> None:
+    frontends = services.Frontends(HOST)
+    frontends.set_service(KEY, services.service_facts(service()))
+    frontends.set_service(("default", "other"), services.service_facts(service(clusterIP="10.43.0.8")))
+    slice_of = services.slice_facts(endpoints(endpoint(2)), "here")
+    assert frontends.set_slice(("default", "s"), slice_of) == {"tcp 10.43.0.7 80": {"to": [["10.42.0.2", 8080]]}}
+    assert frontends.set_slice(("default", "s"), slice_of) == {}
+    moved = services.slice_facts(endpoints(endpoint(2), service="other"), "here")
+    assert frontends.set_slice(("default", "s"), moved) == {
+        "tcp 10.43.0.7 80": {"to": []},
+        "tcp 10.43.0.8 80": {"to": [["10.42.0.2", 8080]]},
+    }
+    assert frontends.set_service(KEY, None) == {"tcp 10.43.0.7 80": None}
+    assert frontends.set_slice(("default", "s"), None) == {"tcp 10.43.0.8 80": {"to": []}}
+
+
+def test_an_address_that_two_services_name_is_the_first_ones() -> None:
+    frontends = services.Frontends(HOST)
+    both = [services.service_facts(service(clusterIP=f"10.43.0.{n}", externalIPs=["198.51.100.7"])) for n in (7, 8)]
+    frontends.set_slice(("default", "s"), services.slice_facts(endpoints(endpoint(2), service="z"), "here"))
+    frontends.set_service(("default", "z"), both[0])
+    assert list(frontends.set_service(("default", "a"), both[1])) == ["tcp 10.43.0.8 80"]
+    changed = frontends.set_service(("default", "z"), None)
+    assert changed == {"tcp 10.43.0.7 80": None, "tcp 198.51.100.7 80": {"to": []}}
+
+
+class Ports:
+    """What a network helper would say about the machine's ports."""
+
+    def __init__(self) -> None:
+        self.frontends: dict[str, Any] = {}
+        self.changed: Any = None
+
+    def watch_ports(self, changed: Any) -> None:
+        self.changed = changed
+
+    async def set_frontends(self, changes: dict[str, Any], *, everything: bool = False) -> None:
+        self.frontends.update(changes)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[support.World]:
+    async with support.world() as made:
+        yield made
+
+
+async def test_load_balancers_have_this_machines_address(world: support.World) -> None:
+    informers, ports = Informers(world.client), Ports()
+    recorder = EventRecorder(world.client, "node")
+    balancing = Balancing(world.client, ports, recorder, "here")  # type: ignore[arg-type]
+    resource = core.SERVICE.resource
+
+    async def create(name: str) -> None:
+        spec = {"type": "LoadBalancer", "ports": [{"port": 80}]}
+        metadata = {"name": name, "namespace": "default"}
+        body = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+        await world.client.create(resource, body)
+
+    async def addresses() -> dict[str, list[str]]:
+        found = {}
+        for name in ("one", "two"):
+            status = (await world.client.get(resource, name, "default"))["status"]
+            found[name] = [each["ip"] for each in (status.get("loadBalancer") or {}).get("ingress") or ()]
+        return found
+
+    async def are(one: list[str], two: list[str]) -> None:
+        async def hold() -> bool:
+            return await addresses() == {"one": one, "two": two}
+
+        await world.eventually(hold)
+
+    async with support.running(informers.run(), recorder.run()):
+        await balancing.follow(informers)
+        async with support.running(balancing.run()):
+            await create("one")
+
+            async def is_told() -> bool:
+                return any("published" in value for value in ports.frontends.values())
+
+            await world.eventually(is_told)
+            published = [text for text, value in ports.frontends.items() if "published" in value]
+            text = next(text for text in published if text.endswith(" 80"))
+            host = text.split(" ")[1]
+            await create("two")
+            await are([host], [])
+            ports.changed({text: errno.EADDRINUSE})
+            await are([], [])
+            ports.changed({text: 0})
+            await are([host], [])
+            await world.client.patch(resource, "one", "default", {"spec": {"type": "ClusterIP"}})
+            await are([], [host])
