@@ -1,0 +1,192 @@
+"""What only containers of an engine need."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import struct
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import podman
+import pytest
+
+from homeport.node.engine import bodies, pause
+from homeport.node.engine.api import Engine, EngineError
+from homeport.node.engine.images import EngineImages
+from homeport.node.engine.runtime import EngineRuntime
+from homeport.node.host import ImageError
+from homeport.node.runtime import ContainerSpec, ImageRoot, Limits, SandboxError, SandboxSpec, Security
+from homeport.node.sandbox.capabilities import NUMBERS
+
+
+def test_the_waiting_program_is_an_executable_of_its_machine() -> None:
+    for machine, number in (("x86_64", 62), ("aarch64", 183)):
+        program = pause.program(machine)
+        assert program[:4] == b"\x7fELF"
+        assert struct.unpack_from("<H", program, 18) == (number,)
+        entry, size = struct.unpack_from("<Q", program, 24)[0], len(program)
+        assert 0x400000 < entry < 0x400000 + size
+
+
+def a_container(**changes: Any) -> ContainerSpec:
+    wanted = {
+        "name": "main",
+        "attempt": 0,
+        "argv": ("sh",),
+        "env": {},
+        "cwd": "/",
+        "image": ImageRoot(reference="sha256:1"),
+        "mounts": (),
+        "log_path": "/log",
+    }
+    return ContainerSpec(**(wanted | changes))
+
+
+def body_of(container: ContainerSpec, *, is_podman: bool = False, processes: str = "container") -> Any:
+    return bodies.container(
+        container,
+        node="node",
+        uid="uid",
+        shared="id",
+        files=(),
+        termination_log="/ended",
+        processes=processes,
+        is_podman=is_podman,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ""),
+        ({"user": "trainer"}, "trainer"),
+        ({"uid": 5}, "5"),
+        ({"uid": 5, "gid": 6}, "5:6"),
+        ({"user": "trainer:staff", "gid": 6}, "trainer:6"),
+        ({"gid": 6}, "0:6"),
+    ],
+)
+def test_whom_a_container_runs_as(changes: dict[str, Any], expected: str) -> None:
+    assert body_of(a_container(**changes))["User"] == expected
+
+
+def test_what_a_container_may_do_and_use() -> None:
+    security = Security(capabilities=frozenset({NUMBERS["CHOWN"], NUMBERS["KILL"]}), no_new_privileges=True)
+    host = body_of(a_container(security=security, limits=Limits(memory=1 << 20, cpu_quota=50_000)))["HostConfig"]
+    assert (host["CapDrop"], host["CapAdd"]) == (["ALL"], ["CHOWN", "KILL"])
+    assert host["SecurityOpt"] == ["no-new-privileges", "seccomp=unconfined"]
+    assert (host["Memory"], host["MemorySwap"], host["CpuQuota"], host["CpuPeriod"]) == (
+        1 << 20,
+        1 << 20,
+        50_000,
+        100_000,
+    )
+    assert "PidMode" not in host
+    shared = body_of(a_container(), processes="pod")["HostConfig"]
+    assert shared["PidMode"] == shared["NetworkMode"] == "container:id"
+
+
+@pytest.fixture(scope="module")
+def engine_path() -> Iterator[str]:
+    if reason := podman.missing():
+        pytest.skip(reason)
+    directory = Path(tempfile.mkdtemp(prefix="homeport-podman-"))
+    with podman.service(directory) as path:
+        yield path
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+async def runtime(engine_path: str) -> AsyncIterator[EngineRuntime]:
+    directory = Path(tempfile.mkdtemp(prefix="homeport-engine-"))
+    made = EngineRuntime(engine_path, directory / "node")
+    await made.start()
+    yield made
+    await made.stop(end_pods=True)
+    query = {"all": "true"}
+    assert await made.engine.request("GET", "/containers/json", query=query) == []
+    shutil.rmtree(directory)
+
+
+async def ours(runtime: EngineRuntime, role: str) -> str:
+    query = {"all": "true", "filters": json.dumps({"label": [f"{bodies.ROLE}={role}"]})}
+    (found,) = await runtime.engine.request("GET", "/containers/json", query=query)
+    return str(found["Id"])
+
+
+async def sandbox_of(runtime: EngineRuntime, place: Path) -> Any:
+    await asyncio.to_thread(place.mkdir, parents=True)
+    return await runtime.create(
+        SandboxSpec(uid="one", namespace="default", name="one", directory=str(place), hostname="one")
+    )
+
+
+@pytest.mark.slow
+async def test_a_network_helper_that_is_removed_comes_back_and_pods_keep_their_network(
+    runtime: EngineRuntime, engine_path: str, tmp_path: Path
+) -> None:
+    sandbox = await sandbox_of(runtime, tmp_path / "one")
+    (image,) = await runtime.engine.request(
+        "GET", "/images/json", query={"filters": json.dumps({"reference": [podman.IMAGE]})}
+    )
+    log = str(tmp_path / "one" / "logs" / "main.log")
+    script = ("sh", "-c", "echo hello > /index.html; httpd -f -p 80 -h /")
+    await sandbox.start(a_container(argv=script, image=ImageRoot(reference=image["Id"]), log_path=log))
+    await runtime.engine.request("DELETE", f"/containers/{await ours(runtime, 'helper')}", query={"force": "true"})
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                with await runtime.dial(sandbox.address, 80):
+                    break
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.05)
+    assert sandbox.alive
+
+
+@pytest.mark.slow
+async def test_a_pod_whose_shared_container_is_removed_has_ended(runtime: EngineRuntime, tmp_path: Path) -> None:
+    sandbox = await sandbox_of(runtime, tmp_path / "one")
+    identity = await ours(runtime, bodies.SHARED)
+    await runtime.engine.request("POST", f"/containers/{identity}/kill")
+    async with asyncio.timeout(30):
+        async for _ in sandbox.changes():
+            pass
+    assert not sandbox.alive
+    with pytest.raises(SandboxError):
+        await sandbox.start(a_container())
+
+
+@pytest.mark.slow
+async def test_images_are_known_as_they_come_and_go(engine_path: str) -> None:
+    engine = Engine(engine_path)
+    images = EngineImages(engine)
+    watching = asyncio.create_task(images.watch())
+    async with asyncio.timeout(30):
+        while images.ready(podman.IMAGE) is None:
+            await asyncio.sleep(0.02)
+        image = images.ready("shell:1")
+        assert image is not None
+        assert image.config.env["FROM_IMAGE"] == "yes"
+        assert image.config.args == ("sh",)
+        await engine.request("POST", f"/images/{image.root.reference}/tag", query={"repo": "other", "tag": "2"})
+        while images.ready("other:2") is None:
+            await asyncio.sleep(0.02)
+        await engine.request("DELETE", "/images/other:2")
+        while images.ready("other:2") is not None:
+            await asyncio.sleep(0.02)
+    with pytest.raises(ImageError, match="no-such-image"):
+        await images.pull("localhost:1/no-such-image:1")
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    await images.close()
+
+
+async def test_an_engine_that_does_not_answer_is_told_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="DOCKER_HOST"):
+        await EngineRuntime(str(tmp_path / "none.sock"), tmp_path / "node").start()
+    with pytest.raises(EngineError):
+        await Engine(str(tmp_path / "none.sock")).request("GET", "/version")
