@@ -10,6 +10,8 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,10 @@ import pytest
 from homeport.node.dockerfile.builder import Request, build
 from homeport.node.dockerfile.lexing import DockerfileError
 from homeport.node.dockerfile.reading import BuildFailed
+from homeport.node.environment import PATH
 from homeport.node.images import ImageStore
 from homeport.node.local.record import Record
+from homeport.node.runtime import Mount
 
 
 class Steps:
@@ -322,3 +326,48 @@ def test_the_command(workshop: Workshop, tmp_path: Path) -> None:
         f"homeport: {workshop.context}/Dockerfile: line 2: RUN echo building; exit 7: "
         "the command ended with exit code 7"
     )
+
+
+def make_wheel(directory: Path) -> None:
+    directory.mkdir()
+    files = {
+        "tiny.py": "print('tiny')\n",
+        "tiny-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
+        "tiny-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "tiny-1.0.dist-info/RECORD": "tiny.py,,\n",
+    }
+    with zipfile.ZipFile(directory / "tiny-1.0-py3-none-any.whl", "w") as wheel:
+        for name, text in files.items():
+            wheel.writestr(name, text)
+
+
+@pytest.mark.slow
+async def test_pip_installs_into_the_containers_own_layer(workshop: Workshop, pods: Any, tmp_path: Path) -> None:
+    make_wheel(tmp_path / "wheels")
+    image = await workshop.store.pull("python:3")
+    environment = Path(image.root.environment or "")
+    before = sorted(str(path) for path in below(environment, "*"))
+    script = "pip install -q --no-index --find-links /wheels tiny && python -m tiny && pip uninstall -q -y pip"
+    state = await pods.run(
+        "a",
+        *("sh", "-c", script),
+        image=image.root,
+        env={
+            **image.config.env,
+            "PATH": PATH,
+            "HOME": "/root",
+            "PIP_CONFIG_FILE": "/dev/null",
+            "PIP_ROOT_USER_ACTION": "ignore",
+        },
+        mounts=(Mount(str(tmp_path / "wheels"), "/wheels", read_only=True),),
+    )
+    assert (state.exit_code, pods.output("a")) == (0, "tiny"), pods.output("a", stream="stderr")
+    assert sorted(str(path) for path in below(environment, "*")) == before
+    # The next container begins with the image as it is.
+    state = await pods.run("b", "python", "-m", "tiny", image=image.root, env={"PATH": PATH})
+    assert state.exit_code == 1
+    assert "No module named tiny" in pods.output("b", stream="stderr")
+    # Another platform of this user has it at once.
+    begin = time.monotonic()
+    assert ImageStore(tmp_path / "others", cache=workshop.store.cache).ready("python:3") is not None
+    assert time.monotonic() - begin < 1
