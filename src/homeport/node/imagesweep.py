@@ -19,6 +19,7 @@ from homeport.node.build import MANIFEST
 from homeport.node.imagefile import ImageFileError, parse_reference
 from homeport.node.images import ImageStore
 from homeport.node.local.record import Record
+from homeport.node.local.store import KITCHEN
 from homeport.node.local.work import LayerWork
 
 _KEY = re.compile(r"^[a-z0-9][a-z0-9.-]*-[0-9a-f]{16}$")
@@ -252,7 +253,7 @@ async def _sweep_layers(store: ImageStore, told: Callable[[str], None], *, every
                 doomed.append(path)
         if everything:
             doomed += _existing([local.directory / "mounts"])
-        doomed += (local.directory / "making").iterdir()
+        doomed += (path for path in (local.directory / "making").iterdir() if not (path / KITCHEN).exists())
         if doomed:
             async with LayerWork() as work:
                 await work.request("remove", paths=[str(path) for path in doomed])

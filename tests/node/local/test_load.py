@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import stat
 import tarfile
 from collections.abc import Callable
@@ -347,3 +348,16 @@ def test_what_a_container_sees_as_one_layer(tmp_path: Path) -> None:
     assert packed == pack_all(stack, io.BytesIO())
     with tarfile.open(fileobj=io.BytesIO(target.getvalue())) as archive:
         assert archive.getnames() == ["opt", "usr", "opt/venv", "opt/venv/python", "usr/bin", "usr/bin/a", "usr/bin/b"]
+
+
+async def test_a_full_disk_is_said_before_anything_is_made(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = docker_save(tmp_path / "i.tar", [tar(*BASE)])
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(OSError, match="the disk is full: free some space and try again"):
+        await load(store, path)
+    assert leftovers(store) == []
+    monkeypatch.undo()
+    await load(store, path)

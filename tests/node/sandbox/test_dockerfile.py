@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -371,3 +372,35 @@ async def test_pip_installs_into_the_containers_own_layer(workshop: Workshop, po
     begin = time.monotonic()
     assert ImageStore(tmp_path / "others", cache=workshop.store.cache).ready("python:3") is not None
     assert time.monotonic() - begin < 1
+
+
+@pytest.mark.slow
+async def test_a_killed_build_is_tidied_up_by_the_next(workshop: Workshop, tmp_path: Path) -> None:
+    workshop.write(Dockerfile="FROM busybox\nRUN echo begun; exec sleep 54321\n")
+    environ = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": os.environ["PATH"]}
+    cache = tmp_path / "cache" / "homeport" / "images"
+    command = [sys.executable, "-m", "homeport", "build", str(workshop.context)]
+    process = await asyncio.create_subprocess_exec(*command, env=environ, stderr=asyncio.subprocess.PIPE)
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while (await process.stderr.readline()).strip() != b"begun":
+            pass
+    process.kill()
+    await process.wait()
+    making = str(cache / "local" / "making")
+    assert running_below(making)
+    workshop.store = ImageStore(tmp_path / "images", cache=cache)
+    await workshop.build("FROM busybox\nRUN true\n")
+    assert running_below(making) == []
+    assert workshop.left() == []
+
+
+def running_below(directory: str) -> list[str]:
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with contextlib.suppress(OSError):
+                arguments = Path(f"/proc/{name}/cmdline").read_bytes().decode(errors="replace").split("\0")
+                if any(word.startswith(directory) for word in arguments) or arguments[:2] == ["sleep", "54321"]:
+                    found.append(" ".join(arguments))
+    return found

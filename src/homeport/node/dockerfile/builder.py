@@ -16,7 +16,7 @@ from homeport.kube.errors import HomeportError
 from homeport.node.dockerfile import copies, mounts
 from homeport.node.dockerfile.bases import Bases, Found
 from homeport.node.dockerfile.instructions import Dockerfile, Instruction, Stage, instruction, parse
-from homeport.node.dockerfile.kitchen import Kitchen
+from homeport.node.dockerfile.kitchen import Kitchen, close_down
 from homeport.node.dockerfile.lexing import DockerfileError, lex
 from homeport.node.dockerfile.reading import BuildFailed, command, global_arguments, ignored
 from homeport.node.dockerfile.settings import KEYWORDS, Context, apply, replaced
@@ -26,7 +26,7 @@ from homeport.node.imagefile import parse_reference
 from homeport.node.images import ImageStore
 from homeport.node.local.load import resolve_user
 from homeport.node.local.record import Record, architecture, identify
-from homeport.node.local.store import LocalStore
+from homeport.node.local.store import KITCHEN, LocalStore
 from homeport.node.local.users import User
 from homeport.node.local.work import LayerError, LayerWork
 from homeport.node.runtime import ImageRoot, Mount, SandboxError
@@ -70,9 +70,9 @@ async def build(images: ImageStore, request: Request, listener: Listener) -> Rec
     if not request.context.is_dir():
         raise BuildFailed(f"{request.context}: no directory")
     store = images.local
-    async with store.working() as (work, place):
-        kitchen = Kitchen(place / "kitchen", [store.directory])
-        (place / "kitchen").mkdir(mode=0o700)
+    async with store.working(close_down) as (work, place):
+        kitchen = Kitchen(place / KITCHEN, [store.directory])
+        (place / KITCHEN).mkdir(mode=0o700)
         try:
             state, user = await Build(images, request, listener, dockerfile, work, place, kitchen).run()
         finally:

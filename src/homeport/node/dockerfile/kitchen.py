@@ -133,3 +133,9 @@ class Kitchen:
             self._inotify.close()
         if (self._directory / "node").exists():
             await self._runtime.stop(end_pods=True)
+
+
+async def close_down(directory: Path) -> None:
+    """End what a killed build has left running: its processes outlive it, as those of pods do."""
+    if (directory / "node").exists():
+        await ProcessRuntime(directory / "node").stop(end_pods=True)

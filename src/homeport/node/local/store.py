@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ from homeport.node.sandbox import layout
 
 _LEAST_FREE = 64 << 20
 """Bytes that have to be free before anything is made."""
+
+
+KITCHEN = "kitchen"
+"""The part of a build's directory that processes run in."""
 
 
 class LayerInfo(msgspec.Struct, frozen=True):
@@ -171,11 +175,21 @@ class LocalStore:
             os.close(handle)
 
     @asynccontextmanager
-    async def working(self) -> AsyncIterator[tuple[LayerWork, Path]]:
+    async def working(
+        self, end: Callable[[Path], Awaitable[None]] | None = None
+    ) -> AsyncIterator[tuple[LayerWork, Path]]:
         """Hold the store while layers are made, with a process that works on them and a directory, on the same disk,
-        for what is not finished. Raises OSError."""
+        for what is not finished. `end` ends what may still run in a directory that a killed build has left; without
+        it, what has a :data:`KITCHEN` stays for the next build. Raises OSError."""
         with self._making() as left:
             async with LayerWork() as work:
+                for path in map(Path, left[1:]):
+                    if not (path / KITCHEN).exists():
+                        continue
+                    if end is None:
+                        left.remove(str(path))
+                    else:
+                        await end(path / KITCHEN)
                 try:
                     yield work, Path(left[0])
                 except BaseException:
