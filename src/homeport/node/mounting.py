@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from homeport.node.claims import Claimed, resolve
 from homeport.node.following import Followed
 from homeport.node.host import Host
 from homeport.node.references import Ref, Sources, Unresolved
+from homeport.node.runtime import SandboxError
 from homeport.node.tokens import Tokens
 
 RENEWAL_RETRY = 10.0
@@ -49,6 +50,7 @@ class Mounts:
         if meta.spec(pod).get("volumes"):
             self.places = replace(self.places, claims=await self._claims(pod))
             await self._write(pod, volumes.set_up)
+            await self._give_to_group(pod, volumes.GROUPED)
 
     async def _claims(self, pod: Object) -> Mapping[str, Claimed]:
         found: dict[str, Claimed] = {}
@@ -63,6 +65,24 @@ class Mounts:
         """Have the volumes that show objects, fields and tokens show them as they are now. Raises as `set_up`; what can
         be shown is, all the same."""
         await self._write(pod, volumes.bring_up_to_date)
+        await self._give_to_group(pod, volumes.CONTENT)
+
+    async def _give_to_group(self, pod: Object, kinds: Iterable[str]) -> None:
+        """Volumes of these kinds, to the pod's ``fsGroup``."""
+        context = meta.spec(pod).get("securityContext") or {}
+        group = context.get("fsGroup")
+        if group is None:
+            return
+        for name, kind, path in volumes.paths(pod, self.places):
+            if kind in kinds:
+                # What the node writes itself is given anew with each change; all else may be large.
+                lazily = kind not in volumes.CONTENT and context.get("fsGroupChangePolicy") == "OnRootMismatch"
+                try:
+                    await self._host.runtime.give(
+                        str(path), group, read_only=kind in volumes.CONTENT, only_if_root_differs=lazily
+                    )
+                except SandboxError as error:
+                    raise volumes.MountError(name, f"applyFSGroup failed for vol {name}: {error}") from error
 
     async def _write(self, pod: Object, write: Callable[[volumes.VolumePlaces, Sources], None]) -> None:
         refs = volumes.references(pod)

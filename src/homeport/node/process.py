@@ -145,6 +145,11 @@ class ProcessRuntime:
             raise ValueError(f"{path} is no absolute path")
         await self._server.ask(op="remove", path=path)
 
+    async def give(self, path: str, group: int, *, read_only: bool, only_if_root_differs: bool) -> None:
+        await self._server.ask(
+            op="give", path=path, group=group, read_only=read_only, only_if_root_differs=only_if_root_differs
+        )
+
     async def copy(self, source: str, target: str) -> None:
         await self._server.ask(op="copy", source=source, target=target)
 

@@ -350,6 +350,11 @@ class Runtime(Protocol):
         """Delete a directory tree that containers wrote to, whichever user ids own its files. No error if it is not
         there."""
 
+    async def give(self, path: str, group: int, *, read_only: bool, only_if_root_differs: bool) -> None:
+        """Let a group, by its number in containers, have a directory tree: read it, unless `read_only` write it too,
+        and own what will be made in it. `only_if_root_differs`: not if the tree's top is the group's already. Raises
+        SandboxError."""
+
     async def copy(self, source: str, target: str) -> None:
         """Make `target`, which is not there, a copy of a directory tree, whichever user ids own what is in it. Raises
         SandboxError."""

@@ -30,6 +30,8 @@ from homeport.node.tokens import wish_of
 
 CONTENT = frozenset({"configMap", "secret", "downwardAPI", "projected"})
 """Volumes that show what the API knows, and follow it."""
+GROUPED = CONTENT | {"emptyDir", "persistentVolumeClaim", "ephemeral"}
+"""Volumes that belong to the pod's ``fsGroup``. (The machine's directories, ``hostPath``, stay whose they are.)"""
 _SHARED_MEMORY = Path("/dev/shm")  # the file system pods' memory volumes lie on
 
 
@@ -61,6 +63,16 @@ class VolumePlaces(msgspec.Struct, frozen=True):
     def memory(self) -> Path:
         """The directory of the pod's volumes that hold secrets; removed with the pod."""
         return _SHARED_MEMORY / f"homeport-{os.geteuid()}" / self.uid
+
+
+def paths(pod: Object, places: VolumePlaces) -> Iterator[tuple[str, str, Path]]:
+    """Name, kind and place of each volume that is neither memory nor a directory of the machine's (``hostPath``)."""
+    for volume in meta.spec(pod).get("volumes") or ():
+        name, (kind, source) = volume["name"], _source(volume)
+        claimed = places.claims.get(name)
+        is_machines = kind == "hostPath" if claimed is None else not claimed.must_exist
+        if not is_machines and not (kind == "emptyDir" and emptydirs.is_memory(source)):
+            yield name, kind, places.of(name)
 
 
 def references(pod: Object) -> set[Ref]:

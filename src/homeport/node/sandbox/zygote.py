@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from homeport.node.sandbox import (
     cgroups,
+    groups,
     idmap,
     layout,
     linux,
@@ -321,6 +322,8 @@ class Zygote:
             self._remove(peer, message)
         elif operation == "copy":
             self._copy(peer, message)
+        elif operation == "give":
+            self._give(peer, message)
         elif operation == "measure":
             self._measure(peer, message)
         elif operation == "helper":
@@ -381,6 +384,24 @@ class Zygote:
             return {}
 
         self._answer_from_elsewhere(peer, message["id"], remove)
+
+    def _give(self, peer: Peer, message: dict[str, Any]) -> None:
+        path = message["path"]
+
+        def give() -> wire.Message:
+            try:
+                groups.give(
+                    path,
+                    int(message["group"]),
+                    read_only=message["read_only"],
+                    only_if_root_differs=message["only_if_root_differs"],
+                )
+            except OSError as error:
+                words = f"{path} can't be given to group {message['group']}: {error.strerror or error}"
+                return {"error": words}
+            return {}
+
+        self._answer_from_elsewhere(peer, message["id"], give)
 
     def _copy(self, peer: Peer, message: dict[str, Any]) -> None:
         source, target = message["source"], message["target"]

@@ -1,0 +1,71 @@
+"""Volumes for a pod's group."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.node.runtime import Mount, SandboxError
+
+Pods = Any
+GROUP = 4321
+
+
+def modes(top: Path) -> dict[str, tuple[int, int]]:
+    found = {}
+    for path in (top, *sorted(top.rglob("*"))):
+        status = path.lstat()
+        found[str(path.relative_to(top))] = (stat.S_IMODE(status.st_mode), status.st_gid)
+    return found
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    top = tmp_path / "volume"
+    (top / "deep").mkdir(parents=True)
+    top.chmod(0o755)
+    (top / "deep").chmod(0o700)
+    (top / "file").write_text("x\n")
+    (top / "file").chmod(0o400)
+    (tmp_path / "outside").write_text("x")
+    (tmp_path / "outside").chmod(0o600)
+    (top / "link").symlink_to(tmp_path / "outside")
+    return top
+
+
+async def test_a_group_gets_a_volume(pods: Pods, volume: Path) -> None:
+    await pods.runtime.give(str(volume), GROUP, read_only=False, only_if_root_differs=False)
+    found = modes(volume)
+    assert (found["."][0], found["deep"][0], found["file"][0]) == (0o2775, 0o2770, 0o660)
+    group = found["."][1]
+    assert {entry[1] for entry in found.values()} == {group}
+    # Not what a link leads to.
+    assert modes(volume.parent)["outside"] == (0o600, os.getegid())
+
+    script = "id -G; cat /v/file && echo more >> /v/file && echo new > /v/deep/new && stat -c %g /v/deep/new"
+    state = await pods.run("a", "sh", "-c", script, mounts=(Mount(str(volume), "/v"),), uid=1000, groups=(GROUP,))
+    assert (state.exit_code, pods.output("a").split()[-1]) == (0, str(GROUP))
+
+
+async def test_what_is_read_only_is_not_made_writable(pods: Pods, volume: Path) -> None:
+    await pods.runtime.give(str(volume), GROUP, read_only=True, only_if_root_differs=False)
+    found = modes(volume)
+    assert (found["."][0], found["deep"][0], found["file"][0]) == (0o2755, 0o2750, 0o440)
+
+
+async def test_a_tree_whose_top_is_right_can_be_left_alone(pods: Pods, volume: Path) -> None:
+    await pods.runtime.give(str(volume), GROUP, read_only=False, only_if_root_differs=True)
+    (volume / "file").chmod(0o400)
+    await pods.runtime.give(str(volume), GROUP, read_only=False, only_if_root_differs=True)
+    assert modes(volume)["file"][0] == 0o400
+    await pods.runtime.give(str(volume), GROUP, read_only=False, only_if_root_differs=False)
+    assert modes(volume)["file"][0] == 0o660
+
+
+async def test_a_volume_that_has_gone(pods: Pods, tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="can't be given to group 4321"):
+        await pods.runtime.give(str(tmp_path / "none"), GROUP, read_only=False, only_if_root_differs=False)
