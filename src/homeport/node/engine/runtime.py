@@ -323,6 +323,10 @@ class EngineRuntime:
             raise ValueError(f"{path} is no absolute path")
         await self._net.ask_apart(op="remove", path=path)
 
+    async def give(self, path: str, group: int, *, read_only: bool, only_if_root_differs: bool) -> None:
+        wanted = {"path": path, "group": group, "read_only": read_only, "only_if_root_differs": only_if_root_differs}
+        await self._net.ask_apart(op="give", **wanted)
+
     async def copy(self, source: str, target: str) -> None:
         await self._net.ask_apart(op="copy", source=source, target=target)
 

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from homeport.node.sandbox import linux, netd, netlink, network, trees, wire
+from homeport.node.sandbox import groups, linux, netd, netlink, network, trees, wire
 from homeport.node.sandbox.wire import Peer
 
 T = TypeVar("T")
@@ -50,6 +50,8 @@ class EngineNetd(netd.Netd):
             self._answer_from_elsewhere(
                 peer, message, lambda: self._copy(str(message["source"]), str(message["target"]))
             )
+        elif operation == "give":
+            self._answer_from_elsewhere(peer, message, lambda: self._give(message))
         elif operation == "measure":
             self._answer_from_elsewhere(peer, message, lambda: {"sizes": [trees.measure(p) for p in message["paths"]]})
         elif operation == "kill":
@@ -144,6 +146,16 @@ class EngineNetd(netd.Netd):
         for path in (source, target):
             self._check(path)
         trees.copy(source, target)
+        return {}
+
+    def _give(self, message: dict[str, Any]) -> dict[str, object]:
+        self._check(str(message["path"]))
+        groups.give(
+            str(message["path"]),
+            int(message["group"]),
+            read_only=message["read_only"],
+            only_if_root_differs=message["only_if_root_differs"],
+        )
         return {}
 
     def _remove(self, path: str) -> dict[str, object]:
