@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from homeport.node import hostports, services
@@ -29,6 +30,18 @@ def test_front_ends() -> None:
 def test_words() -> None:
     assert hostports.describe("tcp * 8080") == "host port 8080/TCP"
     assert hostports.describe("udp 127.0.0.1 53") == "host port 53/UDP of 127.0.0.1"
+
+
+def test_ports_that_somebody_else_has() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        number = other.getsockname()[1]
+        ports = [{"containerPort": number}, {"containerPort": number, "protocol": "UDP"}, {"containerPort": number}]
+        ports[2]["hostIP"] = "127.0.0.2"
+        assert hostports.taken_ports({"ports": ports}) == [
+            f"host port {number}/TCP can't be had: address already in use"
+        ]
+    assert hostports.taken_ports({"ports": ports}) == []
+    assert hostports.taken_ports({}) == []
 
 
 def test_beside_services() -> None:

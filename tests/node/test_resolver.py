@@ -35,6 +35,11 @@ def test_default() -> None:
     assert of(dnsPolicy="Default", hostNetwork=True)[0] == MACHINE
 
 
+def test_cluster_that_can_not_be_reached() -> None:
+    pod = {"metadata": {"namespace": "ns"}, "spec": {"dnsPolicy": "ClusterFirstWithHostNet", "hostNetwork": True}}
+    assert resolver(pod, MACHINE, server="", domain="cluster.local") == (MACHINE, [])
+
+
 def test_config_is_added_or_all_there_is() -> None:
     config = {
         "nameservers": ["192.0.2.1", "10.42.0.1"],

@@ -1,13 +1,18 @@
-"""Ports of the machine that pods have (``hostPort``), as front ends of their own. Pure."""
+"""Ports of the machine that pods have (``hostPort``), as front ends of their own, and those that pods on the
+machine's network are about to bind themselves."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
+import socket
+from collections.abc import Mapping
 from typing import Any
 
 from homeport.kube import meta
 from homeport.kube.meta import Object
 
+_KINDS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 _EVERYWHERE = ("", "0.0.0.0", "::")
 
 
@@ -47,3 +52,24 @@ def describe(text: str) -> str:
     protocol, address, port = text.split(" ")
     where = "" if address == "*" else f" of {address}"
     return f"host port {port}/{protocol.upper()}{where}"
+
+
+def taken_ports(container: Mapping[str, Any]) -> list[str]:
+    """What is in the way of the ports that a container on the machine's own network declares."""
+    found = []
+    for port in container.get("ports") or ():
+        kind = _KINDS.get(port.get("protocol") or "TCP")
+        if kind is None or not port.get("containerPort"):
+            continue
+        address = port.get("hostIP") if _is_ipv4(port.get("hostIP") or "") else ""
+        with socket.socket(socket.AF_INET, kind) as probe:
+            if kind == socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port["containerPort"]))
+                if kind == socket.SOCK_STREAM:
+                    probe.listen(1)
+            except OSError as error:
+                text = f"{(port.get('protocol') or 'TCP').lower()} {address or '*'} {port['containerPort']}"
+                found.append(f"{describe(text)} can't be had: {os.strerror(error.errno or 0).lower()}")
+    return found

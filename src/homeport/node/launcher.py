@@ -13,6 +13,7 @@ from homeport.node.containerspec import container_spec, sandbox_spec
 from homeport.node.emptydirs import memory_volumes
 from homeport.node.environment import DOMAIN
 from homeport.node.host import Host
+from homeport.node.hostports import taken_ports
 from homeport.node.links import links, wants_links
 from homeport.node.mounting import Mounts
 from homeport.node.pod import Member
@@ -23,6 +24,11 @@ from homeport.node.resolver import Resolver, resolver
 from homeport.node.runtime import ContainerSpec, Sandbox
 from homeport.node.security import seccomp_profile
 from homeport.node.view import Notice
+
+_NO_LINK = (
+    "The pod is on the machine's own network, from which the cluster's DNS can't be reached here: the machine's "
+    'resolver takes its place, as with the policy "Default"'
+)
 
 
 class Launcher:
@@ -47,8 +53,12 @@ class Launcher:
         return await self._host.runtime.create(wanted)
 
     def _resolver(self, pod: Object) -> Resolver:
-        gateway = self._host.runtime.gateway
-        found, warnings = resolver(pod, machinefacts.read_resolver(), server=gateway, domain=DOMAIN)
+        server = self._host.runtime.gateway
+        if meta.spec(pod).get("hostNetwork") and not self._host.runtime.is_linked:
+            server = ""
+            if meta.spec(pod).get("dnsPolicy") == "ClusterFirstWithHostNet":
+                self._note(Notice("Warning", "MissingClusterDNS", _NO_LINK))
+        found, warnings = resolver(pod, machinefacts.read_resolver(), server=server, domain=DOMAIN)
         for warning in warnings:
             self._note(Notice("Warning", "DNSConfigForming", warning))
         return found
@@ -81,6 +91,9 @@ class Launcher:
         if kind != "Unconfined":
             spec = replace(spec, security=replace(spec.security, seccomp=self._filter(kind, file, spec)))
         spec = replace(spec, log_bytes=self._host.log_bytes, log_files=self._host.log_files)
+        if not attempt and meta.spec(pod).get("hostNetwork"):
+            for problem in taken_ports(member.spec):
+                self._note(Notice("Warning", "HostPortConflict", problem, member.name))
         self._note(Notice("Normal", "Created", f"Created container: {member.name}", member.name))
         await self._host.settled()
         state = await sandbox.start(spec)

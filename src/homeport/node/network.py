@@ -17,7 +17,7 @@ from typing import Any
 
 from homeport.node.control import Connection, readable
 from homeport.node.runtime import SandboxError
-from homeport.node.sandbox import netd, network, wire
+from homeport.node.sandbox import hostlink, netd, network, wire
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,6 +53,11 @@ class NodeNetwork:
     @property
     def gateway(self) -> str:
         return str(network.gateway_of(self._network))
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether the machine's own network leads to the pods'."""
+        return os.path.exists(f"/sys/class/net/{hostlink.name_of(self._directory)}")
 
     async def start(self) -> None:
         """Connect to the helper. Raises OSError or SandboxError."""

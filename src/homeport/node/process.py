@@ -164,6 +164,10 @@ class ProcessRuntime:
     def watch_ports(self, changed: Callable[[Mapping[str, int]], None]) -> None:
         self._net.ports_changed = changed
 
+    @property
+    def is_linked(self) -> bool:
+        return self._net.is_linked
+
     async def set_policies(self, message: Mapping[str, Any]) -> None:
         await self._net.set_policies(dict(message))
 

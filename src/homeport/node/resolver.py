@@ -44,13 +44,14 @@ def parse(text: str) -> Resolver:
 def resolver(pod: Object, machine: Resolver, *, server: str, domain: str) -> tuple[Resolver, list[str]]:
     """What the pod's resolv.conf says, and what to warn of (``DNSConfigForming``).
 
-    `machine` is the machine's own; `server` the cluster's name server, `domain` its domain.
+    `machine` is the machine's own; `server` the cluster's name server (empty: the pod can't reach it, and has the
+    machine's), `domain` its domain.
     """
     spec = meta.spec(pod)
     policy, on_host = spec.get("dnsPolicy") or "ClusterFirst", bool(spec.get("hostNetwork"))
     if policy == "None":
         base = Resolver()
-    elif policy == "Default" or (policy == "ClusterFirst" and on_host):
+    elif policy == "Default" or not server or (policy == "ClusterFirst" and on_host):
         base = machine if on_host else _reachable(machine, server)
     else:
         own = (f"{meta.namespace(pod)}.svc.{domain}", f"svc.{domain}", domain)

@@ -322,6 +322,10 @@ class Runtime(Protocol):
         """Have `changed` hear of published front ends: 0 for one that the machine's own network has now, an errno for
         one that it can't have."""
 
+    @property
+    def is_linked(self) -> bool:
+        """Whether the machine's own network leads to pods, so that pods on it reach others and the cluster's DNS."""
+
     async def set_policies(self, message: Mapping[str, Any]) -> None:
         """Replace what pods may send and take (:func:`homeport.node.policies.message`). Raises SandboxError where that
         can't be enforced."""

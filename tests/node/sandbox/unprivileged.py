@@ -156,6 +156,10 @@ async def check(node: Node) -> None:
         await asyncio.sleep(0.02)
     code, text = await node.run("client", "/usr/bin/python3", "-c", CLIENT, "server.default")
     assert (code, text) == (0, "hello"), (code, text)
+    await node.runtime.set_policies({"pods": {server.address: [0, None]}, "lists": [[]]})
+    code, text = await node.run("denied", "/usr/bin/python3", "-c", CLIENT.replace("10)", "1)"), "server.default")
+    assert (code, "TimeoutError" in text) == (1, True), (code, text)
+    await node.runtime.set_policies({"pods": {}, "lists": []})
     with outside.servers() as world:
         if world is not None:
             code, text = await node.run("reaches", "/usr/bin/python3", "-c", outside.CLIENT, *world.arguments)

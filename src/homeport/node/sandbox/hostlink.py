@@ -30,11 +30,17 @@ def address_of(network: ipaddress.IPv4Network) -> ipaddress.IPv4Address:
     return network.broadcast_address - 1
 
 
+def name_of(directory: str) -> str:
+    """Of the machine's end; `directory` is the node's, which tells its link from another's."""
+    return f"homeport{zlib.crc32(directory.encode()) & 0xFFFFFF:06x}"
+
+
 class HostLink:
     """To be made in the machine's network, and set up in the pods'."""
 
     def __init__(self, directory: str) -> None:
-        """`directory` tells this node's link from another's. Raises OSError."""
+        """`directory` is the node's. Raises OSError."""
+        self._name = name_of(directory)
         self._number = zlib.crc32(directory.encode())
         self._routes = _routes()
         self._outside = netlink.Netlink()
@@ -59,11 +65,10 @@ class HostLink:
             os.close(self._namespace)
 
     def _make(self, inside: netlink.Netlink, networks: Sequence[ipaddress.IPv4Network]) -> None:
-        name = f"homeport{self._number & 0xFFFFFF:06x}"
         own, gateway = address_of(networks[0]), gateway_of(networks[0])
         for attempt in range(_TRIES):
             index = _FIRST_OUTSIDE + (self._number + attempt) % _FIRST_OUTSIDE
-            pair = netlink.veth(NAME, _INDEX, _INSIDE, name, index, _OUTSIDE, self._namespace, MTU)
+            pair = netlink.veth(NAME, _INDEX, _INSIDE, self._name, index, _OUTSIDE, self._namespace, MTU)
             try:
                 inside.run(pair)
                 break
