@@ -193,12 +193,14 @@ async def test_services_without_addresses_are_repaired(clock: Clock) -> None:
     ):
         obj = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
         await store.write(Put(Key("/services", "default", name), obj, 0))
-    await allocation.repair(store, ServiceSettings())
+    await allocation.bootstrap(store, clock(), ServiceSettings())
     revision = store.revision
-    await allocation.repair(store, ServiceSettings())
+    await allocation.bootstrap(store, clock(), ServiceSettings())
     assert store.revision == revision
     server = make_server(store, clock)
     api = await with_default_namespace(Caller(server, store, clock))
+    found = (await api.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes")).ok()
+    assert (found["spec"]["cidrs"], found["status"]["conditions"][0]["status"]) == (["10.43.0.0/16"], "True")
     specs = {item["metadata"]["name"]: item["spec"] for item in (await api.get(PATH)).ok()["items"]}
     assert ipaddress.ip_address(specs["web"]["clusterIP"]) in NETWORK
     assert specs["web"]["ports"][0]["nodePort"] >= 30000

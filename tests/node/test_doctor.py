@@ -16,7 +16,8 @@ from homeport.node.sandbox import idmap
 
 GIB = 1 << 30
 FINE = {
-    name: Attempt(0, "disk") for name in ("user_namespace", "processes", "network", "way_out", "policies", "overlay")
+    name: Attempt(0, "disk")
+    for name in ("user_namespace", "processes", "network", "way_out", "policies", "services", "overlay")
 }
 REFUSED = {**FINE, "user_namespace": Attempt(errno.EPERM, "Operation not permitted")}
 
@@ -69,6 +70,8 @@ def test_user_ids() -> None:
 def test_network_and_layers() -> None:
     assert doctor.network(FINE).status == "ok"
     assert doctor.network({}).status == "fail"
+    assert doctor.services(FINE).status == "ok"
+    assert doctor.services({}).status == "warn"
     assert doctor.way_out(FINE).status == "ok"
     assert doctor.policies(FINE).status == "ok"
     assert doctor.policies({}).status == "warn"

@@ -71,6 +71,7 @@ def checks(directory: Path) -> list[Check]:
         overlay(attempts, directory),
         way_out(attempts),
         policies(attempts),
+        services(attempts),
         *_gpus(),
         control_groups(attempts, is_root=is_root),
         inotify(
@@ -208,6 +209,18 @@ def way_out(attempts: Mapping[str, Attempt]) -> Check:
         "warn",
         f"pods can't reach the outside: {attempt.text}",
         "The kernel needs nftables with transparent proxies: sudo modprobe -a nf_tables nft_tproxy nf_conntrack.",
+    )
+
+
+def services(attempts: Mapping[str, Attempt]) -> Check:
+    attempt = attempts.get("services", _NOT_TRIED)
+    if not attempt.errno:
+        return Check("Services", "ok", "the kernel balances them")
+    return Check(
+        "Services",
+        "warn",
+        f"the kernel can't balance them ({attempt.text}): a process does, more slowly, and pods see it as the client",
+        "The kernel needs nftables with address translation: sudo modprobe -a nf_tables nft_ct nft_nat nft_numgen.",
     )
 
 

@@ -102,7 +102,7 @@ async def api_server(platform: Platform) -> AsyncIterator[str]:
     providers, anonymous = _providers(platform.settings)
     platform.node = NodeLink()
     await _write_defaults(platform.store, authority)
-    await allocation.repair(platform.store, services)
+    await allocation.bootstrap(platform.store, datetime.now(UTC), services)
     platform.api = ApiServer(
         platform.store,
         KINDS,

@@ -9,20 +9,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 import msgspec
 
 from homeport.apiserver.services.assign import Assigner, holdings
 from homeport.apiserver.services.pools import AddressPool, Outside, PortPool
+from homeport.apiserver.uids import new_uid
 from homeport.kube import core
 from homeport.kube.errors import ApiError
-from homeport.kube.meta import Object
+from homeport.kube.meta import Object, spec, timestamp
 from homeport.settings import ServiceSettings
 from homeport.store.protocol import Key, Put, Record, Store, StoreError
 
 log = logging.getLogger(__name__)
 
 SERVICES = "/services"
+CIDRS, DEFAULT_CIDR = "networking.k8s.io/servicecidrs", "kubernetes"
 
 
 class Allocations:
@@ -75,8 +78,40 @@ class Allocations:
                 self._ports.give_back(number, key)
 
 
+async def bootstrap(store: Store, now: datetime, ranges: ServiceSettings) -> None:
+    """Write down the range of addresses, and give addresses and ports to services that were stored before these were
+    given out. Before the server starts."""
+    try:
+        await _write_range(store, now, ranges)
+    except StoreError as error:
+        log.warning("the range of cluster IPs could not be written down: %s", error)
+    await repair(store, ranges)
+
+
+async def _write_range(store: Store, now: datetime, ranges: ServiceSettings) -> None:
+    """The ServiceCIDR that clients look for who want to know the range (upstream: ``pkg/controlplane``)."""
+    key, text = Key(CIDRS, "", DEFAULT_CIDR), str(ranges.network)
+    record = store.head(key)
+    known: Object | None = msgspec.json.decode(record.value) if record is not None else None
+    if known is not None and spec(known).get("cidrs") == [text]:
+        return
+    stamp = timestamp(now)
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "lastTransitionTime": stamp,
+        "reason": "",
+        "message": "Kubernetes default Service CIDR is ready",
+    }
+    stamps = {"uid": new_uid(), "creationTimestamp": stamp}
+    wanted = core.SERVICE_CIDR.new(
+        DEFAULT_CIDR, metadata=stamps, spec={"cidrs": [text]}, status={"conditions": [ready]}
+    )
+    await store.write(Put(key, wanted, record.revision if record is not None else 0))
+
+
 async def repair(store: Store, ranges: ServiceSettings) -> None:
-    """Give addresses and ports to services that were stored before they were given out. Before the server starts."""
+    """Give addresses and ports to services that lack them."""
     allocations = Allocations(store, ranges)
     for record in store.scan(SERVICES)[0]:
         stored: Object = msgspec.json.decode(record.value)

@@ -13,7 +13,18 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from homeport.node.sandbox import cgroups, idmap, isolation, linux, network, relaylink, rootfs, trees
+from homeport.node.sandbox import (
+    balancer,
+    cgroups,
+    frontends,
+    idmap,
+    isolation,
+    linux,
+    network,
+    relaylink,
+    rootfs,
+    trees,
+)
 
 _NETWORK, _SERVICES = ipaddress.IPv4Network("10.42.0.0/16"), ipaddress.IPv4Network("10.43.0.0/16")
 
@@ -143,12 +154,25 @@ def _in_child(probe: Callable[[str], str], directory: str) -> str:
     return str(text)
 
 
+def _services(_directory: str) -> str:
+    """The rules by which the kernel balances services."""
+    _enter()
+    linux.unshare(linux.CLONE_NEWNET)
+    network.set_up_node(_NETWORK, _SERVICES)
+    local = network.api_address_of(_SERVICES)
+    kernel = balancer.KernelBalancer(network.gateway_of(_NETWORK), _SERVICES, local)
+    target = frontends.Target(str(local), 443)
+    kernel.change({frontends.Frontend("tcp", "10.43.0.2", 80): frontends.Backend((target,), sticky=1)})
+    return ""
+
+
 _PROBES = {
     "user_namespace": _user_namespace,
     "processes": _processes,
     "network": _pod_network,
     "way_out": _way_out,
     "policies": _policies,
+    "services": _services,
     "overlay": _overlay,
     "cgroups": _cgroups,
 }
