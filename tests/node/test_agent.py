@@ -22,6 +22,9 @@ from homeport.kube.wire import User
 from homeport.node import journal, launcher, pulls
 from homeport.node.agent import Agent
 from homeport.node.images import ImageStore
+from homeport.node.local.record import Base, Record, identify
+from homeport.node.local.store import LocalStore
+from homeport.node.local.users import User as UserOfImage
 from homeport.node.memory import Memory
 from homeport.node.process import ProcessRuntime
 from homeport.node.runtime import SandboxError, Wanted
@@ -592,3 +595,24 @@ async def removed(directory: Path) -> None:
     async with asyncio.timeout(SECONDS):
         while await asyncio.to_thread(directory.exists):
             await asyncio.sleep(0.02)
+
+
+async def test_an_image_that_was_made_here(node: Node) -> None:
+    store = LocalStore(node.base / "cache" / "local")
+    script = "id -u; echo $A; trap 'echo asked; exit 3' USR1; echo up; while :; do sleep 0.05; done"
+    config = {"config": {"User": "1000:7", "Env": ["A=b"], "StopSignal": "SIGUSR1", "Cmd": ["sh", "-c", script]}}
+    base = Base("busybox")
+    record = Record(identify(config, base), config, (), "", UserOfImage(1000, 7, (), "/"), base)
+    with store.alone():
+        store.keep(record)
+        store.tag({"docker.io/team/made:1": record.id})
+    pod = await node.create("made", container={"image": "team/made:1", "command": []}, terminationGracePeriodSeconds=20)
+    pod = await node.phase("made", "Running")
+    (status,) = meta.status(pod)["containerStatuses"]
+    assert status["imageID"] == f"docker.io/team/made@{record.id}"
+    followed = asyncio.create_task(node.log(pod, follow=True))
+    while "up" not in await node.log(pod):
+        await asyncio.sleep(0.02)
+    await node.client.delete(core.POD.resource, "made", "default")
+    assert (await followed).split() == ["1000", "b", "up", "asked"]
+    await node.gone("made")

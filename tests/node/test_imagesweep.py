@@ -77,7 +77,9 @@ def test_environments_that_nobody_asks_for_go(store: ImageStore, monkeypatch: py
     assert not old.exists()
     assert (used / "venv" / "file").exists()
     uses.clear()
+    (store.cache / ".killed-0123456789abcdef.part").mkdir()
     sweep(store)
+    assert not list(store.cache.glob(".*.part"))
     assert sorted(name for name in os.listdir(store.cache) if not name.startswith(".")) == ["logs"]
 
 

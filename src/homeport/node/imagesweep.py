@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -146,6 +147,18 @@ def remove_environment(store: ImageStore, place: Path) -> int:
         os.close(handle)
 
 
+def _remove_leftover(place: Path) -> None:
+    """What a killed process has left, unless another builds it now."""
+    key = place.name.removeprefix(".").rpartition(".")[0]
+    handle = os.open(place.parent / f".{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(place)
+    finally:
+        os.close(handle)
+
+
 def _delete(place: Path) -> int:
     _check(place, place.name)
     count = size(place)
@@ -222,6 +235,8 @@ def _sweep_environments(store: ImageStore, told: Callable[[str], None]) -> int:
             told(f"removed {place.name}")
         except InUse as error:
             told(f"kept {error}")
+    for place in [*store.cache.glob(".*.part"), *store.cache.glob(".*.gone")]:
+        _remove_leftover(place)
     current = {Path(mount).parent for mount in store.copies()}
     uses = imageuse.mounted()
     for place in store.cache.glob("*-files-*"):

@@ -87,11 +87,17 @@ def grace_seconds(pod: Object) -> float:
 
 def stop_signal(member: Member) -> int:
     """The signal that asks the container to end: ``lifecycle.stopSignal``, else SIGTERM."""
-    name = str((member.spec.get("lifecycle") or {}).get("stopSignal") or "SIGTERM")
+    return signal_number(str((member.spec.get("lifecycle") or {}).get("stopSignal") or "SIGTERM"))
+
+
+def signal_number(name: str) -> int:
+    """By its name or, as images may have it, its number; SIGTERM for what is none."""
+    if name.isdecimal():
+        return int(name) if 0 < int(name) <= signal.SIGRTMAX else signal.SIGTERM
     if base := _REALTIME.match(name):
         offset = int(base[2] or 0)
         return signal.SIGRTMIN + offset if base[1] == "MIN" else signal.SIGRTMAX - offset
-    found: int = getattr(signal, name, signal.SIGTERM)
+    found: int = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", signal.SIGTERM)
     return found
 
 

@@ -56,6 +56,15 @@ class Pulls:
             self._ready[name] = await self._source.pull(name, lambda _: None)
         return self._ready[name]
 
+    def stop_signal(self, name: str) -> str:
+        """By which containers of the image want to be asked to end; empty if it does not say. Also of a pod whose
+        images an earlier platform has got."""
+        try:
+            image = self._ready.get(name) or self._source.ready(name)
+        except ImageError:
+            return ""  # it has gone meanwhile
+        return "" if image is None else image.config.stop_signal
+
     def begin(self, name: str, policy: str) -> None:
         """Get an image: at once if it has been built, else in the background."""
         try:

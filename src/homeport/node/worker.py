@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from homeport.node.launcher import Launcher, gather
 from homeport.node.machine import decide
 from homeport.node.memory import Memory, Verdict
 from homeport.node.mounting import RENEWAL_RETRY, Mounts
-from homeport.node.pod import TERMINAL, Member, members
+from homeport.node.pod import TERMINAL, Member, members, signal_number
 from homeport.node.podlogs import PodLogs
 from homeport.node.prober import Prober
 from homeport.node.pulls import Pulls
@@ -414,8 +415,17 @@ class Worker:
         return Target(member.name, member.spec, sandbox, self._host.runtime, sandbox.address)
 
     async def _signal(self, name: str, number: int) -> None:
-        if self._sandbox is not None:
-            await self._sandbox.signal(name, number)
+        if self._sandbox is None:
+            return
+        if number == signal.SIGTERM:
+            member = next((m for m in members(self.pod) if m.name == name), None)
+            wanted = (
+                ""
+                if member is None or (member.spec.get("lifecycle") or {}).get("stopSignal")
+                else self._pulls.stop_signal(member.image)
+            )
+            number = signal_number(wanted) if wanted else number
+        await self._sandbox.signal(name, number)
 
     # The end.
 

@@ -139,6 +139,7 @@ def home(user: int) -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
+@pytest.mark.slow
 def test_images_of_an_ordinary_user(home: Path, user: int) -> None:
     asked = subprocess.run([PYTHON, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True)
     if asked.stdout.strip() != str(sys.version_info[:2]):
