@@ -54,6 +54,13 @@ class Facts:
     kill: Callable[[int], Awaitable[None]]
     """Kill the process with this id, which may be another user's. Raises SandboxError."""
 
+    def waiting(self, container: str) -> tuple[str, Mapping[str, str]]:
+        """Where to ask for a container's end. Podman's answer in Docker's words takes a processor for itself while it
+        waits (version 4.3); in its own it looks ten times a second, which costs next to nothing."""
+        if self.is_podman:
+            return f"/libpod/containers/{container}/wait", {"condition": "stopped", "interval": "100ms"}
+        return f"/containers/{container}/wait", {}
+
 
 @dataclass(slots=True)
 class _Known:
@@ -227,7 +234,8 @@ class EngineSandbox:
         delay = 0.1
         while True:
             try:
-                await self._engine.request("POST", f"/containers/{identity}/wait")
+                path, query = self._facts.waiting(identity)
+                await self._engine.request("POST", path, query=query)
                 return dict(await self._engine.request("GET", f"/containers/{identity}/json"))
             except EngineError as error:
                 if error.status == 404:
