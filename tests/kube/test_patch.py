@@ -113,15 +113,21 @@ class TestJsonPatch:
         "patch",
         [
             {}, None, "x", [1], [{}], [{"op": "nope", "path": "/a"}], [{"op": ["add"], "path": "/a"}],
-            [{"op": "add", "value": 1}], [{"op": "add", "path": "a", "value": 1}], [{"op": "add", "path": "/a"}],
+            [{"op": "add", "value": 1}], [{"op": "add", "path": "a", "value": 1}],
             [{"op": "add", "path": "/a~2", "value": 1}], [{"op": "move", "path": "/a"}],
-            [{"op": "replace", "path": "/a"}], [{"op": "copy", "from": "x", "path": "/a"}],
+            [{"op": "copy", "from": "x", "path": "/a"}],
             [{"op": "remove", "path": 1}],
         ],
     )  # fmt: skip
     def test_malformed(self, patch: Any) -> None:
         with pytest.raises(BadRequest):
             json_patch(self.OBJECT, patch)
+
+    def test_value_that_is_left_out_is_null(self) -> None:
+        assert json_patch({"a": 1}, [{"op": "add", "path": "/b"}, {"op": "replace", "path": "/a"}]) == {
+            "a": None,
+            "b": None,
+        }
 
     def test_limits(self) -> None:
         operation = {"op": "test", "path": "/a", "value": 1}

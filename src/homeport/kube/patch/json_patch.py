@@ -25,7 +25,6 @@ _INDEX_DIGITS: Final = 10
 _INDEX: Final = re.compile(r"-?(?:0|[1-9][0-9]*)", re.ASCII)
 _BAD_ESCAPE: Final = re.compile(r"~(?![01])")
 _MISSING: Final = object()
-_WITH_VALUE: Final = frozenset({"add", "replace", "test"})
 _WITH_FROM: Final = frozenset({"move", "copy"})
 
 
@@ -90,8 +89,7 @@ def _parse_operation(index: int, operation: Any) -> _Operation:
     path = _pointer(text)
     if path is None:
         raise fail(f'path: Invalid value: "{_short(text)}": {_NOT_A_POINTER}')
-    if op in _WITH_VALUE and "value" not in operation and op != "test":
-        raise fail("value: Required value")
+    # A value that is left out is null, as for the library that Kubernetes uses: clients written in Go leave out nil.
     source: tuple[str, ...] = ()
     if op in _WITH_FROM:
         origin = operation.get("from")
