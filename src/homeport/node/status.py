@@ -179,7 +179,9 @@ def _container_status(uid: str, view: ContainerView, most: int) -> Object:
 def _mounted(mount: Mapping[str, Any]) -> Object:
     found: Object = {"name": mount["name"], "mountPath": mount["mountPath"]}
     if mount.get("readOnly"):
-        found |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+        # What is mounted below is read-only in any case, but only who asked for it is told so.
+        asked = mount.get("recursiveReadOnly") in ("Enabled", "IfPossible")
+        found |= {"readOnly": True, "recursiveReadOnly": "Enabled" if asked else "Disabled"}
     return found
 
 
