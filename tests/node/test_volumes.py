@@ -280,3 +280,17 @@ def test_mount_of_a_volume_that_is_not_there(places: VolumePlaces) -> None:
     set_up(places, pod)
     with pytest.raises(Unresolved, match="not set"):
         mounts_of(places, pod)
+
+
+def test_a_group_gets_files_before_they_are_shown(places: VolumePlaces) -> None:
+    pod = pod_with({"name": "s", "secret": {"secretName": "sec", "defaultMode": 0o400}})
+    given: list[bool] = []
+
+    def give(path: Path) -> None:
+        given.append((places.of("s") / "..data").resolve() == path)
+        (path / "key").chmod(0o440)
+
+    for _ in range(2):
+        volumes.set_up(places, Sources(pod=pod, objects=OBJECTS), give)
+    assert given == [False]  # not shown yet, and no second time
+    assert (places.of("s") / "key").stat().st_mode & 0o777 == 0o440

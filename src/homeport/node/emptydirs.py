@@ -46,12 +46,12 @@ def memory_volumes(pod: Object, directory: Path, available: int) -> tuple[Memory
 
 
 def set_up(directory: Path, source: Mapping[str, Any]) -> None:
-    """Make the place of one. What is memory is mounted there by the sandbox, for the pod alone to see."""
+    """Make the place of one, on which what is memory is mounted by the sandbox, for the pod alone to see. A runtime
+    that can't do that leaves it a directory of the disk."""
     medium = source.get("medium") or ""
     if medium not in ("", "Memory"):
         raise HomeportError(f'storage medium "{medium}" is not supported by this node; it has the disk and Memory')
     if directory.is_dir():
         return
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    if not is_memory(source):
-        os.chmod(directory, 0o777)
+    os.chmod(directory, 0o777)

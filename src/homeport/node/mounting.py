@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from homeport.kube import meta
 from homeport.kube.core.claims import claim_names
+from homeport.kube.errors import HomeportError
 from homeport.kube.meta import Object
 from homeport.node import volumes
 from homeport.node.claims import Claimed, resolve
@@ -19,6 +20,7 @@ from homeport.node.references import Ref, Sources, Unresolved
 from homeport.node.runtime import SandboxError
 from homeport.node.tokens import Tokens
 
+Give = Callable[[Path], None] | None
 RENEWAL_RETRY = 10.0
 """Seconds between two attempts to renew a pod's tokens."""
 _RENEWAL_WAIT = 24 * 3600.0
@@ -84,13 +86,29 @@ class Mounts:
                 except SandboxError as error:
                     raise volumes.MountError(name, f"applyFSGroup failed for vol {name}: {error}") from error
 
-    async def _write(self, pod: Object, write: Callable[[volumes.VolumePlaces, Sources], None]) -> None:
+    def _giver(self, pod: Object) -> Callable[[Path], None] | None:
+        """Gives files that are about to be shown to the pod's ``fsGroup``; for the thread that writes them."""
+        group = (meta.spec(pod).get("securityContext") or {}).get("fsGroup")
+        if group is None:
+            return None
+        loop, runtime = asyncio.get_running_loop(), self._host.runtime
+
+        def give(path: Path) -> None:
+            giving = runtime.give(str(path), group, read_only=True, only_if_root_differs=False)
+            try:
+                asyncio.run_coroutine_threadsafe(giving, loop).result()
+            except SandboxError as error:
+                raise HomeportError(f"applyFSGroup failed: {error}") from error
+
+        return give
+
+    async def _write(self, pod: Object, write: Callable[[volumes.VolumePlaces, Sources, Give], None]) -> None:
         refs = volumes.references(pod)
         self._followed.begin(refs)
         sources = await self._sources(refs)
         sources = replace(sources, tokens=await self._tokens.get(pod, self._host.now()))
         try:
-            await asyncio.to_thread(write, self.places, sources)
+            await asyncio.to_thread(write, self.places, sources, self._giver(pod))
         finally:
             found = {ref: obj for ref, obj in sources.objects.items() if obj is not None}
             immutable = [ref for ref, obj in found.items() if obj.get("immutable")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,8 @@ import msgspec
 from homeport.kube.errors import HomeportError
 
 _DATA = "..data"
+_GROUP_READS = 0o440
+"""What the kubelet adds to the mode of read-only files that it gives to a group."""
 
 
 class File(msgspec.Struct, frozen=True):
@@ -39,13 +41,14 @@ def is_one(directory: Path) -> bool:
     return (directory / _DATA).is_symlink()
 
 
-def write(directory: Path, files: Mapping[str, File]) -> bool:
-    """Make `directory` show exactly `files` (path -> content). Says whether anything had to be done."""
+def write(directory: Path, files: Mapping[str, File], give: Callable[[Path], None] | None = None) -> bool:
+    """Make `directory` show exactly `files` (path -> content). Says whether anything had to be done. `give` lets a
+    group read the new files, before anybody sees them."""
     for path in files:
         check_path(path)
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     current = _current(directory)
-    if current is not None and _shows(current, files):
+    if current is not None and _shows(current, files, _GROUP_READS if give is not None else 0):
         return False
     fresh = Path(tempfile.mkdtemp(prefix="..", dir=directory))
     try:
@@ -57,6 +60,8 @@ def write(directory: Path, files: Mapping[str, File]) -> bool:
             with open(descriptor, "wb") as handle:
                 handle.write(file.content)
                 os.fchmod(descriptor, file.mode)
+        if give is not None:
+            give(fresh.resolve())
         link = directory / f"{_DATA}_tmp"
         link.unlink(missing_ok=True)
         link.symlink_to(fresh.name)
@@ -77,12 +82,12 @@ def _current(directory: Path) -> Path | None:
         return None
 
 
-def _shows(current: Path, files: Mapping[str, File]) -> bool:
+def _shows(current: Path, files: Mapping[str, File], given: int) -> bool:
     present = {str(found.relative_to(current)): found for found in current.rglob("*") if not found.is_dir()}
     if present.keys() != files.keys():
         return False
     return all(
-        present[path].read_bytes() == file.content and present[path].stat().st_mode & 0o7777 == file.mode
+        present[path].read_bytes() == file.content and present[path].stat().st_mode & 0o7777 == file.mode | given
         for path, file in files.items()
     )
 

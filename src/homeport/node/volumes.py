@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +80,15 @@ def references(pod: Object) -> set[Ref]:
     return {ref for volume in meta.spec(pod).get("volumes") or () for ref in volume_refs(volume)}
 
 
-def set_up(places: VolumePlaces, sources: Sources) -> None:
-    """Make every volume of ``sources.pod`` ready. Raises MountError for the first that fails."""
+def set_up(places: VolumePlaces, sources: Sources, give: Callable[[Path], None] | None = None) -> None:
+    """Make every volume of ``sources.pod`` ready. Raises MountError for the first that fails. `give` lets the pod's
+    ``fsGroup`` read files that are about to be shown; it may raise HomeportError."""
     for volume in meta.spec(sources.pod).get("volumes") or ():
         with _explained(volume, places):
-            _set_up(volume, places, sources)
+            _set_up(volume, places, sources, give)
 
 
-def bring_up_to_date(places: VolumePlaces, sources: Sources) -> None:
+def bring_up_to_date(places: VolumePlaces, sources: Sources, give: Callable[[Path], None] | None = None) -> None:
     """Have the volumes that show objects, fields or tokens show what they are now, each volume at once. One that can't
     stays as it is and keeps no other from it; raises MountError for the first such."""
     failed: MountError | None = None
@@ -95,7 +96,7 @@ def bring_up_to_date(places: VolumePlaces, sources: Sources) -> None:
         if _source(volume)[0] in CONTENT:
             try:
                 with _explained(volume, places):
-                    _set_up(volume, places, sources)
+                    _set_up(volume, places, sources, give)
             except MountError as error:
                 failed = failed or error
     if failed is not None:
@@ -139,7 +140,9 @@ def _explained(volume: Mapping[str, Any], places: VolumePlaces) -> Iterator[None
         raise MountError(name, str(error)) from error
 
 
-def _set_up(volume: Mapping[str, Any], places: VolumePlaces, sources: Sources) -> None:
+def _set_up(
+    volume: Mapping[str, Any], places: VolumePlaces, sources: Sources, give: Callable[[Path], None] | None
+) -> None:
     kind, source = _source(volume)
     directory = places.of(volume["name"])
     match kind:
@@ -153,7 +156,7 @@ def _set_up(volume: Mapping[str, Any], places: VolumePlaces, sources: Sources) -
             content = files(volume, sources)
             if _is_secret(kind, source):
                 _put_in_memory(directory, places)
-            payload.write(directory, content)
+            payload.write(directory, content, give)
         case _:
             raise HomeportError(
                 f"volumes of type {kind or 'none'} are not supported by this node; it has emptyDir, hostPath, "
