@@ -7,7 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("startup.py", "api_server.py", "store_scale.py", "pod_start.py", "gang_start.py", "many_jobs.py")
+SCRIPTS = (
+    "startup.py",
+    "api_server.py",
+    "store_scale.py",
+    "pod_start.py",
+    "node_start.py",
+    "node_warm.py",
+    "gang_start.py",
+    "many_jobs.py",
+)
 
 
 def main() -> int:

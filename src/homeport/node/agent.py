@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from homeport.client.client import Client
@@ -23,7 +23,19 @@ from homeport.control.informer import Informers
 from homeport.kube import core, meta
 from homeport.kube.errors import HomeportError, InternalError, NotFound, ServiceUnavailable
 from homeport.kube.meta import Object
-from homeport.node import admission, gpus, journal, logs, machinefacts, nvml, pressure, security, summary, volumes
+from homeport.node import (
+    admission,
+    clockwatch,
+    gpus,
+    journal,
+    logs,
+    machinefacts,
+    nvml,
+    pressure,
+    security,
+    summary,
+    volumes,
+)
 from homeport.node.balancing import Balancing
 from homeport.node.clusternames import ClusterNames
 from homeport.node.enforcement import Enforcement
@@ -203,6 +215,7 @@ class Agent:
             thresholds=self._host.thresholds,
         )
         self._group.create_task(self._heartbeat.run(), name="node heartbeat")
+        self._group.create_task(clockwatch.watch(self._clock_stepped), name="node clock")
 
     async def _find_gpus(self) -> tuple[Gpu, ...]:
         try:
@@ -253,6 +266,11 @@ class Agent:
         for name in os.listdir(self._host.pods):
             if name not in known:
                 self._group.create_task(self._sweep(self._host.pods / name))
+
+    def _clock_stepped(self, step: timedelta) -> None:
+        _log.warning("the machine's clock has been set by %+.0f s", step.total_seconds())
+        for worker in self._workers.values():
+            worker.clock_stepped(step)
 
     # Pods.
 

@@ -94,7 +94,7 @@ def _check_deadline(now: Situation) -> None:
     limit = meta.spec(now.pod).get("activeDeadlineSeconds")
     if limit is None or now.memory.expired or now.was_terminal:
         return
-    due = meta.parse_time(now.memory.start_time) + timedelta(seconds=float(limit))
+    due = meta.parse_time(now.memory.start_time) + timedelta(seconds=float(limit) + now.memory.skew)
     if not now.outcome and now.after(due):
         now.memory = replace(now.memory, expired=True)
         now.note("Normal", "DeadlineExceeded", DEADLINE_EXCEEDED)

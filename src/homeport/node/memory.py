@@ -87,6 +87,8 @@ class Memory(msgspec.Struct, frozen=True):
     containers: Mapping[str, ContainerMemory] = msgspec.field(default_factory=dict)
     start_time: str = ""
     """When the node accepted the pod (``status.startTime``)."""
+    skew: float = 0.0
+    """Seconds that the wall clock has been set forward by since."""
     expired: bool = False
     """``activeDeadlineSeconds`` ran out."""
     verdict: Verdict | None = None
@@ -99,6 +101,17 @@ class Memory(msgspec.Struct, frozen=True):
 
     def with_container(self, name: str, container: ContainerMemory) -> Memory:
         return replace(self, containers={**self.containers, name: container})
+
+
+def stepped(memory: Memory, step: timedelta) -> Memory:
+    """The wall clock has been set forward (or back) by `step`: what is due stays as far away as it was."""
+    containers = {
+        name: replace(known, ending=replace(known.ending, kill_at=known.ending.kill_at + step))
+        if known.ending is not None
+        else known
+        for name, known in memory.containers.items()
+    }
+    return replace(memory, containers=containers, skew=memory.skew + step.total_seconds())
 
 
 def observe(memory: ContainerMemory, seen: ContainerState | None, *, has_hook: bool = False) -> ContainerMemory:

@@ -50,6 +50,11 @@ class Retries:
             self._waits[key] = asyncio.get_running_loop().create_task(self._await(key, waits_for))
         return problem
 
+    def stepped(self, step: timedelta) -> None:
+        """The wall clock has been set forward (or back): the pauses stay as long as they were."""
+        for key, problem in self._problems.items():
+            self._problems[key] = replace(problem, retry_at=problem.retry_at + step)
+
     def succeed(self, key: str) -> None:
         self._problems.pop(key, None)
         self._counts.pop(key, None)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from homeport.node.host import Host
 from homeport.node.journal import Journal
 from homeport.node.launcher import Launcher, gather
 from homeport.node.machine import decide
-from homeport.node.memory import Memory, Verdict
+from homeport.node.memory import Memory, Verdict, stepped
 from homeport.node.mounting import RENEWAL_RETRY, Mounts
 from homeport.node.pod import TERMINAL, Member, members, signal_number
 from homeport.node.podlogs import PodLogs
@@ -101,6 +102,12 @@ class Worker:
 
     def wake(self) -> None:
         self._news.set()
+
+    def clock_stepped(self, step: timedelta) -> None:
+        """The machine's clock has been set."""
+        self.memory = stepped(self.memory, step)
+        self._retries.stepped(step)
+        self.wake()
 
     def update(self, pod: Object) -> None:
         before, self.pod = self.pod, pod
