@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 import struct
 import subprocess
@@ -11,7 +12,8 @@ from collections.abc import Callable
 import namespaces
 import pytest
 
-from homeport.node.sandbox import nft
+from homeport.node.sandbox import balancer, network, nft
+from homeport.node.sandbox.frontends import ANY, Backend, Frontend, Target
 
 HERE, THERE, NETWORK = "10.9.0.1", "10.8.0.5", "10.8.0.0/16"
 KEY = nft.IP_ADDRESS + nft.PROTOCOL + nft.PORT
@@ -93,7 +95,32 @@ def all_of_a_batch_or_nothing() -> None:
     kernel.run(right)
 
 
+def services_survive_somebody_elses_changes() -> None:
+    pods, services = ipaddress.IPv4Network("10.42.0.0/16"), ipaddress.IPv4Network("10.43.0.0/16")
+    network.set_up_node(pods, services)
+    kernel = balancer.KernelBalancer(network.gateway_of(pods), services, network.api_address_of(services))
+    kernel.set_addresses(())
+    backend = Backend((Target("10.42.0.1", 8080),))
+    one, two = Frontend("tcp", "10.43.0.7", 80), Frontend("tcp", ANY, 30080)
+    kernel.change({one: backend, two: backend})
+    emptied = nft.Batch()
+    emptied.renew(balancer.TABLE)
+    nft.Nft().run(emptied)
+    kernel.change({one: Backend((*backend.targets, Target("10.42.0.1", 8081)))})
+    with socket.create_server(("10.42.0.1", 8080)), socket.create_server(("10.42.0.1", 8081)):
+        assert connected("10.43.0.7", 80)
+        assert connected("10.42.0.1", 30080)
+
+
 @pytest.mark.parametrize("as_user", [False, True], ids=["root", "user"])
-@pytest.mark.parametrize("part", [a_map_of_destinations, refusals_are_heard_of_at_once, all_of_a_batch_or_nothing])
+@pytest.mark.parametrize(
+    "part",
+    [
+        a_map_of_destinations,
+        refusals_are_heard_of_at_once,
+        all_of_a_batch_or_nothing,
+        services_survive_somebody_elses_changes,
+    ],
+)
 def test_nftables(part: Callable[[], None], as_user: bool) -> None:
     namespaces.run(part, as_user=as_user)

@@ -149,6 +149,8 @@ async def check(node: Node) -> None:
 
     server = await node.create("server")
     assert (await node.start(server, "/usr/bin/python3", "-c", SERVER)).phase == "running"
+    await node.runtime.set_frontends({"tcp 10.43.0.7 2222": {"to": [[server.address, 2222]]}}, everything=True)
+    assert await node.run("balanced", sys.executable, "-c", CLIENT, "10.43.0.7") == (0, "hello")
     await node.runtime.set_records({"server.default.svc.cluster.local": (server.address,)})
     for _ in range(500):
         if "up" in node.output("server"):

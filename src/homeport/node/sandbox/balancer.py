@@ -62,6 +62,7 @@ class KernelBalancer:
         self._chains: set[str] = set()
         self._hairpins: dict[str, int] = {}
         self._addresses: frozenset[str] = frozenset()
+        self._is_uncertain = False
         self._kernel = nft.Nft()
         self._conntrack = Conntrack()
         self._set_up()
@@ -137,7 +138,31 @@ class KernelBalancer:
         self._addresses = wanted
 
     def change(self, changes: Mapping[Frontend, Backend | None]) -> None:
-        """Lead these front ends to their targets; None: nowhere any more. All of it or nothing. Raises OSError."""
+        """Lead these front ends to their targets; None: nowhere any more. Raises OSError; nothing is known then of what
+        the kernel has, and the next change writes everything anew."""
+        if self._is_uncertain:
+            self._start_over()
+        try:
+            self._change(changes)
+        except OSError:
+            self._is_uncertain = True
+            self._start_over()
+            self._change(changes)
+
+    def _start_over(self) -> None:
+        """Write all rules anew: somebody has changed them, or half of a large change was made."""
+        known, addresses = self._known, self._addresses
+        self._set_up()
+        self._known, self._chains, self._hairpins, self._addresses = {}, set(), {}, frozenset()
+        try:
+            self.set_addresses(addresses)
+            self._change(known)
+        except OSError:
+            self._known, self._addresses = known, addresses
+            raise
+        self._is_uncertain = False
+
+    def _change(self, changes: Mapping[Frontend, Backend | None]) -> None:
         batch = nft.Batch()
         batch.use(TABLE)
         chains, hairpins = set(self._chains), dict(self._hairpins)
