@@ -27,7 +27,7 @@ def home() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="homeport-"))
     directory.chmod(0o755)
     shutil.copytree(Path(homeport.__file__).parent, directory / "src" / "homeport")
-    for name in ("unprivileged.py", "unprivileged_limits.py", "outside.py"):
+    for name in ("unprivileged.py", "unprivileged_limits.py", "unprivileged_security.py", "outside.py"):
         shutil.copy(Path(__file__).parent / name, directory)
     data = directory / "data"
     data.mkdir()
@@ -67,6 +67,10 @@ def run(home: Path, script: str, *arguments: str, enter: Callable[[], None] | No
 
 def test_pods_of_an_ordinary_user(home: Path) -> None:
     run(home, "unprivileged.py")
+
+
+def test_confinement_by_an_ordinary_user(home: Path) -> None:
+    run(home, "unprivileged_security.py")
 
 
 def test_limits_of_an_ordinary_user(home: Path) -> None:
