@@ -123,3 +123,18 @@ def test_other_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = doctor.checks(tmp_path)
     assert [check.status for check in found] == ["ok", "fail"]
     assert "Linux" in found[1].remedy
+
+
+@pytest.mark.parametrize(
+    ("has_namespaces", "engine", "status", "words"),
+    [
+        (True, "", "ok", "processes in namespaces"),
+        (True, "/var/run/docker.sock", "ok", "processes in namespaces"),
+        (False, "/var/run/docker.sock", "warn", "--runtime docker"),
+        (False, "", "fail", "install Docker or Podman"),
+    ],
+)
+def test_runtime(has_namespaces: bool, engine: str, status: str, words: str) -> None:
+    check = doctor.runtime(has_namespaces, engine, is_root=False)
+    assert check.status == status
+    assert words in f"{check.found} {check.remedy}"

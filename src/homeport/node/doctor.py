@@ -60,8 +60,10 @@ def checks(directory: Path) -> list[Check]:
     found = [_python(), kernel(platform.release())]
     if sys.platform != "linux":
         return found
+    isolation = namespaces(attempts, _sysctls(), is_root=is_root)
     found += [
-        namespaces(attempts, _sysctls(), is_root=is_root),
+        isolation,
+        runtime(isolation.status == "ok", _engine(), is_root=is_root),
         *(
             []
             if is_root
@@ -147,6 +149,33 @@ def _remedy(failed: Attempt, sysctls: Mapping[str, str], is_root: bool) -> str:
         "Inside a container, start that container with --privileged (or with seccomp and AppArmor unconfined); "
         "elsewhere ask the machine's administrator to allow user namespaces, or run as root."
     )
+
+
+def runtime(has_namespaces: bool, engine: str, *, is_root: bool) -> Check:
+    """What runs the pods, and where it is not the best there is, how to have that. `engine` is the socket of Docker or
+    Podman, if this user may use one."""
+    if has_namespaces:
+        where = "root of a container is root of the machine" if is_root else "in a user namespace of your own"
+        return Check("Runtime", "ok", f"processes in namespaces, {where}")
+    if engine:
+        return Check(
+            "Runtime",
+            "warn",
+            f"no processes in namespaces, but an engine answers at {engine}",
+            "Run pods as its containers: homeport up --runtime docker.",
+        )
+    return Check(
+        "Runtime",
+        "fail",
+        "neither namespaces nor an engine",
+        "Have namespaces (above), or install Docker or Podman and start with homeport up --runtime docker.",
+    )
+
+
+def _engine() -> str:
+    own = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    places = ("/var/run/docker.sock", f"{own}/docker.sock", f"{own}/podman/podman.sock", "/run/podman/podman.sock")
+    return next((place for place in places if os.access(place, os.R_OK | os.W_OK)), "")
 
 
 def user_ids(users: list[idmap.Range], groups: list[idmap.Range], helpers: list[str]) -> Check:

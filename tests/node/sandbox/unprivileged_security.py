@@ -51,7 +51,10 @@ async def check_shared(node: Node) -> None:
     wanted = SandboxSpec("shared", "default", "shared", str(path), "shared", processes="pod", sysctls=sysctls)
     sandbox = await node.runtime.create(wanted)
     await node.start(sandbox, "sleep", "1000")
-    script = "cat /proc/1/comm /proc/sys/net/ipv4/ip_local_port_range; grep -l sleep /proc/[0-9]*/comm | wc -l; ls /proc/1/root/"
+    script = (
+        "cat /proc/1/comm /proc/sys/net/ipv4/ip_local_port_range; "
+        "grep -l sleep /proc/[0-9]*/comm | wc -l; ls /proc/1/root/"
+    )
     log = path / "other.log"
     state = await node.start(sandbox, "sh", "-c", script, name="other", log_path=str(log))
     if state.phase == "running":
