@@ -8,6 +8,7 @@ pod's ``connect`` ends as one of the machine's would: with success, refused, unr
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 import traceback
@@ -20,6 +21,8 @@ from homeport.node.sandbox.relaytcp import Connections
 from homeport.node.sandbox.relayudp import Datagrams
 
 _BURST = 256
+_OTHER_FILES = 512
+"""What the network helper has open beside connections and flows."""
 
 
 class Relay:
@@ -50,8 +53,10 @@ class _Wire:
 
     def __init__(self, loop: Loop, ends: relaylink.Ends) -> None:
         self._packets = ends.packets
-        self._tcp = Connections(loop, ends.listener, self.inject)
-        self._udp = Datagrams(loop, self.inject)
+        # Two descriptors for each connection, one for each flow, and none is ever missing for one that was let in.
+        room = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_FILES, 256)
+        self._tcp = Connections(loop, ends.listener, self.inject, room * 3 // 8)
+        self._udp = Datagrams(loop, self.inject, room // 4)
         self._echoes = Echoes(loop, self.inject)
         loop.watch(self._packets.fileno(), self._readable)
 

@@ -100,7 +100,8 @@ def _make_links() -> None:
         connection.close()
     # What pods leave to their device (checksums, cutting a large buffer into datagrams) is done before the relay looks.
     for command in (_ETHTOOL_STXCSUM, _ETHTOOL_SGSO):
-        _switch_off(command)
+        with _Ignored(errno.EOPNOTSUPP):  # only programs that hand the kernel many datagrams at once notice
+            _switch_off(command)
     # Packets that the relay puts in come from pods' addresses: the kernel must not ask whether these are there.
     for name in ("all", _OUT):
         _set(f"/proc/sys/net/ipv4/conf/{name}/rp_filter", "0")
@@ -126,10 +127,12 @@ def _switch_off(command: int) -> None:
 
 
 def _set(path: str, value: str) -> None:
-    with open(path, "r+", encoding="ascii") as file:
-        if file.read().strip() != value:
-            file.seek(0)
-            file.write(value)
+    """Read first: it is mostly so already, and may be read-only where it is."""
+    with open(path, encoding="ascii") as file:
+        if file.read().strip() == value:
+            return
+    with open(path, "w", encoding="ascii") as file:
+        file.write(value)
 
 
 def _write_rules(own: Iterable[ipaddress.IPv4Network], port: int) -> None:

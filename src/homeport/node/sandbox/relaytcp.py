@@ -37,8 +37,10 @@ _CODES = {
 
 
 class Connections:
-    def __init__(self, loop: Loop, listener: socket.socket, inject: Callable[[bytes], None]) -> None:
+    def __init__(self, loop: Loop, listener: socket.socket, inject: Callable[[bytes], None], most: int) -> None:
+        """`most` is how many the process has room for."""
         self._loop = loop
+        self._most = min(most, _MOST)
         self._listener = listener
         self._inject = inject
         self._dials: dict[bytes, _Dial] = {}
@@ -58,7 +60,7 @@ class Connections:
         known = self._dials.get(packet.key)
         if known is not None:
             known.again(packet)
-        elif self._count >= _MOST or self._of_pod.get(packet.source, 0) >= _MOST_OF_ONE:
+        elif self._count >= self._most or self._of_pod.get(packet.source, 0) >= _MOST_OF_ONE:
             self._inject(packets.reset(packet))
         else:
             self._dial(packet)

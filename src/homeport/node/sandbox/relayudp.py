@@ -19,8 +19,10 @@ _BURST = 64
 
 
 class Datagrams:
-    def __init__(self, loop: Loop, inject: Callable[[bytes], None]) -> None:
+    def __init__(self, loop: Loop, inject: Callable[[bytes], None], most: int) -> None:
+        """`most` is how many the process has room for."""
         self._loop = loop
+        self._most = min(most, _MOST)
         self._inject = inject
         self._flows: dict[bytes, _Flow] = {}
         """The one that was idle longest is first."""
@@ -38,7 +40,7 @@ class Datagrams:
         self._flows[flow.key] = self._flows.pop(flow.key)
 
     def _open(self, packet: Packet) -> _Flow | None:
-        if len(self._flows) >= _MOST:
+        if len(self._flows) >= self._most:
             next(iter(self._flows.values())).close()
         if self._of_pod.get(packet.source, 0) >= _MOST_OF_ONE:
             next(flow for flow in self._flows.values() if flow.pod == packet.source).close()
