@@ -13,8 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from dataclasses import dataclass, replace
 from typing import Any
 
-from homeport.node.cri import moment_key
-from homeport.node.engine import bodies, logfile
+from homeport.node.engine import bodies, logfile, states
 from homeport.node.engine.api import Engine, EngineError
 from homeport.node.engine.session import EngineSession
 from homeport.node.runtime import (
@@ -32,11 +31,8 @@ _LOG = logging.getLogger(__name__)
 _LOG_SECONDS = 10.0
 """How long after a container's end its output may take to arrive."""
 _NOT_FOUND, _CANNOT_START = 127, 128
-_MESSAGE_BYTES = 4096
 _RESIZE_DELAYS = (0.01, 0.03, 0.1, 0.3)
 """A command has no terminal before it runs, which the engine does not tell: as Docker's own client, ask again."""
-_NEVER = "0001-01-01T00:00:00Z"
-_LOST = "the pod's infrastructure container has ended, and the container's network with it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +69,9 @@ class _Known:
     state: ContainerState
     following: asyncio.Task[None] | None = None
     watching: asyncio.Task[None] | None = None
+
+    def ended(self, described: Mapping[str, Any]) -> ContainerState:
+        return states.ended(self.state, described, states.termination_message(self.termination_log))
 
 
 class EngineSandbox:
@@ -144,11 +143,11 @@ class EngineSandbox:
             self._known[name] = known
             self._begin_following(known)
             if one["State"]["Running"] or one["State"].get("Paused"):
-                known.state = _running(known.state, one)
+                known.state = states.running(known.state, one)
                 known.watching = self._spawn(self._watch(known))
             else:
                 await self._log_complete(known)
-                known.state = _ended(known, one)
+                known.state = known.ended(one)
 
     # Starting.
 
@@ -184,14 +183,14 @@ class EngineSandbox:
             if not error.status or not self._alive:
                 raise SandboxError(f"container {spec.name} could not be started: {error}") from error
             return await self._not_started(known, str(error))
-        known.state = _running(known.state, described)
+        known.state = states.running(known.state, described)
         self._known[spec.name] = known
         self._begin_following(known)
         known.watching = self._spawn(self._watch(known))
         return known.state
 
     async def _not_started(self, known: _Known, text: str) -> ContainerState:
-        code = _NOT_FOUND if is_not_found(text) else _CANNOT_START
+        code = _NOT_FOUND if states.is_not_found(text) else _CANNOT_START
         known.state = replace(
             known.state, phase="exited", exit_code=code, reason="StartError", message=text, finished_at=""
         )
@@ -217,7 +216,7 @@ class EngineSandbox:
         await self._log_complete(known)
         if known.state.phase != "running":
             return
-        known.state = _ended(known, described) if described is not None else _lost(known.state)
+        known.state = states.lost(known.state) if described is None else known.ended(described)
         self._exits.put_nowait(known.state)
 
     async def _watch_shared(self) -> None:
@@ -273,9 +272,9 @@ class EngineSandbox:
             begin = {"Detach": False, "Tty": wanted.tty}
             connection, early = await self._engine.hijack(f"/exec/{identity}/start", begin)
         except EngineError as error:
-            if error.status in (404, 409) and not is_not_found(str(error)):
+            if error.status in (404, 409) and not states.is_not_found(str(error)):
                 raise SandboxError(str(error)) from error
-            raise StartError(str(error), _NOT_FOUND if is_not_found(str(error)) else _CANNOT_START) from error
+            raise StartError(str(error), _NOT_FOUND if states.is_not_found(str(error)) else _CANNOT_START) from error
 
         async def exited() -> int:
             await session.drained()
@@ -438,52 +437,6 @@ def whole(mount: Mount) -> Mount:
     if not os.path.lexists(place):
         os.makedirs(place, mode=0o755)
     return replace(mount, source=place, sub_path="")
-
-
-def is_not_found(text: str) -> bool:
-    """Whether that is how an engine says that there is no such command."""
-    lowered = text.lower()
-    return "executable file not found" in lowered or ("no such file or directory" in lowered and "exec" in lowered)
-
-
-def _running(state: ContainerState, described: Mapping[str, Any]) -> ContainerState:
-    found = described["State"]
-    return replace(state, pid=int(found.get("Pid") or 0), started_at=_moment(found["StartedAt"]))
-
-
-def _ended(known: _Known, described: Mapping[str, Any]) -> ContainerState:
-    found = described["State"]
-    code = int(found["ExitCode"])
-    reason = "OOMKilled" if found.get("OOMKilled") else "Error" if code else "Completed"
-    started, finished = _moment(found["StartedAt"]), _moment(found["FinishedAt"])
-    return replace(
-        known.state,
-        phase="exited",
-        started_at=started,
-        # Podman notes the start of what ends at once after its end.
-        finished_at=max(started, finished, key=lambda text: moment_key(text.encode())),
-        exit_code=code,
-        reason=reason,
-        message=_termination_message(known.termination_log) or str(found.get("Error") or ""),
-    )
-
-
-def _lost(state: ContainerState) -> ContainerState:
-    """The engine does not know the container any more: somebody has removed it."""
-    text = "the engine's container has been removed"
-    return replace(state, phase="exited", exit_code=137, reason="ContainerStatusUnknown", message=text)
-
-
-def _moment(text: str) -> str:
-    return "" if text == _NEVER else text
-
-
-def _termination_message(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return file.read(_MESSAGE_BYTES).decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def _make_empty(path: str) -> None:

@@ -1,0 +1,60 @@
+"""How a container of the engine is reported, from what the engine says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from homeport.node.cri import moment_key
+from homeport.node.runtime import ContainerState
+
+_MESSAGE_BYTES = 4096
+_NEVER = "0001-01-01T00:00:00Z"
+
+
+def is_not_found(text: str) -> bool:
+    """Whether that is how an engine says that there is no such command."""
+    lowered = text.lower()
+    return "executable file not found" in lowered or ("no such file or directory" in lowered and "exec" in lowered)
+
+
+def running(state: ContainerState, described: Mapping[str, Any]) -> ContainerState:
+    found = described["State"]
+    return replace(state, pid=int(found.get("Pid") or 0), started_at=_moment(found["StartedAt"]))
+
+
+def ended(state: ContainerState, described: Mapping[str, Any], message: str) -> ContainerState:
+    """`message` is what the container left behind; without one, what the engine says."""
+    found = described["State"]
+    code = int(found["ExitCode"])
+    reason = "OOMKilled" if found.get("OOMKilled") else "Error" if code else "Completed"
+    started, finished = _moment(found["StartedAt"]), _moment(found["FinishedAt"])
+    return replace(
+        state,
+        phase="exited",
+        started_at=started,
+        # Podman notes the start of what ends at once after its end.
+        finished_at=max(started, finished, key=lambda text: moment_key(text.encode())),
+        exit_code=code,
+        reason=reason,
+        message=message or str(found.get("Error") or ""),
+    )
+
+
+def lost(state: ContainerState) -> ContainerState:
+    """The engine does not know the container any more: somebody has removed it."""
+    text = "the engine's container has been removed"
+    return replace(state, phase="exited", exit_code=137, reason="ContainerStatusUnknown", message=text)
+
+
+def _moment(text: str) -> str:
+    return "" if text == _NEVER else text
+
+
+def termination_message(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_MESSAGE_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
