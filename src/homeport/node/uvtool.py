@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from homeport.kube.errors import HomeportError
+from homeport.node.sparing import give_up_to_need
 
 _LONGEST_REASON = 400
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -118,6 +119,7 @@ async def run(
         pass_fds=tuple(inherit),
         limit=1 << 20,
     )
+    give_up_to_need(process.pid)
     said: list[str] = []
     try:
         assert process.stdout is not None

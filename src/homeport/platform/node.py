@@ -98,10 +98,12 @@ async def _images(platform: Platform) -> AsyncIterator[ImageSource]:
 
 @asynccontextmanager
 async def node(platform: Platform) -> AsyncIterator[str]:
+    from homeport.node import sparing
     from homeport.node.agent import Agent  # as above
     from homeport.node.pressure import DEFAULT_THRESHOLDS
 
     directory, settings = platform.directory, platform.settings.node
+    sparing.spare_this()
     async with _images(platform) as images:
         name = machine.node().lower()
         agent = Agent(

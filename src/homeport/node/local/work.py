@@ -13,6 +13,7 @@ from typing import Any
 
 from homeport.kube.errors import HomeportError
 from homeport.node import layers
+from homeport.node.sparing import give_up_to_need
 
 _PROGRAM = str(Path(layers.__file__).with_name("__main__.py"))
 _LONGEST_ANSWER = 8 << 20
@@ -72,4 +73,5 @@ class LayerWork:
                 stdout=asyncio.subprocess.PIPE,
                 limit=_LONGEST_ANSWER,
             )
+            give_up_to_need(self._process.pid)
         return self._process
