@@ -13,7 +13,16 @@ from pathlib import Path
 import outside
 
 from homeport.node.process import ProcessRuntime
-from homeport.node.runtime import ContainerSpec, ContainerState, ImageRoot, Mount, Sandbox, SandboxSpec, Wanted
+from homeport.node.runtime import (
+    ContainerSpec,
+    ContainerState,
+    ImageRoot,
+    MemoryVolume,
+    Mount,
+    Sandbox,
+    SandboxSpec,
+    Wanted,
+)
 from homeport.node.sandbox import linux, wire
 
 SERVER = """
@@ -31,11 +40,11 @@ class Node:
         self.directory = directory
         self.runtime = ProcessRuntime(directory / "node", hidden=[directory])
 
-    async def create(self, name: str) -> Sandbox:
+    async def create(self, name: str, *memory: MemoryVolume) -> Sandbox:
         path = self.directory / "pods" / name
         path.mkdir(parents=True, exist_ok=True)
         return await self.runtime.create(
-            SandboxSpec(name, "default", name, str(path), name, searches=("svc.cluster.local",))
+            SandboxSpec(name, "default", name, str(path), name, searches=("svc.cluster.local",), memory=memory)
         )
 
     async def start(self, sandbox: Sandbox, *argv: str, **changes: object) -> ContainerState:
@@ -72,6 +81,33 @@ async def main(directory: Path) -> None:
         await check(node)
     finally:
         await node.runtime.stop(end_pods=True)
+
+
+async def use_volumes(node: Node) -> None:
+    """Memory of the pod's own, of whatever group; a part of a volume; a copy of what other users have written."""
+    place, data = node.directory / "pods" / "volumes" / "m", node.directory / "origin"
+    data.mkdir(mode=0o777)
+    data.chmod(0o777)
+    sandbox = await node.create("volumes", MemoryVolume(str(place), 1 << 20, 2000))
+    script = (
+        "dd if=/dev/zero of=/m/x bs=1M count=2 2>/dev/null || echo full; mkdir /o/d; echo y > /o/d/f; chmod 700 /o/d"
+    )
+    mounts = (Mount(str(place), "/m"), Mount(str(data), "/o", sub_path="a/b"))
+    state = await node.start(sandbox, "sh", "-c", script, uid=1000, gid=2000, mounts=mounts)
+    if state.phase == "running":
+        state = await anext(aiter(sandbox.changes()))
+    assert (state.exit_code, node.output("volumes")) == (0, "full"), (state, node.output("volumes"))
+    await sandbox.destroy()
+    assert list(place.iterdir()) == []
+    copied = node.directory / "copied"
+    await node.runtime.copy(str(data), str(copied))
+    code, text = await node.run(
+        "reads", "cat", "/o/a/b/d/f", uid=1000, gid=2000, mounts=(Mount(str(copied), "/o", read_only=True),)
+    )
+    assert (code, text) == (0, "y"), (code, text)
+    for tree in (data, copied):
+        await node.runtime.remove(str(tree))
+        assert not tree.exists()
 
 
 async def look_inside(sandbox: Sandbox, uid: str) -> None:
@@ -146,6 +182,8 @@ async def check(node: Node) -> None:
     assert (code, (data / "x").read_text()) == (0, "x\n"), (code, text)
     await node.runtime.remove(str(data))
     assert not data.exists()
+
+    await use_volumes(node)
 
     server = await node.create("server")
     assert (await node.start(server, "/usr/bin/python3", "-c", SERVER)).phase == "running"

@@ -14,7 +14,7 @@ import errno
 import os
 import stat
 
-from homeport.node.sandbox import kernelfs, linux, spec, trees
+from homeport.node.sandbox import idmap, kernelfs, linux, spec, trees
 from homeport.node.sandbox.layout import ENVIRONMENT, Layout
 from homeport.node.sandbox.mounts import SetupError, Tree
 
@@ -35,7 +35,9 @@ def make_pod_mounts(layout: Layout, pod: spec.Pod, files: dict[str, str]) -> Non
             file.write(text)
     for volume in pod.memory:
         os.makedirs(volume.path, mode=0o755, exist_ok=True)
-        owner = "mode=777" if volume.group is None else f"mode=2777,gid={volume.group}"
+        # A group that does not exist in this user namespace is left out: everybody may write there anyway.
+        has_group = volume.group is not None and idmap.is_mapped("gid", volume.group)
+        owner = f"mode=2777,gid={volume.group}" if has_group else "mode=777"
         linux.mount("tmpfs", volume.path, "tmpfs", linux.MS_NODEV, f"{owner},size={volume.size}")
     if pod.host_ipc:
         linux.mount("/dev/shm", layout.shm, "", linux.MS_BIND | linux.MS_REC)
