@@ -468,6 +468,24 @@ async def test_probes_and_hooks(node: Node) -> None:
     await node.gone("p")
 
 
+async def test_other_resources_for_a_running_container(node: Node) -> None:
+    """``pods/resize``: what the container has changes under its feet, where the machine can limit it."""
+
+    def asking(memory: str) -> Object:
+        return {"resources": {"requests": {"memory": memory}, "limits": {"memory": memory}}}
+
+    pod = await node.create("p", "sleep 1000", container=asking("64Mi"))
+    await node.phase("p", "Running")
+    change = {"spec": {"containers": [{"name": "main", **asking("128Mi")}]}}
+    await node.client.patch(core.POD.resource, "p", "default", change, type="strategic", subresource="resize")
+    found = await node.until("p", lambda pod: container(pod)["resources"]["limits"] == {"memory": "128Mi"})
+    assert (container(found)["restartCount"], container(found)["allocatedResources"]) == (0, {"memory": "128Mi"})
+    await node.until(
+        "p", lambda pod: meta.find_condition(meta.status(pod)["conditions"], "PodResizeInProgress") is None
+    )
+    assert (await node.event(pod, "ResizeCompleted"))["type"] == "Normal"
+
+
 async def test_many_pods_at_once(node: Node) -> None:
     names = [f"p{n}" for n in range(20)]
     for name in names:

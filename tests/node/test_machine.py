@@ -25,6 +25,7 @@ from homeport.node.view import (
     Notice,
     Problem,
     PullImage,
+    Resize,
     RunHook,
     Signal,
     StartContainer,
@@ -63,6 +64,9 @@ class World:
     states: dict[str, ContainerState] = field(default_factory=dict)
     health: dict[str, Health] = field(default_factory=dict)
     hooks: dict[tuple[str, int, str], str] = field(default_factory=dict)
+    allocatable: dict[str, str] = field(default_factory=dict)
+    resizing: bool = False
+    resized: dict[str, tuple[int, Any]] = field(default_factory=dict)
     hook_result: str = ""
     """Why hooks fail that end from now on."""
     starting: set[str] = field(default_factory=set)
@@ -104,6 +108,9 @@ class World:
             states=dict(self.states) if self.sandbox in ("up", "down") else {},
             health=dict(self.health),
             hooks=dict(self.hooks),
+            allocatable=dict(self.allocatable),
+            resizing=self.resizing,
+            resized=dict(self.resized),
             starting=frozenset(self.starting),
             volumes=self.volumes,
             images=dict(self.images),
@@ -138,6 +145,9 @@ class World:
                 state = self.states[name]
                 assert (state.attempt, state.phase) == (attempt, "running")
                 assert instruction not in self.pending, "a hook runs once at a time"
+            case Resize():
+                assert not self.resizing
+                self.resizing = True
             case Signal(name, attempt, _):
                 assert name not in self.starting
                 assert self.states[name].attempt == attempt
@@ -180,6 +190,13 @@ class World:
                 self.states = {}
             case DeletePod():
                 self.gone = True
+            case Resize():
+                self.resizing = False
+                self.resized = {
+                    c["name"]: (self.states[c["name"]].attempt, c["resources"])
+                    for c in self.pod["spec"]["containers"]
+                    if c["name"] in self.states
+                }
             case RunHook(name, attempt, kind):
                 self.hooks[name, attempt, kind] = self.hook_result
             case Signal(name, attempt, number):
@@ -767,6 +784,68 @@ def test_another_image_ends_a_back_off() -> None:
     world.pod["spec"]["containers"][0]["image"] = "python:3.12"
     world.settle()
     assert world.memory.of("main").is_running
+
+
+# Other resources.
+
+
+def asking(cpu: str, **more: Any) -> dict[str, Any]:
+    return container(resources={"requests": {"cpu": cpu}, "limits": {"cpu": cpu}}, **more)
+
+
+def ask_for(world: World, cpu: str) -> None:
+    resources = {"requests": {"cpu": cpu}, "limits": {"cpu": cpu}}
+    world.pod["spec"]["containers"] = [{**world.pod["spec"]["containers"][0], "resources": resources}]
+
+
+def resize_conditions(world: World) -> dict[str, str]:
+    return {c["type"]: c.get("reason", "") for c in world.status["conditions"] if c["type"].startswith("PodResize")}
+
+
+def test_a_running_container_gets_other_resources() -> None:
+    world = started(asking("1"))
+    ask_for(world, "1000m")
+    world.decide()
+    assert world.pending == [], "as much as before"
+    ask_for(world, "2")
+    world.decide()
+    assert world.pending == [Resize()]
+    assert resize_conditions(world) == {"PodResizeInProgress": ""}
+    assert world.container()["resources"]["limits"] == {"cpu": "1"}
+    world.settle()
+    assert world.container()["resources"]["limits"] == {"cpu": "2"}
+    assert world.container()["allocatedResources"] == {"cpu": "2"}
+    assert world.container()["restartCount"] == 0
+    assert resize_conditions(world) == {}
+    assert [n.reason for n in world.notices if n.reason.startswith("Resize")] == ["ResizeStarted", "ResizeCompleted"]
+
+
+def test_what_the_node_does_not_have_is_not_given() -> None:
+    world = started(asking("1"))
+    world.allocatable = {"cpu": "4", "memory": "8Gi"}
+    ask_for(world, "5")
+    world.settle()
+    assert resize_conditions(world) == {"PodResizePending": "Infeasible"}
+    expected = "Node didn't have enough capacity: cpu, requested: 5000, capacity: 4000"
+    assert world.condition("PodResizePending")["message"] == expected
+    assert world.container()["resources"]["limits"] == {"cpu": "1"}
+    ask_for(world, "4")
+    world.settle()
+    assert world.container()["resources"]["limits"] == {"cpu": "4"}
+
+
+def test_other_resources_that_take_a_restart() -> None:
+    policy = [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]
+    world = started(asking("1", resizePolicy=policy), restartPolicy="Always")
+    ask_for(world, "2")
+    world.decide()
+    assert world.pending == [Signal("main", 0, signal.SIGTERM)]
+    world.pending.clear()
+    world.exit("main", 0)
+    world.settle()
+    assert world.starts[-1] == ("main", 1)
+    assert world.container()["resources"]["limits"] == {"cpu": "2"}
+    assert resize_conditions(world) == {}
 
 
 # Random lives.

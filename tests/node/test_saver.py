@@ -63,3 +63,9 @@ def status(phase: str, state: dict[str, Any]) -> dict[str, Any]:
 )
 def test_what_is_about_to_pass(value: dict[str, Any], passing: bool) -> None:
     assert is_passing(value) is passing
+
+
+def test_a_condition_of_a_time_goes_and_those_of_others_stay() -> None:
+    old = {"conditions": [condition("PodResizeInProgress"), condition("Others")]}
+    patch = difference(old, {"conditions": [condition("Ready")]})
+    assert patch == {"conditions": [condition("Ready"), {"$patch": "delete", "type": "PodResizeInProgress"}]}

@@ -29,7 +29,7 @@ def stop_pod(now: Situation) -> None:
     # What the node is short of can't wait for a pod to end politely.
     grace = 0.0 if now.memory.verdict else GONE_GRACE if now.view.gone else grace_seconds(now.pod)
     for member in running:
-        _ask(now, member, "", grace, f"Stopping container {member.name}")
+        ask(now, member, "", grace, f"Stopping container {member.name}")
     first = [m for m in running if m.role is not Role.SIDECAR] or running[-1:]
     for member in running:
         _advance(now, member, has_turn=member in first)
@@ -43,17 +43,17 @@ def stop_unhealthy(now: Situation) -> None:
             continue
         health = now.health(member)
         if known.ending is None and known.post_start == "failed":
-            _ask(now, member, "hook", grace_seconds(now.pod), "FailedPostStartHook")
+            ask(now, member, "hook", grace_seconds(now.pod), "FailedPostStartHook")
         elif known.ending is None and health is not None and health.failed:
             kind = health.failed
             policy = member.spec.get("restartPolicy") or now.policy
             text = f"Container {member.name} failed {kind} probe"
             if policy != "Never":
                 text += ", will be restarted"
-            _ask(now, member, kind, _probe_grace(now, member, kind), text)
+            ask(now, member, kind, _probe_grace(now, member, kind), text)
         elif known.ending is None and _is_changed(member, known):
             text = f"Container {member.name} definition changed, will be restarted"
-            _ask(now, member, "changed", grace_seconds(now.pod), text)
+            ask(now, member, "changed", grace_seconds(now.pod), text)
         if now.known(member).ending is not None:
             _advance(now, member, has_turn=True)
 
@@ -68,7 +68,7 @@ def _probe_grace(now: Situation, member: Member, kind: str) -> float:
     return float(own) if own is not None else grace_seconds(now.pod)
 
 
-def _ask(now: Situation, member: Member, reason: EndReason, grace: float, text: str) -> None:
+def ask(now: Situation, member: Member, reason: EndReason, grace: float, text: str) -> None:
     """Begin a container's end, or bring forward one that has begun: only a shorter grace period counts."""
     known = now.known(member)
     ending = known.ending

@@ -54,6 +54,8 @@ class ContainerMemory(msgspec.Struct, frozen=True):
     """Seconds that must lie between the end of the newest attempt and the next start."""
     image: str = ""
     """The name of the image that the newest attempt was started from."""
+    resources: Object | None = None
+    """The resources that the newest attempt has; None if nobody knows."""
     post_start: Literal["", "due", "running", "done", "failed"] = ""
     """How far the newest attempt's ``postStart`` hook is; empty without one."""
     ending: Ending | None = None
@@ -213,7 +215,9 @@ def recall(pod: Object) -> Memory:
         if running := state.get("running"):
             current = ContainerState(name, attempt, "running", 0, running.get("startedAt") or "")
             previous = _ended(name, attempt - 1, last) if last else None
-            containers[name] = ContainerMemory(current, previous, attempt + 1, image=str(entry.get("image") or ""))
+            containers[name] = ContainerMemory(
+                current, previous, attempt + 1, image=str(entry.get("image") or ""), resources=entry.get("resources")
+            )
         elif ended := state.get("terminated"):
             previous = _ended(name, attempt - 1, last) if last else None
             containers[name] = ContainerMemory(_ended(name, attempt, ended), previous, attempt + 1)

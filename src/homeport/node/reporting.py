@@ -8,6 +8,7 @@ from homeport.kube import meta
 from homeport.kube.meta import Object
 from homeport.node.memory import Verdict, restart_due
 from homeport.node.pod import ORDERED, TERMINAL, Member, Role, full_name, qos_class
+from homeport.node.resizing import conditions, resources_of
 from homeport.node.situation import Situation
 from homeport.node.status import ContainerView, PodView, container_statuses, render
 from homeport.node.view import ImageView
@@ -47,6 +48,7 @@ def report(now: Situation) -> Object:
             disrupted=verdict.message if verdict is not None and verdict.disrupts else "",
             base=view.status or meta.status(now.pod),
             now=now.now,
+            more_conditions=conditions(now),
         )
     )
 
@@ -93,7 +95,7 @@ def _container_view(now: Situation, member: Member, phase: str) -> ContainerView
         waiting=_waiting(now, member, phase),
         started=now.is_started(member),
         ready=now.is_ready(member),
-        resources=member.spec.get("resources") or {},
+        resources=known.resources if known.resources is not None else resources_of(member),
         image=known.image or member.image,
         image_id=now.view.images.get(member.image, ImageView()).id or _reported_image_id(now, member.name),
     )

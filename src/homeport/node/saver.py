@@ -11,12 +11,15 @@ from homeport.kube import core, meta
 from homeport.kube.errors import ApiError, HomeportError, NotFound
 from homeport.kube.meta import Object
 from homeport.node.host import Host
+from homeport.node.resizing import IN_PROGRESS, PENDING
 from homeport.node.status import container_statuses
 
 _log = logging.getLogger(__name__)
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 30.0
 _ON_THE_WAY = frozenset({"ContainerCreating", "PodInitializing"})
+_AT_TIMES = frozenset({PENDING, IN_PROGRESS})
+"""Conditions of ours that a pod has only at times."""
 _ADDRESSES = frozenset({"hostIPs", "podIPs"})
 """Lists that a patch merges by address: those that are over have to be taken out."""
 _PASSING_DELAY = 0.2
@@ -30,6 +33,9 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Object:
         if key == "conditions":
             before = old.get("conditions") or ()
             changed = [_replacing(c, before) for c in value if not _is_among(c, before)]
+            here = {c["type"] for c in value}
+            over = [c["type"] for c in before if c["type"] in _AT_TIMES and c["type"] not in here]
+            changed += [{"$patch": "delete", "type": type} for type in over]
             if changed:
                 patch[key] = changed
         elif key in _ADDRESSES and old.get(key) != value:
@@ -55,7 +61,7 @@ def _is_among(condition: Mapping[str, Any], others: Sequence[Mapping[str, Any]])
     other = meta.find_condition(others, condition["type"])
     if other is None:
         return False
-    fields = ("status", "reason", "message", "lastTransitionTime")
+    fields = ("status", "reason", "message", "lastTransitionTime", "observedGeneration")
     return all((condition.get(f) or "") == (other.get(f) or "") for f in fields)
 
 

@@ -63,6 +63,8 @@ class PodView(msgspec.Struct, frozen=True):
     base: Object
     """The status before: conditions that did not change keep their ``lastTransitionTime``."""
     now: datetime
+    more_conditions: Sequence[Object] = ()
+    """Conditions that a pod has only at times."""
     disrupted: str = ""
     """Why the node ended the pod, if that was for others' sake."""
 
@@ -226,6 +228,7 @@ def _conditions(view: PodView) -> list[Object]:
     ]
     if view.disrupted:
         wanted.append(_condition("DisruptionTarget", True, "TerminationByKubelet", view.disrupted))
+    wanted += view.more_conditions
     before = view.base.get("conditions") or own
     generation = meta.metadata(view.pod).get("generation")
     if generation:

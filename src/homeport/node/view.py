@@ -45,6 +45,10 @@ class RunHook(msgspec.Struct, frozen=True):
     kind: Literal["postStart", "preStop"]
 
 
+class Resize(msgspec.Struct, frozen=True):
+    """Let the containers that run have the resources that the pod says."""
+
+
 class DestroySandbox(msgspec.Struct, frozen=True):
     pass
 
@@ -58,7 +62,16 @@ class Forget(msgspec.Struct, frozen=True):
 
 
 Instruction: TypeAlias = (
-    PullImage | MountVolumes | CreateSandbox | StartContainer | RunHook | Signal | DestroySandbox | DeletePod | Forget
+    PullImage
+    | MountVolumes
+    | CreateSandbox
+    | StartContainer
+    | RunHook
+    | Resize
+    | Signal
+    | DestroySandbox
+    | DeletePod
+    | Forget
 )
 
 
@@ -116,6 +129,12 @@ class View(msgspec.Struct, frozen=True):
     """By container name; those of the whole pod under ``volumes`` and ``sandbox`` with a leading slash."""
     verdict: Verdict | None = None
     """What the node has decided about the pod."""
+    allocatable: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """What the node can give to pods; empty if nobody knows."""
+    resizing: bool = False
+    """A Resize is being carried out."""
+    resized: Mapping[str, tuple[int, Object]] = msgspec.field(default_factory=dict)
+    """What the last Resize has given, by container: to which attempt, and which resources."""
     deleting: bool = False
     """A DeletePod is being carried out."""
     status: Object = msgspec.field(default_factory=dict)
