@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -85,14 +86,27 @@ def docker_save(path: Path, layers: list[bytes], *, tags: tuple[str, ...] = ("ap
     return path
 
 
-def oci(path: Path, layers: list[bytes], *, name: str = "example.com/app:2", **settings: Any) -> Path:
+def zstd(data: bytes) -> bytes:
+    if shutil.which("zstd") is None:
+        pytest.skip("zstd is not installed here")
+    return subprocess.run(["zstd", "-qc"], input=data, capture_output=True, check=True).stdout
+
+
+def oci(
+    path: Path,
+    layers: list[bytes],
+    *,
+    name: str = "example.com/app:2",
+    compress: Callable[[bytes], bytes] = gzip.compress,
+    **settings: Any,
+) -> Path:
     blobs: dict[str, bytes] = {}
 
     def blob(data: bytes, kind: str) -> dict[str, Any]:
         blobs[sha(data)] = data
         return {"mediaType": kind, "digest": sha(data), "size": len(data)}
 
-    packed = [blob(gzip.compress(layer), "application/vnd.oci.image.layer.v1.tar+gzip") for layer in layers]
+    packed = [blob(compress(layer), "application/vnd.oci.image.layer.v1.tar+gzip") for layer in layers]
     config = blob(config_of(layers, **settings), "application/vnd.oci.image.config.v1+json")
     manifest = blob(
         json.dumps({"schemaVersion": 2, "config": config, "layers": packed}).encode(),
@@ -123,7 +137,7 @@ def leftovers(store: LocalStore) -> list[str]:
 BASE = [directory("etc"), file("etc/passwd", "app:x:1000:1001::/home/app:/bin/sh\n"), file("etc/group", "x:x:7:app\n")]
 
 
-@pytest.mark.parametrize("form", ["docker", "docker-gz", "oci"])
+@pytest.mark.parametrize("form", ["docker", "docker-gz", "oci", "oci-zstd"])
 async def test_an_image_is_loaded(store: LocalStore, tmp_path: Path, form: str) -> None:
     layers = [
         tar(*BASE, directory("data", mode=0o700), file("data/gone", "x"), file("data/kept", "y", uid=1000, gid=1001)),
@@ -133,8 +147,8 @@ async def test_an_image_is_loaded(store: LocalStore, tmp_path: Path, form: str) 
     ]
     settings = {"User": "app", "Entrypoint": ["/app"], "Cmd": ["-v"], "Env": ["A=b=c"], "WorkingDir": "/data"}
     path = tmp_path / "image.tar"
-    if form == "oci":
-        oci(path, layers, **settings)
+    if form.startswith("oci"):
+        oci(path, layers, compress=zstd if form == "oci-zstd" else gzip.compress, **settings)
         name = "example.com/app:2"
     else:
         docker_save(path, layers, **settings)
@@ -145,7 +159,7 @@ async def test_an_image_is_loaded(store: LocalStore, tmp_path: Path, form: str) 
     assert names == [name if "/" in name else f"docker.io/library/{name}"]
     assert store.find(parse_reference(name)) == record
     assert store.find(parse_reference(f"{name.split(':')[0]}@{record.id}")) == record
-    if form == "oci":
+    if form.startswith("oci"):
         assert record.digest
         assert store.find(parse_reference(f"example.com/app@{record.digest}")) == record
     config = image_config(record)

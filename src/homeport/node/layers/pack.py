@@ -11,6 +11,9 @@ from typing import IO, Any, NamedTuple
 from homeport.node.layers.attributes import is_opaque, is_whiteout, kept
 from homeport.node.layers.stack import Stack
 
+_BUFFER = 32 << 10
+"""Bytes that the library moves with each of its writes."""
+
 
 class Packed(NamedTuple):
     diff_id: str
@@ -39,7 +42,7 @@ def pack(directory: str, target: IO[bytes] | None = None) -> Packed:
     """Write the layer as a tar stream, or only find out what its digest and size are."""
     counting = _Counting(target)
     sink: Any = counting
-    with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as archive:
+    with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER) as archive:
         linked: dict[tuple[int, int], str] = {}
         _add(archive, directory, "", linked)
     return Packed(counting.digest, counting.bytes)
@@ -49,7 +52,7 @@ def pack_all(stack: Stack, target: IO[bytes]) -> Packed:
     """Write all that a container sees as one layer."""
     counting = _Counting(target)
     sink: Any = counting
-    with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as archive:
+    with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER) as archive:
         for relative, found in stack.walk("/"):
             mode = found.status.st_mode
             if stat.S_ISSOCK(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):

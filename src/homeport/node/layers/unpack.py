@@ -37,6 +37,8 @@ from homeport.node.layers.writing import COPY_BYTES, Layer
 
 _WHITEOUT, _OPAQUE, _AUFS = ".wh.", ".wh..wh..opq", ".wh..wh."
 _LONGEST_HEADER = 1 << 20
+_BUFFER = 32 << 10
+"""Bytes that the library moves with each of its reads."""
 _XATTR = "SCHILY.xattr."
 _HEADERS = (
     tarfile.XHDTYPE,
@@ -171,7 +173,7 @@ def unpack(
     hashing = _Hashing(source)
     work = _Unpacking(layer, prefix, limits, whiteouts, owner)
     try:
-        with tarfile.open(fileobj=hashing, mode="r|", tarinfo=_Info, bufsize=COPY_BYTES) as archive:
+        with tarfile.open(fileobj=hashing, mode="r|", tarinfo=_Info, bufsize=_BUFFER) as archive:
             for member in archive:
                 archive.members = []  # type: ignore[attr-defined]
                 work.take(member, archive)
