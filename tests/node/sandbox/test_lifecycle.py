@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import select
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from leftovers import processes
 
 from homeport.node.process import ProcessRuntime
 from homeport.node.runtime import SandboxError
@@ -388,3 +390,59 @@ async def test_shutting_down_asks_first_and_keeps_how_everything_ended(pods: Pod
     assert left["polite"].containers()["main"].exit_code == 9
     assert left["deaf"].containers()["main"].signal == signal.SIGKILL
     assert not left["empty"].containers()
+
+
+def restart_machine(pods: Pods) -> None:
+    """What a power cut leaves: nothing that runs, and records of processes of another boot. Their pids are others' by
+    now: this very process's."""
+    for pid, _ in processes(pods.directory / "node"):
+        with contextlib.suppress(ProcessLookupError):
+            kill(pid)
+    ticks = linux.start_time(os.getpid()).partition("@")[0]
+    then = f"{ticks}@00000000-0000-0000-0000-000000000000"
+    records = [*(pods.directory / "node" / "sandboxes").iterdir(), *(pods.directory / "pods").glob("*/state.json")]
+    for path in records:
+        path.write_text(json.dumps({**json.loads(path.read_text()), "pid": os.getpid(), "start_time": then}))
+    (pods.directory / "node" / "netd.json").write_text(json.dumps([os.getpid(), then]))
+
+
+async def test_machine_restarted_while_pods_run(pods: Pods) -> None:
+    await serve(pods, "runs")
+    await serve(pods, "loses-its-record")
+    await pods.run("ended", "sh", "-c", "exit 3")
+    await pods.runtime.stop(end_pods=False)
+    await asyncio.to_thread(restart_machine, pods)
+    # Written shortly before, and never through to the disk.
+    (pods.path("loses-its-record") / "state.json").write_text("")
+    (pods.directory / "node" / "sandboxes" / "runs.new").write_text("{")
+
+    pods.runtime = ProcessRuntime(pods.directory / "node", hidden=[pods.directory])
+    await pods.runtime.start()
+    left = {sandbox.uid: sandbox for sandbox in await pods.runtime.adopt()}
+    assert set(left) == {"runs", "loses-its-record", "ended"}
+    assert not any(sandbox.alive for sandbox in left.values())
+    state = left["runs"].containers()["main"]
+    assert (state.phase, state.exit_code, state.reason) == ("exited", 137, "ContainerStatusUnknown")
+    assert left["ended"].containers()["main"].exit_code == 3
+    assert not left["loses-its-record"].containers()
+    for sandbox in left.values():
+        await sandbox.destroy()
+    assert await pods.runtime.adopt() == []
+    assert os.listdir(pods.directory / "node" / "sandboxes") == []
+    await serve(pods, "runs")
+
+
+async def test_version_replaced_while_its_supervisors_are_killed(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade in the worst moment: pods of the old fork server's go on under the new one, which can end them."""
+    for name in ("a", "b"):
+        await serve(pods, name)
+    await pods.runtime.stop(end_pods=False)
+    kill(supervisor_pid(pods, "a"))
+    monkeypatch.setattr(spec, "VERSION", spec.VERSION + 1)
+    pods.runtime = ProcessRuntime(pods.directory / "node", hidden=[pods.directory])
+    await pods.runtime.start()
+    left = {sandbox.uid: sandbox for sandbox in await pods.runtime.adopt()}
+    ended = left["a"].containers()["main"]
+    # The old fork server has written it down before it was replaced.
+    assert (ended.phase, ended.exit_code, ended.reason) == ("exited", 137, "Error")
+    assert left["b"].containers()["main"].phase == "running"

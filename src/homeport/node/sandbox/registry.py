@@ -39,8 +39,10 @@ class Registry:
         record.write(self._path(entry.uid), entry._asdict())
 
     def delete(self, uid: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path(uid))
+        # And what a supervisor has left that was killed while it wrote.
+        for path in (self._path(uid), f"{self._path(uid)}{record.SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
     def entries(self) -> list[Entry]:
         """Every sandbox that was made and not destroyed. What can't be read is skipped: it was never complete."""
