@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import json
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +22,7 @@ from homeport.kube import core
 from homeport.kube.meta import Object
 from homeport.node import services
 from homeport.node.balancing import Balancing
+from homeport.node.healthports import HealthPorts
 from homeport.node.sandbox.frontends import parse_backend, parse_frontend
 
 KEY = ("default", "web")
@@ -114,6 +118,34 @@ def test_an_address_that_two_services_name_is_the_first_ones() -> None:
     assert list(frontends.set_service(("default", "a"), both[1])) == ["tcp 10.43.0.8 80"]
     changed = frontends.set_service(("default", "z"), None)
     assert changed == {"tcp 10.43.0.7 80": None, "tcp 198.51.100.7 80": {"to": []}}
+
+
+async def test_load_balancers_ask_for_pods_of_this_node() -> None:
+    frontends = services.Frontends(HOST)
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    of = service(type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=port)
+    frontends.set_service(KEY, services.service_facts(of))
+    ports = HealthPorts()
+
+    async def heard() -> tuple[bytes, Any]:
+        await ports.set(frontends.health())
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        return head.split(b" ")[1], json.loads(body)
+
+    assert (await heard())[0] == b"503"
+    found = endpoints(endpoint(2), endpoint(3, "elsewhere"), endpoint(4, ready=False))
+    frontends.set_slice(("default", "s"), services.slice_facts(found, "here"))
+    said = {"service": {"namespace": "default", "name": "web"}, "localEndpoints": 1, "serviceProxyHealthy": True}
+    assert await heard() == (b"200", said)
+    frontends.set_service(KEY, None)
+    with pytest.raises(ConnectionRefusedError):
+        await heard()
+    ports.close()
 
 
 class Ports:

@@ -16,6 +16,7 @@ from homeport.control.informer import Informers
 from homeport.kube import core, meta
 from homeport.kube.meta import Object
 from homeport.node import hostports, services
+from homeport.node.healthports import HealthPorts
 from homeport.node.loadbalancers import LoadBalancers
 from homeport.node.pod import TERMINAL
 from homeport.node.runtime import Runtime, SandboxError
@@ -37,6 +38,7 @@ class Balancing:
         host = host_address()
         self._frontends = services.Frontends(host)
         self._balancers = LoadBalancers(client, recorder, self._frontends, host)
+        self._health = HealthPorts()
         self._pending: dict[str, dict[str, Any] | None] = {}
         self._changed = asyncio.Event()
 
@@ -58,6 +60,12 @@ class Balancing:
 
     async def _push(self) -> None:
         """The first time, everything."""
+        try:
+            await self._push_changes()
+        finally:
+            self._health.close()
+
+    async def _push_changes(self) -> None:
         everything = True
         while True:
             await self._changed.wait()
@@ -69,6 +77,7 @@ class Balancing:
                 elif changes:
                     await self._runtime.set_frontends(changes)
                 everything = False
+                await self._health.set(self._frontends.health())
             except (SandboxError, OSError) as error:
                 _log.warning("services could not be balanced anew: %s; again in 1 s", error)
                 everything = True
@@ -101,6 +110,8 @@ class Balancing:
         service = change.object
         facts = services.service_facts(service) if change.new is not None else None
         self._note(self._frontends.set_service((meta.namespace(service), meta.name(service)), facts))
+        if meta.spec(service).get("type") == "LoadBalancer":
+            self._changed.set()  # its health check is no front end
 
     def _on_slice(self, change: Change) -> None:
         obj = change.object

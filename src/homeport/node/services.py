@@ -13,6 +13,7 @@ import msgspec
 
 from homeport.kube import meta
 from homeport.kube.meta import Object
+from homeport.node.healthports import Health
 
 ServiceKey = tuple[str, str]
 """Namespace and name."""
@@ -46,6 +47,8 @@ class ServiceFacts(msgspec.Struct, frozen=True):
     local_inside: bool = False
     """Whether only pods of this node take traffic from inside."""
     local_outside: bool = False
+    health_port: int = 0
+    """Where load balancers ask whether there is a pod on this node; 0: nowhere."""
 
 
 class EndpointFacts(msgspec.Struct, frozen=True, order=True):
@@ -94,6 +97,7 @@ def service_facts(service: Object) -> ServiceFacts | None:
         sticky=sticky,
         local_inside=spec.get("internalTrafficPolicy") == "Local",
         local_outside=spec.get("externalTrafficPolicy") == "Local",
+        health_port=int(spec.get("healthCheckNodePort") or 0) if is_balancer else 0,
     )
 
 
@@ -208,6 +212,21 @@ class Frontends:
             else:
                 self.all[text] = value
         return changed
+
+    def health(self) -> dict[int, Health]:
+        """What is to be said at which port about services whose load balancers ask."""
+        found = {}
+        for key, facts in self._services.items():
+            if facts.health_port:
+                ready = {
+                    each.address
+                    for name in self._slices_of.get(key, ())
+                    for endpoints in self._slices[name].endpoints.values()
+                    for each in endpoints
+                    if each.local and each.ready
+                }
+                found[facts.health_port] = Health(*key, len(ready))
+        return found
 
     def published_by(self, key: ServiceKey) -> Mapping[str, ServiceKey]:
         """The front ends at this machine's address that the load balancer of a service is to have, and who has each."""
