@@ -605,7 +605,7 @@ async def test_an_empty_directory_in_memory(node: Node) -> None:
         volumes=[{"name": "m", "emptyDir": {"medium": "Memory", "sizeLimit": "2Mi"}}],
     )
     await node.phase("p", "Succeeded", "Failed")
-    assert (await node.log(pod)).split() == ["shared", "tmpfs", "777", "777", "full", "x"]
+    assert (await node.log(pod)).split() == ["shared", "tmpfs", "1777", "1777", "full", "x"]
 
 
 async def removed(directory: Path) -> None:

@@ -37,7 +37,7 @@ def make_pod_mounts(layout: Layout, pod: spec.Pod, files: dict[str, str]) -> Non
         os.makedirs(volume.path, mode=0o755, exist_ok=True)
         # A group that does not exist in this user namespace is left out: everybody may write there anyway.
         has_group = volume.group is not None and idmap.is_mapped("gid", volume.group)
-        owner = f"mode=2777,gid={volume.group}" if has_group else "mode=777"
+        owner = f"mode=3777,gid={volume.group}" if has_group else "mode=1777"
         linux.mount("tmpfs", volume.path, "tmpfs", linux.MS_NODEV, f"{owner},size={volume.size}")
     if pod.host_ipc:
         linux.mount("/dev/shm", layout.shm, "", linux.MS_BIND | linux.MS_REC)
