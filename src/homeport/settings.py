@@ -98,6 +98,10 @@ class NodeSettings(msgspec.Struct, frozen=True):
     """Kernel parameters beside the safe ones (``--allowed-unsafe-sysctls``); a final ``*`` stands for any ending."""
     seccomp_default: bool = False
     """Filter the system calls of containers that say nothing about it (``--seccomp-default``)."""
+    log_bytes: int = 10 << 20
+    """Bytes of a container's log file before it makes room for a new one (``--container-log-max-size``)."""
+    log_files: int = 5
+    """How many files of a container's log stay (``--container-log-max-files``)."""
     runtime: str = "processes"
     """What runs pods: ``processes`` of this machine, or an engine's containers (``docker``)."""
 

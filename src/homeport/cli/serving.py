@@ -144,6 +144,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run pods as processes of this machine (default) or as containers of Docker or Podman",
     )  # fmt: skip
     parser.add_argument(
+        "--container-log-max-size", type=_bytes, default=NodeSettings().log_bytes, metavar="QUANTITY",
+        help="size of a container's log file before it makes room for a new one (default: 10Mi)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--container-log-max-files", type=_log_files, default=NodeSettings().log_files, metavar="N",
+        help="files of a container's log that stay, 2 or more (default: 5)",
+    )  # fmt: skip
+    parser.add_argument(
         "--pod-max-pids", type=_whole, default=0, metavar="N",
         help="processes and threads that a pod may have (default: half of what the machine can have)",
     )  # fmt: skip
@@ -249,6 +257,8 @@ def settings_of(args: argparse.Namespace) -> ApiSettings:
             args.allow_privileged,
             _list(args.allowed_unsafe_sysctls),
             args.seccomp_default,
+            args.container_log_max_size,
+            args.container_log_max_files,
             args.runtime,
         ),
     )
@@ -310,6 +320,10 @@ def _flags(settings: ApiSettings) -> Iterator[tuple[str, object]]:
         yield "--eviction-hard", ",".join(f"{signal}<{amount}" for signal, amount in node.thresholds.items())
     if node.runtime != NodeSettings().runtime:
         yield "--runtime", node.runtime
+    if node.log_bytes != NodeSettings().log_bytes:
+        yield "--container-log-max-size", node.log_bytes
+    if node.log_files != NodeSettings().log_files:
+        yield "--container-log-max-files", node.log_files
     if node.most_pids:
         yield "--pod-max-pids", node.most_pids
     if node.allow_privileged:
@@ -326,6 +340,23 @@ def _whole(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
+
+
+def _bytes(text: str) -> int:
+    try:
+        found = int(quantity.parse(text))
+    except ValueError:
+        found = 0
+    if found <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 10Mi")
+    return found
+
+
+def _log_files(text: str) -> int:
+    found = _whole(text)
+    if found < 2:
+        raise argparse.ArgumentTypeError("a log needs two files or more")
+    return found
 
 
 def _absolute(path: Path | None) -> Path | None:

@@ -69,7 +69,8 @@ class Agent:
     if they can't; `own_api` is where those on the machine's own network do. `serve_api` serves the API on a listening
     socket: with it, pods reach the server at `api_address`, the cluster IP of its service (the node's gateway without
     one), port 443. `thresholds` are how much has to be left of what the machine has before pods are ended, `most_pids`
-    how many processes a pod may have (0: half of the machine's). `policy` says what pods may have.
+    how many processes a pod may have (0: half of the machine's). Containers' logs are cut into files of `log_bytes`, of
+    which `log_files` stay. `policy` says what pods may have.
     """
 
     def __init__(
@@ -88,6 +89,8 @@ class Agent:
         api_address: str = "",
         thresholds: Mapping[str, str] = DEFAULT_THRESHOLDS,
         most_pids: int = 0,
+        log_bytes: int = 10 << 20,
+        log_files: int = 5,
         find_gpus: Callable[[], tuple[Gpu, ...]] = nvml.discover,
         policy: security.Policy = security.DEFAULT_POLICY,
         now: Callable[[], datetime] = utc_now,
@@ -115,6 +118,8 @@ class Agent:
             admit=self._admit,
             thresholds=thresholds,
             most_pids=most_pids,
+            log_bytes=log_bytes,
+            log_files=log_files,
         )
         self._provisioner = Provisioner(
             client,

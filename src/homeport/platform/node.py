@@ -118,6 +118,8 @@ async def node(platform: Platform) -> AsyncIterator[str]:
             serve_api=platform.serve,
             thresholds={**DEFAULT_THRESHOLDS, **settings.thresholds},
             most_pids=settings.most_pids,
+            log_bytes=settings.log_bytes,
+            log_files=settings.log_files,
             api_address=platform.settings.services.api_address,
             policy=_policy(settings),
         )
