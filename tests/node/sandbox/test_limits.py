@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from homeport.node.runtime import ImageRoot, Limits, SandboxError, Wanted
-from homeport.node.sandbox import cgroups
+from homeport.node.sandbox import groupfiles
 
 Pods = Any
 PYTHON = "/usr/bin/python3"
@@ -165,7 +165,7 @@ async def test_a_command_that_cannot_be_started_leaves_no_group(pods: Pods) -> N
 def test_limits_as_files() -> None:
     every = frozenset({"cpu", "memory", "pids"})
     limits = Limits(memory=64 * MIB, cpu_shares=1024, cpu_quota=50_000, pids=100)
-    assert dict(cgroups.settings(2, every, limits)) == {  # type: ignore[arg-type]
+    assert dict(groupfiles.settings(2, every, limits)) == {  # type: ignore[arg-type]
         "cpu.weight": "100",
         "cpu.max": "50000 100000",
         "memory.max": "67108864",
@@ -173,8 +173,8 @@ def test_limits_as_files() -> None:
         "memory.oom.group": "1",
         "pids.max": "100",
     }
-    assert "memory.oom.group" not in dict(cgroups.settings(2, every, limits, divided=True))  # type: ignore[arg-type]
-    assert dict(cgroups.settings(1, every, Limits())) == {  # type: ignore[arg-type]
+    assert "memory.oom.group" not in dict(groupfiles.settings(2, every, limits, divided=True))  # type: ignore[arg-type]
+    assert dict(groupfiles.settings(1, every, Limits())) == {  # type: ignore[arg-type]
         "cpu.shares": "2",
         "cpu.cfs_period_us": "100000",
         "cpu.cfs_quota_us": "-1",
@@ -186,7 +186,7 @@ def test_limits_as_files() -> None:
 
 @pytest.mark.parametrize(("shares", "weight"), [(0, 1), (2, 1), (102, 17), (1024, 100), (2048, 174), (262144, 10000)])
 def test_weight(shares: int, weight: int) -> None:
-    assert cgroups.weight(shares) == weight
+    assert groupfiles.weight(shares) == weight
 
 
 def spare_device() -> str | None:

@@ -16,34 +16,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import math
 import os
 import select
 import signal
 import time
 from collections.abc import Iterator
 
-from homeport.node.sandbox import hierarchies, linux, record
+from homeport.node.sandbox import groupfiles, hierarchies, linux, record
 from homeport.node.sandbox.hierarchies import Place
 from homeport.node.sandbox.spec import Limits
 
-PERIOD = 100_000
-"""Microseconds of the period that a quota of processor time is for, as the kubelet has it."""
-_UNLIMITED_SHARES = 2
 _SHARES_OF_CPU = 1024
-_DEFAULTS = frozenset(
-    {
-        ("cpu.cfs_period_us", str(PERIOD)),
-        ("cpu.cfs_quota_us", "-1"),
-        ("cpu.max", f"max {PERIOD}"),
-        ("memory.limit_in_bytes", "-1"),
-        ("memory.memsw.limit_in_bytes", "-1"),
-        ("memory.max", "max"),
-        ("memory.swap.max", "max"),
-        ("pids.max", "max"),
-    }
-)
-"""What a new group has anyway."""
 _MOVED = "main"
 """The group that the platform's own processes are moved to, where they must not stay."""
 _LEAVING_SECONDS = 2.0
@@ -96,14 +79,14 @@ class Group:
             self._limit(base, path, limits, is_new=False)
 
     def _limit(self, base: Base, path: str, limits: Limits, *, is_new: bool) -> None:
-        for name, value in settings(base.version, base.controllers, limits, divided=self._is_divided):
-            if not (is_new and (name, value) in _DEFAULTS):
-                _set(path, name, value)
+        for name, value in groupfiles.settings(base.version, base.controllers, limits, divided=self._is_divided):
+            if not (is_new and (name, value) in groupfiles.DEFAULTS):
+                groupfiles.put(path, name, value)
 
     def enter(self, pid: int = 0) -> None:
         """The process, by default the calling one, belongs to the group from now on. Raises OSError."""
         for path in self._paths:
-            _write(os.path.join(path, "cgroup.procs"), str(pid))
+            groupfiles.write(os.path.join(path, "cgroup.procs"), str(pid))
 
     def usage_paths(self) -> dict[str, str]:
         """Where memory and processor time are counted, as far as they are."""
@@ -133,7 +116,7 @@ class Group:
             if "memory" in base.controllers:
                 name = "memory.events" if base.version == 2 else "memory.oom_control"
                 with contextlib.suppress(OSError, ValueError):
-                    return _counter(os.path.join(path, name), "oom_kill")
+                    return groupfiles.counter(os.path.join(path, name), "oom_kill")
         return 0
 
     @property
@@ -292,7 +275,7 @@ def _base(place: Place, name: str, *, rehearse: bool) -> Base:
 
 def _make_room(place: Place, path: str, *, rehearse: bool) -> None:
     """Move this platform's processes out of their group, which then can be divided."""
-    if _words(os.path.join(place.directory, "cgroup.subtree_control")):
+    if groupfiles.words(os.path.join(place.directory, "cgroup.subtree_control")):
         return  # it is divided already
     strangers = hierarchies.strangers(place.directory)
     if strangers:
@@ -304,125 +287,22 @@ def _make_room(place: Place, path: str, *, rehearse: bool) -> None:
         os.mkdir(moved, 0o755)
     for pid in hierarchies.processes(place.directory):
         with contextlib.suppress(ProcessLookupError):
-            _write(os.path.join(moved, "cgroup.procs"), str(pid))
+            groupfiles.write(os.path.join(moved, "cgroup.procs"), str(pid))
 
 
 def _divide(path: str, controllers: frozenset[str]) -> frozenset[str]:
     """Let the groups below have the controllers, as many of them as can be; answers which."""
     control = os.path.join(path, "cgroup.subtree_control")
-    offered = controllers.intersection(_words(os.path.join(path, "cgroup.controllers")))
-    missing = offered.difference(_words(control))
+    offered = controllers.intersection(groupfiles.words(os.path.join(path, "cgroup.controllers")))
+    missing = offered.difference(groupfiles.words(control))
     for name in sorted(missing):
         try:
-            _write(control, f"+{name}")
+            groupfiles.write(control, f"+{name}")
         except OSError as error:
             # EBUSY: processes are in it. The others say that this one controller is not to be had here.
             if error.errno == errno.EBUSY:
                 raise
-    return offered.intersection(_words(control))
-
-
-# What limits are to the kernel.
-
-
-def settings(
-    version: int, controllers: frozenset[str], limits: Limits, *, divided: bool = False
-) -> Iterator[tuple[str, str]]:
-    """The files of a group and what is to be in them; of one that is `divided` its own processes are not meant."""
-    if "cpu" in controllers:
-        shares = limits.cpu_shares or _UNLIMITED_SHARES
-        if version == 1:
-            yield "cpu.shares", str(shares)
-            yield "cpu.cfs_period_us", str(PERIOD)
-            yield "cpu.cfs_quota_us", str(limits.cpu_quota or -1)
-        else:
-            yield "cpu.weight", str(weight(shares))
-            yield "cpu.max", f"{limits.cpu_quota or 'max'} {PERIOD}"
-    if "memory" in controllers:
-        if version == 1:
-            yield from _memory_1(limits.memory)
-        else:
-            yield "memory.max", str(limits.memory or "max")
-            # As the kubelet has it: what may use so much memory may not use swap beside it.
-            yield "memory.swap.max", "0" if limits.memory else "max"
-            if not divided:
-                # One process less would leave a container that works no more, without saying so.
-                yield "memory.oom.group", "1"
-    if "pids" in controllers:
-        yield "pids.max", str(limits.pids or "max")
-
-
-def _memory_1(memory: int) -> Iterator[tuple[str, str]]:
-    value = str(memory or -1)
-    # The limit with swap may never be below the one without: raised first, and lowered last.
-    yield "memory.memsw.limit_in_bytes", "-1"
-    yield "memory.limit_in_bytes", value
-    yield "memory.memsw.limit_in_bytes", value
-
-
-def weight(shares: int) -> int:
-    """Version 1's shares (2 to 262144, 1024 by default) as version 2's weight (1 to 10000, 100 by default).
-
-    The curve through these three points that container runtimes agree on (runc 1.3.2, crun 1.24)."""
-    if shares <= 2:
-        return 1
-    if shares >= 262144:
-        return 10000
-    curve = math.log2(shares)
-    return math.ceil(10 ** ((curve * curve + 125 * curve) / 612 - 7 / 34))
-
-
-def _set(path: str, name: str, value: str) -> None:
-    file = os.path.join(path, name)
-    try:
-        if name == "memory.max" and value != "max" and _number(os.path.join(path, "memory.current")) > int(value):
-            # Version 1 refuses this; version 2 would end processes until the rest fits.
-            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), file)
-        _write(file, value)
-    except FileNotFoundError:
-        # Not every kernel counts swap, has quotas, or ends whole groups.
-        if name in ("memory.max", "memory.limit_in_bytes", "pids.max"):
-            raise
-    except OSError as error:
-        # A quota may not be more than that of the group above: then that one is the limit, and no other is needed.
-        if not (name == "cpu.cfs_quota_us" and error.errno == errno.EINVAL):
-            raise
-        _write(file, "-1")
-
-
-def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from None
-    finally:
-        os.close(descriptor)
-
-
-def _words(path: str) -> list[str]:
-    try:
-        with open(path, encoding="ascii") as file:
-            return file.read().split()
-    except OSError:
-        return []
-
-
-def _number(path: str) -> int:
-    try:
-        with open(path, encoding="ascii") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return 0
-
-
-def _counter(path: str, name: str) -> int:
-    with open(path, encoding="ascii") as file:
-        for line in file:
-            key, _, value = line.partition(" ")
-            if key == name:
-                return int(value)
-    return 0
+    return offered.intersection(groupfiles.words(control))
 
 
 # The end.

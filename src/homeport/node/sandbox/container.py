@@ -25,7 +25,7 @@ import stat
 from collections.abc import Callable
 from typing import NoReturn
 
-from homeport.node.sandbox import cgroups, idmap, linux, privileges, spec, terminal, users
+from homeport.node.sandbox import cgroups, groupfiles, idmap, linux, privileges, spec, terminal, users
 from homeport.node.sandbox.mounts import SetupError
 from homeport.node.sandbox.rootfs import Root
 from homeport.node.sandbox.stdio import Streams
@@ -177,7 +177,7 @@ def keep_to_processors(quota: int, pid: int = 0) -> None:
     """Without cgroups the next best to a quota of processor time: to run on no more processors than it amounts to.
     Which ones is left to chance, so that several containers spread."""
     usable = sorted(os.sched_getaffinity(0))
-    count = min(-(-quota // cgroups.PERIOD), len(usable))
+    count = min(-(-quota // groupfiles.PERIOD), len(usable))
     first = os.urandom(1)[0] % len(usable)
     os.sched_setaffinity(pid, {usable[(first + step) % len(usable)] for step in range(count)})
 
