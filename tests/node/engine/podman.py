@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tarfile
@@ -64,10 +65,21 @@ def service(directory: Path) -> Iterator[str]:
         yield str(path)
     finally:
         subprocess.run([*podman, "rm", "--all", "--force", "--time=0"], env=environment, capture_output=True)
+        _end_monitors(directory)
         process.terminate()
         process.wait(30)
         # Podman leaves its storage mounted for the next command.
         subprocess.run(["umount", str(directory / "graph" / "overlay")], capture_output=True)
+
+
+def _end_monitors(directory: Path) -> None:
+    """Podman's monitors of commands outlive their containers by five minutes."""
+    for place in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if os.fsencode(f"{directory}/") in (place / "cmdline").read_bytes() and (
+                place / "comm"
+            ).read_text().startswith("conmon"):
+                os.kill(int(place.name), signal.SIGKILL)
 
 
 def _answers(path: Path) -> bool:

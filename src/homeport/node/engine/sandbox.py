@@ -177,8 +177,7 @@ class EngineSandbox:
         known = _Known("", spec.log_path, place, spec.tty, state)
         try:
             known.id = (await self._engine.request("POST", "/containers/create", body, query={"name": name}))["Id"]
-            await self._engine.request("POST", f"/containers/{known.id}/start")
-            described = await self._engine.request("GET", f"/containers/{known.id}/json")
+            described = await self._started(known.id)
         except EngineError as error:
             if not error.status or not self._alive:
                 raise SandboxError(f"container {spec.name} could not be started: {error}") from error
@@ -188,6 +187,19 @@ class EngineSandbox:
         self._begin_following(known)
         known.watching = self._spawn(self._watch(known))
         return known.state
+
+    async def _started(self, identity: str) -> Mapping[str, Any]:
+        """Start a container; what the engine says of it then. Raises EngineError."""
+        refused: EngineError | None = None
+        try:
+            await self._engine.request("POST", f"/containers/{identity}/start")
+        except EngineError as error:
+            refused = error
+        described: Mapping[str, Any] = await self._engine.request("GET", f"/containers/{identity}/json")
+        # Podman fails for one that has ended before it has looked at it.
+        if refused is not None and not states.has_run(described):
+            raise refused
+        return described
 
     async def _not_started(self, known: _Known, text: str) -> ContainerState:
         code = _NOT_FOUND if states.is_not_found(text) else _CANNOT_START

@@ -19,6 +19,10 @@ def is_not_found(text: str) -> bool:
     return "executable file not found" in lowered or ("no such file or directory" in lowered and "exec" in lowered)
 
 
+def has_run(described: Mapping[str, Any]) -> bool:
+    return bool(described["State"]["StartedAt"] != _NEVER)
+
+
 def running(state: ContainerState, described: Mapping[str, Any]) -> ContainerState:
     found = described["State"]
     return replace(state, pid=int(found.get("Pid") or 0), started_at=_moment(found["StartedAt"]))
