@@ -71,6 +71,13 @@ def test_some_services_are_not_balanced(spec: dict[str, Any]) -> None:
     assert balanced(service(**spec), endpoint(2)) == {}
 
 
+@pytest.mark.parametrize("label", ["service-proxy-name", "headless"])
+def test_some_services_are_left_to_others(label: str) -> None:
+    labelled = service()
+    labelled["metadata"]["labels"] = {f"service.kubernetes.io/{label}": "other"}
+    assert balanced(labelled, endpoint(2)) == {}
+
+
 def test_everything_that_leads_to_a_service() -> None:
     found = balanced(
         service(

@@ -19,6 +19,8 @@ ServiceKey = tuple[str, str]
 """Namespace and name."""
 _SERVICE_NAME = "kubernetes.io/service-name"
 _STICKY_SECONDS = 10800
+_NOT_OURS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+"""Labels of services that are another proxy's, or nobody's."""
 POD = "-"
 """In the place of a namespace: the front ends of a pod, which has ports of the machine."""
 
@@ -68,6 +70,8 @@ class SliceFacts(msgspec.Struct, frozen=True):
 
 def service_facts(service: Object) -> ServiceFacts | None:
     """None for a service that nothing is balanced for."""
+    if any(label in meta.labels(service) for label in _NOT_OURS):
+        return None
     spec = meta.spec(service)
     address = spec.get("clusterIP") or ""
     if spec.get("type") == "ExternalName" or address in ("", "None") or ":" in address:
