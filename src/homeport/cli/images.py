@@ -118,6 +118,7 @@ async def _pull(store: ImageStore, references: Sequence[str], terminal: Terminal
 
 
 async def _load(store: ImageStore, args: argparse.Namespace, terminal: Terminal) -> None:
+    from homeport.node.imagesweep import short
     from homeport.node.local.load import load
 
     loaded = await load(
@@ -125,7 +126,7 @@ async def _load(store: ImageStore, args: argparse.Namespace, terminal: Terminal)
     )
     terminal.live("")
     for record, names in loaded:
-        terminal.print(" ".join([record.id[:19], *names]))
+        terminal.print(" ".join([record.id[:19], *map(short, names)]))
         if not names:
             terminal.note("it has no name, so that no pod can name it: homeport images tag ID NAME", DIM)
 
