@@ -410,6 +410,15 @@ async def test_pods_find_each_other_by_name(node: Node) -> None:
     assert [line.split()[0] for line in (await node.log(pod)).splitlines()] == [address] * 3
 
 
+async def test_label_that_the_node_got_later(node: Node) -> None:
+    await node.client.patch(core.NODE.resource, "n1", "", {"metadata": {"labels": {"disk": "fast"}}})
+    async with asyncio.timeout(SECONDS):
+        while node.agent is None or meta.labels(node.agent._node).get("disk") != "fast":
+            await asyncio.sleep(0.01)
+    await node.create("p", "true", nodeSelector={"disk": "fast"})
+    await node.phase("p", "Succeeded")
+
+
 async def test_active_deadline(node: Node) -> None:
     await node.create("p", "sleep 60", activeDeadlineSeconds=1)
     done = await node.phase("p", "Failed")

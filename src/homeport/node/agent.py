@@ -250,7 +250,10 @@ class Agent:
         """Give every pod its worker, and end what belongs to no pod."""
         assert self._group is not None
         pods = self._informers.get(core.POD.resource)
+        nodes = self._informers.get(core.NODE.resource)
         await pods.synced.wait()
+        await nodes.synced.wait()
+        nodes.subscribe(self._on_node)
         services = self._informers.get(core.SERVICE.resource).cache
         self._host.services = lambda: services
         await self._names.follow(self._informers)
@@ -276,6 +279,11 @@ class Agent:
         _log.warning("the machine's clock has been set by %+.0f s", step.total_seconds())
         for worker in self._workers.values():
             worker.clock_stepped(step)
+
+    def _on_node(self, change: Change) -> None:
+        """Labels come and go while the node runs, and pods that select them with them."""
+        if change.new is not None and meta.name(change.new) == self._host.node_name:
+            self._node = change.new
 
     # Pods.
 
