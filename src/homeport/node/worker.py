@@ -24,14 +24,13 @@ from homeport.node.launcher import Launcher, gather
 from homeport.node.machine import decide
 from homeport.node.memory import Memory, Verdict, stepped
 from homeport.node.mounting import RENEWAL_RETRY, Mounts
-from homeport.node.pod import TERMINAL, Member, Role, members, signal_number
+from homeport.node.pod import TERMINAL, Member, members, signal_number
 from homeport.node.podlogs import PodLogs
 from homeport.node.prober import Prober
 from homeport.node.pulls import Pulls
 from homeport.node.reading import wait_for
 from homeport.node.references import Ref, Sources, Unresolved
-from homeport.node.resizing import resources_of
-from homeport.node.resources import container_limits, sandbox_limits
+from homeport.node.resizer import Resizer
 from homeport.node.retries import Retries
 from homeport.node.runtime import ContainerState, Sandbox, SandboxError
 from homeport.node.saver import StatusSaver
@@ -85,8 +84,7 @@ class Worker:
         )
         self._verdict: Verdict | None = None
         self._deleting = False
-        self._resizing = False
-        self._resized: dict[str, tuple[int, Object]] = {}
+        self._resizer = Resizer()
         self._mounts = Mounts(host, pod, self.directory, sources=self._sources, renew=self._begin_renewal)
         self._renewal: Literal["", "busy", "again"] = ""
         self._launcher = Launcher(host, self.directory, self._mounts, self._pulls, self._note)
@@ -218,8 +216,8 @@ class Worker:
             problems=self._retries.problems,
             verdict=self._verdict,
             allocatable=self._host.allocatable,
-            resizing=self._resizing,
-            resized=self._resized,
+            resizing=self._resizer.is_busy,
+            resized=self._resizer.given,
             deleting=self._deleting,
             status=self.status,
             saved=self._saver.is_saved(self.status),
@@ -286,7 +284,7 @@ class Worker:
             case RunHook():
                 self._hooks.begin(instruction)
             case Resize():
-                self._resizing = True
+                self._resizer.is_busy = True
                 self._launch(self._resize(self.pod))
             case Signal(name, _, number):
                 self._launch(self._signal(name, number))
@@ -426,20 +424,15 @@ class Worker:
             self._starting.discard(name)
 
     async def _resize(self, pod: Object) -> None:
-        states = self.running()
-        running = [m for m in members(pod) if m.name in states and m.role is not Role.EPHEMERAL]
         try:
-            if self._sandbox is None:
-                raise SandboxError("the pod's sandbox has gone")
-            limits = {m.name: container_limits(pod, m) for m in running}
-            await self._sandbox.limit(sandbox_limits(pod, self._host.most_pids), limits)
+            most_pids = self._host.most_pids
+            await self._resizer.resize(pod, self.sandbox_in_use(), self.running(), most_pids=most_pids)
         except Exception as error:
             self._retries.fail("/resize", "Error", self._explain(error))
         else:
-            self._resized = {m.name: (states[m.name].attempt, resources_of(m)) for m in running}
             self._retries.succeed("/resize")
         finally:
-            self._resizing = False
+            self._resizer.is_busy = False
 
     def _target(self, member: Member) -> Target | None:
         """How probes and hooks reach a container."""
