@@ -80,9 +80,21 @@ def launch(
         outcome, outcome_write = _pipe(opened)
         if pod_processes is None:
             flags = linux.CLONE_NEWNS if processes == "host" else linux.CLONE_NEWNS | linux.CLONE_NEWPID
+            entered, enter_now = _pipe(opened)
             pid, pidfd = linux.fork_into(flags)
             if pid == 0:
-                run(outcome_write, lambda: _begin(root, container, group, streams, outcome_write))
+                os.close(enter_now)
+                run(outcome_write, lambda: _begin(root, container, group, streams, outcome_write, entered))
+            # Meanwhile: changing groups is mostly waiting for all processors, about as long as a root takes.
+            try:
+                group.enter(pid)
+                os.write(enter_now, b"y")
+            except OSError as error:
+                # Its own to tell, if it has not ended, and told another reason.
+                os.write(enter_now, (error.strerror or str(error)).encode())
+            for end in (entered, enter_now):
+                os.close(end)
+                opened.remove(end)
         else:
             pid = send_in(
                 outcome_write,
@@ -182,12 +194,16 @@ def keep_to_processors(quota: int, pid: int = 0) -> None:
     os.sched_setaffinity(pid, {usable[(first + step) % len(usable)] for step in range(count)})
 
 
-def _begin(root: Root, container: spec.Container, group: cgroups.Group, streams: Streams, outcome: int) -> None:
-    """Be the container's first process."""
-    enter(container, group)
+def _begin(
+    root: Root, container: spec.Container, group: cgroups.Group, streams: Streams, outcome: int, entered: int
+) -> None:
+    """Be the container's first process. `entered` tells that it is in its cgroups."""
+    stand_back(container)
     if container.limits.cpu_quota and "cpu" not in group.controllers:
         keep_to_processors(container.limits.cpu_quota)
     root.assemble(group.places())
+    if (said := os.read(entered, 4096)) != b"y":
+        raise StartFailure(NOT_STARTED, f"the container can't be set up: its cgroups: {said.decode()}")
     linux.close_descriptors({0, 1, 2, outcome, *streams.far_ends})
     user = settle(container, streams)
     become_command(container.argv, container, user, streams, outcome, tty=container.tty)
@@ -227,6 +243,11 @@ def enter(container: spec.Container, group: cgroups.Group) -> None:
     """Count as one of the container's processes, to its cgroups and when memory runs out. While the machine's own /proc
     is seen. Raises OSError."""
     group.enter()
+    stand_back(container)
+
+
+def stand_back(container: spec.Container) -> None:
+    """The rest of that: end before others if memory runs out, and show nothing. Raises OSError."""
     linux.set_oom_score(container.oom_score)
     # From now on nobody may look into this process who has its ids.
     linux.set_dumpable(False)
