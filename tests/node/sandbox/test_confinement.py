@@ -397,3 +397,23 @@ async def test_privileged(pods: Pods) -> None:
     state = await pods.run("b", "sh", "-c", script, security=Security(capabilities=ALL, privileged=True))
     assert state.exit_code == 0 or not exists("/dev/kmsg"), pods.output("b", stream="stderr")
     assert socket.gethostname() != "b"
+
+
+@pytest.mark.parametrize(("sealed", "expected"), [(False, "0"), (True, "1000")])
+async def test_setuid_programs(pods: Pods, tmp_path: Path, sealed: bool, expected: str) -> None:
+    tmp_path.chmod(0o755)
+    mounts = (Mount(str(tmp_path), "/v"),)
+    sandbox = await pods.create("a")
+    made = await pods.run("a", "sh", "-c", "cp /usr/bin/id /v/id && chmod 4755 /v/id", sandbox=sandbox, mounts=mounts)
+    assert made.exit_code == 0
+    state = await pods.run(
+        "a",
+        "/v/id",
+        "-u",
+        sandbox=sandbox,
+        name="other",
+        mounts=mounts,
+        uid=1000,
+        security=Security(no_new_privileges=sealed),
+    )
+    assert (state.exit_code, pods.output("a", "other")) == (0, expected)
