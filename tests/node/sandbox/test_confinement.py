@@ -399,10 +399,15 @@ async def test_privileged(pods: Pods) -> None:
     assert socket.gethostname() != "b"
 
 
-@pytest.mark.parametrize(("sealed", "expected"), [(False, "0"), (True, "1000")])
-async def test_setuid_programs(pods: Pods, tmp_path: Path, sealed: bool, expected: str) -> None:
+@pytest.fixture
+def open_volume(tmp_path: Path) -> Path:
     tmp_path.chmod(0o755)
-    mounts = (Mount(str(tmp_path), "/v"),)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("sealed", "expected"), [(False, "0"), (True, "1000")])
+async def test_setuid_programs(pods: Pods, open_volume: Path, sealed: bool, expected: str) -> None:
+    mounts = (Mount(str(open_volume), "/v"),)
     sandbox = await pods.create("a")
     made = await pods.run("a", "sh", "-c", "cp /usr/bin/id /v/id && chmod 4755 /v/id", sandbox=sandbox, mounts=mounts)
     assert made.exit_code == 0
