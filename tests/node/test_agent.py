@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from homeport.node.local.store import LocalStore
 from homeport.node.local.users import User as UserOfImage
 from homeport.node.memory import Memory
 from homeport.node.process import ProcessRuntime
+from homeport.node.retries import Retries
 from homeport.node.runtime import SandboxError, Wanted
+from homeport.node.supervised import Supervised
 from homeport.node.volumes import VolumePlaces
 from homeport.store.memory import MemoryStore
 
@@ -575,6 +578,34 @@ async def test_a_mistake_in_a_step_is_told_and_tried_again(
     monkeypatch.undo()
     await node.phase("p", "Succeeded")
     assert "of our own making" in caplog.text
+
+
+@pytest.mark.parametrize(("number", "trap", "grace"), [(signal.SIGTERM, "exit 5", 20), (signal.SIGKILL, "", 1)])
+async def test_a_signal_that_could_not_be_sent_is_sent_again(
+    node: Node, monkeypatch: pytest.MonkeyPatch, number: int, trap: str, grace: int
+) -> None:
+    monkeypatch.setitem(Retries.fail.__kwdefaults__, "delays", (0.1, 0.1))
+    send, tried = Supervised.signal, []
+
+    async def failing(self: Supervised, container: str, signal: int) -> None:
+        tried.append(signal)
+        if signal == number and tried.count(number) <= 2:
+            raise SandboxError("the supervisor does not answer")
+        await send(self, container, signal)
+
+    script = f"trap '{trap}' TERM; echo up; while true; do sleep 0.05; done"
+    pod = await node.create("p", script, terminationGracePeriodSeconds=grace)
+    await node.phase("p", "Running")
+    assert node.agent is not None
+    log = await node.agent.logs(pod, "main", LogOptions(follow=True))
+    assert await anext(aiter(log)) == b"up\n"
+    monkeypatch.setattr(Supervised, "signal", failing)
+    gone = asyncio.create_task(node.gone("p"))
+    await node.client.delete(core.POD.resource, "p", "default")
+    await gone
+    assert tried == ([] if number == signal.SIGTERM else [signal.SIGTERM]) + [number] * 3
+    event = await node.event(pod, "FailedKillPod")
+    assert event["message"] == "error killing pod: the supervisor does not answer"
 
 
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs shared memory")

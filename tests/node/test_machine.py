@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from homeport.node.machine import decide
-from homeport.node.memory import Memory, recall, resume
+from homeport.node.memory import Memory, recall, resume, unsent
 from homeport.node.runtime import ContainerState
 from homeport.node.saver import difference
 from homeport.node.view import (
@@ -717,6 +717,32 @@ def test_a_hook_that_takes_too_long_is_not_waited_for() -> None:
     world.now += timedelta(seconds=2)
     world.decide()
     assert world.pending[-1] == Signal("main", 0, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_that_could_not_be_sent_is_due_again_but_not_at_once(number: int) -> None:
+    world = started()
+    deleted(world, 30)
+    world.decide()
+    if number == signal.SIGKILL:
+        world.pending.clear()
+        world.now += timedelta(seconds=30)
+        world.decide()
+    assert world.pending == [Signal("main", 0, number)]
+    world.pending.clear()
+    assert unsent(world.memory, "main", 1) == world.memory, "not this attempt's"
+    world.memory = unsent(world.memory, "main", 0)
+    again = world.now + timedelta(seconds=1)
+    world.problems["/signal/main"] = Problem("", "no answer", again)
+    world.decide()
+    assert world.pending == []
+    assert world.wake_at == again
+    world.now = again
+    world.decide()
+    assert world.pending == [Signal("main", 0, number)]
+    del world.problems["/signal/main"]
+    world.decide()
+    assert world.pending == [Signal("main", 0, number)], "sent once"
 
 
 def test_sidecars_end_last_and_in_reverse_order_with_their_hooks_first() -> None:

@@ -23,6 +23,11 @@ LATE_GRACE = 2.0
 """Seconds that a container gets at least after its SIGTERM if its hook, or others, have used the grace period up."""
 
 
+def signal_step(container: str) -> str:
+    """The key under which problems with a container's signals are kept."""
+    return f"/signal/{container}"
+
+
 def stop_pod(now: Situation) -> None:
     """All containers are to end, main containers before sidecars, sidecars in reverse order."""
     running = [m for m in now.members if now.is_running(m)]
@@ -90,7 +95,7 @@ def _advance(now: Situation, member: Member, *, has_turn: bool) -> None:
     ending, current = known.ending, known.current
     assert ending is not None
     assert current is not None
-    if ending.sent == signal.SIGKILL:
+    if ending.sent == signal.SIGKILL or not now.may_try(signal_step(member.name)):
         return
     if not ending.sent and ending.grace > 0:
         waits = False

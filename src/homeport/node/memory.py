@@ -7,6 +7,7 @@ back-off, the attempt before the newest, a running grace period.
 from __future__ import annotations
 
 import dataclasses
+import signal
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
@@ -201,6 +202,16 @@ def _resumed(memory: ContainerMemory) -> ContainerMemory:
     if ending is not None:
         ending = replace(ending, sent=0, hook="" if ending.hook == "running" else ending.hook)
     return replace(memory, ending=ending, post_start="due" if memory.post_start == "running" else memory.post_start)
+
+
+def unsent(memory: Memory, name: str, attempt: int) -> Memory:
+    """The last signal that an attempt was to get could not be sent: its end is where it was before. What was due then
+    still is, so that a SIGKILL that failed is not preceded by another SIGTERM."""
+    known = memory.of(name)
+    if known.ending is None or known.current is None or known.current.attempt != attempt:
+        return memory
+    sent = signal.SIGTERM if known.ending.sent == signal.SIGKILL else 0
+    return memory.with_container(name, replace(known, ending=replace(known.ending, sent=sent)))
 
 
 def recall(pod: Object) -> Memory:

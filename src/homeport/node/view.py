@@ -126,7 +126,8 @@ class View(msgspec.Struct, frozen=True):
     volumes: Literal["none", "busy", "ready"] = "none"
     images: Mapping[str, ImageView] = msgspec.field(default_factory=dict)
     problems: Mapping[str, Problem] = msgspec.field(default_factory=dict)
-    """By container name; those of the whole pod under ``volumes`` and ``sandbox`` with a leading slash."""
+    """By container name; those of the whole pod under ``volumes`` and ``sandbox`` with a leading slash, those of a
+    container's signals under :func:`homeport.node.endings.signal_step`."""
     verdict: Verdict | None = None
     """What the node has decided about the pod."""
     allocatable: Mapping[str, str] = msgspec.field(default_factory=dict)

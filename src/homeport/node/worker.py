@@ -16,13 +16,14 @@ from homeport.kube import core, meta
 from homeport.kube.errors import Conflict, HomeportError, InternalError, NotFound
 from homeport.kube.meta import Object
 from homeport.node import logs, notes, volumes
+from homeport.node.endings import signal_step
 from homeport.node.handlers.target import Target
 from homeport.node.hooks import Hooks
 from homeport.node.host import Host
 from homeport.node.journal import Journal
 from homeport.node.launcher import Launcher, gather
 from homeport.node.machine import decide
-from homeport.node.memory import Memory, Verdict, stepped
+from homeport.node.memory import Memory, Verdict, stepped, unsent
 from homeport.node.mounting import RENEWAL_RETRY, Mounts
 from homeport.node.pod import TERMINAL, Member, members, signal_number
 from homeport.node.podlogs import PodLogs
@@ -286,8 +287,8 @@ class Worker:
             case Resize():
                 self._resizer.is_busy = True
                 self._launch(self._resize(self.pod))
-            case Signal(name, _, number):
-                self._launch(self._signal(name, number))
+            case Signal(name, attempt, number):
+                self._launch(self._signal(name, attempt, number))
             case DestroySandbox():
                 self._sandbox_phase = "busy"
                 self._launch(self._destroy())
@@ -420,6 +421,7 @@ class Worker:
             self._note(Notice("Warning", "Failed", f"Error: {text}", name))
         else:
             self._retries.succeed(name)
+            self._retries.succeed(signal_step(name))  # what could not be sent was for the attempt before
         finally:
             self._starting.discard(name)
 
@@ -441,7 +443,7 @@ class Worker:
             return None
         return Target(member.name, member.spec, sandbox, self._host.runtime, sandbox.address)
 
-    async def _signal(self, name: str, number: int) -> None:
+    async def _signal(self, name: str, attempt: int, number: int) -> None:
         if self._sandbox is None:
             return
         if number == signal.SIGTERM:
@@ -452,7 +454,15 @@ class Worker:
                 else self._pulls.stop_signal(member.image)
             )
             number = signal_number(wanted) if wanted else number
-        await self._sandbox.signal(name, number)
+        try:
+            await self._sandbox.signal(name, number)
+        except Exception as error:
+            text = self._explain(error)
+            self.memory = unsent(self.memory, name, attempt)
+            self._retries.fail(signal_step(name), "", text)
+            self._note(Notice("Warning", "FailedKillPod", f"error killing pod: {text}", name))
+        else:
+            self._retries.succeed(signal_step(name))
 
     # The end.
 
