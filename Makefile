@@ -15,10 +15,10 @@ help: ## say what the targets do
 demo: $(VENV)/.installed ## train TensorFlow on four replicas, from nothing
 	@$(BIN)/homeport demo
 
-test: $(VENV)/.tools ## everything that CI checks: style, types, layers, all tests
+test: $(VENV)/.tools ## everything that CI checks: style, types, layers, all tests: about 20 minutes
 	@.ci/run
 
-quick: $(VENV)/.tools ## lint and the fast tests: some minutes
+quick: $(VENV)/.tools ## lint and the fast tests: a few minutes
 	@.ci/run quick
 
 lint: $(VENV)/.tools ## style, types, layers
