@@ -18,8 +18,6 @@ from typing import Any
 
 _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
 _OWN = "homeport"
-_FIRST_FIELD = 26
-"""Of /proc/self/stat, where the addresses begin: start_code, end_code, start_stack (proc_pid_stat(5))."""
 
 
 def run(argv: list[str], options: int) -> None:
@@ -141,6 +139,7 @@ def show_arguments(argv: list[str], env: Mapping[str, str]) -> None:
     variables = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in env.items())
     with open("/proc/self/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
+    # Numbered from 1 as in proc_pid_stat(5); what is left begins with the third.
     start_code, end_code, start_stack = (int(fields[number - 3]) for number in range(26, 29))
     start_data, end_data, start_brk = (int(fields[number - 3]) for number in range(45, 48))
     libc = ctypes.CDLL(None, use_errno=True)

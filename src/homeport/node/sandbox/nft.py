@@ -50,8 +50,8 @@ FILTER, NAT = "filter", "nat"
 TCP, UDP, SCTP = 6, 17, 132
 
 _SUBSYSTEM = 10
-_NEW_TABLE, _GET_TABLE, _DELETE_TABLE, _NEW_CHAIN, _DELETE_CHAIN = 0, 1, 2, 3, 5
-_NEW_RULE, _DELETE_RULE, _NEW_SET, _DELETE_SET, _NEW_ELEMENT, _DELETE_ELEMENT = 6, 8, 9, 11, 12, 14
+_NEW_TABLE, _GET_TABLE, _DELETE_TABLE, _NEW_CHAIN = 0, 1, 2, 3
+_NEW_RULE, _DELETE_RULE, _NEW_SET, _NEW_ELEMENT, _DELETE_ELEMENT = 6, 8, 9, 12, 14
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _SET_INTERVAL, _SET_MAP, _SET_TIMEOUT, _SET_EVAL = 0x4, 0x8, 0x10, 0x20
 _VERDICT_TYPE = 0xFFFFFF00
@@ -95,7 +95,6 @@ PROTOCOL = Key(12, 1)
 PORT = Key(13, 2)
 NUMBER = Key(19, 4)
 """Any number of the kernel's (the type of a mark)."""
-INTERFACE = Key(20, 4)
 VERDICT = Key(_VERDICT_TYPE, 0)
 """Only of a map's values: what becomes of the packet."""
 
@@ -194,10 +193,6 @@ def input_interface(register: int = 0) -> bytes:
     return _meta(4, register)
 
 
-def output_interface(register: int = 0) -> bytes:
-    return _meta(5, register)
-
-
 def input_name_begins(prefix: str) -> bytes:
     """Whether the packet came in by a link whose name begins so."""
     return _meta(6, 0) + equal(prefix.encode())
@@ -274,10 +269,6 @@ def has_bits(bits: int, register: int = 0) -> bytes:
     return masked(struct.pack("=I", bits), register) + unequal(bytes(4), register)
 
 
-def lacks_bits(bits: int, register: int = 0) -> bytes:
-    return masked(struct.pack("=I", bits), register) + equal(bytes(4), register)
-
-
 def lookup(name: str, register: int = 0, *, into: int | None = None, inverted: bool = False) -> bytes:
     """Whether the key in the registers from `register` on is in the set. Of a map, its value goes `into` registers."""
     parts = [text(1, name), u32(2, _r(register))]
@@ -322,11 +313,6 @@ def destination_nat(address: int, port: int) -> bytes:
 def source_nat(address: int) -> bytes:
     """From the IPv4 address in this register. Of nat chains of postrouting."""
     return _expression("nat", u32(1, 0), u32(2, IPV4), u32(3, _r(address)))
-
-
-def masquerade() -> bytes:
-    """From the address of the interface by which the packet leaves."""
-    return _expression("masq")
 
 
 def mark(value: int) -> bytes:
@@ -389,10 +375,6 @@ class Batch:
         payload = self._table + text(3, name) + where + verdict + text(7, kind)
         self._add(_NEW_CHAIN, f"make the chain {name}", payload, NLM_F_CREATE)
 
-    def drop_chain(self, name: str) -> None:
-        """After its rules, and the rules and elements that lead to it."""
-        self._add(_DELETE_CHAIN, f"delete the chain {name}", self._table + text(3, name))
-
     def flush(self, chain: str) -> None:
         """Delete all rules of the chain."""
         self._add(_DELETE_RULE, f"empty the chain {chain}", self._table + text(2, chain))
@@ -418,9 +400,6 @@ class Batch:
             parts += [u32(6, value.type), *([u32(7, value.length)] if value is not VERDICT else [])]
         self._add(_NEW_SET, f"make the set {name}", self._table + b"".join(parts), NLM_F_CREATE)
 
-    def drop_set(self, name: str) -> None:
-        self._add(_DELETE_SET, f"delete the set {name}", self._table + text(2, name))
-
     def elements(self, name: str, keys: Iterable[bytes] | Mapping[bytes, bytes | Verdict]) -> None:
         """Add to a set, or to a map with the values."""
         items = keys.items() if isinstance(keys, Mapping) else ((key, None) for key in keys)
@@ -439,10 +418,6 @@ class Batch:
     def drop_elements(self, name: str, keys: Iterable[bytes]) -> None:
         """They have to be there."""
         self._elements(_DELETE_ELEMENT, f"remove from the set {name}", name, [_element(key, None) for key in keys])
-
-    def flush_set(self, name: str) -> None:
-        """Remove all elements."""
-        self._add(_DELETE_ELEMENT, f"empty the set {name}", self._table + text(2, name))
 
     def _elements(self, kind: int, what: str, name: str, parts: Sequence[bytes], flags: int = 0) -> None:
         start = 0
