@@ -10,6 +10,7 @@ from typing import Protocol
 
 from homeport.files import write_atomically
 from homeport.kube.errors import Permanent
+from homeport.node import enginesocket
 from homeport.node.runtime import Runtime
 from homeport.settings import NodeSettings, ServiceSettings
 
@@ -31,7 +32,10 @@ def choose(
     """The runtime for a platform that starts, by the node's `directory`. Raises Permanent if another one has pods."""
     wanted = {"runtime": settings.runtime, "service_cidr": service_cidr}
     if settings.runtime == DOCKER:
-        wanted["socket"] = engine_socket(environ)
+        try:
+            wanted["socket"] = enginesocket.find(environ)
+        except enginesocket.NoEngine as error:
+            raise Permanent(str(error)) from error
     former = _recorded(directory)
     if former["runtime"] != wanted["runtime"] and _has_pods(directory):
         raise Permanent(
@@ -71,22 +75,3 @@ def _recorded(directory: Path) -> dict[str, str]:
 def _has_pods(directory: Path) -> bool:
     pods = directory / "pods"
     return pods.is_dir() and any(pods.iterdir())
-
-
-def engine_socket(environ: Mapping[str, str] = os.environ) -> str:
-    """Where the engine answers: ``DOCKER_HOST`` or ``CONTAINER_HOST``, else the first socket that there is of Docker's
-    and Podman's usual ones. Raises Permanent."""
-    for variable in ("DOCKER_HOST", "CONTAINER_HOST"):
-        if address := environ.get(variable):
-            if not address.startswith("unix://"):
-                raise Permanent(f"{variable}={address}: pods as containers need an engine on this machine (unix://...)")
-            return address.removeprefix("unix://")
-    own = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
-    places = ("/var/run/docker.sock", f"{own}/docker.sock", f"{own}/podman/podman.sock", "/run/podman/podman.sock")
-    for place in places:
-        if Path(place).exists() and os.access(place, os.R_OK | os.W_OK):
-            return place
-    raise Permanent(
-        "no engine answers: start Docker, or Podman's service (systemctl --user start podman.socket), or name its "
-        f"socket in DOCKER_HOST (unix:///...). Looked for {', '.join(places)}"
-    )

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from homeport.node import nvml
+from homeport.node import enginesocket, nvml
 from homeport.node.sandbox import __main__ as program
 from homeport.node.sandbox import idmap
 
@@ -63,7 +63,7 @@ def checks(directory: Path) -> list[Check]:
     isolation = namespaces(attempts, _sysctls(), is_root=is_root)
     found += [
         isolation,
-        runtime(isolation.status == "ok", _engine(), is_root=is_root),
+        runtime(isolation.status == "ok", *engine(os.environ), is_root=is_root),
         *(
             []
             if is_root
@@ -151,9 +151,9 @@ def _remedy(failed: Attempt, sysctls: Mapping[str, str], is_root: bool) -> str:
     )
 
 
-def runtime(has_namespaces: bool, engine: str, *, is_root: bool) -> Check:
-    """What runs the pods, and where it is not the best there is, how to have that. `engine` is the socket of Docker or
-    Podman, if this user may use one."""
+def runtime(has_namespaces: bool, engine: str, lacking: str, *, is_root: bool) -> Check:
+    """What runs the pods, and where it is not the best there is, how to have that. The rest is what :func:`engine`
+    found."""
     if has_namespaces:
         where = "root of a container is root of the machine" if is_root else "in a user namespace of your own"
         return Check("Runtime", "ok", f"processes in namespaces, {where}")
@@ -168,14 +168,20 @@ def runtime(has_namespaces: bool, engine: str, *, is_root: bool) -> Check:
         "Runtime",
         "fail",
         "neither namespaces nor an engine",
-        "Have namespaces (above), or install Docker or Podman and start with homeport up --runtime docker.",
+        "Have namespaces (above), or install Docker or Podman and start with homeport up --runtime docker. As it is, "
+        f"{lacking}.",
     )
 
 
-def _engine() -> str:
-    own = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
-    places = ("/var/run/docker.sock", f"{own}/docker.sock", f"{own}/podman/podman.sock", "/run/podman/podman.sock")
-    return next((place for place in places if os.access(place, os.R_OK | os.W_OK)), "")
+def engine(environ: Mapping[str, str]) -> tuple[str, str]:
+    """The socket of Docker or Podman, if this user may use one, else empty; and why there is none."""
+    try:
+        socket = enginesocket.find(environ)
+    except enginesocket.NoEngine as error:
+        return "", str(error)
+    if not enginesocket.usable(socket):
+        return "", f"there is no socket at {socket} that you may use ({' or '.join(enginesocket.VARIABLES)} names it)"
+    return socket, ""
 
 
 def user_ids(users: list[idmap.Range], groups: list[idmap.Range], helpers: list[str]) -> Check:
