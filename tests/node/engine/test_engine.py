@@ -16,7 +16,7 @@ import pytest
 
 from homeport.node.engine import bodies, pause
 from homeport.node.engine.api import Engine, EngineError
-from homeport.node.engine.images import EngineImages
+from homeport.node.engine.images import EngineImages, image_of
 from homeport.node.engine.runtime import EngineRuntime
 from homeport.node.host import ImageError
 from homeport.node.runtime import ContainerSpec, ImageRoot, Limits, SandboxError, SandboxSpec, Security
@@ -55,6 +55,7 @@ def body_of(container: ContainerSpec, *, is_podman: bool = False, processes: str
         files=(),
         termination_log="/ended",
         processes=processes,
+        target="",
         is_podman=is_podman,
     )
 
@@ -72,6 +73,22 @@ def body_of(container: ContainerSpec, *, is_podman: bool = False, processes: str
 )
 def test_whom_a_container_runs_as(changes: dict[str, Any], expected: str) -> None:
     assert body_of(a_container(**changes))["User"] == expected
+
+
+def test_what_an_image_says_of_its_containers() -> None:
+    image = image_of({"Id": "sha256:1", "Config": {"User": "1000:50", "StopSignal": "SIGINT", "Env": ["A=b=c"]}})
+    assert (image.config.user, image.config.uid, image.config.gid) == ("1000:50", 1000, 50)
+    assert (image.config.stop_signal, dict(image.config.env)) == ("SIGINT", {"A": "b=c"})
+    body = body_of(a_container(user=image.config.user, gid=3000, env={"HOME": "", "A": ""}))
+    assert (body["User"], body["Env"]) == ("1000:3000", ["A="])
+
+
+def test_devices_and_logs_of_a_bounded_size() -> None:
+    container = a_container(devices=("/dev/nvidia0",), log_bytes=1000, log_files=5)
+    host = body_of(container, is_podman=True)["HostConfig"]
+    assert [one["PathInContainer"] for one in host["Devices"]] == ["/dev/nvidia0"]
+    assert host["LogConfig"] == {"Type": "k8s-file", "Config": {"path": "/log", "max-size": "5000"}}
+    assert body_of(container)["HostConfig"]["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "2"}
 
 
 def test_what_a_container_may_do_and_use() -> None:
@@ -158,6 +175,52 @@ async def test_a_pod_whose_shared_container_is_removed_has_ended(runtime: Engine
     assert not sandbox.alive
     with pytest.raises(SandboxError):
         await sandbox.start(a_container())
+
+
+@pytest.mark.slow
+async def test_a_container_that_was_made_and_never_started_is_as_if_it_were_not(
+    runtime: EngineRuntime, engine_path: str, tmp_path: Path
+) -> None:
+    sandbox = await sandbox_of(runtime, tmp_path / "one")
+    query = {"filters": json.dumps({"reference": [podman.IMAGE]})}
+    (image,) = await runtime.engine.request("GET", "/images/json", query=query)
+    container = a_container(
+        image=ImageRoot(reference=image["Id"]), log_path=str(tmp_path / "log"), argv=("sh", "-c", "echo $HOME; exit 4")
+    )
+    labels = {bodies.NODE: bodies.node_key(runtime.directory), bodies.ROLE: bodies.OWN, bodies.UID: "one"}
+    labels |= {bodies.CONTAINER: "main", bodies.ATTEMPT: "0", bodies.LOG: container.log_path, bodies.TERMINATION: "/t"}
+    await runtime.engine.request("POST", "/containers/create", {"Image": image["Id"], "Labels": labels})
+    await runtime.stop(end_pods=False)
+    again = EngineRuntime(engine_path, Path(runtime.directory))
+    await again.start()
+    (sandbox,) = await again.adopt()
+    assert sandbox.containers() == {}
+    await sandbox.start(container)
+    async with asyncio.timeout(30):
+        async for state in sandbox.changes():
+            assert (state.exit_code, state.reason) == (4, "Error")
+            break
+    await again.stop(end_pods=False)
+    await runtime.start()
+
+
+@pytest.mark.slow
+async def test_a_debugger_is_among_the_processes_of_its_target(runtime: EngineRuntime, tmp_path: Path) -> None:
+    sandbox = await sandbox_of(runtime, tmp_path / "one")
+    query = {"filters": json.dumps({"reference": [podman.IMAGE]})}
+    (image,) = await runtime.engine.request("GET", "/images/json", query=query)
+    root = ImageRoot(reference=image["Id"])
+    await sandbox.start(a_container(argv=("sleep", "600"), image=root, log_path=str(tmp_path / "main")))
+    script = ("sh", "-c", "cat /proc/1/cmdline")
+    log = tmp_path / "debugger"
+    await sandbox.start(a_container(name="debugger", target="main", argv=script, image=root, log_path=str(log)))
+    async with asyncio.timeout(30):
+        async for state in sandbox.changes():
+            assert (state.name, state.exit_code) == ("debugger", 0)
+            break
+    assert "sleep" in log.read_text()
+    with pytest.raises(SandboxError):
+        await sandbox.start(a_container(name="other", target="nobody", image=root, log_path=str(tmp_path / "other")))
 
 
 @pytest.mark.slow

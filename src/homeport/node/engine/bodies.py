@@ -17,7 +17,7 @@ from homeport.node.sandbox.capabilities import NAMES
 LABEL = "dev.homeport"
 NODE, ROLE, UID = f"{LABEL}.node", f"{LABEL}.role", f"{LABEL}.pod-uid"
 NAMESPACE, POD, DIRECTORY, ADDRESS = f"{LABEL}.namespace", f"{LABEL}.pod", f"{LABEL}.directory", f"{LABEL}.address"
-PROCESSES = f"{LABEL}.processes"
+PROCESSES, LOG_BYTES, LOG_FILES = f"{LABEL}.processes", f"{LABEL}.log-bytes", f"{LABEL}.log-files"
 CONTAINER, ATTEMPT, LOG, TERMINATION = (
     f"{LABEL}.container",
     f"{LABEL}.attempt",
@@ -30,6 +30,8 @@ OWN = "container"
 PAUSE = "/pause"
 _CPU_PERIOD = 100_000
 _LEAST_CPU_SHARES = 2
+_KEPT: Body = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
+"""Docker's own copy of a log, from which ours is made: what the platform may miss while it is away."""
 
 Body = dict[str, Any]
 
@@ -50,6 +52,10 @@ def bind(mount: Mount) -> Body:
 
 def device(mount: Mount) -> Body:
     return {"PathOnHost": mount.source, "PathInContainer": mount.target, "CgroupPermissions": "rwm"}
+
+
+def _same_device(path: str) -> Body:
+    return device(Mount(path, path))
 
 
 def infrastructure(spec: SandboxSpec, *, node: str, image: str, address: str) -> Body:
@@ -87,9 +93,11 @@ def container(
     files: Iterable[Mount],
     termination_log: str,
     processes: str,
+    target: str,
     is_podman: bool,
 ) -> Body:
-    """`shared` is the id of the pod's infrastructure container; `files` are mounted before the container's own."""
+    """`shared` is the id of the pod's infrastructure container, `target` that of the container whose processes it is to
+    be among, if any; `files` are mounted before the container's own."""
     mounts = [*files, Mount(termination_log, spec.termination_message_path), *spec.mounts]
     with_network = f"container:{shared}"
     shown = _last_at_each_place(mounts)
@@ -97,15 +105,17 @@ def container(
         "NetworkMode": with_network,
         "IpcMode": with_network,
         "Mounts": [bind(mount) for mount in shown if not mount.device],
-        "Devices": [device(mount) for mount in shown if mount.device],
+        "Devices": [*(device(mount) for mount in shown if mount.device), *map(_same_device, spec.devices)],
         "ReadonlyRootfs": spec.read_only_root,
         "GroupAdd": [str(group) for group in spec.groups],
-        "LogConfig": _written_to(spec.log_path) if is_podman else {"Type": "json-file"},
+        "LogConfig": _written_to(spec) if is_podman else _KEPT,
         "OomScoreAdj": spec.oom_score,
         **limited(spec.limits),
         **secured(spec.security, is_podman=is_podman),
     }
-    if processes == "host":
+    if target:
+        host["PidMode"] = f"container:{target}"
+    elif processes == "host":
         host["PidMode"] = "host"
     elif processes == "pod":
         host["PidMode"] = with_network
@@ -119,13 +129,16 @@ def container(
         CONTAINER: spec.name,
         ATTEMPT: str(spec.attempt),
         LOG: spec.log_path,
+        LOG_BYTES: str(spec.log_bytes),
+        LOG_FILES: str(spec.log_files),
         TERMINATION: termination_log,
     }
     return {
         "Image": spec.image.reference,
         "Entrypoint": list(spec.argv[:1]),
         "Cmd": list(spec.argv[1:]),
-        "Env": [f"{name}={value}" for name, value in spec.env.items()],
+        # Without a home of its own, the engine looks the user's up in the image.
+        "Env": [f"{name}={value}" for name, value in spec.env.items() if value or name != "HOME"],
         "WorkingDir": spec.cwd,
         "User": user_of(spec),
         "OpenStdin": spec.stdin,
@@ -158,10 +171,11 @@ def secured(security: Security, *, is_podman: bool) -> Body:
     return {"SecurityOpt": options, "CapDrop": ["ALL"], "CapAdd": added}
 
 
-def _written_to(path: str) -> Body:
+def _written_to(spec: ContainerSpec) -> Body:
     """Podman's own log files have the format of ours, so it writes ours. What it sends to somebody who follows a log
-    has gaps (version 4.3)."""
-    return {"Type": "k8s-file", "Config": {"path": path}}
+    has gaps (version 4.3). It knows one file, which it empties when it is full."""
+    most = {"max-size": str(spec.log_bytes * spec.log_files)} if spec.log_bytes else {}
+    return {"Type": "k8s-file", "Config": {"path": spec.log_path, **most}}
 
 
 def limited(limits: Limits) -> Body:

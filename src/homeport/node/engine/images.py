@@ -111,6 +111,8 @@ def image_of(described: Mapping[str, Any]) -> Image:
     """An image as the engine describes it."""
     config = described.get("Config") or {}
     variables = dict(text.partition("=")[::2] for text in config.get("Env") or ())
+    user = str(config.get("User") or "")
+    name, _, group = user.partition(":")
     digests = described.get("RepoDigests") or ()
     return Image(
         id=str(digests[0] if digests else described["Id"]),
@@ -120,6 +122,11 @@ def image_of(described: Mapping[str, Any]) -> Image:
             command=tuple(config.get("Entrypoint") or ()),
             args=tuple(config.get("Cmd") or ()),
             working_dir=str(config.get("WorkingDir") or ""),
+            user=user,
+            uid=int(name) if name.isdigit() else 0,
+            gid=int(group) if group.isdigit() else 0,
+            home="",
+            stop_signal=str(config.get("StopSignal") or ""),
         ),
     )
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from pathlib import Path
+from typing import NamedTuple
 
+from homeport.node import logchain
 from homeport.node.engine.api import Engine
 from homeport.node.engine.frames import Entries, Written, written
 from homeport.node.sandbox.logs import LogFile
@@ -14,15 +17,26 @@ _RETRY_SECONDS = 1.0
 _TAIL = 64 << 10
 
 
-async def follow(engine: Engine, container: str, path: str, *, tty: bool) -> None:
-    """Append to the file at `path` what the engine has of the container's output and the file does not, until the
+class Place(NamedTuple):
+    """Where a container's log is, and how much of it stays (:class:`homeport.node.runtime.ContainerSpec`)."""
+
+    path: str
+    most_bytes: int = 0
+    most_files: int = 2
+
+
+async def follow(engine: Engine, container: str, place: Place, *, tty: bool) -> None:
+    """Append to the log what the engine has of the container's output and the file does not, until the
     container ends. What the engine keeps is not lost while nobody follows. Raises OSError, EngineError."""
-    after = resume(path)
+    numbers = logchain.numbers(Path(place.path))
+    after = resume(place.path)
+    if after is None and numbers:  # it has just made room
+        after = resume(str(logchain.cut_off(Path(place.path), numbers[-1])))
     entries = Entries(framed=not tty, after=after)
     query = {"follow": "true", "stdout": "true", "stderr": "true", "timestamps": "true"}
     if after:
         query["since"] = after.stamp.decode()
-    log = LogFile(path)
+    log = LogFile(place.path, place.most_bytes, place.most_files, number=numbers[-1] if numbers else 0)
     try:
         async with contextlib.aclosing(engine.stream("GET", f"/containers/{container}/logs", query=query)) as chunks:
             async for chunk in chunks:

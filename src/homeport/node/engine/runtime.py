@@ -20,6 +20,7 @@ from typing import Any
 from homeport.node.engine import bodies, pause
 from homeport.node.engine.api import Engine, EngineError
 from homeport.node.engine.frames import Frames
+from homeport.node.engine.removing import remove, remove_all
 from homeport.node.engine.sandbox import EngineSandbox, Facts
 from homeport.node.network import NodeNetwork
 from homeport.node.runtime import Mount, Sandbox, SandboxError, SandboxSpec
@@ -71,6 +72,10 @@ class EngineRuntime:
     @property
     def gateway(self) -> str:
         return self._net.gateway
+
+    @property
+    def directory(self) -> str:
+        return self._directory
 
     @property
     def engine(self) -> Engine:
@@ -138,7 +143,7 @@ class EngineRuntime:
         for one in await self._ours(_NETWORK):
             if one["State"] == "running":
                 return await self._pid(one["Id"])
-            await self._delete(one["Id"])
+            await remove(self._engine, one["Id"])
         body = bodies.pausing(node=self._node, image=self._image, role=_NETWORK)
         identity = await self._create(f"homeport_network_{self._node}", body)
         return await self._pid(identity)
@@ -148,7 +153,7 @@ class EngineRuntime:
         try:
             async with self._starting, asyncio.timeout(_START_SECONDS):
                 for one in await self._ours(_HELPER):
-                    await self._delete(one["Id"])
+                    await remove(self._engine, one["Id"])
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(netd.socket_path(self._directory))
                 pid = await self._namespace_holder()
@@ -203,17 +208,10 @@ class EngineRuntime:
 
     async def _create(self, name: str, body: bodies.Body) -> str:
         """Make and start a container; what is left of one with that name goes."""
-        await self._delete(name)
+        await remove(self._engine, name)
         identity = str((await self._engine.request("POST", "/containers/create", body, query={"name": name}))["Id"])
         await self._engine.request("POST", f"/containers/{identity}/start")
         return identity
-
-    async def _delete(self, identity: str) -> None:
-        try:
-            await self._engine.request("DELETE", f"/containers/{identity}", query={"force": "true", "v": "true"})
-        except EngineError as error:
-            if error.status not in (404, 409):
-                raise
 
     async def _pid(self, identity: str) -> int:
         return int((await self._engine.request("GET", f"/containers/{identity}/json"))["State"]["Pid"])
@@ -246,15 +244,13 @@ class EngineRuntime:
         return sandbox
 
     async def _delete_all(self, uid: str) -> None:
-        """What is left of a former sandbox of the pod. Its own containers first: they have the shared one's network."""
-        for role in (bodies.OWN, bodies.SHARED):
-            query = bodies.labelled(node=self._node, uid=uid, role=role)
-            for one in await self._engine.request("GET", "/containers/json", query=query):
-                await self._delete(one["Id"])
+        """What is left of a former sandbox of the pod."""
+        found = await self._engine.request("GET", "/containers/json", query=bodies.labelled(node=self._node, uid=uid))
+        await remove_all(self._engine, [str(one["Id"]) for one in found])
 
     def _allocate(self) -> str:
-        """The next free address; one that was given back is used again as late as can be."""
-        first, size = int(self._network.network_address) + 2, self._network.num_addresses - 3
+        """The next free address, of those that :meth:`homeport.node.sandbox.zygote.Zygote` gives."""
+        first, size = int(self._network.network_address) + 2, self._network.num_addresses - 4
         for step in range(size):
             value = ipaddress.IPv4Address(first + (self._last + 1 - first + step) % size)
             if str(value) not in self._taken:
@@ -302,7 +298,7 @@ class EngineRuntime:
             by_role[one["Config"]["Labels"][bodies.ROLE]].append(one)
         if not by_role[bodies.SHARED]:
             # Somebody has removed what held the pod together.
-            await asyncio.gather(*(self._delete(one["Id"]) for one in by_role[bodies.OWN]))
+            await remove_all(self._engine, [str(one["Id"]) for one in by_role[bodies.OWN]])
             return
         shared = by_role[bodies.SHARED][0]
         labels = shared["Config"]["Labels"]
@@ -393,7 +389,7 @@ class EngineRuntime:
         try:
             for role in (_HELPER, _NETWORK):
                 for one in await self._ours(role):
-                    await self._delete(one["Id"])
+                    await remove(self._engine, one["Id"])
         except EngineError as error:
             raise SandboxError(f"the node's containers can't be removed: {error}") from error
         with contextlib.suppress(FileNotFoundError):

@@ -15,6 +15,7 @@ from typing import Any
 
 from homeport.node.engine import bodies, logfile, states
 from homeport.node.engine.api import Engine, EngineError
+from homeport.node.engine.removing import remove, remove_all
 from homeport.node.engine.session import EngineSession
 from homeport.node.runtime import (
     ContainerSpec,
@@ -63,7 +64,7 @@ class _Known:
     """A container of the engine."""
 
     id: str
-    log_path: str
+    log: logfile.Place
     termination_log: str
     tty: bool
     state: ContainerState
@@ -130,12 +131,17 @@ class EngineSandbox:
         """Take over containers that exist, as the engine describes them."""
         newest: dict[str, Mapping[str, Any]] = {}
         for one in sorted(containers, key=lambda one: int(one["Config"]["Labels"][bodies.ATTEMPT])):
+            if not states.has_run(one):
+                await self._delete(one["Id"])  # the platform ended before it could start it
+                continue
             newest[one["Config"]["Labels"][bodies.CONTAINER]] = one
         for name, one in newest.items():
             labels = one["Config"]["Labels"]
             known = _Known(
                 id=one["Id"],
-                log_path=labels[bodies.LOG],
+                log=logfile.Place(
+                    labels[bodies.LOG], int(labels.get(bodies.LOG_BYTES, 0)), int(labels.get(bodies.LOG_FILES, 2))
+                ),
                 termination_log=labels[bodies.TERMINATION],
                 tty=bool(one["Config"].get("Tty")),
                 state=ContainerState(name, int(labels[bodies.ATTEMPT]), "running", 0, ""),
@@ -153,8 +159,8 @@ class EngineSandbox:
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
         former = self._known.get(spec.name)
-        if former is not None:
-            await self._remove(former)
+        if former is not None and former.id:
+            await self._delete(former.id)
         try:
             spec = replace(spec, mounts=tuple(whole(mount) for mount in spec.mounts))
         except OSError as error:
@@ -170,11 +176,13 @@ class EngineSandbox:
             files=self._files,
             termination_log=place,
             processes=self._processes,
+            target=self._inside(spec.target).id if spec.target else "",
             is_podman=self._facts.is_podman,
         )
         name = bodies.container_name(self._facts.node, spec.name, self._pod, self._namespace, self._uid, spec.attempt)
         state = ContainerState(spec.name, spec.attempt, "running", 0, "")
-        known = _Known("", spec.log_path, place, spec.tty, state)
+        log = logfile.Place(spec.log_path, spec.log_bytes, spec.log_files)
+        known = _Known("", log, place, spec.tty, state)
         try:
             known.id = (await self._engine.request("POST", "/containers/create", body, query={"name": name}))["Id"]
             described = await self._started(known.id)
@@ -219,7 +227,7 @@ class EngineSandbox:
 
     async def _follow(self, known: _Known) -> None:
         try:
-            await logfile.follow(self._engine, known.id, known.log_path, tty=known.tty)
+            await logfile.follow(self._engine, known.id, known.log, tty=known.tty)
         except (OSError, EngineError) as error:
             _LOG.warning("the log of container %s of pod %s: %s", known.state.name, self._pod, error)
 
@@ -376,9 +384,16 @@ class EngineSandbox:
         try:
             await self._engine.request("POST", f"/containers/{known.id}/kill", query={"signal": str(int(signal))})
         except EngineError as error:
-            # It has ended meanwhile, which whoever waits for it hears.
-            if error.status not in (404, 409, 500):
+            if not await self._has_ended(known.id):
                 raise SandboxError(f"container {container} can't be sent a signal: {error}") from error
+
+    async def _has_ended(self, identity: str) -> bool:
+        """Whether it runs no more, which whoever waits for it hears."""
+        try:
+            described = await self._engine.request("GET", f"/containers/{identity}/json")
+        except EngineError as error:
+            return error.status == 404
+        return not described["State"]["Running"]
 
     async def changes(self) -> AsyncIterator[ContainerState]:
         while (state := await self._exits.get()) is not None:
@@ -390,8 +405,12 @@ class EngineSandbox:
 
     async def destroy(self) -> None:
         self._alive = False
-        await asyncio.gather(*(self._remove(known) for known in self._known.values()))
-        await self._delete(self._id)
+        query = bodies.labelled(node=self._facts.node, uid=self._uid)
+        try:
+            found = await self._engine.request("GET", "/containers/json", query=query)
+            await remove_all(self._engine, [str(one["Id"]) for one in found])
+        except EngineError as error:
+            raise SandboxError(f"the containers of pod {self._pod} can't be removed: {error}") from error
         with contextlib.suppress(SandboxError, OSError):
             # The address is free at the latest when the container's network has gone, which it has.
             await self._facts.unlink(self._address)
@@ -418,17 +437,12 @@ class EngineSandbox:
             task.cancel()
         self._exits.put_nowait(None)
 
-    async def _remove(self, known: _Known) -> None:
-        """A container and what it wrote to its own layer."""
-        if known.id:
-            await self._delete(known.id)
-
     async def _delete(self, identity: str) -> None:
+        """A container of ours, as far as nobody shares its processes: what is left goes with the sandbox."""
         try:
-            await self._engine.request("DELETE", f"/containers/{identity}", query={"force": "true", "v": "true"})
+            await remove(self._engine, identity)
         except EngineError as error:
-            if error.status not in (404, 409):
-                raise SandboxError(f"the engine can't remove a container of pod {self._pod}: {error}") from error
+            raise SandboxError(f"the engine can't remove a container of pod {self._pod}: {error}") from error
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -57,8 +58,10 @@ def _moment(text: str) -> str:
 
 
 def termination_message(path: str) -> str:
+    """The end of what the container left there."""
     try:
         with open(path, "rb") as file:
-            return file.read(_MESSAGE_BYTES).decode(errors="replace")
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _MESSAGE_BYTES))
+            return file.read().decode(errors="replace")
     except OSError:
         return ""

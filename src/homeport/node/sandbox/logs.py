@@ -41,13 +41,13 @@ class LogFile:
 
     __slots__ = ("_descriptor", "_most_bytes", "_most_files", "_number", "_path", "_pending", "_size")
 
-    def __init__(self, path: str, most_bytes: int = 0, most_files: int = 2) -> None:
-        """Raises OSError if the file can't be made."""
+    def __init__(self, path: str, most_bytes: int = 0, most_files: int = 2, *, number: int = 0) -> None:
+        """`number` is that of the newest file that has made room already. Raises OSError if the file can't be made."""
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         self._path = path
         self._most_bytes = most_bytes
         self._most_files = max(most_files, 2)
-        self._number = 0
+        self._number = number
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         self._size = os.fstat(self._descriptor).st_size
         self._pending = bytearray()
