@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,12 @@ from homeport.apiserver.node import LogOptions
 from homeport.apiserver.server import ApiServer
 from homeport.client.client import Client
 from homeport.client.local import LocalTransport
+from homeport.clock import utc_now
 from homeport.kube import core, meta
 from homeport.kube.errors import BadRequest
 from homeport.kube.meta import Object
 from homeport.kube.wire import User
-from homeport.node import journal, launcher, pulls
+from homeport.node import clockwatch, journal, launcher, pulls
 from homeport.node.agent import Agent
 from homeport.node.images import ImageStore
 from homeport.node.local.record import Base, Record, identify
@@ -31,6 +34,7 @@ from homeport.node.process import ProcessRuntime
 from homeport.node.retries import Retries
 from homeport.node.runtime import SandboxError, Wanted
 from homeport.node.supervised import Supervised
+from homeport.node.tokens import Held, Tokens, Wish
 from homeport.node.volumes import VolumePlaces
 from homeport.store.memory import MemoryStore
 
@@ -606,6 +610,41 @@ async def test_a_signal_that_could_not_be_sent_is_sent_again(
     assert tried == ([] if number == signal.SIGTERM else [signal.SIGTERM]) + [number] * 3
     event = await node.event(pod, "FailedKillPod")
     assert event["message"] == "error killing pod: the supervisor does not answer"
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=2), -timedelta(hours=2)])
+async def test_tokens_are_renewed_when_the_clock_has_been_set(
+    node: Node, monkeypatch: pytest.MonkeyPatch, step: timedelta
+) -> None:
+    told: list[Callable[[timedelta], None]] = []
+
+    async def watch(stepped: Callable[[timedelta], None]) -> None:
+        told.append(stepped)
+        await asyncio.get_running_loop().create_future()
+
+    async def issue(_self: Tokens, _pod: Object, _wish: Wish) -> Held:
+        return Held(f"token-{next(numbers)}\n", utc_now() + timedelta(hours=1))
+
+    numbers = itertools.count(1)
+    monkeypatch.setattr(Tokens, "_request", issue)
+    await node.stop()
+    monkeypatch.setattr(clockwatch, "watch", watch)
+    await node.start()
+    sources = [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}}]
+    pod = await node.create(
+        "p",
+        "echo up; while grep -q token-1 /t/token; do sleep 0.05; done; cat /t/token",
+        volumes=[{"name": "t", "projected": {"sources": sources}}],
+        container={"volumeMounts": [{"name": "t", "mountPath": "/t"}]},
+    )
+    await node.until("p", is_running)
+    assert node.agent is not None
+    log = await node.agent.logs(pod, "main", LogOptions(follow=True))
+    assert await anext(aiter(log)) == b"up\n"
+    (stepped,) = told
+    stepped(step)
+    await node.phase("p", "Succeeded")
+    assert await node.log(pod) == "up\ntoken-2\n"
 
 
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs shared memory")

@@ -62,6 +62,29 @@ async def test_tokens_are_replaced_after_four_fifths_of_their_life() -> None:
     assert later[Wish("vault", 5000)] == first[Wish("vault", 5000)]
 
 
+async def test_no_token_is_trusted_after_the_clock_has_been_set() -> None:
+    issuer = Issuer()
+    tokens = Tokens(Client(issuer))
+    tokens.distrust()
+    assert tokens.due is None, "there is none"
+    source = {"serviceAccountToken": {"path": "token", "expirationSeconds": 1000}}
+    pod = {
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u"},
+        "spec": {"volumes": [{"name": "v", "projected": {"sources": [source]}}]},
+    }
+    first = await tokens.get(pod, NOW)
+    for step in (timedelta(hours=2), -timedelta(hours=2)):
+        tokens.distrust()
+        issuer.now = NOW + step
+        assert tokens.due is not None
+        assert tokens.due < issuer.now
+        later = await tokens.get(pod, issuer.now)
+        assert later != first
+        assert tokens.due > issuer.now
+        assert await tokens.get(pod, issuer.now) == later
+        first = later
+
+
 def test_long_lived_tokens_are_replaced_daily() -> None:
     week = 7 * 24 * 3600
     moment = due(NOW + timedelta(seconds=week), week)

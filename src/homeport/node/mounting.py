@@ -123,6 +123,12 @@ class Mounts:
         wait = min(max(seconds, RENEWAL_RETRY), _RENEWAL_WAIT)
         self._timer = asyncio.get_running_loop().call_later(wait, self._renew)
 
+    def clock_stepped(self) -> None:
+        """The machine's clock has been set: tokens that are shown get successors now, not when their old time comes."""
+        if self._tokens.due is not None:
+            self._tokens.distrust()
+            self._renew()
+
     def cancel(self) -> None:
         """Renew nothing more."""
         if self._timer is not None:

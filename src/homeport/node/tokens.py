@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from homeport.client.client import Client
 from homeport.kube import core, meta
@@ -21,6 +22,7 @@ from homeport.kube.meta import Object
 DEFAULT_SECONDS = 3600
 _OLDEST = timedelta(hours=24)
 _JITTER = 10.0
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class Wish(NamedTuple):
@@ -61,6 +63,10 @@ class Tokens:
     def due(self) -> datetime | None:
         """When the first token has to be replaced; None without any."""
         return min((held.due for held in self._held.values()), default=None)
+
+    def distrust(self) -> None:
+        """The wall clock has been set. Forward: a token may have ended; back: it may not hold yet. Each is due."""
+        self._held = {wish: replace(held, due=_LONG_AGO) for wish, held in self._held.items()}
 
     async def get(self, pod: Object, now: datetime) -> Mapping[Wish, str]:
         """A token for each wish of the pod, new ones for those that are due. Raises ApiError and Unreachable."""

@@ -111,6 +111,7 @@ class Worker:
         """The machine's clock has been set."""
         self.memory = stepped(self.memory, step)
         self._retries.stepped(step)
+        self._mounts.clock_stepped()
         self.wake()
 
     def update(self, pod: Object) -> None:
