@@ -14,15 +14,22 @@ from homeport.kube import core, meta
 from homeport.kube.meta import Object
 from homeport.node import policies
 from homeport.node.pod import TERMINAL
-from homeport.node.runtime import Runtime, SandboxError
+from homeport.node.runtime import Runtime, SandboxError, Unenforceable
 from homeport.node.worker import Worker
 
 _log = logging.getLogger(__name__)
-_FIRST_RETRY, _LAST_RETRY = 5.0, 300.0
+_WHILE_PODS_WAIT = 0.5, 5.0
+"""Seconds between tries: the first pause, and the longest."""
+_ELSE = 5.0, 300.0
 
 
 class Enforcement:
-    """While there is no policy, pods and namespaces are only noted."""
+    """While there is no policy, pods and namespaces are only noted.
+
+    A kernel that can't enforce policies keeps no pod waiting: its policies have a warning event. Where it is only not
+    known whether rules hold, since the network helper is away, pods do wait. Either way it is tried again after a pause
+    that doubles, and at once when something changes.
+    """
 
     def __init__(self, runtime: Runtime, recorder: EventRecorder) -> None:
         self._runtime = runtime
@@ -36,6 +43,8 @@ class Enforcement:
         self._told: dict[str, Any] | None = None
         self._warned: dict[tuple[str, str], str] = {}
         """Policies by what was said of them: that they don't hold, and why."""
+        self._is_refused = False
+        """Whether the kernel can't enforce the policies that there are: nobody waits for what won't be."""
 
     async def follow(self, informers: Informers) -> None:
         """Take in what policies and namespaces there are, and hear of every change from then on."""
@@ -48,9 +57,10 @@ class Enforcement:
 
     async def run(self) -> None:
         """Tell the runtime whenever something else holds."""
-        delay = _FIRST_RETRY
+        pauses, delay = _ELSE, 0.0
         while True:
-            await self._is_due.wait()
+            if not await self._wait(delay):
+                delay = min(delay * 2, pauses[1])
             self._is_due.clear()
             wanted = policies.message(
                 policies.allowed(list(self._policies.values()), list(self._pods.values()), self._namespaces)
@@ -58,19 +68,31 @@ class Enforcement:
             try:
                 if wanted != self._told:
                     await self._runtime.set_policies(wanted)
-                    self._told = wanted
             except (SandboxError, OSError) as error:
                 self._told = None
-                self._warn(str(error), delay)
-                self._settled.set()  # a pod that waited for rules has to do without
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, _LAST_RETRY)
-                self._change()
+                is_refusal = isinstance(error, Unenforceable)
+                before, pauses = pauses, _ELSE if is_refusal or not self._policies else _WHILE_PODS_WAIT
+                if not delay or pauses != before:
+                    delay = pauses[0]
+                self._fail(str(error), is_refusal=is_refusal)
+                if not self._policies and (is_refusal or delay >= pauses[1]):
+                    # Nothing is to be enforced; and when the helper is back, the runtime tells it by itself.
+                    delay = 0.0
                 continue
+            self._told = wanted
+            self._is_refused = False
             self._warned.clear()
-            delay = _FIRST_RETRY
+            delay = 0.0
             if not self._is_due.is_set():
                 self._settled.set()
+
+    async def _wait(self, delay: float) -> bool:
+        """Return when something has changed, or after `delay` seconds (0: never); whether it was a change."""
+        try:
+            async with asyncio.timeout(delay or None):
+                return await self._is_due.wait()
+        except TimeoutError:
+            return False
 
     async def settled(self) -> None:
         """Wait until what holds by the API's objects holds for the pods, or is known not to."""
@@ -108,14 +130,26 @@ class Enforcement:
             self._change()
 
     def _change(self) -> None:
-        self._settled.clear()
+        if not self._is_refused:
+            self._settled.clear()
         self._is_due.set()
 
-    def _warn(self, text: str, delay: float) -> None:
-        message = f"The policy is not enforced: {text}. `homeport doctor` says what the machine lacks."
+    def _fail(self, text: str, *, is_refusal: bool) -> None:
+        """Have pods wait, or not, and tell whoever made the policies why they don't hold."""
+        self._is_refused = is_refusal and bool(self._policies)
+        if is_refusal or not self._policies:
+            if self._is_refused or not self._is_due.is_set():
+                self._settled.set()
+        else:
+            self._settled.clear()
+        rest = "`homeport doctor` says what the machine lacks" if is_refusal else "New pods wait until it is"
+        is_news = False
         for key, policy in self._policies.items():
             if self._warned.get(key) != text:
                 self._warned[key] = text
-                self._recorder.record(policy, "Warning", "PolicyNotEnforced", message)
-        if self._policies:
-            _log.warning("network policies are not enforced: %s; again in %d s", text, delay)
+                is_news = True
+                self._recorder.record(
+                    policy, "Warning", "PolicyNotEnforced", f"The policy is not enforced: {text}. {rest}."
+                )
+        if is_news:
+            _log.warning("network policies are not enforced: %s; it is tried again", text)

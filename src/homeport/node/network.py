@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from homeport.node.control import Connection, readable
-from homeport.node.runtime import SandboxError
+from homeport.node.runtime import SandboxError, Unenforceable
 from homeport.node.sandbox import hostlink, netd, network, wire
 
 _LOG = logging.getLogger(__name__)
@@ -93,17 +93,23 @@ class NodeNetwork:
                 await self._connect()
 
     async def set_policies(self, message: dict[str, Any]) -> None:
-        """Let these rules hold (:func:`homeport.node.policies.message`). Raises SandboxError where the kernel can't."""
+        """Let these rules hold (:func:`homeport.node.policies.message`), now and in every helper to come. Raises
+        Unenforceable where the kernel can't, SandboxError or OSError if it could not be told or may do it later."""
         self._policies = message
         async with self._pushing:
-            if self._connection is None or not self._connection.is_open:
-                await self._connect()
-            assert self._connection is not None
             try:
-                await self._connection.request(op="policies", **message)
+                answer = await self._request_policies(message)
             except ConnectionError:
-                await self._connect()
-                await self._connection.request(op="policies", **message)
+                answer = await self._request_policies(message)
+        if "later" in answer:
+            raise SandboxError(f"the kernel can't make the rules now: {answer['later']}")
+
+    async def _request_policies(self, message: dict[str, Any]) -> dict[str, Any]:
+        connection = await self._connected()
+        try:
+            return await connection.request(op="policies", **message)
+        except SandboxError as error:
+            raise Unenforceable(str(error)) from error
 
     async def set_frontends(self, changes: Mapping[str, Mapping[str, Any] | None], *, everything: bool = False) -> None:
         async with self._pushing:
@@ -127,10 +133,8 @@ class NodeNetwork:
         async with self._pushing:
             for is_last in (False, True):
                 try:
-                    if self._connection is None or not self._connection.is_open:
-                        await self._connect()
-                    assert self._connection is not None
-                    await self._connection.request(**message)
+                    connection = await self._connected()
+                    await connection.request(**message)
                     return
                 except OSError as error:
                     if is_last:
@@ -147,6 +151,14 @@ class NodeNetwork:
         except OSError as error:
             raise SandboxError(f"the node's network helper can't be reached: {error}") from error
 
+    async def _connected(self) -> Connection:
+        """The connection to the helper, if need be a new one. Raises OSError or SandboxError."""
+        if self._connection is None or not self._connection.is_open:
+            await self._connect()
+        if self._connection is None:
+            raise ConnectionResetError("the node's network helper ended at once")
+        return self._connection
+
     async def _connect(self) -> None:
         """Connect to the network helper, and tell it everything."""
         wanted = self._records
@@ -155,7 +167,7 @@ class NodeNetwork:
             try:
                 await connection.request(op="records", reset=bool(wanted), set=wanted)
                 if self._policies is not None:
-                    with contextlib.suppress(SandboxError):  # whoever gave them has been told
+                    with contextlib.suppress(SandboxError):  # whoever gave them has been told, or is now
                         await connection.request(op="policies", **self._policies)
                 if self._frontends is not None:
                     await connection.request(op="services", reset=True, set=self._frontends)

@@ -259,6 +259,10 @@ class SandboxError(Exception):
     """The machine refused; the text says what and what to do."""
 
 
+class Unenforceable(SandboxError):
+    """The kernel can't enforce network policies, and won't until somebody changes the machine."""
+
+
 class Sandbox(Protocol):
     @property
     def uid(self) -> str: ...
@@ -327,8 +331,9 @@ class Runtime(Protocol):
         """Whether the machine's own network leads to pods, so that pods on it reach others and the cluster's DNS."""
 
     async def set_policies(self, message: Mapping[str, Any]) -> None:
-        """Replace what pods may send and take (:func:`homeport.node.policies.message`). Raises SandboxError where that
-        can't be enforced."""
+        """Replace what pods may send and take (:func:`homeport.node.policies.message`). Raises Unenforceable where the
+        kernel can't enforce that; SandboxError or OSError if it isn't known what holds, and another try is worth while.
+        """
 
     async def set_frontends(self, changes: Mapping[str, Mapping[str, Any] | None], *, everything: bool = False) -> None:
         """Where services are reached and what is behind it, in the words of :mod:`homeport.node.sandbox.frontends`;

@@ -26,6 +26,8 @@ from homeport.node.sandbox.zone import Zone
 CLUSTER_DOMAIN = "cluster.local"
 _SAVE_SECONDS = 1.0
 _BACKLOG = 512
+_PASSING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+"""Errors of a kernel that can, but not now."""
 
 
 def socket_path(directory: str) -> str:
@@ -102,7 +104,9 @@ class Netd:
             try:
                 isolation.apply(message)
             except OSError as error:
-                raise ValueError(str(error.strerror or error)) from None
+                verdict = "later" if error.errno in _PASSING else "error"
+                self._peers.send(peer, {"id": message["id"], verdict: str(error.strerror or error)})
+                return
             self._peers.send(peer, {"id": message["id"]})
         elif operation == "services":
             reset = bool(message.get("reset"))
