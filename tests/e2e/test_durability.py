@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
-from machinery import MakeKubectl, RunningPlatform, read_rest, read_until, start_homeport
+from machinery import Kubectl, MakeKubectl, RunningPlatform, homeport, read_rest, read_until, start_homeport
 from scenes import tfjob
 
 LINES = 120
 COUNTING = f"for i in $(seq {LINES}); do echo line $i; sleep 0.05; done"
+TICKING = "trap 'exit 0' TERM; i=0; while true; do echo tick $i; i=$((i+1)); sleep 0.05; done"
+GATED = f"until [ -e /gate/open ]; do sleep 0.05; done; for i in $(seq {LINES}); do echo line $i; done; exit 7"
+ENDING = f"echo line 0; {GATED}"
 
 
 def test_a_job_and_its_log_survive_kill_9(platform: RunningPlatform, tmp_path: Path) -> None:
@@ -102,16 +108,70 @@ def test_every_acknowledged_write_is_there(platform: RunningPlatform, make_kubec
     assert set(acknowledged) <= set(stored)
 
 
-def test_stopping_and_starting_keeps_pods_and_the_kubeconfig(
-    platform: RunningPlatform, make_kubectl: MakeKubectl
+def test_down_and_sigterm_keep_pods_for_the_next_up(
+    platform: RunningPlatform, make_kubectl: MakeKubectl, tmp_path: Path
 ) -> None:
+    """One goes on, and one ends while nobody is there to see it."""
     kubectl = make_kubectl(platform)
-    kubectl("apply", "-f", "-", stdin=tfjob("stays", "sleep 300", workers=1))
-    kubectl("wait", "--for=condition=Running", "--timeout=30s", "tfjob/stays")
-    before = platform.kubeconfig.read_text()
-    started = kubectl("get", "pod", "stays-worker-0", "-o", "jsonpath={.status.containerStatuses[0].state.running}")
-    platform.stop()
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    for name, script in (("stays", TICKING), ("ends", ENDING)):
+        kubectl("apply", "-f", "-", stdin=gated_pod(name, script, gate))
+    kubectl("wait", "--for=condition=Ready", "--timeout=30s", "pod/stays", "pod/ends")
+    stays, ends, credentials = read(kubectl, "stays"), read(kubectl, "ends"), platform.kubeconfig.read_text()
+    process, ticks = seen_by_supervisor(platform, stays)["pid"], len(kubectl("logs", "stays").splitlines())
+    down = homeport("down", "--keep-pods", "--data-dir", platform.directory.path)
+    assert (down.returncode, down.stdout) == (0, "stopped\n"), down.stderr
+    platform.stop()  # it has ended; this reaps it
+    assert homeport("status", "--data-dir", platform.directory.path).returncode == 1
+    (gate / "open").touch()
+    until = time.monotonic() + 30
+    while (end := seen_by_supervisor(platform, ends))["phase"] != "exited":
+        assert time.monotonic() < until, end
+        time.sleep(0.05)  # only the file tells, as nothing of the platform runs
+
     platform.start()
-    assert platform.kubeconfig.read_text() == before
-    after = kubectl("get", "pod", "stays-worker-0", "-o", "jsonpath={.status.containerStatuses[0].state.running}")
-    assert after == started
+    assert platform.kubeconfig.read_text() == credentials
+    kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "--timeout=30s", "pod/ends")
+    after = read(kubectl, "ends")
+    (status,) = after["status"]["containerStatuses"]
+    assert after["metadata"]["uid"] == ends["metadata"]["uid"]
+    assert (status["state"]["terminated"]["exitCode"], status["restartCount"]) == (7, 0)
+    assert kubectl("logs", "ends").splitlines() == [f"line {n}" for n in range(LINES + 1)]
+
+    def goes_on() -> None:
+        after = read(kubectl, "stays")
+        assert after["status"]["containerStatuses"] == stays["status"]["containerStatuses"]
+        assert after["status"]["podIP"] == stays["status"]["podIP"]
+        assert seen_by_supervisor(platform, stays)["pid"] == process
+        assert kubectl("exec", "stays", "--", "echo", "reached") == "reached\n"
+        told = kubectl("logs", "stays").splitlines()
+        assert len(told) > ticks
+        assert told == [f"tick {n}" for n in range(len(told))]
+
+    goes_on()
+    platform.stop()  # SIGTERM, as a service manager sends it
+    platform.start()
+    assert platform.kubeconfig.read_text() == credentials
+    goes_on()
+
+
+def gated_pod(name: str, script: str, gate: Path) -> str:
+    """A pod that sees the machine's directory `gate` as /gate."""
+    mounts = [{"name": "gate", "mountPath": "/gate"}]
+    container = {"name": "main", "image": "homeport/base", "command": ["sh", "-c", script], "volumeMounts": mounts}
+    volumes = [{"name": "gate", "hostPath": {"path": str(gate)}}]
+    spec = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container], "volumes": volumes}
+    return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+
+
+def read(kubectl: Kubectl, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(kubectl("get", "pod", name, "-o", "json"))
+    return found
+
+
+def seen_by_supervisor(platform: RunningPlatform, pod: dict[str, Any]) -> dict[str, Any]:
+    """What the pod's supervisor has written of its container, whether or not a platform runs."""
+    file = platform.directory.node / "pods" / pod["metadata"]["uid"] / "state.json"
+    found: dict[str, Any] = json.loads(file.read_text())["containers"]["main"]
+    return found

@@ -80,18 +80,32 @@ class Saboteur:
     def node(self) -> Path:
         return self.platform.directory.node
 
+    def __post_init__(self) -> None:
+        self._kinds: dict[Callable[[], bool], int] = {
+            self.platform_itself: 1,
+            self.fork_server: 1,
+            self.network_helper: 1,
+            self.supervisor: 3,
+            self.container: 3,
+            self.child: 3,
+        }
+        # Each kind comes first once, and again if there was none of it to be killed at that moment.
+        self._due = self.plan.sample(list(self._kinds), len(self._kinds))
+
+    @property
+    def spared(self) -> list[str]:
+        """The kinds of processes that have not been killed yet."""
+        return [kind.__name__ for kind in self._kinds if not self.done[kind.__name__]]
+
     def strike(self) -> None:
-        choices: list[tuple[Callable[[], bool], int]] = [
-            (self.platform_itself, 1),
-            (self.fork_server, 1),
-            (self.network_helper, 1),
-            (self.supervisor, 3),
-            (self.container, 3),
-            (self.child, 3),
-        ]
-        (what,) = self.plan.choices([one for one, _ in choices], [weight for _, weight in choices])
+        if self._due:
+            what = self._due.pop(0)
+        else:
+            (what,) = self.plan.choices(list(self._kinds), list(self._kinds.values()))
         if what():
             self.done[what.__name__] += 1
+        elif not self.done[what.__name__]:
+            self._due.append(what)
 
     def platform_itself(self) -> bool:
         if self.platform.process is None:
@@ -217,6 +231,7 @@ async def test_any_process_may_be_killed_at_any_time(platform: RunningPlatform) 
                 with contextlib.suppress(HomeportError):
                     pods = list((await client.list(core.POD.resource, "default")).items)
         assert len(pods) == PODS
+        assert not saboteur.spared, saboteur.done
         assert sum(saboteur.done.values()) > ROUNDS, saboteur.done
         await check(client, pods, saboteur)
         await client.delete_collection(core.POD.resource, "default")
