@@ -29,7 +29,8 @@ _REPORT_EVERY = timedelta(minutes=5)
 
 class Heartbeat:
     """`node` is the Node object as it was registered. `look` says how much is left of everything, `relieve` is told of
-    what there is too little of, and looks after pods that use more than they may."""
+    what there is too little of, and looks after pods that use more than they may: once at a
+    time, however long that takes."""
 
     def __init__(
         self,
@@ -60,18 +61,25 @@ class Heartbeat:
         """Beat until cancelled."""
         loop = asyncio.get_running_loop()
         lease_due = loop.time()
-        while True:
-            found = await self._take_stock()
-            if loop.time() >= lease_due:
-                lease_due = loop.time() + _INTERVAL
-                await self._try(self._renew)
-            await self._try(self._report)
-            try:
-                await self._relieve(found)
-            except Exception:
-                # A mistake of ours there must not let the node look dead.
-                _log.exception("pods could not be looked after")
-            await asyncio.sleep(_INTERVAL_UNDER_PRESSURE if found else max(lease_due - loop.time(), 0.0))
+        relief: asyncio.Task[None] | None = None
+        async with asyncio.TaskGroup() as group:
+            while True:
+                found = await self._take_stock()
+                if loop.time() >= lease_due:
+                    lease_due = loop.time() + _INTERVAL
+                    await self._try(self._renew)
+                await self._try(self._report)
+                if relief is None or relief.done():
+                    # Large trees take long to measure: the Lease must not wait for that.
+                    relief = group.create_task(self._look_after_pods(found), name="node relief")
+                await asyncio.sleep(_INTERVAL_UNDER_PRESSURE if found else max(lease_due - loop.time(), 0.0))
+
+    async def _look_after_pods(self, found: list[Crossing]) -> None:
+        try:
+            await self._relieve(found)
+        except Exception:
+            # A mistake of ours there must not let the node look dead.
+            _log.exception("pods could not be looked after")
 
     async def _take_stock(self) -> list[Crossing]:
         try:
