@@ -91,10 +91,10 @@ class RunningPlatform:
         self.process = None
 
 
-def make_platform(path: Path) -> Iterator[RunningPlatform]:
+def make_platform(path: Path, *arguments: str) -> Iterator[RunningPlatform]:
     platform = RunningPlatform(DataDir.at(path))
     account = Account(platform.directory.node)
-    platform.start()
+    platform.start(*arguments)
     try:
         yield platform
     finally:

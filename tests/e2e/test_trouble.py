@@ -82,7 +82,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_refuses_writes_and_recovers(small_disk: Path, make_kubectl: MakeKubectl) -> None:
-    with contextlib.contextmanager(make_platform)(small_disk / "data") as platform:
+    # All of this disk is less than what has to be left of a usual one.
+    little = "--eviction-hard=nodefs.available<1Mi"
+    with contextlib.contextmanager(make_platform)(small_disk / "data", little) as platform:
         kubectl = make_kubectl(platform)
         assert "created" in kubectl.create("ConfigMap", "before", data={"a": "1"})
         ballast = small_disk / "ballast"

@@ -11,7 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeport.node.sandbox import container, etc, idmap, layout, linux, logs, registry, rootfs, spec, trees, wire
+from homeport.node.sandbox import (
+    container,
+    etc,
+    idmap,
+    layout,
+    linux,
+    logs,
+    record,
+    registry,
+    rootfs,
+    spec,
+    trees,
+    wire,
+)
 from homeport.node.sandbox.loop import Loop
 from homeport.node.sandbox.peers import Peers
 
@@ -39,14 +52,22 @@ def test_log_entries_hold_every_byte(pieces: list[bytes]) -> None:
     assert all(len(part) <= logs.CHUNK for _, part in read_back(entries))
 
 
-def test_full_disk_loses_nothing_and_says_so(tmp_path: Path) -> None:
-    target = tmp_path / "log"
-    target.symlink_to("/dev/full")
-    log = logs.LogFile(str(target))
+def test_full_disk_loses_nothing_and_says_so() -> None:
+    log = logs.LogFile("/dev/full")
     log.write(b"one\n")
     assert log.is_stuck
     assert not log.flush()
     log.close()
+
+
+def test_a_record_that_can_not_be_written_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    record.write(str(path), {"a": 1})
+    (tmp_path / "full.new").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        record.write(str(tmp_path / "full"), {"a": "x" * 100_000})
+    assert [one.name for one in tmp_path.iterdir()] == ["record"]
+    assert path.read_text() == '{"a": 1}'
 
 
 def test_stamps() -> None:

@@ -254,6 +254,8 @@ async def test_what_is_killed_around_a_warm_container(warm: Warm, monkeypatch: p
     os.kill(interpreter, signal.SIGKILL)
     ended = await warm.pods.exit_of(sandbox)
     assert (ended.exit_code, ended.signal) == (137, 9)
+    # The fork server hears of it, too.
+    await warm.pods.until(lambda: not warm.sockets())
     await warm.kindle()
     assert warm.interpreters() != [interpreter]
 

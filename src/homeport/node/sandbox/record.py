@@ -5,6 +5,7 @@ Not written through to the disk: they are about processes, and those do not outl
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -15,6 +16,11 @@ SUFFIX = ".new"
 def write(path: str, value: object) -> None:
     """Raises OSError and leaves the old file alone. One writer at a time."""
     temporary = f"{path}{SUFFIX}"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(value, file)
-    os.rename(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(value, file)
+        os.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
