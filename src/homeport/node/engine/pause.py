@@ -1,4 +1,4 @@
-"""The program of the infrastructure containers, which does nothing: a static executable of a few hundred bytes.
+"""The program of the infrastructure containers, which does nothing: a static executable of some two hundred bytes.
 
 It sets the signal for ended children to be ignored, so that the kernel reaps those that it inherits when containers
 share their process namespace, and waits for signals for ever. As process 1 of its namespace it ends by SIGKILL only.
