@@ -185,6 +185,9 @@ class Supervised:
                     await readable(pidfd)
             finally:
                 os.close(pidfd)
+        if self._reconnecting is not None:
+            # The end was noticed by the connection, too, and how it came about is being found out.
+            await asyncio.shield(self._reconnecting)
         self._lost()
         await self._on_destroyed(self)
 

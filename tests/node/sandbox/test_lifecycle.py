@@ -265,6 +265,25 @@ async def test_supervisor_killed(pods: Pods) -> None:
     assert await pods.runtime.adopt() == []
 
 
+async def test_sandbox_destroyed_while_its_end_is_being_found_out(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, goes_on = asyncio.Event(), asyncio.Event()
+    settle = ProcessRuntime._settle
+
+    async def late(self: ProcessRuntime, path: str) -> None:
+        asked.set()
+        await goes_on.wait()
+        await settle(self, path)
+
+    monkeypatch.setattr(ProcessRuntime, "_settle", late)
+    sandbox = await pods.create("one")
+    await sandbox.start(pods.container("one", "sleep", "1000"))
+    kill(supervisor_pid(pods, "one"))
+    await asked.wait()
+    asyncio.get_running_loop().call_later(0.5, goes_on.set)
+    await sandbox.destroy()
+    assert not sandbox.alive
+
+
 @pytest.mark.parametrize("adopted", [False, True])
 async def test_end_that_a_killed_supervisor_has_not_heard_of(pods: Pods, adopted: bool) -> None:
     """A container that ended by itself while its supervisor could not take notice ended as it did."""
