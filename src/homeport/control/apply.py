@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
-
-import msgspec
+from typing import Any, Literal, TypeAlias
 
 from homeport.client.client import Client
-from homeport.control.cache import ObjectKey, controller_uid, key_of
-from homeport.control.diff import Deletion, Plan, Settled, Write
+from homeport.control.cache import controller_uid, key_of
+from homeport.control.claiming import Claimer
+from homeport.control.controller import Controller, Deed, Failure
+from homeport.control.diff import Change, Deletion, Plan, Settled, Write
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
+from homeport.control.naming import another
+from homeport.control.writes import OwnWrites
 from homeport.kube.errors import AlreadyExists, ApiError, Conflict, HomeportError, Invalid, NotFound, TooManyRequests
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, controller_of, is_deleting, metadata, name, namespace, resource_version, uid
@@ -29,77 +31,73 @@ from homeport.kube.meta import Object, controller_of, is_deleting, metadata, nam
 _Call: TypeAlias = Callable[[], Awaitable[None]]
 
 
-class OwnWrites(msgspec.Struct):
-    """What one sync wrote, and by what the caches will show it: no further sync of this parent before they do."""
-
-    revisions: dict[Resource, int] = msgspec.field(default_factory=dict)
-    deletions: set[tuple[Resource, ObjectKey, str]] = msgspec.field(default_factory=set)
-    blocked: dict[tuple[Resource, ObjectKey], str] = msgspec.field(default_factory=dict)
-    """Names that somebody else's object has, and what to tell the user (empty: it goes by itself). Not waited for;
-    their deletion is a reason to sync."""
-
-    def note(self, resource: Resource, obj: Object) -> None:
-        version = resource_version(obj)
-        if version.isdigit():
-            self.revisions[resource] = max(self.revisions.get(resource, 0), int(version))
-
-    def unseen(self, informers: Informers, wake: Callable[[], None]) -> bool:
-        """Whether a cache lags behind these writes. Then `wake` is called once it might have caught up; the events of
-        children being deleted wake their parent anyway."""
-        for resource, revision in list(self.revisions.items()):
-            informer = informers.get(resource)
-            if informer.revision < revision:
-                informer.when(revision, wake)
-                return True
-            del self.revisions[resource]
-        for entry in list(self.deletions):
-            resource, key, deleted = entry
-            cached = informers.get(resource).cache.get(*key)
-            if cached is not None and uid(cached) == deleted and not is_deleting(cached):
-                return True
-            self.deletions.discard(entry)
-        return False
-
-
 class Applier:
-    """`manager` is the field manager; `limit` bounds the requests in flight."""
+    """`limit` bounds the requests in flight. The field manager has the controller's name."""
 
     def __init__(
         self,
         client: Client,
         informers: Informers,
         recorder: EventRecorder,
-        manager: str,
+        controller: Controller,
         limit: asyncio.Semaphore,
         settled: Settled,
     ) -> None:
         self._client = client
         self._informers = informers
         self._recorder = recorder
-        self._manager = manager
+        self._manager = controller.name
+        self._declared = {child.resource: child for child in controller.children}
+        self._claimer = Claimer(client, controller.name)
         self._limit = limit
         self._settled = settled
 
     async def carry_out(self, parent_resource: Resource, parent: Object, plan: Plan, writes: OwnWrites) -> None:
         """Do all of `plan`. What can be done is done before the first error is raised."""
-        calls: list[_Call] = [partial(self._create, parent, write, writes) for write in plan.creates]
+        await self._all([partial(self._make_other, write, writes) for write in plan.others])
+        gradual = [write for write in plan.creates if self._declared[write.resource].gradual]
+        calls: list[_Call] = [
+            partial(self._create, parent, write, writes) for write in plan.creates if write not in gradual
+        ]
         calls += [partial(self._apply, write, writes) for write in plan.applies]
+        calls += [partial(self._change, change, writes) for change in plan.patches]
         if plan.status is not None:
             calls.append(partial(self._write_status, parent_resource, parent, plan.status, writes))
-        await self._all(calls)
-        await self._all([partial(self._delete, deletion, writes) for deletion in plan.deletes])
+        failed: list[Exception] = []
+        await asyncio.gather(self._collect(calls, failed), self._gradually(parent, gradual, writes, failed))
+        if failed:
+            raise failed[0]
+        last = [partial(self._delete_child, parent, deletion, writes) for deletion in plan.deletes]
+        await self._all([*last, *(partial(self._finalize, child, writes) for child in plan.finalized)])
 
     async def delete_parent(self, resource: Resource, parent: Object, writes: OwnWrites) -> None:
         await self._delete(Deletion(resource, parent), writes)
 
-    async def _all(self, calls: list[_Call]) -> None:
-        if len(calls) == 1:
-            await self._limited(calls[0])
-            return
-        results = await asyncio.gather(*map(self._limited, calls), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
+    async def _all(self, calls: Sequence[_Call]) -> None:
+        failed: list[Exception] = []
+        await self._collect(calls, failed)
+        if failed:
+            raise failed[0]
+
+    async def _collect(self, calls: Sequence[_Call], failed: list[Exception]) -> None:
+        """Do all of `calls`, and put the errors into `failed`."""
+        for result in await asyncio.gather(*map(self._limited, calls), return_exceptions=True):
+            if isinstance(result, Exception):
+                failed.append(result)
+            elif isinstance(result, BaseException):
                 raise result
+
+    async def _gradually(
+        self, parent: Object, creates: Sequence[Write], writes: OwnWrites, failed: list[Exception]
+    ) -> None:
+        """One, then two, then four, ...; none after one that failed."""
+        done, size = 0, 1
+        errors: list[Exception] = []
+        while done < len(creates) and not errors:
+            batch = creates[done : done + size]
+            await self._collect([partial(self._create, parent, write, writes) for write in batch], errors)
+            done, size = done + len(batch), size * 2
+        failed += errors
 
     async def _limited(self, call: _Call) -> None:
         async with self._limit:
@@ -108,19 +106,62 @@ class Applier:
     async def _create(self, parent: Object, write: Write, writes: OwnWrites) -> None:
         known = self._informers.get(write.resource).cache.get(*key_of(write.object))
         if known is not None and controller_uid(known) != uid(parent):
-            self._taken(parent, write.resource, known, writes)
+            prefix = metadata(write.object).get("generateName")
+            if prefix:
+                await self._create(parent, _renamed(write, prefix), writes)
+            else:
+                self._taken(parent, write.resource, known, writes)
             return
         try:
             made = await self._client.create(write.resource, write.object, field_manager=self._manager)
         except AlreadyExists:
             await self._look_at_namesake(parent, write, writes)
         except ApiError as error:
-            message = f"can't create {write.resource.kind} {name(write.object)!r}: {error}"
-            if error.code < 500 and not isinstance(error, NotFound | TooManyRequests):  # those two pass by themselves
-                self._recorder.record(parent, "Warning", f"FailedCreate{write.resource.kind}", message)
-            raise HomeportError(message) from error
+            raise self._refused(parent, write, error, writes) from error
         else:
             writes.note(write.resource, made)
+            self._tell("create", parent, made)
+
+    def _refused(self, parent: Object, write: Write, error: ApiError, writes: OwnWrites) -> HomeportError:
+        kind = write.resource.kind
+        message = f"can't create {kind} {name(write.object)!r}: {error}"
+        writes.failures.append(Failure("create", kind, name(write.object), error.reason, error.message))
+        if self._declared[write.resource].tell is not None:
+            if not _ending(error):
+                self._tell("create", parent, write.object, error.message)
+        elif error.code < 500 and not isinstance(error, NotFound | TooManyRequests):  # those two pass by themselves
+            self._recorder.record(parent, "Warning", f"FailedCreate{kind}", message)
+        return HomeportError(message)
+
+    def _tell(self, verb: Literal["create", "delete"], parent: Object, child: Object, error: str = "") -> None:
+        tell = next((each.tell for each in self._declared.values() if each.resource.kind == child["kind"]), None)
+        note = tell(Deed(verb, parent, child, error)) if tell is not None else None
+        if note is not None:
+            self._recorder.record(parent, note.type, note.reason, note.message, component=self._manager)
+
+    async def _make_other(self, write: Write, writes: OwnWrites) -> None:
+        try:
+            made = await self._client.create(write.resource, write.object, field_manager=self._manager)
+        except AlreadyExists:
+            return  # which the cache will show
+        except ApiError as error:
+            kind = write.resource.kind
+            writes.failures.append(Failure("create", kind, name(write.object), error.reason, error.message))
+            raise HomeportError(f"can't create {kind} {name(write.object)!r}: {error}") from error
+        writes.note(write.resource, made)
+
+    async def _change(self, change: Change, writes: OwnWrites) -> None:
+        obj, resource = change.object, change.resource
+        exact = {"uid": uid(obj), "resourceVersion": resource_version(obj)}
+        body = {**change.patch, "metadata": {**(change.patch.get("metadata") or {}), **exact}}
+        try:
+            written = await self._client.patch(resource, name(obj), namespace(obj), body, field_manager=self._manager)
+        except (Conflict, NotFound) as error:  # its events bring the parent back
+            raise HomeportError(f"{resource.kind} {name(obj)!r} changed meanwhile") from error
+        except ApiError as error:
+            writes.failures.append(Failure("patch", resource.kind, name(obj), error.reason, error.message))
+            raise HomeportError(f"can't change {resource.kind} {name(obj)!r}: {error}") from error
+        writes.note(resource, written)
 
     async def _look_at_namesake(self, parent: Object, write: Write, writes: OwnWrites) -> None:
         """The name exists although the cache does not show it: it is ours, or somebody else's."""
@@ -131,6 +172,9 @@ class Applier:
             raise HomeportError(f"{resource.kind} {name(wanted)!r} is just being deleted") from error
         if controller_uid(live) == uid(parent):
             writes.note(resource, live)
+            self._tell("create", parent, live)
+        elif metadata(wanted).get("generateName"):
+            await self._create(parent, _renamed(write, metadata(wanted)["generateName"]), writes)
         else:
             self._taken(parent, resource, live, writes)
 
@@ -139,13 +183,17 @@ class Applier:
         owner = controller_of(live)
         former = owner is not None and (owner.get("kind"), owner.get("name")) == (parent["kind"], name(parent))
         message = ""
-        if not former and not is_deleting(live):
+        if self._declared[resource].tell is not None:
+            self._tell("create", parent, {**live, "kind": resource.kind}, _exists(resource, live))
+        elif not former and not is_deleting(live):
             whose = f"belongs to {owner['kind']} {owner['name']!r}" if owner else "belongs to nobody"
             message = (
                 f"{resource.kind} {name(live)!r} exists and {whose}, so it is left alone; "
                 f"delete it or give this {parent['kind']} another name"
             )
         writes.blocked[resource, key_of(live)] = message
+        failure = Failure("create", resource.kind, name(live), AlreadyExists.reason, _exists(resource, live))
+        writes.failures.append(failure)
 
     async def _apply(self, write: Write, writes: OwnWrites) -> None:
         resource, observed = write.resource, write.observed
@@ -199,11 +247,41 @@ class Applier:
             return
         writes.note(resource, written)
 
+    async def _delete_child(self, parent: Object, deletion: Deletion, writes: OwnWrites) -> None:
+        kind, child = deletion.resource.kind, deletion.object
+        try:
+            await self._delete(deletion, writes)
+        except ApiError as error:
+            writes.failures.append(Failure("delete", kind, name(child), error.reason, error.message))
+            self._tell("delete", parent, child, error.message)
+            raise HomeportError(f"can't delete {kind} {name(child)!r}: {error}") from error
+        self._tell("delete", parent, child)
+
+    async def _finalize(self, deletion: Deletion, writes: OwnWrites) -> None:
+        child = self._declared[deletion.resource]
+        await self._claimer.strip(child, deletion.object, writes)
+
     async def _delete(self, deletion: Deletion, writes: OwnWrites) -> None:
         resource, obj = deletion.resource, deletion.object
         with contextlib.suppress(NotFound):  # the cache will show it
             await self._client.delete(resource, name(obj), namespace(obj), propagation="Background", uid=uid(obj))
         writes.deletions.add((resource, key_of(obj), uid(obj)))
+
+
+def _renamed(write: Write, prefix: str) -> Write:
+    """The child under another name: somebody else's object has the one that was drawn."""
+    meta = metadata(write.object)
+    return Write(write.resource, {**write.object, "metadata": {**meta, "name": another(prefix, meta["name"])}})
+
+
+def _exists(resource: Resource, obj: Object) -> str:
+    return AlreadyExists.of(resource.group, resource.plural, name(obj)).message
+
+
+def _ending(error: ApiError) -> bool:
+    """Whether the namespace goes away, about which there is nothing to tell."""
+    causes = error.details.get("causes") or ()
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
 
 
 def _others(entries: list[dict[str, Any]], ours: list[dict[str, Any]]) -> list[dict[str, Any]]:

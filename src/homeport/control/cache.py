@@ -39,6 +39,7 @@ class Cache:
     def __init__(self) -> None:
         self._objects: dict[ObjectKey, Object] = {}
         self._owned: dict[str, dict[ObjectKey, Object]] = {}
+        self._orphans: dict[str, dict[ObjectKey, Object]] | None = None
 
     def get(self, namespace: str, name: str) -> Object | None:
         return self._objects.get((namespace, name))
@@ -56,6 +57,18 @@ class Cache:
         """The objects that name `uid` as their controlling owner."""
         return self._owned.get(uid, _NONE)
 
+    def index_orphans(self) -> None:
+        """From now on `orphans` can be asked."""
+        if self._orphans is None:
+            self._orphans = {}
+            for key, obj in self._objects.items():
+                if not controller_uid(obj):
+                    self._orphans.setdefault(key[0], {})[key] = obj
+
+    def orphans(self, namespace: str) -> Mapping[ObjectKey, Object]:
+        """The objects of a namespace that have no controlling owner."""
+        return (self._orphans or {}).get(namespace, _NONE)
+
     def _put(self, obj: Object) -> Object | None:
         """For the informer only. Gives the former state."""
         key = key_of(obj)
@@ -68,6 +81,9 @@ class Cache:
                 self._disown(former, key)
         if owner:
             self._owned.setdefault(owner, {})[key] = obj
+            self._found(key)
+        elif self._orphans is not None:
+            self._orphans.setdefault(key[0], {})[key] = obj
         return old
 
     def _remove(self, key: ObjectKey) -> Object | None:
@@ -77,7 +93,15 @@ class Cache:
             owner = controller_uid(old)
             if owner:
                 self._disown(owner, key)
+            self._found(key)
         return old
+
+    def _found(self, key: ObjectKey) -> None:
+        """It is no orphan any more."""
+        alone = self._orphans.get(key[0]) if self._orphans else None
+        if alone is not None and alone.pop(key, None) is not None and not alone:
+            assert self._orphans is not None
+            del self._orphans[key[0]]
 
     def _disown(self, uid: str, key: ObjectKey) -> None:
         owned = self._owned.get(uid)

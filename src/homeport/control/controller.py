@@ -7,18 +7,33 @@ emits events. Author's rules:
 * Give every child a deterministic name and build it afresh and whole each time.
 * A child you stop listing is deleted. A finished parent keeps listing the children that it wants to keep.
 * Judge the status by what is observed, never by what is desired.
+* What the runtime could not do last time is in ``Observed.failures``: conditions tell of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object
+from homeport.kube.selector import Selector
+
+Verb: TypeAlias = Literal["create", "apply", "patch", "delete"]
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A write that the API server refused the last time this parent was synced."""
+
+    verb: Verb
+    kind: str
+    name: str
+    reason: str
+    """Of the ``Status``: ``Forbidden``, ``AlreadyExists``, ..."""
+    message: str
 
 
 class Observed(msgspec.Struct, frozen=True):
@@ -30,6 +45,8 @@ class Observed(msgspec.Struct, frozen=True):
     related: Mapping[str, Mapping[str, Object]]
     """Kind -> ``namespace/name`` (or name) -> object, for the controller's ``related`` resources."""
     now: datetime
+    failures: tuple[Failure, ...] = ()
+    """What could not be written after the last sync. Those tried again and done are no longer in it."""
 
     def child(self, kind: str, name: str) -> Object | None:
         return self.children.get(kind, {}).get(name)
@@ -43,6 +60,15 @@ class Note(msgspec.Struct, frozen=True):
     message: str
 
 
+class Patch(msgspec.Struct, frozen=True):
+    """Some fields of an observed object, a child or a related one, while the rest stays as it is."""
+
+    object: Object
+    """As observed. If it has changed since, nothing is written and the parent is synced again."""
+    changes: Object
+    """A JSON merge patch."""
+
+
 class Desired(msgspec.Struct, frozen=True):
     """What should be. ``None`` for `status` leaves it as it is."""
 
@@ -52,6 +78,13 @@ class Desired(msgspec.Struct, frozen=True):
     """Whole objects. The runtime adds the namespace and the controller reference."""
     keep: frozenset[tuple[str, str]] = frozenset()
     """(kind, name) of observed children that stay as they are although they are not in `children`."""
+    patches: tuple[Patch, ...] = ()
+    """Single fields of children that are kept, and of related objects."""
+    others: tuple[Object, ...] = ()
+    """Objects of ``related`` kinds to make, before any child, if they are missing. They get no controller reference."""
+    finalized: frozenset[tuple[str, str]] = frozenset()
+    """(kind, name) of observed children that their ``Child.finalizer`` need no longer hold. It is taken off when the
+    status is on record."""
     notes: tuple[Note, ...] = ()
     """Emitted when this sync's changes were applied."""
     requeue_after: float | None = None
@@ -60,18 +93,58 @@ class Desired(msgspec.Struct, frozen=True):
     """Delete the parent itself (a time to live that ran out)."""
 
 
+class Deed(msgspec.Struct, frozen=True):
+    """A child made or deleted, or not: then `error` says why."""
+
+    verb: Literal["create", "delete"]
+    parent: Object
+    child: Object
+    error: str = ""
+
+
+def _always(*_: Object) -> bool:
+    return True
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Children belong to a parent by their labels (upstream: ``ControllerRefManager``).
+
+    One that nobody controls and that fits is adopted, one that the parent controls and that fits no longer is released;
+    what somebody else controls is left alone. A parent that is being deleted does neither.
+    """
+
+    selector: Callable[[Object], Selector]
+    """Of a parent."""
+    member: Callable[[Object, Object], bool] = _always
+    """Whether a parent takes a child that its selector matches."""
+    considered: Callable[[Object], bool] = _always
+    """Which children are adopted or released at all."""
+
+
 class Child(msgspec.Struct, frozen=True):
     """A kind of child. ``update``: ``never`` (immutable once made, such as pods) or ``apply`` (server-side apply)."""
 
     resource: Resource
     update: Literal["never", "apply"] = "apply"
+    claim: Claim | None = None
+    gradual: bool = False
+    """Make one, then two, then four, ... at a time, and stop at the first that is refused: a hundred pods that a quota
+    forbids are one request (upstream: ``slowStartBatch``)."""
+    tell: Callable[[Deed], Note | None] | None = None
+    """The event about a child made or deleted. None: only refusals are told of, in the runtime's words."""
+    finalizer: str = ""
+    """Put on each child by `sync`, so that none goes uncounted. The runtime takes it off those in ``Desired.finalized``
+    and those that have lost their parent."""
 
 
 class Related(msgspec.Struct, frozen=True):
-    """Objects that `sync` reads but does not own. `key` maps one to the parents (namespace, name) that it concerns."""
+    """Objects that `sync` reads but does not own. `key` maps one to the parents (namespace, name) that it concerns;
+    None: each concerns every parent."""
 
     resource: Resource
-    key: Callable[[Object], tuple[tuple[str, str], ...]]
+    key: Callable[[Object], tuple[tuple[str, str], ...]] | None
+    matters: Callable[[Object, Object], bool] = _always
+    """Whether a change from one state to another is a reason to sync. (It is observed all the same.)"""
 
 
 class Controller(msgspec.Struct, frozen=True):
@@ -84,3 +157,5 @@ class Controller(msgspec.Struct, frozen=True):
     workers: int = 4
     """How many parents are synced at a time."""
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    until_gone: bool = False
+    """Sync also parents that are being deleted, for what their status tells: nothing is made, claimed or deleted."""

@@ -7,7 +7,7 @@ field manager still owns something that no longer is. So a settled world causes 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -52,17 +52,37 @@ class Deletion(msgspec.Struct, frozen=True):
     object: Object
 
 
+class Change(msgspec.Struct, frozen=True):
+    """A merge patch of an observed object."""
+
+    resource: Resource
+    object: Object
+    patch: Object
+
+
 class Plan(msgspec.Struct, frozen=True):
     """All writes of one sync. `status` is a merge patch of the parent's status, None if it is as desired."""
 
+    others: tuple[Write, ...] = ()
     creates: tuple[Write, ...] = ()
     applies: tuple[Write, ...] = ()
+    patches: tuple[Change, ...] = ()
+    finalized: tuple[Deletion, ...] = ()
+    """Children whose finalizer is taken off."""
     deletes: tuple[Deletion, ...] = ()
     status: Object | None = None
 
     @property
     def empty(self) -> bool:
-        return not (self.creates or self.applies or self.deletes or self.status is not None)
+        return self == _NOTHING
+
+    @property
+    def of_deleted_parent(self) -> Plan:
+        """What of it is done for a parent that is being deleted."""
+        return Plan(patches=self.patches, finalized=self.finalized, status=self.status)
+
+
+_NOTHING = Plan()
 
 
 def child_id(parent: Object, child: Object) -> str:
@@ -130,7 +150,52 @@ def plan(controller: Controller, observed: Observed, desired: Desired, settled: 
             if key not in wanted[kind] and (kind, key) not in desired.keep and not is_deleting(known):
                 deletes.append(Deletion(declared.resource, known))
     patch = None if desired.status is None else merge_patch(status(parent), desired.status)
-    return Plan(tuple(creates), tuple(applies), tuple(deletes), patch or None)
+    return Plan(
+        others=tuple(_others(controller, observed, desired)),
+        creates=tuple(creates),
+        applies=tuple(applies),
+        patches=tuple(_patches(controller, desired)),
+        finalized=tuple(_finalized(kinds, observed, desired)),
+        deletes=tuple(deletes),
+        status=patch or None,
+    )
+
+
+def _others(controller: Controller, observed: Observed, desired: Desired) -> Iterator[Write]:
+    resources = {related.resource.kind: related.resource for related in controller.related}
+    for obj in desired.others:
+        resource = resources.get(obj.get("kind") or "")
+        if resource is None:
+            raise Permanent(f"controller {controller.name}: kind {obj.get('kind')!r} is not declared as related")
+        place = (namespace(obj) or namespace(observed.parent)) if resource.namespaced else ""
+        label = f"{place}/{name(obj)}" if place else name(obj)
+        if label not in observed.related.get(resource.kind, {}):
+            complete = {**metadata(obj), **({"namespace": place} if place else {})}
+            yield Write(resource, {**obj, "apiVersion": resource.api_version, "metadata": complete})
+
+
+def _patches(controller: Controller, desired: Desired) -> Iterator[Change]:
+    """Those that change something."""
+    resources = {child.resource.kind: child.resource for child in controller.children}
+    resources |= {related.resource.kind: related.resource for related in controller.related}
+    for patch in desired.patches:
+        resource = resources.get(patch.object.get("kind") or "")
+        if resource is None:
+            raise Permanent(f"controller {controller.name}: kind {patch.object.get('kind')!r} is not declared")
+        if merged(patch.object, patch.changes) != patch.object:
+            yield Change(resource, patch.object, patch.changes)
+
+
+def _finalized(kinds: Mapping[str, Child], observed: Observed, desired: Desired) -> Iterator[Deletion]:
+    """Those that have the finalizer still."""
+    for kind, key in sorted(desired.finalized):
+        child, declared = observed.child(kind, key), kinds.get(kind)
+        if (
+            child is not None
+            and declared is not None
+            and declared.finalizer in (metadata(child).get("finalizers") or ())
+        ):
+            yield Deletion(declared.resource, child)
 
 
 def _complete(controller: Controller, kinds: Mapping[str, Child], parent: Object, obj: Object) -> Object:
@@ -251,3 +316,16 @@ def merge_patch(old: Any, new: Mapping[str, Any]) -> Object:
         if key not in new and value is not None:
             patch[key] = None
     return patch
+
+
+def merged(obj: Any, patch: Any) -> Any:
+    """`obj` after a JSON merge patch."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(obj) if isinstance(obj, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result

@@ -17,17 +17,19 @@ import msgspec
 
 from homeport.client.client import Client
 from homeport.clock import utc_now
-from homeport.control.apply import Applier, OwnWrites
+from homeport.control.apply import Applier
 from homeport.control.cache import Change, ObjectKey, key_of
-from homeport.control.controller import Controller, Desired, Observed
+from homeport.control.claiming import Claimer
+from homeport.control.controller import Controller, Desired, Failure, Observed
 from homeport.control.diff import Settled, plan
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
 from homeport.control.observe import Observer
+from homeport.control.writes import OwnWrites
 from homeport.kube.errors import ApiError, HomeportError, Permanent
 from homeport.kube.kind import Resource
-from homeport.kube.meta import is_deleting, uid
+from homeport.kube.meta import Object, is_deleting, uid
 
 _log = logging.getLogger(__name__)
 _PARALLEL = 64
@@ -117,8 +119,11 @@ class ControllerRunner:
         self._informers = informers
         self._recorder = recorder
         self._settled = Settled()
-        self._applier = Applier(client, informers, recorder, controller.name, limit, self._settled)
+        self._applier = Applier(client, informers, recorder, controller, limit, self._settled)
+        self._claimer = Claimer(client, controller.name)
         self._writes: dict[ObjectKey, OwnWrites] = {}
+        self._failures: dict[ObjectKey, tuple[str, tuple[Failure, ...]]] = {}
+        """Of each parent's last sync, with the parent's uid."""
         self._blocked: dict[tuple[Resource, ObjectKey], dict[ObjectKey, str]] = {}
         """A name that somebody else's object has -> the parents that want it, and what each one's user was told."""
         self.loop: KeyedLoop[ObjectKey] = KeyedLoop(
@@ -138,13 +143,32 @@ class ControllerRunner:
         return True
 
     async def _reconcile(self, key: ObjectKey) -> float | None:
-        parent = self.observer.parent(key)
-        if parent is None or is_deleting(parent):
-            return None  # garbage collection deletes the children
-        observed = self.observer.observe(parent, self._now())
+        parent, writes = self.observer.parent(key), OwnWrites()
+        try:
+            for child, stray in self.observer.strays(key):
+                await self._claimer.strip(child, stray, writes)
+            if parent is None:
+                self._failures.pop(key, None)
+                return None  # garbage collection deletes the children
+            if is_deleting(parent):
+                return await self._bring_about(key, parent, writes) if self.controller.until_gone else None
+            changes = self.observer.transfers(parent)
+            if not changes:
+                return await self._bring_about(key, parent, writes)
+            await self._claimer.carry_out(self.controller.parent, parent, changes, writes)
+            self.loop.queue.add(key)  # and once the caches show whose they are now, the sync
+            return None
+        finally:
+            if writes.revisions or writes.deletions:
+                self._writes[key] = writes
+
+    async def _bring_about(self, key: ObjectKey, parent: Object, writes: OwnWrites) -> float | None:
+        of, before = self._failures.get(key, ("", ()))
+        observed = self.observer.observe(parent, self._now(), before if of == uid(parent) else ())
         desired = self._sync(observed)
         todo = plan(self.controller, observed, desired, self._settled)
-        writes = OwnWrites()
+        if is_deleting(parent):
+            todo = todo.of_deleted_parent
         try:
             if not todo.empty:
                 await self._applier.carry_out(self.controller.parent, parent, todo, writes)
@@ -153,6 +177,7 @@ class ControllerRunner:
             if desired.delete_parent:
                 await self._applier.delete_parent(self.controller.parent, parent, writes)
         finally:
+            self._remember(key, parent, observed.failures, tuple(writes.failures))
             for blocked, message in writes.blocked.items():
                 waiting = self._blocked.setdefault(blocked, {})
                 if message and waiting.get(key) != message:
@@ -160,9 +185,18 @@ class ControllerRunner:
                         parent, "Warning", f"FailedCreate{blocked[0].kind}", message, component=self.controller.name
                     )
                 waiting[key] = message
-            if writes.revisions or writes.deletions:
-                self._writes[key] = writes
         return desired.requeue_after
+
+    def _remember(
+        self, key: ObjectKey, parent: Object, before: tuple[Failure, ...], after: tuple[Failure, ...]
+    ) -> None:
+        """Failures that came or went are a reason to sync: a condition tells of them."""
+        if after:
+            self._failures[key] = (uid(parent), after)
+        else:
+            self._failures.pop(key, None)
+        if {failure.reason for failure in before} != {failure.reason for failure in after}:
+            self.loop.queue.add(key)
 
     def _sync(self, observed: Observed) -> Desired:
         started = time.perf_counter()

@@ -1,8 +1,8 @@
 """What every controller has to hold, as functions that tests call; and golden pairs.
 
 A golden case is a pair of files. ``case.in.yaml`` has ``parent``, and if needed ``children`` and ``related`` (lists of
-objects) and ``now`` (a time; default 2026-01-01T00:00:00Z). ``case.out.yaml`` has what ``sync`` made of it. Set
-``update=True`` to write the second file anew, and read the difference before you commit it.
+objects), ``failures`` and ``now`` (a time; default 2026-01-01T00:00:00Z). ``case.out.yaml`` has what ``sync`` made of
+it. Set ``update=True`` to write the second file anew, and read the difference before you commit it.
 
     @pytest.mark.parametrize("case", cases(Path(__file__).parent / "cases"), ids=str)
     def test_case(case): check_golden(TFJOB, case)
@@ -21,9 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from homeport.control.cache import key_of
-from homeport.control.controller import Controller, Desired, Observed
-from homeport.control.diff import child_id, plan
+from homeport.control.controller import Controller, Desired, Failure, Observed, Patch
+from homeport.control.diff import child_id, merged, plan
 from homeport.control.freeze import freeze, thaw
 from homeport.kube.meta import Object, name, namespace, owner_reference, parse_time, status
 
@@ -55,6 +57,7 @@ class Case:
             document["parent"],
             children=document.get("children") or (),
             related=document.get("related") or (),
+            failures=[msgspec.convert(failure, Failure) for failure in document.get("failures") or ()],
             now=parse_time(moment) if moment else _DEFAULT_NOW,
         )
 
@@ -74,6 +77,7 @@ def observed(
     children: Sequence[Object] = (),
     related: Sequence[Object] = (),
     now: datetime = _DEFAULT_NOW,
+    failures: Sequence[Failure] = (),
 ) -> Observed:
     """An `Observed` that refuses changes. Children get the parent's namespace and controller reference if they lack
     them; the parent gets a uid."""
@@ -91,7 +95,7 @@ def observed(
     for obj in related:
         place, own = key_of(obj)
         others[obj["kind"]][f"{place}/{own}" if place else own] = freeze(obj)
-    return Observed(parent=freeze(parent), children=by_kind, related=others, now=now)
+    return Observed(parent=freeze(parent), children=by_kind, related=others, now=now, failures=tuple(failures))
 
 
 def check_golden(controller: Controller, case: Case, *, update: bool | None = None) -> None:
@@ -119,6 +123,15 @@ def describe(desired: Desired) -> Object:
         document["children"] = list(desired.children)
     if desired.keep:
         document["keep"] = [f"{kind} {key}" for kind, key in sorted(desired.keep)]
+    if desired.patches:
+        document["patches"] = [
+            {"object": f"{patch.object['kind']} {name(patch.object)}", "changes": patch.changes}
+            for patch in desired.patches
+        ]
+    if desired.others:
+        document["others"] = list(desired.others)
+    if desired.finalized:
+        document["finalized"] = [f"{kind} {key}" for kind, key in sorted(desired.finalized)]
     if desired.notes:
         document["notes"] = [{"type": n.type, "reason": n.reason, "message": n.message} for n in desired.notes]
     if desired.requeue_after is not None:
@@ -145,6 +158,7 @@ def check_deterministic(controller: Controller, start: Observed) -> None:
         children=_reversed(start.children),
         related=_reversed(start.related),
         now=start.now,
+        failures=start.failures,
     )
     second = describe(controller.sync(shuffled))
     assert first == second, f"{controller.name}: not deterministic:\n{_difference(first, second)}"
@@ -155,7 +169,11 @@ def check_deterministic(controller: Controller, start: Observed) -> None:
 def check_json(controller: Controller, start: Observed) -> None:
     """Everything desired is plain JSON, and the runtime can carry it out."""
     desired = controller.sync(start)
-    for what, value in (("status", desired.status), *((name(child), child) for child in desired.children)):
+    for what, value in (
+        ("status", desired.status),
+        *((name(child), child) for child in (*desired.children, *desired.others)),
+        *((name(patch.object), patch.changes) for patch in desired.patches),
+    ):
         _check_json(value, f"{controller.name}: {what}")
     plan(controller, start, desired)
 
@@ -170,6 +188,8 @@ def check_settles(controller: Controller, start: Observed) -> Observed:
         if desired.delete_parent or (
             _plain(following.parent) == _plain(current.parent)
             and _plain(following.children) == _plain(current.children)
+            and _plain(following.related) == _plain(current.related)
+            and following.failures == current.failures
         ):
             break
         current = following
@@ -180,6 +200,8 @@ def check_settles(controller: Controller, start: Observed) -> Observed:
     assert not desired.notes, f"{controller.name}: repeats its notes on a settled parent: {desired.notes}"
     todo = plan(controller, current, desired)
     assert not todo.creates, f"{controller.name}: creates again: {[name(write.object) for write in todo.creates]}"
+    assert not todo.others, f"{controller.name}: makes again: {[name(write.object) for write in todo.others]}"
+    assert not todo.patches, f"{controller.name}: changes again: {[name(item.object) for item in todo.patches]}"
     assert not todo.deletes, f"{controller.name}: deletes again: {[name(item.object) for item in todo.deletes]}"
     assert todo.status is None, f"{controller.name}: writes its status again: {todo.status}"
     return current
@@ -217,10 +239,34 @@ def applied(controller: Controller, current: Observed, desired: Desired) -> Obse
         known = current.children.get(kind, {}).get(key)
         if known is not None:
             children[kind].setdefault(key, known)
+    related = {kind: dict(group) for kind, group in current.related.items()}
+    for obj in desired.others:
+        place = namespace(obj) or namespace(current.parent)
+        label = f"{place}/{name(obj)}" if place else name(obj)
+        related[obj["kind"]].setdefault(label, obj)
+    for patch in desired.patches:
+        _patch(children, related, patch)
+    for kind, key in desired.finalized:
+        known = children[kind].get(key)
+        if known is not None:
+            children[kind][key] = {**known, "metadata": _without_finalizer(controller, kind, known)}
     parent = current.parent
     if desired.status is not None and desired.status != status(parent):
         parent = {**parent, "status": desired.status}
-    return Observed(parent=freeze(parent), children=freeze(children), related=current.related, now=current.now)
+    return Observed(parent=freeze(parent), children=freeze(children), related=freeze(related), now=current.now)
+
+
+def _patch(children: dict[str, dict[str, Object]], related: dict[str, dict[str, Object]], patch: Patch) -> None:
+    for groups in (children, related):
+        for key, known in groups.get(patch.object["kind"], {}).items():
+            if name(known) == name(patch.object) and namespace(known) == namespace(patch.object):
+                groups[patch.object["kind"]][key] = merged(known, patch.changes)
+
+
+def _without_finalizer(controller: Controller, kind: str, child: Object) -> Object:
+    own = next(declared.finalizer for declared in controller.children if declared.resource.kind == kind)
+    meta = child["metadata"]
+    return {**meta, "finalizers": [each for each in meta.get("finalizers") or () if each != own]}
 
 
 def _adopted(parent: Object, child: Object) -> Object:
