@@ -9,7 +9,7 @@ import pytest
 from homeport.node import admission
 
 NODE = {"cpu": "2", "memory": "4Gi", "pods": "3", "nvidia.com/gpu": "1"}
-LABELS = {"zone": "a", "cores": "2"}
+THE_NODE: Any = {"metadata": {"labels": {"zone": "a", "cores": "2"}}}
 
 
 def pod(cpu: str = "", memory: str = "", **spec: Any) -> Any:
@@ -18,7 +18,8 @@ def pod(cpu: str = "", memory: str = "", **spec: Any) -> Any:
 
 
 def refused(made: Any, *others: Any, **more: Any) -> tuple[str, str] | None:
-    verdict = admission.refusal(made, others, allocatable=NODE, labels=LABELS, node_name="n1", **more)
+    more = {"allocatable": NODE, "node": THE_NODE, "node_name": "n1"} | more
+    verdict = admission.refusal(made, others, **more)
     assert verdict is None or verdict.refuses
     return None if verdict is None else (verdict.reason, verdict.message)
 
@@ -81,3 +82,20 @@ def test_what_is_kept_is_not_for_pods() -> None:
         "memory": "4091904Ki",
         "cpu": "2",
     }
+
+
+@pytest.mark.parametrize(
+    ("effect", "tolerations", "fits"),
+    [
+        ("NoExecute", (), False),
+        ("NoExecute", ({"key": "k", "operator": "Equal", "value": "v", "effect": "NoExecute"},), True),
+        ("NoExecute", ({"key": "k", "operator": "Exists", "effect": "NoSchedule"},), False),
+        ("NoExecute", ({"operator": "Exists", "tolerationSeconds": 5},), True),
+        ("NoSchedule", (), True),
+    ],
+)
+def test_taints_that_end_pods_keep_them_out(effect: str, tolerations: tuple[Any, ...], *, fits: bool) -> None:
+    node = {**THE_NODE, "spec": {"taints": [{"key": "k", "value": "v", "effect": effect}]}}
+    message = "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"
+    expected = None if fits else ("TaintToleration", message)
+    assert refused(pod(tolerations=list(tolerations)), node=node) == expected

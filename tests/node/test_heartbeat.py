@@ -13,7 +13,7 @@ from homeport.apiserver.server import ApiServer
 from homeport.client.client import Client
 from homeport.client.local import LocalTransport
 from homeport.clock import utc_now
-from homeport.kube import core
+from homeport.kube import core, meta
 from homeport.kube.errors import NotFound
 from homeport.kube.wire import User
 from homeport.node import heartbeat
@@ -90,3 +90,29 @@ async def test_the_lease_waits_for_nobody_who_looks_after_pods(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert relief.cancelled == 1, "it ends with the heart"
+
+
+async def test_a_node_that_was_taken_for_dead_says_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "_INTERVAL", 0.02)
+    client = Client(LocalTransport(ApiServer(MemoryStore(), core.KINDS).handle, User("admin", ("system:masters",))))
+    node = await client.create(core.NODE.resource, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
+
+    async def tell(ready: str) -> Any:
+        body = {"status": {"conditions": [{"type": "Ready", "status": ready}]}}
+        return await client.patch(core.NODE.resource, "n1", "", body, type="strategic", subresource="status")
+
+    host: Any = SimpleNamespace(client=client, node_name="n1", now=utc_now, recorder=None)
+
+    async def relief(_crossings: list[Crossing]) -> None: ...
+
+    beat = Heartbeat(host, await tell("True"), look=dict, relieve=relief, thresholds={})
+    task = asyncio.create_task(beat.run())
+    try:
+        beat.see(await tell("Unknown"))
+        async with asyncio.timeout(SECONDS):
+            while not meta.is_condition_true(node, "Ready"):
+                await asyncio.sleep(0.01)
+                node = await client.get(core.NODE.resource, "n1")
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

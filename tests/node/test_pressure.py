@@ -50,14 +50,6 @@ def test_a_condition_stays_for_a_while() -> None:
     assert made["DiskPressure"] == ("False", "KubeletHasNoDiskPressure")
 
 
-def test_taints_follow_the_conditions_and_leave_others_alone() -> None:
-    own = {"key": "example.com/mine", "effect": "NoExecute"}
-    memory = {"key": "node.kubernetes.io/memory-pressure", "effect": "NoSchedule"}
-    assert pressure.taints([own], {"MemoryPressure"}) == [own, memory]
-    assert pressure.taints([memory, own], {"MemoryPressure"}) == [memory, own]
-    assert pressure.taints([memory, own], ()) == [own]
-
-
 def test_who_ends_first() -> None:
     within = Footprint(pod("within", {"memory": "1Gi"}), 900 * MIB)
     beyond = Footprint(pod("beyond", {"memory": "100Mi"}), 150 * MIB)

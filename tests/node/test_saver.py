@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from homeport.kube import core
 from homeport.kube.patch import strategic_merge_patch
 from homeport.kube.schema.struct import components, schema_name
-from homeport.node.saver import difference, is_passing
+from homeport.node.saver import StatusSaver, difference, is_passing
 
 
 def condition(type: str, status: str = "True", **more: str) -> dict[str, str]:
@@ -69,3 +71,51 @@ def test_a_condition_of_a_time_goes_and_those_of_others_stay() -> None:
     old = {"conditions": [condition("PodResizeInProgress"), condition("Others")]}
     patch = difference(old, {"conditions": [condition("Ready")]})
     assert patch == {"conditions": [condition("Ready"), {"$patch": "delete", "type": "PodResizeInProgress"}]}
+
+
+class _Server:
+    """Keeps statuses as an API server does, in ever newer revisions; `drops` names a field that it does not keep."""
+
+    def __init__(self, drops: str = "") -> None:
+        self.pod: dict[str, Any] = {"metadata": {"name": "p", "namespace": "d", "uid": "u", "resourceVersion": "1"}}
+        self.writes = 0
+        self._drops = drops
+
+    async def patch(self, _resource: Any, _name: str, _namespace: str, body: Any, **_how: Any) -> Any:
+        self.writes += 1
+        kept = {key: value for key, value in body["status"].items() if key != self._drops}
+        return self.write(**kept)
+
+    def write(self, **status: Any) -> Any:
+        revision = str(int(self.pod["metadata"]["resourceVersion"]) + 1)
+        metadata = {**self.pod["metadata"], "resourceVersion": revision}
+        self.pod = {"metadata": metadata, "status": {**self.pod.get("status", {}), **status}}
+        return self.pod
+
+
+@pytest.mark.parametrize("drops", ["", "hostIP"])
+async def test_what_others_overwrite_is_put_right_and_nothing_is_written_twice(drops: str) -> None:
+    server = _Server(drops)
+    host: Any = SimpleNamespace(client=server, status_slots=asyncio.Semaphore(1))
+    done = asyncio.Event()
+    saver = StatusSaver(host, server.pod, done.set)
+
+    async def save() -> None:
+        done.clear()
+        saver.save(wanted)
+        if not saver.is_saved(wanted):
+            await asyncio.wait_for(done.wait(), 5)
+
+    wanted = {"phase": "Running", "hostIP": "1", "conditions": [condition("Ready")]}
+    await save()
+    first = server.pod
+    saver.see(first)
+    await save()
+    assert server.writes == 1
+    saver.see(server.write(conditions=[condition("Ready", "False")]))
+    await save()
+    assert server.writes == 2
+    assert server.pod["status"]["conditions"] == [condition("Ready")]
+    saver.see(first)  # the watch is late
+    await save()
+    assert server.writes == 2

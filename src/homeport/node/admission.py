@@ -11,6 +11,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from homeport.kube import meta, quantity
+from homeport.kube.core import taints
 from homeport.kube.meta import Object
 from homeport.kube.selector import Requirement
 from homeport.node import resources
@@ -18,6 +19,7 @@ from homeport.node.memory import Verdict
 from homeport.node.pod import qos_class
 
 _AFFINITY = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+_TAINTS = "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"
 _OPERATORS: Mapping[str, Any] = {
     "In": "in",
     "NotIn": "notin",
@@ -26,7 +28,6 @@ _OPERATORS: Mapping[str, Any] = {
     "Gt": "gt",
     "Lt": "lt",
 }
-_MEMORY_PRESSURE = "node.kubernetes.io/memory-pressure"
 
 
 def refusal(
@@ -34,12 +35,12 @@ def refusal(
     others: Iterable[Object],
     *,
     allocatable: Mapping[str, str],
-    labels: Mapping[str, str],
+    node: Object,
     node_name: str,
     pressures: Iterable[str] = (),
 ) -> Verdict | None:
     """Why the node doesn't take the pod, None if it does. `others` are the pods that it has, without those that have
-    ended."""
+    ended. `node` is the Node object, for its labels and its taints."""
     held = set(pressures)
     critical = resources.priority(pod) >= resources.SYSTEM_CRITICAL
     if held and not critical:
@@ -50,8 +51,11 @@ def refusal(
     lacking = _lacking(pod, list(others), allocatable)
     if lacking is not None:
         return lacking
-    if not _is_wanted(pod, labels, node_name):
+    if not _is_wanted(pod, meta.labels(node), node_name):
         return _refused("NodeAffinity", _AFFINITY)
+    # What may not come, but may stay, is the scheduler's business alone.
+    if taints.is_intolerable(pod, taints.no_execute(node)):
+        return _refused("TaintToleration", _TAINTS)
     return None
 
 
@@ -115,7 +119,11 @@ def _holds(entry: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 def _tolerates_memory_pressure(pod: Object) -> bool:
     for toleration in meta.spec(pod).get("tolerations") or ():
         key, effect = toleration.get("key") or "", toleration.get("effect") or ""
-        if toleration.get("operator") == "Exists" and key in ("", _MEMORY_PRESSURE) and effect in ("", "NoSchedule"):
+        if (
+            toleration.get("operator") == "Exists"
+            and key in ("", taints.MEMORY_PRESSURE)
+            and effect in ("", "NoSchedule")
+        ):
             return True
     return False
 

@@ -236,7 +236,7 @@ class Agent:
             pod,
             [worker.pod for worker in others],
             allocatable=self._host.allocatable,
-            labels=meta.labels(self._node),
+            node=self._node,
             node_name=self._host.node_name,
             pressures=self._heartbeat.pressures if self._heartbeat is not None else (),
         )
@@ -284,6 +284,8 @@ class Agent:
         """Labels come and go while the node runs, and pods that select them with them."""
         if change.new is not None and meta.name(change.new) == self._host.node_name:
             self._node = change.new
+            if self._heartbeat is not None:
+                self._heartbeat.see(change.new)
 
     # Pods.
 

@@ -1,4 +1,5 @@
-"""The node's sign of life and its state of health: its Lease, its conditions, its taints.
+"""The node's sign of life and its state of health: its Lease and its conditions. The taints that follow from these are
+the control plane's to give.
 
 Nothing in the kernel tells that little memory or disk is left before it is gone, so the node looks, as the kubelet
 does: every ten seconds, when it renews its lease anyway, and more often while it is short of something.
@@ -12,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 
 from homeport.kube import core, meta
-from homeport.kube.errors import AlreadyExists, Conflict, HomeportError, NotFound
+from homeport.kube.errors import AlreadyExists, HomeportError, NotFound
 from homeport.kube.meta import Object
 from homeport.node import pressure
 from homeport.node.host import Host
@@ -46,6 +47,7 @@ class Heartbeat:
         self._look = look
         self._relieve = relieve
         self._thresholds = thresholds
+        self._ready = meta.find_condition(meta.status(node).get("conditions"), "Ready")
         self._held: dict[Condition, datetime] = {}
         self._reported: set[Condition] = set()
         self._reported_at = host.now()
@@ -56,6 +58,10 @@ class Heartbeat:
     def pressures(self) -> frozenset[str]:
         """The conditions that hold now."""
         return frozenset(self._held)
+
+    def see(self, node: Object) -> None:
+        """Somebody, perhaps we, wrote the node. Who took it for dead and said so is put right with the next beat."""
+        self._node = node
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -134,7 +140,8 @@ class Heartbeat:
 
     async def _report(self) -> None:
         held, now = set(self._held), self._host.now()
-        if held == self._reported and timedelta() <= now - self._reported_at < _REPORT_EVERY:
+        is_recent = timedelta() <= now - self._reported_at < _REPORT_EVERY
+        if held == self._reported and is_recent and not self._is_doubted():
             return
         client, name = self._host.client, self._host.node_name
         node = await client.get(core.NODE.resource, name)
@@ -144,30 +151,23 @@ class Heartbeat:
             meta.with_transition({**condition, "lastHeartbeatTime": moment}, before, now)
             for condition in pressure.conditions(held)
         ]
-        ready = meta.find_condition(before, "Ready")
-        if ready is not None:
-            conditions.append({**ready, "lastHeartbeatTime": moment})
+        if self._ready is not None:
+            conditions.append(meta.with_transition({**self._ready, "lastHeartbeatTime": moment}, before, now))
         body = {"status": {"conditions": conditions}}
-        await client.patch(core.NODE.resource, name, "", body, type="strategic", subresource="status")
-        await self._taint(node)
+        self._node = await client.patch(core.NODE.resource, name, "", body, type="strategic", subresource="status")
         for condition in held ^ self._reported:
             self._tell(node, condition, holds=condition in held)
         self._reported, self._reported_at = held, now
 
-    async def _taint(self, node: Object) -> None:
-        before = meta.spec(node).get("taints") or []
-        after = pressure.taints(before, self._held)
-        if after == before:
-            return
-        body = {"metadata": {"resourceVersion": meta.metadata(node)["resourceVersion"]}, "spec": {"taints": after}}
-        try:
-            await self._host.client.patch(core.NODE.resource, meta.name(node), "", body)
-        except Conflict:
-            # Its status was written a moment ago: that is what has changed, most likely.
-            fresh = await self._host.client.get(core.NODE.resource, meta.name(node))
-            body["metadata"] = {"resourceVersion": meta.metadata(fresh)["resourceVersion"]}
-            body["spec"] = {"taints": pressure.taints(meta.spec(fresh).get("taints") or [], self._held)}
-            await self._host.client.patch(core.NODE.resource, meta.name(node), "", body)
+    def _is_doubted(self) -> bool:
+        """Whether the node, as last seen, says of a condition what we did not say."""
+        wanted = [*pressure.conditions(self._held), *(() if self._ready is None else (self._ready,))]
+        present = meta.status(self._node).get("conditions") or ()
+        return any(
+            (there := meta.find_condition(present, condition["type"])) is not None
+            and there.get("status") != condition["status"]
+            for condition in wanted
+        )
 
     def _tell(self, node: Object, condition: Condition, *, holds: bool) -> None:
         wanted = next(c for c in pressure.conditions({condition} if holds else ()) if c["type"] == condition)

@@ -6,7 +6,7 @@ the thresholds of the disk: a tenth of a large disk, upstream's default, is more
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal, TypeAlias
@@ -61,11 +61,6 @@ _WORDS: Mapping[Condition, tuple[str, str, str, str]] = {
         "KubeletHasSufficientPID",
         "kubelet has sufficient PID available",
     ),
-}
-_TAINTS: Mapping[Condition, str] = {
-    "MemoryPressure": "node.kubernetes.io/memory-pressure",
-    "DiskPressure": "node.kubernetes.io/disk-pressure",
-    "PIDPressure": "node.kubernetes.io/pid-pressure",
 }
 
 
@@ -144,14 +139,6 @@ def conditions(held: Iterable[Condition]) -> list[Object]:
             }
         )
     return made
-
-
-def taints(before: Sequence[Object], held: Iterable[Condition]) -> list[Object]:
-    """The node's taints: those that it has, with one for each pressure and none for those that are over."""
-    wanted = {_TAINTS[condition] for condition in held}
-    kept = [taint for taint in before if taint.get("key") not in _TAINTS.values() or taint.get("key") in wanted]
-    there = {taint.get("key") for taint in kept}
-    return [*kept, *({"key": key, "effect": "NoSchedule"} for key in sorted(wanted - there))]
 
 
 # Who ends.

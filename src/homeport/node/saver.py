@@ -82,21 +82,26 @@ class StatusSaver:
         self._saved = saved
         self._known: Object = meta.status(pod)
         self._wanted: Object = self._known
+        self._revision = _revision(pod)
         self._acknowledged: Object | None = None
+        self._left: Object = {}
+        """How what the server kept of the acknowledged status differs from it."""
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._refused = False
 
     def is_saved(self, status: Object) -> bool:
         """Whether the API has what `status` says."""
-        # A server may keep less than it was told; what it has acknowledged is not told again.
-        return status == self._acknowledged or not difference(self._known, status)
+        left = difference(self._known, status)
+        # A server may keep less than it was told; that is not told again. What others make of it later is.
+        return not left or (status == self._acknowledged and left == self._left)
 
     def see(self, pod: Object) -> None:
         """Somebody, perhaps we, wrote the object."""
         self._pod = pod
-        if self._task is None:
-            self._known = meta.status(pod)
+        # The watch may tell of a write of ours when the answer to a later one has been here already.
+        if self._task is None and _revision(pod) >= self._revision:
+            self._known, self._revision = meta.status(pod), _revision(pod)
 
     def save(self, status: Object) -> None:
         self._wanted = status
@@ -133,8 +138,9 @@ class StatusSaver:
                         wanted = self._wanted
                         patch = difference(self._known, wanted)
                         if patch:
-                            self._known = await self._write(patch)
-                        self._acknowledged = wanted
+                            written = await self._write(patch)
+                            self._known, self._revision = meta.status(written), _revision(written)
+                        self._acknowledged, self._left = wanted, difference(self._known, wanted)
                 except NotFound:
                     self._refused = True  # the pod has gone; the watch tells the rest
                     return
@@ -156,7 +162,12 @@ class StatusSaver:
     async def _write(self, patch: Object) -> Object:
         pod = self._pod
         body = {"metadata": {"uid": meta.uid(pod)}, "status": patch}
-        written = await self._host.client.patch(
+        return await self._host.client.patch(
             core.POD.resource, meta.name(pod), meta.namespace(pod), body, type="strategic", subresource="status"
         )
-        return meta.status(written)
+
+
+def _revision(pod: Object) -> int:
+    """Resource versions of one resource are numbers that only grow (KEP-5504)."""
+    text = meta.metadata(pod).get("resourceVersion") or ""
+    return int(text) if text.isdecimal() else 0

@@ -1,7 +1,7 @@
 """What a bare cluster already has: the life cycle of namespaces, garbage collection by owner reference, the default
 service accounts and the secrets of their tokens, certificates for approved requests, the endpoints of services and the
-service by which pods find the API server, the rules of aggregated roles, the end of pods whose node has gone, volumes
-and their claims, and the expiry of events.
+service by which pods find the API server, the rules of aggregated roles, the life of nodes and the end of pods whose
+node has gone or is tainted, volumes and their claims, and the expiry of events.
 
 These work on objects of every kind at once, so they are no `Controller`: `runnables` makes them, and the platform runs
 each one next to the informers. A real cluster has its own.
@@ -26,6 +26,7 @@ from homeport.components.system.events import TTL, EventExpiry
 from homeport.components.system.garbage import GarbageCollector
 from homeport.components.system.monitor import Monitor
 from homeport.components.system.namespaces import NamespaceLifecycle
+from homeport.components.system.nodes import NodeLifecycle, TaintEviction
 from homeport.components.system.pods import PodCleanup
 from homeport.components.system.storage import DefaultClass, EphemeralVolumes, InUseProtection, VolumeBinder
 from homeport.components.system.token_secrets import Sign, TokenSecrets
@@ -116,6 +117,8 @@ def runnables(
         ClusterRoleAggregation(client, informers),
         GarbageCollector(client, monitor, recorder),
         PodCleanup(client, informers, now=now),
+        NodeLifecycle(client, informers, monitor, recorder, now=now),
+        TaintEviction(client, informers, recorder, now=now),
         VolumeBinder(client, informers, recorder),
         InUseProtection(client, informers),
         EphemeralVolumes(client, informers, recorder),
