@@ -48,10 +48,27 @@ class ForkServer:
         self._is_wanted = False
 
     async def start(self) -> None:
-        """Have one of this version, and hold it until :meth:`release`. Raises SandboxError or OSError."""
-        await self._replace_old()
+        """Have one of this version, and hold it until :meth:`release`; pods go on with one of another version until
+        they end. Raises SandboxError or OSError."""
         self._is_wanted = True
-        await self._hold()
+        try:
+            if await self._try_to_hold() != spec.VERSION:
+                await self.release()
+                await self.stop()
+                self._is_wanted = True
+                await self._hold()
+        except BaseException:
+            self._is_wanted = False
+            raise
+
+    async def _try_to_hold(self) -> int:
+        """Hold the one that runs, or a new one: its version. 0 for one so old that it doesn't know the question."""
+        try:
+            return await self._hold()
+        except SandboxError:
+            # Or none can be started, which this says again.
+            (await self._connect()).close()
+            return 0
 
     async def ask(self, **message: Any) -> dict[str, Any]:
         """The answer to one question. Raises SandboxError."""
@@ -119,7 +136,7 @@ class ForkServer:
         """Take away what a fork server that was killed has left."""
         if not await asyncio.to_thread(os.path.isdir, self._directory):
             return
-        recorded = zygote.recorded_helper(self._directory)
+        recorded = registry.recorded_helper(self._directory)
         await _kill(linux.open_process(*recorded) if recorded else None)
         alive = self._alive()
         for pid, started in warmers.recorded(self._directory):
@@ -141,13 +158,16 @@ class ForkServer:
         entries = registry.Registry(path).entries() if os.path.isdir(path) else []
         return {entry.uid: entry.pid for entry in entries if linux.is_alive(entry.pid, entry.start_time)}
 
-    async def _hold(self) -> None:
-        connection, _ = await self.request({"op": "hold"})
+    async def _hold(self) -> int:
+        """Let it not end: its version. It ends by itself as soon as nobody holds it, so this is the first question."""
+        connection, answer = await self.request({"op": "hold"})
+        version = int(answer.get("version", 0))
         if not self._is_wanted:
             connection.close()
-            return
+            return version
         self._held = connection
         connection.listen(_ignore, self._lost)
+        return version
 
     def _lost(self) -> None:
         """It has gone: have another, since it hears of the ends of supervisors."""
@@ -173,17 +193,6 @@ class ForkServer:
                 return wire.connect(path)
             await self._launch()
             return wire.connect(path)
-
-    async def _replace_old(self) -> None:
-        """Start the fork server if none runs, or if the one that does is of another version; pods go on in any case."""
-        try:
-            if (await self.ask(op="version"))["version"] == spec.VERSION:
-                return
-        except SandboxError:
-            # One so old that it doesn't know the question, or none can be started, which the next line says again.
-            (await self._connect()).close()
-        await self.stop()
-        (await self._connect()).close()
 
     async def _launch(self) -> None:
         try:

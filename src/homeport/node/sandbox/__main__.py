@@ -19,6 +19,10 @@ if __name__ == "__main__":
         from homeport.node.sandbox import enginenet
 
         sys.exit(enginenet.main(sys.argv[2:]))
+    if sys.argv[1] == "zygote":
+        from homeport.node.sandbox import sealing
+
+        sys.exit(sealing.main(sys.argv[2:]))
     from homeport.node.sandbox import zygote
 
-    sys.exit(zygote.main(sys.argv[2:]) if sys.argv[1] == "zygote" else zygote.serve(sys.argv[2:]))
+    sys.exit(zygote.serve(sys.argv[2:]))

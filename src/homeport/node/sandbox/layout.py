@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import Any
 
 from homeport.node.sandbox import trees
 
@@ -104,6 +105,18 @@ class Layout:
         self.shm = os.path.join(directory, "shm")
         self.memory = os.path.join(directory, "memory")
 
+    def described(self) -> dict[str, object]:
+        """For :meth:`of`, in another process; all of it can be JSON."""
+        return {
+            "shown": [[shown.path, shown.lower, shown.is_writable] for shown in self.shown],
+            "concealed": self._concealed,
+        }
+
+    @staticmethod
+    def of(directory: str, described: dict[str, Any]) -> Layout:
+        shown = [Shown(path, lower, is_writable=writable) for path, lower, writable in described["shown"]]
+        return Layout(directory, shown, described["concealed"])
+
     def shows(self, path: str) -> bool:
         """Whether the machine's directory is seen at its own path."""
         return _is_shown(path, self._concealed) and any(f"{path}/".startswith(f"{shown.path}/") for shown in self.shown)
@@ -112,8 +125,12 @@ class Layout:
 def private_paths(top: str, limit: int = _SEARCH_LIMIT) -> list[str]:
     """The paths below `top` that some user of the machine can't read, each the highest one; breadth first."""
     found: list[str] = []
-    queue, seen = [top], 0
-    for directory in queue:
+    try:
+        queue = [(top, os.stat(top).st_dev)]
+    except OSError:
+        return []
+    seen = 0
+    for directory, device in queue:
         if seen > limit:
             found.append(directory)
             continue
@@ -125,14 +142,15 @@ def private_paths(top: str, limit: int = _SEARCH_LIMIT) -> list[str]:
         for entry in entries:
             seen += 1
             try:
-                mode = entry.stat(follow_symlinks=False).st_mode
+                status = entry.stat(follow_symlinks=False)
             except OSError:
                 continue  # deleted meanwhile
+            mode = status.st_mode
             if stat.S_ISDIR(mode):
                 if mode & _VISIBLE_DIRECTORY != _VISIBLE_DIRECTORY:
                     found.append(entry.path)
-                elif not os.path.ismount(entry.path):
-                    queue.append(entry.path)
+                elif status.st_dev == device:  # else something is mounted there
+                    queue.append((entry.path, device))
             elif not stat.S_ISLNK(mode) and not mode & _VISIBLE_FILE:
                 found.append(entry.path)
     return [path for path in found if path != top]
@@ -287,9 +305,22 @@ def _copy(source: str, target: str) -> None:
     if stat.S_ISLNK(status.st_mode):
         os.symlink(os.readlink(source), target)
     elif stat.S_ISREG(status.st_mode) and status.st_mode & _VISIBLE_FILE and status.st_size <= _COPY_LIMIT:
-        with open(source, "rb") as file, open(target, "wb") as copy:
-            copy.write(file.read())
-            os.fchmod(copy.fileno(), stat.S_IMODE(status.st_mode))
+        _copy_content(source, target, status)
+
+
+def _copy_content(source: str, target: str, status: os.stat_result) -> None:
+    # Hundreds of small files: Python's file objects cost more than the copies.
+    reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            while part := os.read(reading, _COPY_LIMIT):
+                os.write(writing, part)
+            os.fchmod(writing, stat.S_IMODE(status.st_mode))
+        finally:
+            os.close(writing)
+    finally:
+        os.close(reading)
 
 
 def _copy_tree(source: str, target: str, concealed: list[str]) -> None:
@@ -297,7 +328,7 @@ def _copy_tree(source: str, target: str, concealed: list[str]) -> None:
     for entry in os.scandir(source):
         if not _is_shown(entry.path, concealed):
             continue
-        inside = os.path.join(target, entry.name)
+        inside = f"{target}/{entry.name}"
         try:
             if not entry.is_dir(follow_symlinks=False):
                 _copy(entry.path, inside)

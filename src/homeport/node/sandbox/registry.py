@@ -11,7 +11,7 @@ import json
 import os
 from typing import NamedTuple
 
-from homeport.node.sandbox import record
+from homeport.node.sandbox import linux, record
 
 
 class Entry(NamedTuple):
@@ -56,3 +56,29 @@ class Registry:
             except (OSError, ValueError, TypeError):
                 continue
         return found
+
+
+def helper_path(directory: str) -> str:
+    """Where pid and start time of the network helper are."""
+    return os.path.join(directory, "netd.json")
+
+
+def recorded_helper(directory: str) -> tuple[int, str] | None:
+    """Pid and start time of the network helper that was started last."""
+    try:
+        with open(helper_path(directory), encoding="utf-8") as file:
+            pid, start_time = json.load(file)
+            return int(pid), str(start_time)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def survivor(directory: str) -> int | None:
+    """A process of an earlier zygote whose namespaces are still in use."""
+    known = recorded_helper(directory)
+    entries = Registry(os.path.join(directory, "sandboxes")).entries()
+    candidates = ([known] if known else []) + [(entry.pid, entry.start_time) for entry in entries]
+    for pid, start_time in candidates:
+        if linux.is_alive(pid, start_time):
+            return pid
+    return None

@@ -53,9 +53,11 @@ class Node:
 
     __slots__ = ("directory", "groups", "layout", "namespace", "network", "registry", "user_namespace")
 
+    layout: Layout
+    """What its containers see of the machine; there before the first pod."""
+
     def __init__(
         self,
-        layout: Layout,
         net: ipaddress.IPv4Network,
         namespace: int,
         entries: registry.Registry,
@@ -64,7 +66,6 @@ class Node:
         *,
         user_namespace: bool,
     ) -> None:
-        self.layout = layout
         self.network = net
         self.namespace = namespace
         """A descriptor of the node's network namespace."""

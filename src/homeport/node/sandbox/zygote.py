@@ -8,35 +8,35 @@ holds it and no pod's supervisor runs it ends, and takes the network helper alon
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
 import ipaddress
-import json
 import os
 import select
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from homeport.node.sandbox import (
     cgroups,
     groups,
     idmap,
-    layout,
     linux,
     loop,
     netd,
     orphans,
     record,
     registry,
+    sealing,
     spec,
     supervisor,
+    surveying,
     trees,
     warmers,
     wire,
 )
 from homeport.node.sandbox.peers import Peers
+from homeport.node.sandbox.sealing import Refused
 from homeport.node.sandbox.wire import Peer
 
 _RESPAWN_SECONDS = 1.0
@@ -46,10 +46,6 @@ _UNUSED_SECONDS = 60.0
 
 def socket_path(directory: str) -> str:
     return os.path.join(directory, "zygote.sock")
-
-
-class Refused(Exception):
-    """The zygote can't run on this machine; the text says what failed."""
 
 
 class Helper:
@@ -93,44 +89,49 @@ class Zygote:
         self._helper: Helper | None = None
         self._is_stopping = False
         self._holders: set[Peer] = set()
+        self._was_asked = False
+        """Whether anybody has come yet: what this process itself has begun may end before."""
         self._orphans = orphans.Orphans(self._settled, lambda ended: self._warmers.note(ended))
         self._curious: list[tuple[str, Peer, object]] = []
         """Who waits to hear that all is known about the pod with that state file, and the id of the question."""
         self._watch_children()
-        self._netd_path = _helper_path(directory)
-        self._namespace = self._join_or_start()
+        self._netd_path = registry.helper_path(directory)
         layers = os.path.join(directory, "layers")
         os.makedirs(layers, mode=0o700, exist_ok=True)
         # A file system of its own, since the layers of an overlay may not be inside one another.
         linux.mount("tmpfs", layers, "tmpfs", linux.MS_NOSUID, "mode=755")
-        self._layers = layers
-        self._hidden = [directory, *hidden]
+        in_user_namespace = not linux.is_machines_root()
+        self._surveying: surveying.Surveying | None = surveying.Surveying(
+            self._fork, layers, [directory, *hidden], user_namespace=in_user_namespace
+        )
+        self._namespace = self._join_or_start()
         self._peers = Peers(self._loop, self._handle, self._left)
         self._groups = cgroups.open_groups(directory)
         for problem in self._groups.problems:
             print(f"not everything can be limited: {problem}", flush=True)
         self._adopt()
+        self._node = supervisor.Node(
+            net, self._namespace, pods, self._groups, directory, user_namespace=in_user_namespace
+        )
+        self._warmers = warmers.Warmers(directory, self._node, self._loop, self._fork)
         self._peers.accept_from(wire.listen(socket_path(directory)))
         self._loop.after(_UNUSED_SECONDS, self._end_if_unused)
 
     def serve(self) -> None:
-        # Only now: the first pod needs it, the platform's start doesn't.
-        in_user_namespace = not linux.is_machines_root()
-        shown = layout.survey(self._layers, self._hidden, user_namespace=in_user_namespace)
-        self._node = supervisor.Node(
-            shown,
-            self._network,
-            self._namespace,
-            self._registry,
-            self._groups,
-            self._directory,
-            user_namespace=in_user_namespace,
-        )
-        self._warmers = warmers.Warmers(self._directory, self._node, self._loop, self._fork)
+        """Returns when nobody needs it any more. Raises OSError if what pods need can't be made."""
+        if self._surveying is not None:
+            self._loop.watch(self._surveying.result, lambda _events: self._finish_survey())
         # What exists now is never looked at by the collector, so forks keep sharing it.
         gc.collect()
         gc.freeze()
         self._loop.run()
+
+    def _finish_survey(self) -> None:
+        """The machine has been looked at when this returns."""
+        if self._surveying is not None:
+            running, self._surveying = self._surveying, None
+            self._loop.forget(running.result)
+            self._node.layout = running.finish()
 
     # Namespaces and the network helper.
 
@@ -152,7 +153,7 @@ class Zygote:
         return os.open(f"/proc/{helper.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
     def _recorded_helper(self) -> Helper | None:
-        known = recorded_helper(self._directory)
+        known = registry.recorded_helper(self._directory)
         if known is None:
             return None
         pidfd = linux.open_process(*known)
@@ -269,7 +270,8 @@ class Zygote:
             if uid and self._groups.has_pod(uid, pid):
                 self._in_background(lambda: self._groups.clear_pod(uid, pid))
             self._orphans.reap()
-            self._end_if_unused()
+            if self._was_asked:
+                self._end_if_unused()
 
         self._loop.watch(pidfd, ended)
 
@@ -316,6 +318,7 @@ class Zygote:
 
     def _handle(self, peer: Peer, message: dict[str, Any]) -> None:
         operation = message.get("op")
+        self._was_asked = True
         if operation == "create":
             self._create(peer, message)
         elif operation == "remove":
@@ -329,14 +332,13 @@ class Zygote:
         elif operation == "helper":
             self._require_helper()
             self._peers.send(peer, {"id": message["id"]})
-        elif operation == "version":
-            self._peers.send(peer, {"id": message["id"], "version": spec.VERSION})
         elif operation == "kindle":
+            self._finish_survey()
             self._warmers.kindle(str(message["key"]), message)
             self._peers.send(peer, {"id": message["id"]})
         elif operation == "hold":
             self._holders.add(peer)
-            self._peers.send(peer, {"id": message["id"]})
+            self._peers.send(peer, {"id": message["id"], "version": spec.VERSION})
         elif operation == "ends":
             self._curious.append((str(message["path"]), peer, message["id"]))
             self._settled(str(message["path"]))
@@ -359,6 +361,7 @@ class Zygote:
 
     def _create(self, peer: Peer, message: dict[str, Any]) -> None:
         pod, number = spec.pod_from(message["pod"]), message["id"]
+        self._finish_survey()
         address = None if pod.host_network else self._allocate()
         connection = self._peers.release(peer)
         try:
@@ -462,6 +465,10 @@ class Zygote:
     def _shut_down(self) -> None:
         """End the network helper, and then this process; pods are the caller's to destroy first."""
         self._is_stopping = True
+        if self._surveying is not None:
+            self._loop.forget(self._surveying.result)
+            self._surveying.give_up()
+            self._surveying = None
         # Those that a pod needs are found again by the next fork server.
         self._warmers.end(only_idle=bool(self._supervised))
         if self._helper is not None:
@@ -478,162 +485,27 @@ class Zygote:
 
 def leftovers(directory: str) -> list[str]:
     """What the helpers of a node that have ended have in its directory only as long as they run."""
-    own = [_helper_path(directory), socket_path(directory), netd.socket_path(directory)]
+    own = [registry.helper_path(directory), socket_path(directory), netd.socket_path(directory)]
     return [*own, *warmers.leftovers(directory)]
 
 
-def _helper_path(directory: str) -> str:
-    return os.path.join(directory, "netd.json")
-
-
-def recorded_helper(directory: str) -> tuple[int, str] | None:
-    """Pid and start time of the network helper that was started last."""
-    try:
-        with open(_helper_path(directory), encoding="utf-8") as file:
-            pid, start_time = json.load(file)
-            return int(pid), str(start_time)
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _survivor(directory: str, pods: registry.Registry) -> int | None:
-    """A process of an earlier zygote whose namespaces are still in use."""
-    known = recorded_helper(directory)
-    candidates = ([known] if known else []) + [(entry.pid, entry.start_time) for entry in pods.entries()]
-    for pid, start_time in candidates:
-        if linux.is_alive(pid, start_time):
-            return pid
-    return None
-
-
-def _join_user_namespace(pid: int) -> None:
-    namespace = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        linux.setns(namespace, linux.CLONE_NEWUSER)
-    finally:
-        os.close(namespace)
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
-    linux.set_dumpable()
-
-
-def _reset_signals() -> None:
-    """Whatever the platform was started with: nothing blocked, and ignored only what ends a terminal's programs."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        # Refused for those that the C library keeps for itself.
-        with contextlib.suppress(OSError):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def main(arguments: list[str]) -> int:
-    """``zygote DIRECTORY NETWORK SERVICES READY_DESCRIPTOR [HIDDEN...]``; the networks are those of
-    pods and of services.
-
-    The process that was started ends when the fork server, its child, has its user namespace; what is written to the
-    ready descriptor tells whether that serves: JSON, a line.
-    """
-    directory, ready = arguments[0], int(arguments[3])
-    net, services = ipaddress.IPv4Network(arguments[1]), ipaddress.IPv4Network(arguments[2])
-    os.set_inheritable(ready, False)
-    needs_map, mapped = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        os.close(needs_map[0])
-        os.close(mapped[1])
-        _serve(directory, net, services, ready, arguments[4:], needs_map[1], mapped[0])
-    os.close(needs_map[1])
-    os.close(mapped[0])
-    if os.read(needs_map[0], 1):
-        os.write(mapped[1], b"y" if idmap.map_ranges(pid) else b"n")
-    return 0
-
-
-def _serve(
-    directory: str,
-    net: ipaddress.IPv4Network,
-    services: ipaddress.IPv4Network,
-    ready: int,
-    hidden: list[str],
-    needs_map: int,
-    mapped: int,
-) -> NoReturn:
-    """Get a user namespace, and go on as :func:`serve` in a program that no container can change."""
-
-    def map_from_outside() -> bool:
-        os.write(needs_map, b"?")
-        return os.read(mapped, 1) == b"y"
-
-    try:
-        _reset_signals()
-        os.umask(0o022)
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        lock = os.open(os.path.join(directory, "zygote.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if os.geteuid() != 0:
-            survivor = _survivor(directory, registry.Registry(os.path.join(directory, "sandboxes")))
-            if survivor is not None:
-                _join_user_namespace(survivor)
-            else:
-                idmap.enter(map_from_outside)
-        arguments = [directory, str(net), str(services), str(ready), str(lock), *hidden]
-        _seal_program()
-        for descriptor in (ready, lock):
-            os.set_inheritable(descriptor, True)
-        os.execv(
-            sys.executable, [sys.executable, "-I", "-S", os.path.abspath(sys.argv[0]), "zygote-sealed", *arguments]
-        )
-    except BaseException as error:
-        _fail(ready, error)
-    finally:
-        os._exit(1)
-
-
-def _seal_program() -> None:
-    """Leave for a mount namespace where this interpreter's file is read-only. Whoever is forked has the file that was
-    executed as its ``/proc/PID/exe``, by the mount it was found at: a container that opens it from there, in the moment
-    before its own command is executed, has no way to write to it (CVE-2019-5736 was that way)."""
-    linux.unshare(linux.CLONE_NEWNS)
-    # Slaves: what the machine mounts later shows up here, nothing from here shows up there.
-    linux.mount("", "/", "", linux.MS_REC | linux.MS_SLAVE)
-    program = os.path.realpath(sys.executable)
-    linux.mount(program, program, "", linux.MS_BIND)
-    linux.set_mount_attributes(program, linux.MOUNT_ATTR_RDONLY)
-
-
-def _fail(ready: int, error: BaseException) -> None:
-    if isinstance(error, OSError | Refused):
-        print(f"the zygote can't start: {error}", file=sys.stderr, flush=True)
-        _say(ready, {"error": str(error), "errno": getattr(error, "errno", None)})
-    else:
-        sys.excepthook(type(error), error, error.__traceback__)
-        sys.stderr.flush()
-
-
-def _say(ready: int, message: wire.Message) -> None:
-    os.write(ready, wire.encode(message))
-    os.close(ready)
-
-
 def serve(arguments: list[str]) -> int:
-    """``zygote-sealed DIRECTORY NETWORK SERVICES READY_DESCRIPTOR LOCK_DESCRIPTOR [HIDDEN...]``: be the fork server."""
+    """``zygote-sealed DIRECTORY NETWORK SERVICES READY_DESCRIPTOR LOCK_DESCRIPTOR [HIDDEN...]``: be the fork server,
+    started by :mod:`homeport.node.sandbox.sealing`."""
     directory, ready, lock = arguments[0], int(arguments[3]), int(arguments[4])
     net, services = ipaddress.IPv4Network(arguments[1]), ipaddress.IPv4Network(arguments[2])
     for descriptor in (ready, lock):
         os.set_inheritable(descriptor, False)
     code = 1
     try:
-        # It is seen at its usual place again; what was executed keeps the mount that it was found at.
-        linux.unmount(os.path.realpath(sys.executable), linux.MNT_DETACH)
+        sealing.unseal()
         zygote = Zygote(
             directory, net, services, arguments[5:], registry.Registry(os.path.join(directory, "sandboxes"))
         )
-        _say(ready, {"pid": os.getpid()})
+        sealing.say(ready, {"pid": os.getpid()})
         zygote.serve()
         code = 0
     except BaseException as error:
-        _fail(ready, error)
+        sealing.fail(ready, error)
     finally:
         os._exit(code)
