@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 
 from homeport.apiserver import sizes
@@ -13,33 +13,34 @@ from homeport.kube.meta import Object
 from homeport.store.protocol import Delete, Full, Key, Oversized, Put, Record, Unavailable
 
 
-async def commit(api: Api, operation: Put | Delete, *, trims: bool = False) -> Record:
+async def commit(api: Api, operation: Put | Delete, *, trims: bool = False, along: Sequence[Put] = ()) -> Record:
     """Write and wait until it is durable. Raises Conflicting at once, StorageFull or ServiceUnavailable later.
 
     With `trims`, an object that is too large to be stored is stored without its managed fields, if that is enough;
     raises ApiError if it is not.
 
-    Quotas are kept in the same write; raises Forbidden if one does not have enough left.
+    `along` is written in the same transaction: what other objects say of this one. So are quotas; raises Forbidden if
+    one does not have enough left.
 
     Some kinds change what the server does: a CRD, a webhook. Those that follow them have heard of a write before it is
     answered, even if the client does not wait for the answer.
     """
     follower = api.followers.get(operation.key.resource)
     if follower is not None:
-        return await asyncio.shield(asyncio.ensure_future(_commit_followed(api, operation, follower, trims)))
+        return await asyncio.shield(asyncio.ensure_future(_commit_followed(api, operation, follower, trims, along)))
     try:
-        return (await _written(api, operation, trims))[0]
+        return (await _written(api, operation, trims, along))[0]
     except (Full, Unavailable) as error:
         raise _refused(error) from error
 
 
-def _written(api: Api, operation: Put | Delete, trims: bool) -> Awaitable[list[Record]]:
+def _written(api: Api, operation: Put | Delete, trims: bool, along: Sequence[Put]) -> Awaitable[list[Record]]:
     """Nothing waits between looking at the quotas and writing."""
     try:
-        return api.store.write(*api.quotas.booked(operation))
+        return api.store.write(*api.quotas.booked(operation), *along)
     except Oversized as error:
         assert isinstance(operation, Put), "only puts have a limit"
-        return api.store.write(*api.quotas.booked(sizes.fitting(operation, error.size, trims=trims)))
+        return api.store.write(*api.quotas.booked(sizes.fitting(operation, error.size, trims=trims)), *along)
 
 
 @contextmanager
@@ -56,9 +57,11 @@ def _refused(error: Full | Unavailable) -> ApiError:
     return StorageFull(words) if isinstance(error, Full) else ServiceUnavailable(words, retry_after=1)
 
 
-async def _commit_followed(api: Api, operation: Put | Delete, follower: Follower, trims: bool) -> Record:
+async def _commit_followed(
+    api: Api, operation: Put | Delete, follower: Follower, trims: bool, along: Sequence[Put]
+) -> Record:
     with stored():
-        record, *_ = await _written(api, operation, trims)
+        record, *_ = await _written(api, operation, trims, along)
     follower(record, deleted=isinstance(operation, Delete))
     return record
 

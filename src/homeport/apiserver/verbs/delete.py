@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from homeport.apiserver.admission import DELETE, attributes_of
 from homeport.apiserver.context import Api, Call
@@ -81,8 +82,11 @@ async def admit_and_delete(
     raise modified(call, record.key.name)
 
 
-async def delete_record(api: Api, call: Call, record: Record, options: DeleteOptions, obj: Object) -> Response:
-    """Delete the object `obj` of `record`, the newest state, or mark it. Raises Conflict."""
+async def delete_record(
+    api: Api, call: Call, record: Record, options: DeleteOptions, obj: Object, *, along: Sequence[Put] = ()
+) -> Response:
+    """Delete the object `obj` of `record`, the newest state, or mark it. `along` is written with it or not at all.
+    Raises Conflict."""
     served = call.served
     check_preconditions(served, obj, options)
     outcome = mark(served, obj, options, api.now())
@@ -93,14 +97,16 @@ async def delete_record(api: Api, call: Call, record: Record, options: DeleteOpt
         return render_transient(api, call, outcome.object, status)
     if outcome.remove:
         try:
-            removed = await commit(api, Delete(record.key, record.revision, await stored(served, outcome.object)))
+            gone = Delete(record.key, record.revision, await stored(served, outcome.object))
+            removed = await commit(api, gone, along=along)
         except Conflicting as error:
             raise modified(call, record.key.name) from error
         return await render_written(api, call, removed) if served.key in RETURN_OBJECT else _success(call, obj)
-    if not outcome.changed and record.revision <= api.store.revision:
+    if not outcome.changed and not along and record.revision <= api.store.revision:
         return await render_written(api, call, record, status)
     try:
-        written = await commit(api, Put(record.key, await stored(served, outcome.object), record.revision))
+        marked = Put(record.key, await stored(served, outcome.object), record.revision)
+        written = await commit(api, marked, along=along)
     except Conflicting as error:
         raise modified(call, record.key.name) from error
     return await render_written(api, call, written, status)

@@ -1,4 +1,4 @@
-"""Subresources that only pods have: ``binding``, ``eviction`` and ``log``."""
+"""Subresources that only pods have: ``binding`` and ``log``."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import Any
 from homeport.apiserver.admission import CREATE, attributes_of, draft_update, finish_update
 from homeport.apiserver.answers import not_allowed
 from homeport.apiserver.context import Api, Call
-from homeport.apiserver.deletion import DeleteOptions, delete_options
 from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.node import log_options
 from homeport.apiserver.options import check_options
 from homeport.apiserver.routes import RequestInfo
 from homeport.apiserver.streaming import reader, websocket
 from homeport.apiserver.verbs.connect import switch_to_websocket
-from homeport.apiserver.verbs.delete import delete_record
 from homeport.apiserver.verbs.get import find
 from homeport.apiserver.verbs.update import head, write
 from homeport.apiserver.versions import object_of
@@ -27,7 +25,8 @@ from homeport.kube.meta import Object, find_condition, metadata, spec, status, t
 from homeport.kube.wire import Duplex, Request, Response
 from homeport.store.protocol import Conflicting
 
-_SUCCESS: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+SUCCESS: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+"""What a POST that creates nothing answers."""
 
 
 BINDINGS = Virtual("", "v1", "bindings", "binding", "Binding", True)
@@ -55,7 +54,7 @@ async def binding(api: Api, call: Call) -> Response:
     body = decode_body(call.request.headers.get("content-type"), call.request.body).object
     name = call.info.name
     _check_binding(name, body)
-    _check_names(call, body, "Binding")
+    check_names(call, body, "Binding")
     body = {"apiVersion": "v1", "kind": "Binding", **body, "metadata": {"name": name, **metadata(body)}}
     attributes = attributes_of(call, CREATE, body)
     await api.admission.admit(attributes)
@@ -70,10 +69,10 @@ async def binding(api: Api, call: Call) -> Response:
         await write(api, call, record, finish_update(api, call, draft, None, pod, subresource="binding"))
     except Conflicting as error:
         raise modified(call, name) from error
-    return object_response(encode(_SUCCESS), call.form, 201)
+    return object_response(encode(SUCCESS), call.form, 201)
 
 
-def _check_names(call: Call, body: Object, kind: str) -> None:
+def check_names(call: Call, body: Object, kind: str) -> None:
     """Raises BadRequest for a body that is about another object than the path."""
     sent = body.get("metadata") or {}
     if not isinstance(sent, dict):
@@ -136,29 +135,6 @@ def _scheduled(pod: Object, now: str) -> list[Any]:
         return list(conditions)
     scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
     return [c for c in conditions if c.get("type") != "PodScheduled"] + [scheduled]
-
-
-async def eviction(api: Api, call: Call) -> Response:
-    """``POST``: a deletion that disruption budgets may refuse; there are none yet, so none does."""
-    if call.info.verb != "create":
-        raise MethodNotAllowed("pods/eviction takes POST only")
-    check_options(call, "CreateOptions")
-    body: Object = {}
-    if call.request.body.strip():
-        body = decode_body(call.request.headers.get("content-type"), call.request.body).object
-    sent = body.get("deleteOptions") or {}
-    if not isinstance(sent, dict):
-        raise BadRequest("deleteOptions has to be an object")
-    _check_names(call, body, "Eviction")
-    options: DeleteOptions = delete_options({**sent, "kind": "DeleteOptions"}, call.query)
-    head(api, call)
-    evicted = {"apiVersion": "policy/v1", "kind": "Eviction", **body}
-    attributes = attributes_of(call, CREATE, evicted)
-    attributes.dry_run |= options.dry_run
-    await api.admission.admit(attributes)
-    record = head(api, call)
-    await delete_record(api, call, record, options, object_of(call.served, record))
-    return object_response(encode(_SUCCESS), call.form, 201)
 
 
 async def log(api: Api, call: Call) -> Response:
