@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from homeport.node import emptydirs, hostpath, volumes
+from homeport.node import emptydirs, hostpath, payload, volumes
+from homeport.node.payload import Giving
 from homeport.node.references import Ref, Sources, Unresolved
 from homeport.node.runtime import MemoryVolume
 from homeport.node.tokens import Wish
@@ -291,6 +292,43 @@ def test_a_group_gets_files_before_they_are_shown(places: VolumePlaces) -> None:
         (path / "key").chmod(0o440)
 
     for _ in range(2):
-        volumes.set_up(places, Sources(pod=pod, objects=OBJECTS), give)
+        volumes.set_up(places, Sources(pod=pod, objects=OBJECTS), Giving(lambda _path, _user: None, give))
     assert given == [False]  # not shown yet, and no second time
     assert (places.of("s") / "key").stat().st_mode & 0o777 == 0o440
+
+
+@pytest.mark.parametrize(
+    ("pod_context", "containers", "init", "expected"),
+    [
+        # The cases of upstream's e2e test of ownership, and those of its unit test.
+        ({}, [{}], [], (0o644, None)),
+        ({"runAsUser": 1000}, [{}], [], (0o600, 1000)),
+        ({"runAsUser": 1000, "fsGroup": 1000}, [{}], [], (0o600, 1000)),
+        ({"fsGroup": 1000}, [{}], [], (0o600, None)),
+        ({}, [{"runAsUser": 1000}], [], (0o600, 1000)),
+        ({}, [{"runAsUser": 1000}, {}], [], (0o644, None)),
+        ({"runAsUser": 1000}, [{"runAsUser": 1001}], [{}], (0o644, None)),
+        ({}, [{"runAsUser": 7}], [{"runAsUser": 7}], (0o600, 7)),
+    ],
+)
+def test_whose_a_token_is(
+    pod_context: Any, containers: list[Any], init: list[Any], expected: tuple[int, int | None]
+) -> None:
+    volume = {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+    spec = {
+        "securityContext": pod_context,
+        "containers": [{"name": f"c{i}", "securityContext": context} for i, context in enumerate(containers)],
+        "initContainers": [{"name": f"i{i}", "securityContext": context} for i, context in enumerate(init)],
+        "volumes": [volume],
+    }
+    found = volumes.files(volume, Sources(pod={"spec": spec}, tokens={Wish("", 3600): "T"}))["token"]
+    assert (found.content, found.mode, found.user) == (b"T", *expected)
+
+
+def test_a_user_gets_a_file_before_it_is_shown(tmp_path: Path) -> None:
+    given: list[tuple[str, int]] = []
+    giving = Giving(lambda path, user: given.append((path.name, user)))
+    content = {"token": payload.File(b"T", 0o600, 7), "ca": payload.File(b"C")}
+    for _ in range(2):
+        payload.write(tmp_path / "v", content, giving)
+    assert given == [("token", 7)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -16,11 +17,11 @@ from homeport.node import volumes
 from homeport.node.claims import Claimed, resolve
 from homeport.node.following import Followed
 from homeport.node.host import Host
+from homeport.node.payload import Giving
 from homeport.node.references import Ref, Sources, Unresolved
 from homeport.node.runtime import SandboxError
 from homeport.node.tokens import Tokens
 
-Give = Callable[[Path], None] | None
 RENEWAL_RETRY = 10.0
 """Seconds between two attempts to renew a pod's tokens."""
 _RENEWAL_WAIT = 24 * 3600.0
@@ -86,29 +87,33 @@ class Mounts:
                 except SandboxError as error:
                     raise volumes.MountError(name, f"applyFSGroup failed for vol {name}: {error}") from error
 
-    def _giver(self, pod: Object) -> Callable[[Path], None] | None:
-        """Gives files that are about to be shown to the pod's ``fsGroup``; for the thread that writes them."""
-        group = (meta.spec(pod).get("securityContext") or {}).get("fsGroup")
-        if group is None:
-            return None
+    def _giving(self, pod: Object) -> Giving:
+        """Gives files that are about to be shown to the pod's user and its ``fsGroup``; for the thread that writes
+        them."""
+        group: Any = (meta.spec(pod).get("securityContext") or {}).get("fsGroup")
         loop, runtime = asyncio.get_running_loop(), self._host.runtime
 
-        def give(path: Path) -> None:
-            giving = runtime.give(str(path), group, read_only=True, only_if_root_differs=False)
+        def wait(giving: Coroutine[Any, Any, None], what: str) -> None:
             try:
                 asyncio.run_coroutine_threadsafe(giving, loop).result()
             except SandboxError as error:
-                raise HomeportError(f"applyFSGroup failed: {error}") from error
+                raise HomeportError(f"{what} failed: {error}") from error
 
-        return give
+        def to_user(path: Path, user: int) -> None:
+            wait(runtime.give_file(str(path), user), "chown")
 
-    async def _write(self, pod: Object, write: Callable[[volumes.VolumePlaces, Sources, Give], None]) -> None:
+        def to_group(path: Path) -> None:
+            wait(runtime.give(str(path), group, read_only=True, only_if_root_differs=False), "applyFSGroup")
+
+        return Giving(to_user, None if group is None else to_group)
+
+    async def _write(self, pod: Object, write: Callable[[volumes.VolumePlaces, Sources, Giving], None]) -> None:
         refs = volumes.references(pod)
         self._followed.begin(refs)
         sources = await self._sources(refs)
         sources = replace(sources, tokens=await self._tokens.get(pod, self._host.now()))
         try:
-            await asyncio.to_thread(write, self.places, sources, self._giver(pod))
+            await asyncio.to_thread(write, self.places, sources, self._giving(pod))
         finally:
             found = {ref: obj for ref, obj in sources.objects.items() if obj is not None}
             immutable = [ref for ref, obj in found.items() if obj.get("immutable")]

@@ -25,6 +25,18 @@ _GROUP_READS = 0o440
 class File(msgspec.Struct, frozen=True):
     content: bytes
     mode: int = 0o644
+    user: int | None = None
+    """Whose it is, by the number in containers; None: the platform's own user's."""
+
+
+class Giving(msgspec.Struct, frozen=True):
+    """Gives files to those who shall have them, by their numbers in containers, before anybody sees the files. Raises
+    HomeportError."""
+
+    to_user: Callable[[Path, int], None]
+    """One file."""
+    to_group: Callable[[Path], None] | None = None
+    """A directory with all that is in it, to read, to the pod's ``fsGroup``; None: the pod has none."""
 
 
 def check_path(path: str) -> None:
@@ -41,14 +53,16 @@ def is_one(directory: Path) -> bool:
     return (directory / _DATA).is_symlink()
 
 
-def write(directory: Path, files: Mapping[str, File], give: Callable[[Path], None] | None = None) -> bool:
-    """Make `directory` show exactly `files` (path -> content). Says whether anything had to be done. `give` lets a
-    group read the new files, before anybody sees them."""
+def write(directory: Path, files: Mapping[str, File], giving: Giving | None = None) -> bool:
+    """Make `directory` show exactly `files` (path -> content). Says whether anything had to be done. Without `giving`
+    all files stay the platform's."""
     for path in files:
         check_path(path)
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     current = _current(directory)
-    if current is not None and _shows(current, files, _GROUP_READS if give is not None else 0):
+    if current is not None and _shows(
+        current, files, _GROUP_READS if giving is not None and giving.to_group is not None else 0
+    ):
         return False
     fresh = Path(tempfile.mkdtemp(prefix="..", dir=directory))
     try:
@@ -60,8 +74,10 @@ def write(directory: Path, files: Mapping[str, File], give: Callable[[Path], Non
             with open(descriptor, "wb") as handle:
                 handle.write(file.content)
                 os.fchmod(descriptor, file.mode)
-        if give is not None:
-            give(fresh.resolve())
+            if giving is not None and file.user is not None:
+                giving.to_user(target.resolve(), file.user)
+        if giving is not None and giving.to_group is not None:
+            giving.to_group(fresh.resolve())
         link = directory / f"{_DATA}_tmp"
         link.unlink(missing_ok=True)
         link.symlink_to(fresh.name)
@@ -86,10 +102,13 @@ def _shows(current: Path, files: Mapping[str, File], given: int) -> bool:
     present = {str(found.relative_to(current)): found for found in current.rglob("*") if not found.is_dir()}
     if present.keys() != files.keys():
         return False
-    return all(
-        present[path].read_bytes() == file.content and present[path].stat().st_mode & 0o7777 == file.mode | given
-        for path, file in files.items()
-    )
+    try:
+        return all(
+            present[path].read_bytes() == file.content and present[path].stat().st_mode & 0o7777 == file.mode | given
+            for path, file in files.items()
+        )
+    except PermissionError:
+        return False  # it is a pod's user's, and we are an ordinary user ourselves: who knows what is in it
 
 
 def _link_names(directory: Path, names: set[str]) -> None:

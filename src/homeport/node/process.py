@@ -150,6 +150,9 @@ class ProcessRuntime:
             op="give", path=path, group=group, read_only=read_only, only_if_root_differs=only_if_root_differs
         )
 
+    async def give_file(self, path: str, user: int) -> None:
+        await self._server.ask(op="give-file", path=path, user=user)
+
     async def copy(self, source: str, target: str) -> None:
         await self._server.ask(op="copy", source=source, target=target)
 

@@ -364,6 +364,9 @@ class Runtime(Protocol):
         and own what will be made in it. `only_if_root_differs`: not if the tree's top is the group's already. Raises
         SandboxError."""
 
+    async def give_file(self, path: str, user: int) -> None:
+        """Let a user, by its number in containers, own a file. Raises SandboxError."""
+
     async def copy(self, source: str, target: str) -> None:
         """Make `target`, which is not there, a copy of a directory tree, whichever user ids own what is in it. Raises
         SandboxError."""

@@ -14,7 +14,7 @@ import msgspec
 from homeport.kube import meta
 from homeport.kube.meta import Object
 from homeport.node.memory import Verdict
-from homeport.node.pod import Member, full_name
+from homeport.node.pod import Member, Role, full_name, members
 from homeport.node.references import Unresolved
 from homeport.node.runtime import Security
 from homeport.node.sandbox.capabilities import ALL, DEFAULT, LEADING_OUT, NAMES, NUMBERS
@@ -60,6 +60,12 @@ def effective(member: Member, pod: Object, name: str) -> Any:
     """A setting that both may have: the container's own wins."""
     value = of_container(member).get(name)
     return of_pod(pod).get(name) if value is None else value
+
+
+def common_user(pod: Object) -> int | None:
+    """The user as whom all containers run, but for ephemeral ones; None if one says nothing, or they differ."""
+    users = {effective(member, pod, "runAsUser") for member in members(pod) if member.role is not Role.EPHEMERAL}
+    return users.pop() if len(users) == 1 else None
 
 
 def identity(member: Member, pod: Object, image_user: str = "") -> Identity:

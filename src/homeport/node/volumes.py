@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ import msgspec
 from homeport.kube import meta
 from homeport.kube.errors import HomeportError
 from homeport.kube.meta import Object
-from homeport.node import emptydirs, hostpath, payload
+from homeport.node import emptydirs, hostpath, payload, security
 from homeport.node.claims import Claimed
 from homeport.node.expansion import expand
-from homeport.node.payload import File
+from homeport.node.payload import File, Giving
 from homeport.node.references import Ref, Sources, Unresolved, contents, missing, pod_field, resource_field, volume_refs
 from homeport.node.runtime import Mount
 from homeport.node.tokens import wish_of
@@ -80,15 +80,15 @@ def references(pod: Object) -> set[Ref]:
     return {ref for volume in meta.spec(pod).get("volumes") or () for ref in volume_refs(volume)}
 
 
-def set_up(places: VolumePlaces, sources: Sources, give: Callable[[Path], None] | None = None) -> None:
-    """Make every volume of ``sources.pod`` ready. Raises MountError for the first that fails. `give` lets the pod's
-    ``fsGroup`` read files that are about to be shown; it may raise HomeportError."""
+def set_up(places: VolumePlaces, sources: Sources, giving: Giving | None = None) -> None:
+    """Make every volume of ``sources.pod`` ready. Raises MountError for the first that fails. `giving` lets the pod's
+    user and its ``fsGroup`` have files that are about to be shown."""
     for volume in meta.spec(sources.pod).get("volumes") or ():
         with _explained(volume, places):
-            _set_up(volume, places, sources, give)
+            _set_up(volume, places, sources, giving)
 
 
-def bring_up_to_date(places: VolumePlaces, sources: Sources, give: Callable[[Path], None] | None = None) -> None:
+def bring_up_to_date(places: VolumePlaces, sources: Sources, giving: Giving | None = None) -> None:
     """Have the volumes that show objects, fields or tokens show what they are now, each volume at once. One that can't
     stays as it is and keeps no other from it; raises MountError for the first such."""
     failed: MountError | None = None
@@ -96,7 +96,7 @@ def bring_up_to_date(places: VolumePlaces, sources: Sources, give: Callable[[Pat
         if _source(volume)[0] in CONTENT:
             try:
                 with _explained(volume, places):
-                    _set_up(volume, places, sources, give)
+                    _set_up(volume, places, sources, giving)
             except MountError as error:
                 failed = failed or error
     if failed is not None:
@@ -140,9 +140,7 @@ def _explained(volume: Mapping[str, Any], places: VolumePlaces) -> Iterator[None
         raise MountError(name, str(error)) from error
 
 
-def _set_up(
-    volume: Mapping[str, Any], places: VolumePlaces, sources: Sources, give: Callable[[Path], None] | None
-) -> None:
+def _set_up(volume: Mapping[str, Any], places: VolumePlaces, sources: Sources, giving: Giving | None) -> None:
     kind, source = _source(volume)
     directory = places.of(volume["name"])
     match kind:
@@ -156,7 +154,7 @@ def _set_up(
             content = files(volume, sources)
             if _is_secret(kind, source):
                 _put_in_memory(directory, places)
-            payload.write(directory, content, give)
+            payload.write(directory, content, giving)
         case _:
             raise HomeportError(
                 f"volumes of type {kind or 'none'} are not supported by this node; it has emptyDir, hostPath, "
@@ -243,7 +241,11 @@ def _part(kind: str, source: Mapping[str, Any], mode: int, sources: Sources) -> 
         case "downwardAPI":
             return dict(_downward(source, mode, sources))
         case "serviceAccountToken":
-            return {source["path"]: File(sources.tokens[wish_of(source)].encode(), mode)}
+            content = sources.tokens[wish_of(source)].encode()
+            user = security.common_user(sources.pod)
+            # For nobody else to read, as the kubelet has it; the group is let in with all of the volume.
+            is_given = user is not None or security.of_pod(sources.pod).get("fsGroup") is not None
+            return {source["path"]: File(content, 0o600 if is_given else mode, user)}
     raise Unresolved(
         f"projected source {kind} is not supported by this node; it has configMap, secret, downwardAPI and "
         "serviceAccountToken"

@@ -69,3 +69,20 @@ async def test_a_tree_whose_top_is_right_can_be_left_alone(pods: Pods, volume: P
 async def test_a_volume_that_has_gone(pods: Pods, tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="can't be given to group 4321"):
         await pods.runtime.give(str(tmp_path / "none"), GROUP, read_only=False, only_if_root_differs=False)
+
+
+async def test_a_user_gets_a_file(pods: Pods, tmp_path: Path) -> None:
+    volume = tmp_path / "v"
+    volume.mkdir()
+    volume.chmod(0o755)
+    (volume / "token").write_text("secret\n")
+    (volume / "token").chmod(0o600)
+    await pods.runtime.give_file(str(volume / "token"), 1000)
+    script = "stat -c '%u %a' /v/token && cat /v/token"
+    mounts = (Mount(str(volume), "/v"),)
+    state = await pods.run("a", "sh", "-c", script, mounts=mounts, uid=1000)
+    assert (state.exit_code, pods.output("a").split()) == (0, ["1000", "600", "secret"])
+    state = await pods.run("b", "cat", "/v/token", mounts=mounts, uid=1001)
+    assert state.exit_code == 1
+    with pytest.raises(SandboxError, match="can't be given to user 1000"):
+        await pods.runtime.give_file(str(tmp_path / "none"), 1000)

@@ -323,6 +323,9 @@ class EngineRuntime:
         wanted = {"path": path, "group": group, "read_only": read_only, "only_if_root_differs": only_if_root_differs}
         await self._net.ask_apart(op="give", **wanted)
 
+    async def give_file(self, path: str, user: int) -> None:
+        await self._net.ask_apart(op="give-file", path=path, user=user)
+
     async def copy(self, source: str, target: str) -> None:
         await self._net.ask_apart(op="copy", source=source, target=target)
 

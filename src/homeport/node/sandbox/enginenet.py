@@ -52,6 +52,8 @@ class EngineNetd(netd.Netd):
             )
         elif operation == "give":
             self._answer_from_elsewhere(peer, message, lambda: self._give(message))
+        elif operation == "give-file":
+            self._answer_from_elsewhere(peer, message, lambda: self._give_file(message))
         elif operation == "measure":
             self._answer_from_elsewhere(peer, message, lambda: {"sizes": [trees.measure(p) for p in message["paths"]]})
         elif operation == "kill":
@@ -156,6 +158,11 @@ class EngineNetd(netd.Netd):
             read_only=message["read_only"],
             only_if_root_differs=message["only_if_root_differs"],
         )
+        return {}
+
+    def _give_file(self, message: dict[str, Any]) -> dict[str, object]:
+        self._check(str(message["path"]))
+        groups.give_file(str(message["path"]), int(message["user"]))
         return {}
 
     def _remove(self, path: str) -> dict[str, object]:

@@ -1,4 +1,5 @@
-"""Giving a volume to a pod's group (``fsGroup``): as the kubelet does it (upstream: ``pkg/volume/volume_linux.go``).
+"""Giving a volume to a pod's group (``fsGroup``), or a file to its user: as the kubelet does it (upstream:
+``pkg/volume/volume_linux.go``).
 
 By root of the user namespace that containers run in, since only there the group exists. Containers may be at work in
 the volume: each file is opened by its name in a directory that is open already, and never through a link.
@@ -35,6 +36,11 @@ def give(path: str, group: int, *, read_only: bool, only_if_root_differs: bool) 
                     os.chown(name, -1, group, dir_fd=descriptor, follow_symlinks=False)
             except FileNotFoundError:
                 continue  # deleted meanwhile
+
+
+def give_file(path: str, user: int) -> None:
+    """Let a user own a file, which must not be a link. Raises OSError; EINVAL for a user that does not exist here."""
+    os.chown(path, user, -1, follow_symlinks=False)
 
 
 def _raise(error: OSError) -> None:

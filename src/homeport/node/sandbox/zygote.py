@@ -327,6 +327,8 @@ class Zygote:
             self._copy(peer, message)
         elif operation == "give":
             self._give(peer, message)
+        elif operation == "give-file":
+            self._give_file(peer, message)
         elif operation == "measure":
             self._measure(peer, message)
         elif operation == "helper":
@@ -405,6 +407,16 @@ class Zygote:
             return {}
 
         self._answer_from_elsewhere(peer, message["id"], give)
+
+    def _give_file(self, peer: Peer, message: dict[str, Any]) -> None:
+        path, user = message["path"], int(message["user"])
+        try:
+            groups.give_file(path, user)
+        except OSError as error:
+            words = f"{path} can't be given to user {user}: {error.strerror or error}"
+            self._peers.send(peer, {"id": message["id"], "error": words})
+        else:
+            self._peers.send(peer, {"id": message["id"]})
 
     def _copy(self, peer: Peer, message: dict[str, Any]) -> None:
         source, target = message["source"], message["target"]
