@@ -67,8 +67,9 @@ class Applier:
         await asyncio.gather(self._collect(calls, failed), self._gradually(parent, gradual, writes, failed))
         if failed:
             raise failed[0]
-        last = [partial(self._delete_child, parent, deletion, writes) for deletion in plan.deletes]
-        await self._all([*last, *(partial(self._finalize, child, writes) for child in plan.finalized)])
+        # First the finalizers: a child deleted without them is not taken for one that went by itself.
+        await self._all([partial(self._finalize, child, writes) for child in plan.finalized])
+        await self._all([partial(self._delete_child, parent, deletion, writes) for deletion in plan.deletes])
 
     async def delete_parent(self, resource: Resource, parent: Object, writes: OwnWrites) -> None:
         await self._delete(Deletion(resource, parent), writes)

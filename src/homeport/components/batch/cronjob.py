@@ -6,7 +6,6 @@ neither forgotten nor comes twice, whatever happens in between.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -139,18 +138,21 @@ class _Round:
             try:
                 zone = cron.zone(named)
             except ValueError as error:
-                return self._refuse("UnknownTimeZone", f'invalid timeZone: "{named}": {error}')
+                self._note("Warning", "UnknownTimeZone", f'invalid timeZone: "{named}": {error}')
+                return None
         if self._spec.get("suspend"):
             return None
         text = self._spec["schedule"]
         try:
             schedule = cron.parse(text)
         except ValueError as error:
-            return self._refuse("UnparseableSchedule", f'unparseable schedule: "{text}" : {error}')
+            self._note("Warning", "UnparseableSchedule", f'unparseable schedule: "{text}" : {error}')
+            return None
         try:
             passed = self._passed(schedule, zone, by_deadline=True)
         except ValueError as error:
-            return self._refuse("InvalidSchedule", f"invalid schedule: {text} : {error}")
+            self._note("Warning", "InvalidSchedule", f"invalid schedule: {text} : {error}")
+            return None
         if passed.latest is not None:
             if passed.missed > _MANY:
                 self._note("Warning", "TooManyMissedTimes", _TOO_MANY)
@@ -192,9 +194,7 @@ class _Round:
     def _passed(self, schedule: Schedule, zone: tzinfo, *, by_deadline: bool) -> _Moments:
         """Raises ValueError for a schedule that names no moment (upstream: ``mostRecentScheduleTime``)."""
         now = self._now
-        since = meta.parse_time(
-            self._status.get("lastScheduleTime") or meta.metadata(self._cron)["creationTimestamp"]
-        )
+        since = meta.parse_time(self._status.get("lastScheduleTime") or meta.metadata(self._cron)["creationTimestamp"])
         deadline = self._spec.get("startingDeadlineSeconds")
         if by_deadline and deadline is not None:
             since = max(since, now - timedelta(seconds=deadline))
@@ -220,14 +220,11 @@ class _Round:
         following = schedule.after(start, zone)
         return None if following is None else max(0.0, (following - self._now).total_seconds()) + _PADDING
 
-    def _refuse(self, reason: str, words: str) -> None:
-        self._note("Warning", reason, words)
-
     def _note(self, type: Any, reason: str, message: str) -> None:
         self._notes.append(Note(type, reason, message))
 
 
-def _started(job: Object) -> Sequence[Any]:
+def _started(job: Object) -> tuple[Any, ...]:
     start = meta.status(job).get("startTime")
     return (start is None, start or "", meta.name(job))
 

@@ -73,19 +73,19 @@ def _met(rule: Mapping[str, Any], pod: Object) -> str:
 
 
 def _holds(codes: Mapping[str, Any], code: int) -> bool:
-    return (code in codes["values"]) == (codes["operator"] == "In")
+    return bool((code in codes["values"]) == (codes["operator"] == "In"))
 
 
 def finished_at(pod: Object) -> datetime:
-    """When a pod that has ended, or is being deleted, did so: by its containers; else since when it isn't ready; else by
-    the moment of its deletion."""
+    """When a pod that has ended, or is being deleted, did so: by its containers; else by when it ceased to be ready;
+    else by the moment of its deletion."""
     status, about = meta.status(pod), meta.metadata(pod)
     sidecars = {c["name"] for c in meta.spec(pod).get("initContainers") or () if c.get("restartPolicy") == "Always"}
     entries = [
         *(status.get("containerStatuses") or ()),
         *(entry for entry in status.get("initContainerStatuses") or () if entry.get("name") in sidecars),
     ]
-    ends = [((entry.get("state") or {}).get("terminated") or {}).get("finishedAt") for entry in entries]
+    ends: list[Any] = [((entry.get("state") or {}).get("terminated") or {}).get("finishedAt") for entry in entries]
     if ends and all(ends):
         return max(map(meta.parse_time, ends))
     ready = meta.find_condition(status.get("conditions"), "Ready") or {}
@@ -101,7 +101,7 @@ def pause_left(failures: int, last: datetime | None, now: datetime) -> float:
     """Seconds until a pod may be replaced after so many failures in a row, the last one at `last`."""
     if not failures or last is None:
         return 0.0
-    pause = min(_BASE * 2 ** min(failures - 1, 10), _LONGEST)
+    pause = min(_BASE * (1 << min(failures - 1, 10)), _LONGEST)
     return max(0.0, (last + pause - now).total_seconds())
 
 

@@ -88,7 +88,8 @@ def surplus(job: Object, active: Sequence[Object], wanted: int) -> list[Object]:
     """The active pods to delete so that at most `wanted` are left; all that have no valid index or share one, too."""
     left, removed = sorted(active, key=_standing), []
     if is_indexed(job):
-        completions, kept = meta.spec(job)["completions"], {}
+        completions = meta.spec(job)["completions"]
+        kept: dict[int, Object] = {}
         for pod in left:
             index = index_of(pod)
             if index is None or index >= completions:

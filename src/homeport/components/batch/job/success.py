@@ -19,9 +19,7 @@ def met(job: Object, succeeded: Intervals) -> str:
         if named is not None:
             required = indexes.parse(named, spec["completions"])
             reached = indexes.overlap(required, succeeded)
-            done = bool(required) and (
-                reached == indexes.total(required) or (count is not None and reached >= count)
-            )
+            done = bool(required) and (reached == indexes.total(required) or (count is not None and reached >= count))
         else:
             done = count is not None and indexes.total(succeeded) >= count
         if done:

@@ -131,7 +131,9 @@ class _Round:
         return indexes.with_indexes(indexes.parse(self._status.get("failedIndexes") or "", completions), lost)
 
     def desired(self) -> Desired:
-        if "startTime" not in self._status and not self._suspended:
+        resumed = not self._suspended and meta.holds(self._conditions, at.SUSPENDED)
+        if resumed or (not self._suspended and "startTime" not in self._status):
+            # Anew with each resumption, before anything is judged by it: activeDeadlineSeconds count from there.
             self._status["startTime"] = meta.timestamp(self._now)
         end = self._end()
         if end is not None:
@@ -213,9 +215,6 @@ class _Round:
         self._conditions = with_condition(self._conditions, at.SUSPENDED, *change, self._now)
         if self._suspended != before:
             self._notes.append(Note("Normal", "Suspended" if self._suspended else "Resumed", change[2]))
-            if not self._suspended:
-                # So that activeDeadlineSeconds count from now on.
-                self._status["startTime"] = meta.timestamp(self._now)
 
     def _manage(self) -> None:
         """Make the pods that are missing, or delete those that are too many; never both in one sync."""
@@ -241,7 +240,7 @@ class _Round:
         if completions is None:
             # Once one has succeeded the others run to their end, and nothing new is started.
             return len(self._active) if self._succeeded else parallelism
-        return max(0, min(completions - self._succeeded, parallelism))
+        return max(0, min(int(completions) - self._succeeded, parallelism))
 
     def _made(self, missing: int) -> Iterator[Object]:
         by_index = self._spec.get("backoffLimitPerIndex") is not None
@@ -324,10 +323,12 @@ class _Round:
                     self._note_uncounted("succeeded", uid)
                 elif self._is_valid(pod):
                     done.append(pods.index_of(pod) or 0)
-            elif (failed or (end is not None and not end.succeeds)) and self._is_valid(pod):
-                if failures.judge(self._job, pod).counts:
-                    self._note_uncounted("failed", uid)
+            elif (failed or (end is not None and not end.succeeds)) and self._counts(pod):
+                self._note_uncounted("failed", uid)
         return True
+
+    def _counts(self, pod: Object) -> bool:
+        return self._is_valid(pod) and failures.judge(self._job, pod).counts
 
     def _note_uncounted(self, kind: str, uid: str) -> None:
         if uid not in self._uncounted[kind]:
