@@ -157,7 +157,7 @@ class Template:
         prefix = name[: _MAX_PREFIX - len(ending)] + ending
         about = {
             **self._about,
-            "name": next(fresh_names(prefix, self._job, self._names.get(index, ()))),
+            "name": next(fresh_names(prefix, self._job, (prefix, *self._names.get(index, ())))),
             "generateName": prefix,
             "labels": {**(self._about.get("labels") or {}), INDEX: str(index)},
             "annotations": {**(self._about.get("annotations") or {}), INDEX: str(index), **(annotations or {})},
