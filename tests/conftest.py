@@ -7,6 +7,8 @@ and ports. Tests marked ``alone`` bound how long something takes: while one of t
 from __future__ import annotations
 
 import fcntl
+import functools
+import os
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import IO
 
 import pytest
 from hypothesis import settings
+
+from homeport.node.sandbox import idmap
 
 # How long an example takes says more about the machine's other work than about the code; tests that measure do so
 # themselves. `pytest --hypothesis-profile=thorough` looks longer.
@@ -57,6 +61,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those that run alone come first: later, they might have to wait for another worker's test of many minutes."""
     items.sort(key=lambda item: item.get_closest_marker("alone") is None)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("needs_ids") is not None and not has_ids():
+        pytest.skip("needs several ids, and this user has no range of them in /etc/subuid and /etc/subgid")
+
+
+@functools.cache
+def has_ids() -> bool:
+    """Whether others than one user exist in the namespaces that this process can make."""
+    helpers = idmap.helper("newuidmap") and idmap.helper("newgidmap")
+    ranges = all(idmap.read_ranges(path) for path in ("/etc/subuid", "/etc/subgid"))
+    return os.geteuid() == 0 or bool(helpers and ranges)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

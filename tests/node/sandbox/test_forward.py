@@ -20,10 +20,15 @@ class Upstream:
     """A server for one datagram and one connection, that answers with the question turned around."""
 
     def __init__(self) -> None:
-        self.datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.datagrams.bind(("127.0.0.1", 0))
-        self.port = self.datagrams.getsockname()[1]
-        self.streams = socket.create_server(("127.0.0.1", self.port))
+        while True:
+            self.datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.datagrams.bind(("127.0.0.1", 0))
+            self.port = self.datagrams.getsockname()[1]
+            try:
+                self.streams = socket.create_server(("127.0.0.1", self.port))
+                break
+            except OSError:  # free for the one, somebody else's for the other
+                self.datagrams.close()
 
     def answer_datagram(self) -> None:
         data, asker = self.datagrams.recvfrom(1000)

@@ -37,6 +37,7 @@ def volume(tmp_path: Path) -> Path:
     return top
 
 
+@pytest.mark.needs_ids
 async def test_a_group_gets_a_volume(pods: Pods, volume: Path) -> None:
     await pods.runtime.give(str(volume), GROUP, read_only=False, only_if_root_differs=False)
     found = modes(volume)
@@ -51,12 +52,14 @@ async def test_a_group_gets_a_volume(pods: Pods, volume: Path) -> None:
     assert (state.exit_code, pods.output("a").split()[-1]) == (0, str(GROUP))
 
 
+@pytest.mark.needs_ids
 async def test_what_is_read_only_is_not_made_writable(pods: Pods, volume: Path) -> None:
     await pods.runtime.give(str(volume), GROUP, read_only=True, only_if_root_differs=False)
     found = modes(volume)
     assert (found["."][0], found["deep"][0], found["file"][0]) == (0o2755, 0o2750, 0o440)
 
 
+@pytest.mark.needs_ids
 async def test_a_tree_whose_top_is_right_can_be_left_alone(pods: Pods, volume: Path) -> None:
     await pods.runtime.give(str(volume), GROUP, read_only=False, only_if_root_differs=True)
     (volume / "file").chmod(0o400)

@@ -146,6 +146,7 @@ async def test_a_containers_end_ends_its_commands(pods: Pods, sandbox: Any) -> N
         await sandbox.execute("main", ["true"], OUTPUT)
 
 
+@pytest.mark.needs_ids
 async def test_as_another_user(pods: Pods) -> None:
     sandbox = await pods.create("a")
     await sandbox.start(pods.container("a", "sleep", "1000", uid=1000, gid=2000, groups=(3000,)))

@@ -70,6 +70,7 @@ def archive(directory: Path) -> Path:
 EXPECTED = "uid=1000(app) gid=1001(app) groups=1001(app),1005(extra)\nf\n1000"
 
 
+@pytest.mark.needs_ids
 async def test_a_loaded_image_runs(pods: Any, tmp_path: Path) -> None:
     store = ImageStore(tmp_path / "images", cache=tmp_path / "cache")
     await load(store.local, archive(tmp_path))

@@ -73,6 +73,9 @@ _SEARCH_LIMIT = 20_000
 """Entries looked at per directory; what lies beyond is hidden as a whole."""
 _COPY_LIMIT = 1 << 20
 """Bytes of a file that is copied; settings are smaller."""
+_TAKEN_OVER = 2
+"""Levels below /usr (or /bin, where it is a directory) in which an ordinary user's containers can add and delete files:
+those of programs, libraries and their settings. All 17,000 directories of a desktop's /usr would take a second."""
 _VISIBLE_FILE, _VISIBLE_DIRECTORY = 0o004, 0o005
 
 
@@ -177,12 +180,34 @@ def _hide(layer: str, top: str, paths: list[str]) -> None:
         for part in inside[:-1]:
             real, mirror = f"{real}/{part}", f"{mirror}/{part}"
             if not os.path.isdir(mirror):
-                status = os.stat(real)
-                os.mkdir(mirror)
-                os.chmod(mirror, stat.S_IMODE(status.st_mode))
-                if os.geteuid() == 0 and status.st_uid != 65534:
-                    trees.own(mirror, status.st_uid, status.st_gid)
+                _mirror(real, mirror)
         os.mknod(f"{mirror}/{inside[-1]}", stat.S_IFCHR, os.makedev(0, 0))
+
+
+def _mirror(real: str, mirror: str) -> None:
+    """Make a directory with the mode and owner of another, as far as that one's exists here; else it is root's."""
+    status = os.stat(real)
+    os.mkdir(mirror)
+    os.chmod(mirror, stat.S_IMODE(status.st_mode))
+    if os.geteuid() == 0 and status.st_uid != 65534:
+        trees.own(mirror, status.st_uid, status.st_gid)
+
+
+def _take_over(layer: str, top: str, levels: int) -> None:
+    """Make `layer` a lower layer by which the directories of `top` are root's of this user namespace, down to so many
+    levels: the machine's root does not exist in it, and nobody could change in an overlay what is that one's."""
+    _mirror(top, layer)
+    if levels == 0:
+        return
+    with os.scandir(top) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                try:
+                    _take_over(f"{layer}/{entry.name}", entry.path, levels - 1)
+                except FileNotFoundError:
+                    continue  # deleted meanwhile
+                except PermissionError:
+                    continue  # not to be looked into; then its name is all that is needed
 
 
 def _draw(directory: str) -> None:
@@ -281,6 +306,11 @@ class _Survey:
         real = os.path.realpath(path)
         os.makedirs(f"{self._skeleton}{path}", mode=0o755, exist_ok=True)
         lower = [real]
+        if is_writable and self._user_namespace:
+            layer = f"{self._directory}/own{path}"
+            os.makedirs(os.path.dirname(layer), mode=0o755, exist_ok=True)
+            _take_over(layer, real, _TAKEN_OVER)
+            lower.insert(0, layer)
         concealed = [other for other in concealed if os.path.lexists(other)]
         if concealed:
             layer = f"{self._directory}/hide{path}"

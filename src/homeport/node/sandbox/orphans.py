@@ -71,6 +71,11 @@ class Orphans:
         """Whether more will be known about the pod with that state file."""
         return any(estate.path == path for estate in self._estates)
 
+    @property
+    def any_open(self) -> bool:
+        """Whether more will be known about any pod."""
+        return bool(self._estates)
+
     def reap(self) -> None:
         """Take the ends of all children that have ended."""
         while True:

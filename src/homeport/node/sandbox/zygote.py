@@ -40,6 +40,7 @@ from homeport.node.sandbox.sealing import Refused
 from homeport.node.sandbox.wire import Peer
 
 _RESPAWN_SECONDS = 1.0
+_SETTLING_SECONDS = 5.0
 _UNUSED_SECONDS = 60.0
 """How long a fork server waits for the first who holds it."""
 
@@ -94,6 +95,7 @@ class Zygote:
         self._orphans = orphans.Orphans(self._settled, lambda ended: self._warmers.note(ended))
         self._curious: list[tuple[str, Peer, object]] = []
         """Who waits to hear that all is known about the pod with that state file, and the id of the question."""
+        self._asked_to_stop: list[tuple[Peer, object]] = []
         self._watch_children()
         self._netd_path = registry.helper_path(directory)
         layers = os.path.join(directory, "layers")
@@ -345,8 +347,7 @@ class Zygote:
             self._curious.append((str(message["path"]), peer, message["id"]))
             self._settled(str(message["path"]))
         elif operation == "stop":
-            self._shut_down()
-            self._peers.send(peer, {"id": message["id"]})
+            self._stop(peer, message["id"])
         else:
             raise ValueError(f"no such operation: {operation}")
 
@@ -462,8 +463,27 @@ class Zygote:
         self._curious = [entry for entry in self._curious if entry[0] != path]
         for _, peer, number in told:
             self._peers.send(peer, {"id": number})
+        self._stop_if_settled()
 
     # The end.
+
+    def _stop(self, peer: Peer, number: object) -> None:
+        """Shut down, but not before it is written down how the containers of killed supervisors ended: nobody else can
+        find out. What doesn't end within some seconds is waited for in vain."""
+        self._asked_to_stop.append((peer, number))
+        # Supervisors whose ends are to be heard in this turn of the loop are heard first.
+        self._loop.after(0, self._stop_if_settled)
+        self._loop.after(_SETTLING_SECONDS, self._shut_down_asked)
+
+    def _stop_if_settled(self) -> None:
+        if self._asked_to_stop and not self._orphans.any_open and self._loop.is_running:
+            self._shut_down_asked()
+
+    def _shut_down_asked(self) -> None:
+        if self._loop.is_running:
+            self._shut_down()
+            for peer, number in self._asked_to_stop:
+                self._peers.send(peer, {"id": number})
 
     def _left(self, peer: Peer) -> None:
         self._curious = [entry for entry in self._curious if entry[1] is not peer]
