@@ -26,7 +26,7 @@ from homeport.kube.wire import User
 from homeport.node import enforcement
 from homeport.node.network import NodeNetwork
 from homeport.node.runtime import SandboxError, Unenforceable
-from homeport.node.sandbox import netd
+from homeport.node.sandbox import netd, network
 from homeport.store.memory import MemoryStore
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # virtual_time.py
@@ -276,10 +276,10 @@ class Helper:
     """A network helper that is only its answers to the question of policies; None: it ends instead."""
 
     def __init__(self, directory: Path, answers: list[dict[str, Any] | None]) -> None:
-        self._path = netd.socket_path(str(directory))
+        self._path = network.helper_socket(str(directory))
         self._answers = answers
-        network, services = IPv4Network("10.42.0.0/16"), IPv4Network("10.43.0.0/16")
-        self.net = NodeNetwork(str(directory), network, services, self._start)
+        pods, services = IPv4Network("10.42.0.0/16"), IPv4Network("10.43.0.0/16")
+        self.net = NodeNetwork(str(directory), pods, services, self._start)
         self._server: asyncio.Server | None = None
         self._peers: set[asyncio.Task[None]] = set()
 

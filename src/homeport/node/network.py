@@ -17,7 +17,7 @@ from typing import Any
 
 from homeport.node.control import Connection, readable
 from homeport.node.runtime import SandboxError, Unenforceable
-from homeport.node.sandbox import hostlink, netd, network, wire
+from homeport.node.sandbox import hostlink, network, wire
 
 _LOG = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ class NodeNetwork:
 
     async def _netd(self) -> socket.socket:
         """A connection to the network helper, which is started if none answers."""
-        path = netd.socket_path(self._directory)
+        path = network.helper_socket(self._directory)
         with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
             return wire.connect(path)
         await self._start_helper()

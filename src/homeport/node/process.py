@@ -22,7 +22,7 @@ from homeport.node import doctor
 from homeport.node.forkserver import ForkServer
 from homeport.node.network import NodeNetwork
 from homeport.node.runtime import Sandbox, SandboxError, SandboxSpec
-from homeport.node.sandbox import linux, registry, spec
+from homeport.node.sandbox import linux, record, registry, spec
 from homeport.node.supervised import Supervised, connect, dead
 from homeport.node.warmth import Warmth
 
@@ -222,5 +222,5 @@ class ProcessRuntime:
 
 def _left_in(directory: str) -> list[str]:
     """What a supervisor deletes when it destroys its sandbox, as far as it is there."""
-    names = ("layers", spec.SOCKET_FILE, spec.STATE_FILE)
+    names = ("layers", spec.SOCKET_FILE, spec.STATE_FILE, f"{spec.STATE_FILE}{record.SUFFIX}")
     return [path for name in names if os.path.lexists(path := os.path.join(directory, name))]

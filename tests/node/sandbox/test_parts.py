@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -68,6 +69,17 @@ def test_a_record_that_can_not_be_written_leaves_the_old_one_and_nothing_else(tm
         record.write(str(tmp_path / "full"), {"a": "x" * 100_000})
     assert [one.name for one in tmp_path.iterdir()] == ["record"]
     assert path.read_text() == '{"a": 1}'
+
+
+def test_a_record_that_is_written_again_makes_no_more_than_two_files(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    files = set()
+    for text in ("one", "a longer one", "two", ""):
+        record.rewrite(str(path), {"text": text})
+        assert json.loads(path.read_text()) == {"text": text}
+        files.add(path.stat().st_ino)
+    assert len(files) == 2
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["record", "record.new"]
 
 
 def test_stamps() -> None:

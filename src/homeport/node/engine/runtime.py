@@ -25,7 +25,7 @@ from homeport.node.engine.sandbox import EngineSandbox, Facts
 from homeport.node.network import NodeNetwork
 from homeport.node.runtime import Mount, Sandbox, SandboxError, SandboxSpec
 from homeport.node.sandbox import __main__ as program
-from homeport.node.sandbox import enginenet, etc, layout, netd, network, spec
+from homeport.node.sandbox import enginenet, etc, layout, network, spec
 
 _LOG = logging.getLogger(__name__)
 _PROGRAM = os.path.abspath(program.__file__)
@@ -155,7 +155,7 @@ class EngineRuntime:
                 for one in await self._ours(_HELPER):
                     await remove(self._engine, one["Id"])
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(netd.socket_path(self._directory))
+                    os.unlink(network.helper_socket(self._directory))
                 pid = await self._namespace_holder()
                 command = [
                     *(_python(), "-I", "-S", _PROGRAM, "engine-net"),
@@ -187,7 +187,7 @@ class EngineRuntime:
                     break
         if enginenet.READY not in said:
             raise SandboxError(f"the node's network can't be made: {said.decode(errors='replace').strip()}")
-        if not await asyncio.to_thread(os.path.exists, netd.socket_path(self._directory)):
+        if not await asyncio.to_thread(os.path.exists, network.helper_socket(self._directory)):
             raise SandboxError(
                 f"the engine at {self._engine.path} does not share this machine's files: it has to run on the machine "
                 "itself, not in a virtual machine"
@@ -396,7 +396,7 @@ class EngineRuntime:
         except EngineError as error:
             raise SandboxError(f"the node's containers can't be removed: {error}") from error
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(netd.socket_path(self._directory))
+            os.unlink(network.helper_socket(self._directory))
 
 
 def _python() -> str:

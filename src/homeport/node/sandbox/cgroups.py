@@ -22,7 +22,7 @@ import signal
 import time
 from collections.abc import Iterator
 
-from homeport.node.sandbox import groupfiles, hierarchies, linux, record
+from homeport.node.sandbox import files, groupfiles, hierarchies, linux, record
 from homeport.node.sandbox.hierarchies import Place
 from homeport.node.sandbox.spec import Limits
 
@@ -86,7 +86,7 @@ class Group:
     def enter(self, pid: int = 0) -> None:
         """The process, by default the calling one, belongs to the group from now on. Raises OSError."""
         for path in self._paths:
-            groupfiles.write(os.path.join(path, "cgroup.procs"), str(pid))
+            files.write(os.path.join(path, "cgroup.procs"), str(pid))
 
     def usage_paths(self) -> dict[str, str]:
         """Where memory and processor time are counted, as far as they are."""
@@ -275,7 +275,7 @@ def _base(place: Place, name: str, *, rehearse: bool) -> Base:
 
 def _make_room(place: Place, path: str, *, rehearse: bool) -> None:
     """Move this platform's processes out of their group, which then can be divided."""
-    if groupfiles.words(os.path.join(place.directory, "cgroup.subtree_control")):
+    if files.words(os.path.join(place.directory, "cgroup.subtree_control")):
         return  # it is divided already
     strangers = hierarchies.strangers(place.directory)
     if strangers:
@@ -287,22 +287,22 @@ def _make_room(place: Place, path: str, *, rehearse: bool) -> None:
         os.mkdir(moved, 0o755)
     for pid in hierarchies.processes(place.directory):
         with contextlib.suppress(ProcessLookupError):
-            groupfiles.write(os.path.join(moved, "cgroup.procs"), str(pid))
+            files.write(os.path.join(moved, "cgroup.procs"), str(pid))
 
 
 def _divide(path: str, controllers: frozenset[str]) -> frozenset[str]:
     """Let the groups below have the controllers, as many of them as can be; answers which."""
     control = os.path.join(path, "cgroup.subtree_control")
-    offered = controllers.intersection(groupfiles.words(os.path.join(path, "cgroup.controllers")))
-    missing = offered.difference(groupfiles.words(control))
+    offered = controllers.intersection(files.words(os.path.join(path, "cgroup.controllers")))
+    missing = offered.difference(files.words(control))
     for name in sorted(missing):
         try:
-            groupfiles.write(control, f"+{name}")
+            files.write(control, f"+{name}")
         except OSError as error:
             # EBUSY: processes are in it. The others say that this one controller is not to be had here.
             if error.errno == errno.EBUSY:
                 raise
-    return offered.intersection(groupfiles.words(control))
+    return offered.intersection(files.words(control))
 
 
 # The end.

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterator
 
+from homeport.node.sandbox import files
 from homeport.node.sandbox.spec import Limits
 
 PERIOD = 100_000
@@ -80,7 +81,7 @@ def put(path: str, name: str, value: str) -> None:
         if name == "memory.max" and value != "max" and _number(os.path.join(path, "memory.current")) > int(value):
             # Version 1 refuses this; version 2 would end processes until the rest fits.
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), file)
-        write(file, value)
+        files.write(file, value)
     except FileNotFoundError:
         # Not every kernel counts swap, has quotas, or ends whole groups.
         if name in ("memory.max", "memory.limit_in_bytes", "pids.max"):
@@ -89,39 +90,19 @@ def put(path: str, name: str, value: str) -> None:
         # A quota may not be more than that of the group above: then that one is the limit, and no other is needed.
         if not (name == "cpu.cfs_quota_us" and error.errno == errno.EINVAL):
             raise
-        write(file, "-1")
-
-
-def write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from None
-    finally:
-        os.close(descriptor)
-
-
-def words(path: str) -> list[str]:
-    try:
-        with open(path, encoding="ascii") as file:
-            return file.read().split()
-    except OSError:
-        return []
+        files.write(file, "-1")
 
 
 def _number(path: str) -> int:
     try:
-        with open(path, encoding="ascii") as file:
-            return int(file.read())
+        return int(files.read(path))
     except (OSError, ValueError):
         return 0
 
 
 def counter(path: str, name: str) -> int:
-    with open(path, encoding="ascii") as file:
-        for line in file:
-            key, _, value = line.partition(" ")
-            if key == name:
-                return int(value)
+    for line in files.read(path).splitlines():
+        key, _, value = line.partition(b" ")
+        if key == name.encode():
+            return int(value)
     return 0

@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from homeport.node.sandbox import files
+
 WANTED = frozenset({"cpu", "cpuacct", "memory", "pids"})
 """The controllers that pods are limited or measured by. Version 2 counts processor time without one."""
 _DELEGATED = ("user.delegate", "trusted.delegate")
@@ -118,7 +120,7 @@ def _unified(mount: Mounted, path: str, is_root: bool) -> Place | None:
     if is_root and whole and not is_delegated(directory):
         directory = mount.path
     at_root = whole and directory == mount.path
-    controllers = WANTED.intersection(_words(os.path.join(directory, "cgroup.controllers")))
+    controllers = WANTED.intersection(files.words(os.path.join(directory, "cgroup.controllers")))
     if not controllers:
         return None
     return Place(2, directory, controllers, not at_root)
@@ -135,18 +137,9 @@ def is_delegated(directory: str) -> bool:
     return False
 
 
-def _words(path: str) -> list[str]:
-    try:
-        with open(path, encoding="ascii") as file:
-            return file.read().split()
-    except OSError:
-        return []
-
-
 def processes(directory: str) -> list[int]:
     """Who is in this very group, as the ids that are seen from here; 0 for those that are not seen. Raises OSError."""
-    with open(os.path.join(directory, "cgroup.procs"), encoding="ascii") as file:
-        return [int(line) for line in file]
+    return [int(line) for line in files.read(os.path.join(directory, "cgroup.procs")).split()]
 
 
 def strangers(directory: str) -> list[int]:
@@ -162,8 +155,7 @@ def _ancestors(pid: int) -> set[int]:
     while pid > 0 and pid not in found:
         found.add(pid)
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                pid = int(file.read().rpartition(b")")[2].split()[1])
+            pid = int(files.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[1])
         except OSError:
             break  # it has ended
     return found

@@ -5,12 +5,16 @@ Every call raises OSError with the errno; the file name in the error is the thin
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import functools
 import os
 import signal
 import struct
 import sys
+
+from homeport.node.sandbox import files
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -44,8 +48,9 @@ _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _OPEN_TREE, _MOVE_MOUNT, _CLONE3, _CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR = 428, 429, 435, 436, 437, 442
 """System calls' numbers; newer ones have the same on every architecture."""
-_CLONE, _KEYCTL = {"aarch64": (220, 219)}.get(os.uname().machine, (56, 250))
+_CLONE, _KEYCTL, _RENAMEAT2 = {"aarch64": (220, 219, 276)}.get(os.uname().machine, (56, 250, 316))
 _KEYCTL_JOIN_SESSION_KEYRING = 1
+_RENAME_EXCHANGE = 2
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE, _MOVE_FROM_EMPTY, _MOVE_TO_EMPTY = 1, 0x4, 0x40
 _LAST_DESCRIPTOR = 0xFFFFFFFF
@@ -158,6 +163,12 @@ def set_tree_attributes(tree: int, attributes: int) -> None:
 def move_mount(tree: int, target: int) -> None:
     """Attach a detached tree at a file or directory that is open."""
     _check(_libc.syscall(_MOVE_MOUNT, tree, b"", target, b"", _MOVE_FROM_EMPTY | _MOVE_TO_EMPTY))
+
+
+def exchange(one: str, other: str) -> None:
+    """Let two files take each other's names, at once."""
+    first, second = os.fsencode(one), os.fsencode(other)
+    _check(_libc.syscall(_RENAMEAT2, _AT_FDCWD, first, _AT_FDCWD, second, _RENAME_EXCHANGE), other)
 
 
 def is_proc(descriptor: int) -> bool:
@@ -274,27 +285,21 @@ def _close_range(first: int, last: int) -> None:
 
 def is_machines_root() -> bool:
     """Whether this process is root, and root here is root of the whole machine."""
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        return os.geteuid() == 0 and file.read().split() == ["0", "0", "4294967295"]
+    return os.geteuid() == 0 and files.words("/proc/self/uid_map") == ["0", "0", "4294967295"]
 
 
 def set_oom_score(score: int, pid: int | None = None) -> None:
     """Who ends first when the machine has no memory left: the one with the highest score. `pid`: of another process
     than the calling one. Does nothing where that takes a right that this process lacks: only root may ask for less
     than its user has."""
-    descriptor = os.open(f"/proc/{'self' if pid is None else pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, b"%d" % score)
-    except PermissionError:
-        return
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(PermissionError):
+        files.write(f"/proc/{'self' if pid is None else pid}/oom_score_adj", str(score))
 
 
+@functools.cache
 def boot_id() -> str:
     """Names the time between two starts of the machine."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+    return files.read("/proc/sys/kernel/random/boot_id").decode("ascii").strip()
 
 
 def start_time(pid: int) -> str:
@@ -304,8 +309,7 @@ def start_time(pid: int) -> str:
     Raises ProcessLookupError if there is no such process, or if it is only waiting to be reaped.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        fields = files.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), str(pid)) from None
     if fields[0] in (b"Z", b"X"):
@@ -336,8 +340,7 @@ def pid_of(pidfd: int) -> int:
 def parent_of(pid: int) -> int | None:
     """The parent of a process, one that has ended and was not reaped yet included; None if there is no such process."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
+        return int(files.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[1])
     except (FileNotFoundError, ProcessLookupError):
         return None
 

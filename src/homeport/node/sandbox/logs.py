@@ -13,6 +13,7 @@ from typing import Protocol
 
 CHUNK = 16 << 10
 _READ = 256 << 10
+_LOG = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Stamps:
@@ -43,12 +44,15 @@ class LogFile:
 
     def __init__(self, path: str, most_bytes: int = 0, most_files: int = 2, *, number: int = 0) -> None:
         """`number` is that of the newest file that has made room already. Raises OSError if the file can't be made."""
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         self._path = path
         self._most_bytes = most_bytes
         self._most_files = max(most_files, 2)
         self._number = number
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        try:
+            self._descriptor = os.open(path, _LOG, 0o640)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            self._descriptor = os.open(path, _LOG, 0o640)
         self._size = os.fstat(self._descriptor).st_size
         self._pending = bytearray()
 
@@ -79,8 +83,7 @@ class LogFile:
     def _make_room(self) -> None:
         """Begin a new file. Whoever looks finds the name there at any time, and the old content under the new name."""
         fresh, old = f"{self._path}.new", f"{self._path}.{self._number + 1}"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(fresh, flags, 0o640)
+        descriptor = os.open(fresh, _LOG | os.O_TRUNC, 0o640)
         try:
             os.link(self._path, old)
             self._number += 1

@@ -30,10 +30,6 @@ _PASSING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EMFILE, errno.ENFILE, 
 """Errors of a kernel that can, but not now."""
 
 
-def socket_path(directory: str) -> str:
-    return os.path.join(directory, "netd.sock")
-
-
 class Netd:
     def __init__(
         self, directory: str, net: ipaddress.IPv4Network, services: ipaddress.IPv4Network, namespace: int | None
@@ -70,7 +66,7 @@ class Netd:
         self._services = Services(
             self._loop, directory, network.gateway_of(net), services, local, sockets, self._report
         )
-        self._peers.accept_from(wire.listen(socket_path(directory)))
+        self._peers.accept_from(wire.listen(network.helper_socket(directory)))
 
     def serve(self) -> None:
         self._loop.run()

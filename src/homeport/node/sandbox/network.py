@@ -8,6 +8,7 @@ limit of 1,023 ports as on a bridge, no flooding, and with permanent neighbour e
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import socket
@@ -18,6 +19,11 @@ MTU = 65520
 """Nothing here ever crosses a wire, and larger packets cost less per byte."""
 
 _FIRST_INDEX = 1 << 16
+
+
+def helper_socket(directory: str) -> str:
+    """Where the network helper of the node in `directory` listens."""
+    return os.path.join(directory, "netd.sock")
 
 
 def gateway_of(network: ipaddress.IPv4Network) -> ipaddress.IPv4Address:
@@ -87,30 +93,28 @@ def index_of(network: ipaddress.IPv4Network, value: ipaddress.IPv4Address) -> in
     return _FIRST_INDEX + int(value) - int(network.network_address)
 
 
-class PodLink:
-    """A pod's link to the node; made by the pod's supervisor, which is left in the pod's own namespace."""
+def join(node_namespace: int, network: ipaddress.IPv4Network, value: ipaddress.IPv4Address) -> None:
+    """Leave for a new network namespace, connected to the node's, with that address. By a pod's supervisor. Raises
+    OSError.
 
-    __slots__ = ("_index", "_node")
-
-    def __init__(self, node_namespace: int, network: ipaddress.IPv4Network, value: ipaddress.IPv4Address) -> None:
-        """Leave for a new network namespace and connect it to the node's. Raises OSError."""
-        linux.setns(node_namespace, linux.CLONE_NEWNET)
-        self._node = netlink.Netlink()
+    The link goes with the namespace, which goes with the pod's last process: by itself, as the kernel can take the
+    links of many at once. To be told to delete one takes it as long as to start the next pod, and keeps that one from
+    making its own meanwhile.
+    """
+    linux.setns(node_namespace, linux.CLONE_NEWNET)
+    with contextlib.closing(netlink.Netlink()) as node:
         linux.unshare(linux.CLONE_NEWNET)
-        pod = netlink.Netlink()
         own_namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            self._index = link(self._node, pod, own_namespace, network, value)
+            with contextlib.closing(netlink.Netlink()) as pod:
+                try:
+                    link(node, pod, own_namespace, network, value)
+                except FileExistsError:
+                    # That of an earlier pod with the address, whose namespace something still holds.
+                    node.run(netlink.delete_link(index_of(network, value)))
+                    link(node, pod, own_namespace, network, value)
         finally:
             os.close(own_namespace)
-            pod.close()
-
-    def delete(self) -> None:
-        """Take both ends away now; else the kernel does it some time after the pod's last process ended."""
-        try:
-            self._node.run(netlink.delete_link(self._index))
-        finally:
-            self._node.close()
 
 
 def host_address() -> str:

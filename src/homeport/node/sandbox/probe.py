@@ -62,7 +62,7 @@ def _pod_network(_directory: str) -> str:
     linux.unshare(linux.CLONE_NEWNET)
     network.set_up_node(_NETWORK, _SERVICES)
     namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
-    network.PodLink(namespace, _NETWORK, _NETWORK.network_address + 2).delete()
+    network.join(namespace, _NETWORK, _NETWORK.network_address + 2)
     return ""
 
 

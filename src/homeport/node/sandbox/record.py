@@ -6,8 +6,12 @@ Not written through to the disk: they are about processes, and those do not outl
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+from collections.abc import Callable
+
+from homeport.node.sandbox import files, linux
 
 SUFFIX = ".new"
 """Of a file that is being written, or that a killed writer has left."""
@@ -15,12 +19,31 @@ SUFFIX = ".new"
 
 def write(path: str, value: object) -> None:
     """Raises OSError and leaves the old file alone. One writer at a time."""
+    _write(path, value, os.rename)
+
+
+def rewrite(path: str, value: object) -> None:
+    """The same for one that is written again and again: the old file stays as ``<path>.new`` and is the next one's. To
+    make a file and to delete one costs a file system many times what it costs to write one."""
+    _write(path, value, _change_places)
+
+
+def _write(path: str, value: object, move: Callable[[str, str], None]) -> None:
     temporary = f"{path}{SUFFIX}"
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(value, file)
-        os.rename(temporary, path)
+        files.put(temporary, json.dumps(value).encode())
+        move(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _change_places(new: str, old: str) -> None:
+    try:
+        linux.exchange(new, old)
+    except OSError as error:
+        # There is no old one, or the file system can't.
+        if error.errno not in (errno.ENOENT, errno.EINVAL, errno.ENOSYS):
+            raise
+        os.rename(new, old)

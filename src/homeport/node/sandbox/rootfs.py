@@ -14,7 +14,7 @@ import errno
 import os
 import stat
 
-from homeport.node.sandbox import idmap, kernelfs, linux, spec, trees
+from homeport.node.sandbox import files, idmap, kernelfs, linux, spec, trees
 from homeport.node.sandbox.layout import ENVIRONMENT, Layout
 from homeport.node.sandbox.mounts import SetupError, Tree
 
@@ -24,15 +24,14 @@ _POD_BYTES = 4 << 20
 """A container that writes more than that as its termination message finds its disk full there."""
 
 
-def make_pod_mounts(layout: Layout, pod: spec.Pod, files: dict[str, str]) -> None:
-    """What a pod's containers share, in memory: its files of /etc, their last messages, volumes, and /dev/shm. In the
-    mount namespace of the pod's supervisor."""
+def make_pod_mounts(layout: Layout, pod: spec.Pod, settings: dict[str, str]) -> None:
+    """What a pod's containers share, in memory: its files of /etc (`settings`), their last messages, volumes, and
+    /dev/shm. In the mount namespace of the pod's supervisor."""
     linux.mount("pod", layout.pod, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, f"mode=755,size={_POD_BYTES}")
     for name in ("lower", "lower/etc", "termination"):
         os.mkdir(os.path.join(layout.pod, name), 0o755)
-    for name, text in files.items():
-        with open(os.path.join(layout.pod, "lower", "etc", name), "w", encoding="utf-8") as file:
-            file.write(text)
+    for name, text in settings.items():
+        files.put(os.path.join(layout.pod, "lower", "etc", name), text.encode("utf-8", "surrogateescape"))
     for volume in pod.memory:
         os.makedirs(volume.path, mode=0o755, exist_ok=True)
         # A group that does not exist in this user namespace is left out: everybody may write there anyway.

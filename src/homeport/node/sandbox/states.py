@@ -23,7 +23,11 @@ class States:
 
     def write(self) -> None:
         """Put all of it on disk. Raises OSError."""
-        record.write(self._path, self.whole())
+        record.rewrite(self._path, self.whole())
+
+    def paths(self) -> tuple[str, str]:
+        """The files that :meth:`write` has left."""
+        return self._path, f"{self._path}{record.SUFFIX}"
 
     def of(self, name: str) -> dict[str, Any]:
         return self._containers[name]

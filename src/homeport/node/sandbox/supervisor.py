@@ -84,12 +84,11 @@ class Supervisor:
         linux.set_process_name("homeport-pod")
         self._pid = os.getpid()
         self._start_time = linux.start_time(self._pid)
-        self._link: network.PodLink | None = None
         if address is not None:
             # First, so that a new zygote finds the address taken.
             self.address = str(address)
             self._register()
-            self._link = network.PodLink(node.namespace, node.network, address)
+            network.join(node.namespace, node.network, address)
         else:
             self.address = network.host_address()
             self._register()
@@ -484,7 +483,7 @@ class Supervisor:
             return
         if self._ending is None:
             return
-        failure = self._clear(self._pod.state_path)
+        failure = self._clear(*self._states.paths())
         self._node.registry.delete(self._pod.uid)
         for peer, number in self._ending:
             self._peers.send(peer, {"id": number, "error": failure} if failure else {"id": number})
@@ -497,8 +496,6 @@ class Supervisor:
             if self._infra is not None:
                 self._infra.end()
                 self._infra = None
-            if self._link is not None:
-                self._link.delete()
             for path in (self._pod.layers, self._pod.socket_path, *more):
                 trees.remove(path)
         except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from homeport.node.sandbox import idmap
+from homeport.node.sandbox import files, idmap
 
 _DEFAULTS = {
     "net.ipv4.ip_unprivileged_port_start": "0",
@@ -30,13 +30,7 @@ def apply(wanted: dict[str, str], *, own_network: bool) -> None:
 
 
 def _write(name: str, value: str) -> None:
-    path = os.path.join("/proc/sys", *parts(name))
-    with open(path, "w", encoding="utf-8") as file:
-        try:
-            file.write(value)
-            file.flush()
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, path) from None
+    files.write(os.path.join("/proc/sys", *parts(name)), value)
 
 
 def parts(name: str) -> list[str]:

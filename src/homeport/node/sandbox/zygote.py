@@ -23,7 +23,7 @@ from homeport.node.sandbox import (
     idmap,
     linux,
     loop,
-    netd,
+    network,
     orphans,
     record,
     registry,
@@ -165,7 +165,7 @@ class Zygote:
         receive, send = os.pipe2(os.O_CLOEXEC)
         pid = self._fork(
             {send} | ({namespace} if namespace is not None else set()),
-            lambda: netd.run(self._directory, self._network, self._services, namespace, send),
+            lambda: self._be_helper(namespace, send),
         )
         os.close(send)
         with os.fdopen(receive, "rb") as file:
@@ -177,6 +177,12 @@ class Zygote:
         record.write(self._netd_path, [helper.pid, helper.start_time])
         self._watch_helper(helper)
         return helper
+
+    def _be_helper(self, namespace: int | None, ready: int) -> None:
+        # Only here: every pod would pay for it by its fork.
+        from homeport.node.sandbox import netd
+
+        netd.run(self._directory, self._network, self._services, namespace, ready)
 
     def _watch_helper(self, helper: Helper) -> None:
         self._helper = helper
@@ -205,7 +211,7 @@ class Zygote:
 
     def _helper_listens(self) -> bool:
         try:
-            wire.connect(netd.socket_path(self._directory)).close()
+            wire.connect(network.helper_socket(self._directory)).close()
         except (FileNotFoundError, ConnectionRefusedError):
             return False
         return True
@@ -517,7 +523,7 @@ class Zygote:
 
 def leftovers(directory: str) -> list[str]:
     """What the helpers of a node that have ended have in its directory only as long as they run."""
-    own = [registry.helper_path(directory), socket_path(directory), netd.socket_path(directory)]
+    own = [registry.helper_path(directory), socket_path(directory), network.helper_socket(directory)]
     return [*own, *warmers.leftovers(directory)]
 
 
