@@ -65,7 +65,8 @@ class Agent:
 
     `data_dir` is the node's own directory. `volumes_dir` is where the directories of persistent volumes are, which
     outlive everything but their volumes; without it ``volumes`` below `data_dir`. `informers` may be shared with others
-    in the process; without them the agent has its own. `api` is where pods reach the API server (address, port), None
+    in the process; without them the agent has its own. `runtime_starts` is the runtime's start if it has been begun
+    already. `api` is where pods reach the API server (address, port), None
     if they can't; `own_api` is where those on the machine's own network do. `serve_api` serves the API on a listening
     socket: with it, pods reach the server at `api_address`, the cluster IP of its service (the node's gateway without
     one), port 443. `thresholds` are how much has to be left of what the machine has before pods are ended, `most_pids`
@@ -83,6 +84,7 @@ class Agent:
         data_dir: Path,
         volumes_dir: Path | None = None,
         informers: Informers | None = None,
+        runtime_starts: Awaitable[None] | None = None,
         api: tuple[str, int] | None = None,
         own_api: tuple[str, int] | None = None,
         serve_api: Callable[[socket.socket], Awaitable[None]] | None = None,
@@ -100,6 +102,7 @@ class Agent:
         self.problem = ""
         """Why this machine can't run pods; empty if it can."""
         self._runtime = runtime
+        self._runtime_starts = runtime_starts
         self._own_informers = Informers(client) if informers is None else None
         self._informers = informers or self._own_informers or Informers(client)
         self._host = Host(
@@ -172,7 +175,7 @@ class Agent:
     async def _start_runtime(self) -> None:
         self._host.pods.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            await self._runtime.start()
+            await (self._runtime_starts or self._runtime.start())
             # The one that pods on its network have; a machine without is reached at the gateway by pods at least.
             address = host_address()
             self._host.address = self._runtime.gateway if address.startswith("127.") else address

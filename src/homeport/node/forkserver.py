@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from homeport.node import doctor
 from homeport.node.control import Connection, readable
 from homeport.node.runtime import SandboxError
 from homeport.node.sandbox import __main__ as program
@@ -27,6 +26,8 @@ from homeport.node.sandbox import cgroups, linux, registry, spec, trees, warmers
 
 _LOG = logging.getLogger(__name__)
 _START_SECONDS = 30.0
+SETTLE_SECONDS = 10.0
+"""What is killed with its supervisor ends at once, unless the kernel has to wait for a device."""
 _PROGRAM = os.path.abspath(program.__file__)
 
 
@@ -53,6 +54,7 @@ class ForkServer:
         self._is_wanted = True
         try:
             if await self._try_to_hold() != spec.VERSION:
+                await self._settle_all()
                 await self.release()
                 await self.stop()
                 self._is_wanted = True
@@ -101,6 +103,16 @@ class ForkServer:
                 await connection.request(op="ends", path=path)
             finally:
                 connection.close()
+
+    async def _settle_all(self) -> None:
+        """Have it write down what only it can know, before it is replaced."""
+        for entry in self._entries():
+            if not linux.is_alive(entry.pid, entry.start_time):
+                try:
+                    async with asyncio.timeout(SETTLE_SECONDS):
+                        await self.settle(os.path.join(entry.directory, spec.STATE_FILE))
+                except (TimeoutError, OSError, SandboxError) as error:
+                    _LOG.warning("how the containers of a killed supervisor ended can't be found out: %s", error)
 
     async def release(self) -> None:
         """Let it end when it has nothing to do any more."""
@@ -154,9 +166,11 @@ class ForkServer:
 
     def _alive(self) -> dict[str, int]:
         """The pids of the supervisors that run, by their pods' uids."""
+        return {entry.uid: entry.pid for entry in self._entries() if linux.is_alive(entry.pid, entry.start_time)}
+
+    def _entries(self) -> list[registry.Entry]:
         path = os.path.join(self._directory, "sandboxes")
-        entries = registry.Registry(path).entries() if os.path.isdir(path) else []
-        return {entry.uid: entry.pid for entry in entries if linux.is_alive(entry.pid, entry.start_time)}
+        return registry.Registry(path).entries() if os.path.isdir(path) else []
 
     async def _hold(self) -> int:
         """Let it not end: its version. It ends by itself as soon as nobody holds it, so this is the first question."""
@@ -229,6 +243,8 @@ class ForkServer:
             raise SandboxError(f"the node's fork server ended at once; its log is {self._log_path}")
         told = json.loads(answer)
         if "error" in told:
+            from homeport.node import doctor  # a machine that can run pods doesn't need it
+
             raise SandboxError(await asyncio.to_thread(doctor.explain, str(told["error"]), Path(self._directory)))
 
 

@@ -18,8 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from homeport.node import doctor
-from homeport.node.forkserver import ForkServer
+from homeport.node.forkserver import SETTLE_SECONDS, ForkServer
 from homeport.node.network import NodeNetwork
 from homeport.node.runtime import Sandbox, SandboxError, SandboxSpec
 from homeport.node.sandbox import linux, record, registry, spec
@@ -27,8 +26,6 @@ from homeport.node.supervised import Supervised, connect, dead
 from homeport.node.warmth import Warmth
 
 _LOG = logging.getLogger(__name__)
-_SETTLE_SECONDS = 10.0
-"""What is killed with its supervisor ends at once, unless the kernel has to wait for a device."""
 
 
 class ProcessRuntime:
@@ -62,6 +59,8 @@ class ProcessRuntime:
     async def start(self) -> None:
         """Raises SandboxError, with the remedy, where the machine refuses."""
         if sys.platform != "linux":
+            from homeport.node import doctor  # a machine that can run pods doesn't need it
+
             raise SandboxError(await asyncio.to_thread(doctor.explain, "pods can't run here", Path(self._directory)))
         try:
             await self._server.start()
@@ -113,7 +112,7 @@ class ProcessRuntime:
     async def _settle(self, path: str) -> None:
         """Have the fork server write down how the containers of a killed supervisor ended."""
         try:
-            async with asyncio.timeout(_SETTLE_SECONDS):
+            async with asyncio.timeout(SETTLE_SECONDS):
                 await self._server.settle(path)
         except (TimeoutError, OSError, SandboxError) as error:
             _LOG.warning("how the containers of a killed supervisor ended can't be found out: %s", error)

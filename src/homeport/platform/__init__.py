@@ -13,19 +13,21 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import IO, Any
+from importlib import import_module
+from typing import IO, TYPE_CHECKING, Any
 
-from homeport.apiserver.identity.accounts import ServiceAccounts
-from homeport.apiserver.server import ApiServer
-from homeport.client.client import Client
-from homeport.control.informer import Informers
 from homeport.datadir import DataDir
 from homeport.kube.errors import Permanent
-from homeport.node.choice import PodRuntime
-from homeport.platform import control, node, serving, storage
-from homeport.platform.node import NodeLink
 from homeport.settings import DEFAULTS, ApiSettings
-from homeport.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from homeport.apiserver.identity.accounts import ServiceAccounts
+    from homeport.apiserver.server import ApiServer
+    from homeport.client.client import Client
+    from homeport.control.informer import Informers
+    from homeport.node.choice import PodRuntime
+    from homeport.platform.node import NodeLink
+    from homeport.store.sqlite import SqliteStore
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +62,14 @@ class Platform:
         self._failed: asyncio.Future[None] | None = None
         self.started = asyncio.Event()
         """Set once every part is ready: what nobody waits for begins then."""
+        self.settled = asyncio.Event()
+        """Set once that has been done, too."""
 
     # What the parts make, in the order of PARTS.
     lock: IO[str]
     runtime: PodRuntime
+    runtime_starts: asyncio.Task[None] | None
+    """The start of the node's helpers, which are processes of their own: begun at once, awaited by the node."""
     store: SqliteStore
     api: ApiServer
     accounts: ServiceAccounts
@@ -74,6 +80,11 @@ class Platform:
     client: Client
     informers: Informers
     node: NodeLink
+
+    @property
+    def has_node(self) -> bool:
+        """Whether a node is among its parts."""
+        return any(name == NODE for name, _ in self._parts)
 
     async def __aenter__(self) -> Platform:
         self._failed = asyncio.get_running_loop().create_future()
@@ -128,13 +139,28 @@ class Platform:
 
 Part = Callable[[Platform], AbstractAsyncContextManager[str]]
 
+
+def _part(module: str, name: str) -> Part:
+    """A part of a module of this package, which is imported when it is the part's turn: so that the node's helpers
+    start meanwhile, and an API server alone doesn't wait for what it lacks."""
+
+    @asynccontextmanager
+    async def part(platform: Platform) -> AsyncIterator[str]:
+        begin: Part = getattr(import_module(f"homeport.platform.{module}"), name)
+        async with begin(platform) as detail:
+            yield detail
+
+    return part
+
+
+NODE = "node"
 PARTS: tuple[tuple[str, Part], ...] = (
-    ("data", storage.directory),
-    ("store", storage.store),
-    ("api server", serving.api_server),
-    ("controllers", control.controllers),
-    ("scheduler", control.scheduler),
-    ("node", node.node),
+    ("data", _part("storage", "directory")),
+    ("store", _part("storage", "store")),
+    ("api server", _part("serving", "api_server")),
+    ("controllers", _part("control", "controllers")),
+    ("scheduler", _part("control", "scheduler")),
+    (NODE, _part("node", "node")),
 )
 API_PARTS = PARTS[: 1 + [name for name, _ in PARTS].index("api server")]
 """The API server alone: objects are stored and served, and nothing acts on them."""

@@ -18,7 +18,6 @@ from homeport.control import definitions
 from homeport.control.manager import Manager
 from homeport.kube.errors import ApiError
 from homeport.platform.kinds import KINDS
-from homeport.platform.memory import return_memory
 
 if TYPE_CHECKING:
     from homeport.platform import Platform
@@ -65,7 +64,7 @@ async def _install_definitions(platform: Platform) -> None:
     except ApiError as error:
         # Nothing here needs them; the next start tries again.
         log.warning("the kinds could not be shown as CustomResourceDefinitions: %s", error)
-    return_memory()  # Their schemas are large, and have been compared or stored.
+    platform.settled.set()
 
 
 @asynccontextmanager

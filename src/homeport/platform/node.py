@@ -114,6 +114,7 @@ async def node(platform: Platform) -> AsyncIterator[str]:
             data_dir=directory.node,
             volumes_dir=directory.volumes,
             informers=platform.informers,
+            runtime_starts=platform.runtime_starts,
             own_api=(HOST, platform.port_served),
             serve_api=platform.serve,
             thresholds={**DEFAULT_THRESHOLDS, **settings.thresholds},

@@ -10,18 +10,19 @@ import sys
 import time
 from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import uvloop
 
 from homeport import __version__
-from homeport.client.client import Client
 from homeport.datadir import DataDir
-from homeport.kube import core, meta
 from homeport.platform import PartFailed, Platform
-from homeport.platform.memory import settle_memory
+from homeport.platform.memory import keep_everything, settle_memory
 from homeport.platform.words import counted
 from homeport.settings import DEFAULTS, ApiSettings
+
+if TYPE_CHECKING:
+    from homeport.client.client import Client
 
 LOG_BYTES = 10 << 20
 """A log of this size makes room for a new one; one old one is kept."""
@@ -67,6 +68,7 @@ def run(
     `begin` is the monotonic time at which the user's command started.
     """
     raise_open_files()
+    keep_everything()
     return uvloop.run(_run(directory, port, settings, report, begin))
 
 
@@ -83,8 +85,7 @@ async def _run(
         loop.add_signal_handler(number, stop.set)
     report("line", f"Homeport {__version__}")
     platform = Platform(directory, port=port, settings=settings, report=lambda line: report("line", line))
-    async with platform:
-        settle_memory()
+    async with platform, platform.background("memory", _settle(platform), endless=False):
         report("ready", _welcome(directory, time.monotonic() - begin))
         try:
             await platform.wait_for(stop)
@@ -97,7 +98,15 @@ async def _run(
     return 0
 
 
+async def _settle(platform: Platform) -> None:
+    """Not before somebody can use the platform."""
+    await platform.settled.wait()
+    settle_memory()
+
+
 async def _running_pods(client: Client) -> int:
+    from homeport.kube import core, meta  # a start needs neither
+
     pods = await client.list(core.POD.resource)
     return sum(meta.status(pod).get("phase") == "Running" for pod in pods.items)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -21,12 +22,19 @@ async def directory(platform: Platform) -> AsyncIterator[str]:
     place = platform.directory
     place.create()
     platform.lock = place.lock()
+    platform.runtime_starts = None
     try:
         platform.runtime = choice.choose(
             place.node, platform.settings.node, service_cidr=str(platform.settings.services.network)
         )
+        if platform.has_node:
+            platform.runtime_starts = asyncio.get_running_loop().create_task(platform.runtime.start(), name="runtime")
+            await asyncio.sleep(0)  # so that it begins before the next part keeps the loop
         yield str(place.path)
     finally:
+        if (begun := platform.runtime_starts) is not None:
+            begun.cancel()
+            await asyncio.gather(begun, return_exceptions=True)
         platform.lock.close()
 
 
