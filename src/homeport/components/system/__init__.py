@@ -1,7 +1,7 @@
 """What a bare cluster already has: the life cycle of namespaces, garbage collection by owner reference, the default
 service accounts and the secrets of their tokens, certificates for approved requests, the endpoints of services and the
 service by which pods find the API server, the rules of aggregated roles, the life of nodes and the end of pods whose
-node has gone or is tainted, disruption budgets, volumes and their claims, and the expiry of events.
+node has gone or is tainted, disruption budgets, autoscalers, volumes and their claims, and the expiry of events.
 
 These work on objects of every kind at once, so they are no `Controller`: `runnables` makes them, and the platform runs
 each one next to the informers. A real cluster has its own.
@@ -18,6 +18,7 @@ from homeport.client.client import Client
 from homeport.clock import utc_now
 from homeport.components.system.accounts import NamespaceAccounts
 from homeport.components.system.api import ApiPlace, KubernetesService
+from homeport.components.system.autoscaling.controller import Autoscalers
 from homeport.components.system.certificates import CertificateRequests, SignRequest
 from homeport.components.system.clusterroles import ClusterRoleAggregation
 from homeport.components.system.disruption.controller import DisruptionBudgets
@@ -121,6 +122,7 @@ def runnables(
         NodeLifecycle(client, informers, monitor, recorder, now=now),
         TaintEviction(client, informers, recorder, now=now),
         DisruptionBudgets(client, informers, recorder, now=now),
+        Autoscalers(client, informers, recorder, now=now),
         VolumeBinder(client, informers, recorder),
         InUseProtection(client, informers),
         EphemeralVolumes(client, informers, recorder),
