@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import socket
@@ -20,6 +21,7 @@ from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube import core
 from homeport.kube.meta import Object
+from homeport.node import balancing as balancing_module
 from homeport.node import services
 from homeport.node.balancing import Balancing
 from homeport.node.healthports import HealthPorts
@@ -220,3 +222,54 @@ async def test_load_balancers_have_this_machines_address(world: support.World) -
             await are([host], [])
             await world.client.patch(resource, "one", "default", {"spec": {"type": "ClusterIP"}})
             await are([], [host])
+
+
+async def test_a_health_check_whose_port_is_taken_is_told_of_and_had_later(
+    world: support.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(balancing_module, "_PORT_RETRY_SECONDS", 0.05)
+    with contextlib.ExitStack() as stack:
+        for port in range(30000, 32768):  # the range of node ports
+            with contextlib.suppress(OSError):
+                taken = stack.enter_context(socket.create_server(("", port)))
+                break
+        await _try_port(world, taken)
+
+
+async def _try_port(world: support.World, taken: socket.socket) -> None:
+    informers, ports = Informers(world.client), Ports()
+    recorder = EventRecorder(world.client, "node")
+    balancing = Balancing(world.client, ports, recorder, "here")  # type: ignore[arg-type]
+    port = taken.getsockname()[1]
+    spec = {
+        "type": "LoadBalancer",
+        "externalTrafficPolicy": "Local",
+        "healthCheckNodePort": port,
+        "ports": [{"port": 80}],
+    }
+    body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "default"}, "spec": spec}
+    await world.client.create(core.SERVICE.resource, body)
+
+    async def told() -> list[str]:
+        listed = await world.client.list(core.EVENT.resource, "default")
+        return [event["message"] for event in listed.items if event["reason"] == "FailedToStartServiceHealthcheck"]
+
+    async def answers() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return False
+        writer.close()
+        return True
+
+    async with support.running(informers.run(), recorder.run()):
+        await balancing.follow(informers)
+        async with support.running(balancing.run()):
+            (message,) = await world.eventually(told)
+            assert message == (
+                f'node here failed to start healthcheck "default/s" on port {port}: address already in use. '
+                "It is tried again until it is free"
+            )
+            taken.close()
+            await world.eventually(answers)
+            assert len(await told()) == 1

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeport.client.client import Client
-from homeport.control.cache import Change
+from homeport.control.cache import Cache, Change
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube import core, meta
@@ -25,6 +25,7 @@ from homeport.node.worker import Worker
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0
+_PORT_RETRY_SECONDS = 5.0
 
 
 class Balancing:
@@ -39,6 +40,9 @@ class Balancing:
         self._frontends = services.Frontends(host)
         self._balancers = LoadBalancers(client, recorder, self._frontends, host)
         self._health = HealthPorts()
+        self._told: set[int] = set()
+        """The ports of health checks that can't be had, and of which the service has been told."""
+        self._services: Cache | None = None
         self._pending: dict[str, dict[str, Any] | None] = {}
         self._changed = asyncio.Event()
 
@@ -49,6 +53,7 @@ class Balancing:
         await slices.synced.wait()
         slices.subscribe(self._on_slice)
         found.subscribe(self._on_service)
+        self._services = found.cache
         self._balancers.follow(informers)  # after the front ends are known
         self._changed.set()
 
@@ -77,12 +82,31 @@ class Balancing:
                 elif changes:
                     await self._runtime.set_frontends(changes)
                 everything = False
-                await self._health.set(self._frontends.health())
+                await self._serve_health()
             except (SandboxError, OSError) as error:
                 _log.warning("services could not be balanced anew: %s; again in 1 s", error)
                 everything = True
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._changed.set()
+
+    async def _serve_health(self) -> None:
+        wanted = self._frontends.health()
+        missing = await self._health.set(wanted)
+        for port in missing.keys() - self._told:
+            health, error = wanted[port], missing[port]
+            message = (
+                f"node {self._node_name} failed to start healthcheck "
+                f'"{health.namespace}/{health.name}" on port {port}: {os.strerror(error.errno or 0).lower()}. '
+                "It is tried again until it is free"
+            )
+            _log.warning("%s", message)
+            service = None if self._services is None else self._services.get(health.namespace, health.name)
+            if service is not None:
+                self._recorder.record(service, "Warning", "FailedToStartServiceHealthcheck", message)
+        self._told = set(missing)
+        if missing:
+            # Nobody tells when a port is given back.
+            asyncio.get_running_loop().call_later(_PORT_RETRY_SECONDS, self._changed.set)
 
     def see(self, worker: Worker) -> None:
         """Note which ports of the machine a pod of this node has."""

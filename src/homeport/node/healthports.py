@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Mapping
 from typing import NamedTuple
 
-_log = logging.getLogger(__name__)
 _REQUEST_SECONDS = 10.0
 _LONGEST_REQUEST = 8192
 
@@ -31,8 +29,9 @@ class HealthPorts:
         self._servers: dict[int, asyncio.Server] = {}
         self._health: dict[int, Health] = {}
 
-    async def set(self, wanted: Mapping[int, Health]) -> None:
-        """Serve these ports, and no others. One that is in use is tried again with the next change."""
+    async def set(self, wanted: Mapping[int, Health]) -> dict[int, OSError]:
+        """Serve these ports, and no others. Gives those that can't be had, and why: the next call tries them again."""
+        missing: dict[int, OSError] = {}
         self._health = dict(wanted)
         for port in self._servers.keys() - wanted.keys():
             self._servers.pop(port).close()
@@ -44,7 +43,8 @@ class HealthPorts:
                     limit=_LONGEST_REQUEST,
                 )
             except OSError as error:
-                _log.warning("the health check of %s/%s has no port: %s", *wanted[port][:2], error)
+                missing[port] = error
+        return missing
 
     def close(self) -> None:
         for server in self._servers.values():

@@ -45,6 +45,18 @@ class Ending(msgspec.Struct, frozen=True):
     """The last signal that it was sent; 0 for none."""
 
 
+class Steps(msgspec.Struct, frozen=True):
+    """Seconds that the wall clock has been set forward by, so that pauses stay as long as they were meant to be: the
+    moments at which attempts began and ended are written down as the clock had them then."""
+
+    while_running: float = 0.0
+    """While the newest attempt ran."""
+    since_end: float = 0.0
+    """Since it ended."""
+    before: float = 0.0
+    """Between the end of the attempt before and its start."""
+
+
 class ContainerMemory(msgspec.Struct, frozen=True):
     current: ContainerState | None = None
     """The newest attempt that the present sandbox has seen."""
@@ -61,6 +73,7 @@ class ContainerMemory(msgspec.Struct, frozen=True):
     """How far the newest attempt's ``postStart`` hook is; empty without one."""
     ending: Ending | None = None
     """The end of the newest attempt, if it was asked for; kept until the next attempt."""
+    steps: Steps = Steps()
 
     @property
     def is_running(self) -> bool:
@@ -108,13 +121,20 @@ class Memory(msgspec.Struct, frozen=True):
 
 def stepped(memory: Memory, step: timedelta) -> Memory:
     """The wall clock has been set forward (or back) by `step`: what is due stays as far away as it was."""
-    containers = {
-        name: replace(known, ending=replace(known.ending, kill_at=known.ending.kill_at + step))
-        if known.ending is not None
-        else known
-        for name, known in memory.containers.items()
-    }
+    containers = {name: _stepped(known, step) for name, known in memory.containers.items()}
     return replace(memory, containers=containers, skew=memory.skew + step.total_seconds())
+
+
+def _stepped(known: ContainerMemory, step: timedelta) -> ContainerMemory:
+    seconds, steps = step.total_seconds(), known.steps
+    if known.is_running:
+        steps = replace(steps, while_running=steps.while_running + seconds)
+    elif known.current is not None or known.previous is not None:
+        steps = replace(steps, since_end=steps.since_end + seconds)
+    ending = known.ending
+    if ending is not None:
+        ending = replace(ending, kill_at=ending.kill_at + step)
+    return replace(known, ending=ending, steps=steps)
 
 
 def observe(memory: ContainerMemory, seen: ContainerState | None, *, has_hook: bool = False) -> ContainerMemory:
@@ -135,6 +155,7 @@ def observe(memory: ContainerMemory, seen: ContainerState | None, *, has_hook: b
         next_attempt=seen.attempt + 1,
         backoff=_next_backoff(memory) if seen.attempt else 0.0,
         post_start="due" if has_hook and seen.phase == "running" else "",
+        steps=Steps(before=memory.steps.since_end),
     )
 
 
@@ -168,26 +189,33 @@ def restart_due(memory: ContainerMemory, now: datetime) -> datetime:
         return now
     if memory.ending is not None and memory.ending.reason in ("resize", "changed"):
         return now
+    steps = memory.steps
+    ran_skew, skew = steps.while_running, steps.since_end
     if memory.ending is not None and memory.ending.reason in ("liveness", "startup"):
         ended = memory.previous
         if ended is None or not ended.finished_at:
             return now
-    finished = meta.parse_time(ended.finished_at)
-    started = meta.parse_time(ended.started_at) if ended.started_at else finished
-    if (finished - started).total_seconds() > BACKOFF_RESET or finished > now + timedelta(seconds=1):
-        # It ran well for long; or the clock was set back, and waiting for the old time could take for ever.
+        ran_skew, skew = 0.0, steps.before + steps.while_running + steps.since_end
+    finished = meta.parse_time(ended.finished_at) + timedelta(seconds=skew)
+    if _ran(ended, ran_skew) > BACKOFF_RESET or finished > now + timedelta(seconds=1):
+        # It ran well for long; or the clock was set back while nobody looked: the old time may never come again.
         return now
     return finished + timedelta(seconds=memory.backoff)
+
+
+def _ran(ended: ContainerState, skew: float) -> float:
+    """How many seconds an attempt ran, whatever was done to the clock meanwhile."""
+    if not ended.started_at or not ended.finished_at:
+        return 0.0
+    return (meta.parse_time(ended.finished_at) - meta.parse_time(ended.started_at)).total_seconds() - skew
 
 
 def _next_backoff(memory: ContainerMemory) -> float:
     if memory.ending is not None and memory.ending.reason == "changed":
         return 0.0  # another image begins anew
     ended = memory.current or memory.previous
-    if ended is not None and ended.started_at and ended.finished_at:
-        ran = (meta.parse_time(ended.finished_at) - meta.parse_time(ended.started_at)).total_seconds()
-        if ran > BACKOFF_RESET:
-            return BACKOFF_FIRST
+    if ended is not None and _ran(ended, memory.steps.while_running) > BACKOFF_RESET:
+        return BACKOFF_FIRST
     return min(memory.backoff * 2, BACKOFF_MOST) if memory.backoff else BACKOFF_FIRST
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Mapping
-from decimal import Decimal
 from enum import Enum
 from typing import Any
 
 import msgspec
 
-from homeport.kube import meta, quantity
+from homeport.kube import meta
+from homeport.kube.core.pod_defaults import qos_class as qos_class_of
 from homeport.kube.meta import Object
 
 TERMINAL = frozenset({"Succeeded", "Failed"})
@@ -117,20 +117,5 @@ def full_name(pod: Object) -> str:
 
 
 def qos_class(pod: Object) -> str:
-    """``Guaranteed``, ``Burstable`` or ``BestEffort`` by the containers' cpu and memory."""
-    any_set = False
-    guaranteed = True
-    for member in members(pod):
-        if member.role is Role.EPHEMERAL:
-            continue  # has no resources of its own
-        resources = member.spec.get("resources") or {}
-        limits = _amounts(resources.get("limits"))
-        requests = limits | _amounts(resources.get("requests"))
-        any_set = any_set or bool(requests)
-        guaranteed = guaranteed and len(limits) == 2 and requests == limits
-    return "BestEffort" if not any_set else "Guaranteed" if guaranteed else "Burstable"
-
-
-def _amounts(resources: Mapping[str, Any] | None) -> dict[str, Decimal]:
-    found = {name: quantity.parse(str((resources or {}).get(name) or "0")) for name in ("cpu", "memory")}
-    return {name: value for name, value in found.items() if value > 0}
+    """``Guaranteed``, ``Burstable`` or ``BestEffort``, as the API server had it when the pod was made."""
+    return qos_class_of(meta.spec(pod))
