@@ -102,8 +102,9 @@ class NodeSettings(msgspec.Struct, frozen=True):
     """Bytes of a container's log file before it makes room for a new one (``--container-log-max-size``)."""
     log_files: int = 5
     """How many files of a container's log stay (``--container-log-max-files``)."""
-    runtime: str = "processes"
-    """What runs pods: ``processes`` of this machine, or an engine's containers (``docker``)."""
+    runtime: str = "auto"
+    """What runs pods (``--runtime``): ``processes`` of this machine, an engine's containers (``docker``), or the best
+    that the machine can do (``auto``)."""
 
 
 class ApiSettings(msgspec.Struct, frozen=True):

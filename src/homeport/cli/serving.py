@@ -140,8 +140,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: memory.available<100Mi,nodefs.available<1Gi,nodefs.inodesFree<2%%,pid.available<5%%)",
     )  # fmt: skip
     parser.add_argument(
-        "--runtime", choices=choice.KINDS, default=choice.PROCESSES,
-        help="run pods as processes of this machine (default) or as containers of Docker or Podman",
+        "--runtime", type=_runtime, default=choice.AUTO, metavar="|".join(choice.KINDS),
+        help="what runs pods: processes of this machine, or Docker or Podman (default: the best that there is)",
     )  # fmt: skip
     parser.add_argument(
         "--container-log-max-size", type=_bytes, default=NodeSettings().log_bytes, metavar="QUANTITY",
@@ -159,6 +159,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--admission-control-config-file", type=Path, metavar="FILE",
         help="an apiserver.config.k8s.io/v1 AdmissionConfiguration: defaults and exemptions of PodSecurity",
     )  # fmt: skip
+
+
+def _runtime(text: str) -> str:
+    kind = choice.ALIASES.get(text, text)
+    if kind not in choice.KINDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(choice.KINDS)}")
+    return kind
 
 
 def _thresholds(text: str) -> dict[str, str]:

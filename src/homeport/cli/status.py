@@ -53,6 +53,7 @@ async def _observe(directory: DataDir) -> dict[str, Any]:
         "dataDir": str(directory.path),
         "kubeconfig": str(directory.kubeconfig),
         "endpoint": asdict(endpoint) | {"url": endpoint.url} if endpoint else {},
+        "runtime": _runtime(directory),
         "memoryBytes": _proportional_memory(endpoint.pid) if endpoint else None,
         "nodes": [
             {
@@ -66,6 +67,13 @@ async def _observe(directory: DataDir) -> dict[str, Any]:
         ],
         "pods": dict(Counter(meta.status(pod).get("phase", "Pending") for pod in pods.items)),
     }
+
+
+def _runtime(directory: DataDir) -> dict[str, Any]:
+    from homeport.node import choice
+
+    chosen = choice.recorded_choice(directory.node)
+    return {"name": chosen.runtime, "pods": chosen.line, "asked": chosen.asked, "reason": chosen.why}
 
 
 def _proportional_memory(pid: int) -> int | None:
@@ -90,6 +98,7 @@ def _show(directory: DataDir, report: dict[str, Any]) -> None:
         print(f"platform    {endpoint['url']}, process {endpoint['pid']}, up {duration(age.total_seconds())}{memory}")
     print(f"data        {report['dataDir']}")
     print(f"kubeconfig  {report['kubeconfig']}")
+    print(f"runtime     pods are {report['runtime']['pods']}")
     for node in report["nodes"]:
         memory = f"{float(parse(node['memory'])) / 2**30:.0f} GiB" if node["memory"] else "memory unknown"
         state = "ready" if node["ready"] else f"NOT READY: {node['message']}"

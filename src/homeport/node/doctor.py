@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from homeport.node import enginesocket, nvml
+from homeport.node import choice, enginesocket, nvml
 from homeport.node.sandbox import __main__ as program
 from homeport.node.sandbox import idmap
 
@@ -61,9 +61,10 @@ def checks(directory: Path) -> list[Check]:
     if sys.platform != "linux":
         return found
     isolation = namespaces(attempts, _sysctls(), is_root=is_root)
+    has_namespaces = isolation.status == "ok"
     found += [
         isolation,
-        runtime(isolation.status == "ok", *engine(os.environ), is_root=is_root),
+        runtime(has_namespaces, *("", "") if has_namespaces else engine(os.environ), is_root=is_root),
         *(
             []
             if is_root
@@ -161,27 +162,24 @@ def runtime(has_namespaces: bool, engine: str, lacking: str, *, is_root: bool) -
         return Check(
             "Runtime",
             "warn",
-            f"no processes in namespaces, but an engine answers at {engine}",
-            "Run pods as its containers: homeport up --runtime docker.",
+            f"no processes in namespaces: pods are containers of the engine at {engine}",
+            "Homeport's own images and fast starts are missing: have namespaces (above).",
         )
     return Check(
         "Runtime",
         "fail",
         "neither namespaces nor an engine",
-        "Have namespaces (above), or install Docker or Podman and start with homeport up --runtime docker. As it is, "
+        "Have namespaces (above), or install Docker or Podman (or name its socket in DOCKER_HOST). As it is, "
         f"{lacking}.",
     )
 
 
-def engine(environ: Mapping[str, str]) -> tuple[str, str]:
-    """The socket of Docker or Podman, if this user may use one, else empty; and why there is none."""
+def engine(environ: Mapping[str, str], system: str = sys.platform) -> tuple[str, str]:
+    """The socket of Docker or Podman, if pods are given to it where namespaces are missing, else empty; and why not."""
     try:
-        socket = enginesocket.find(environ)
+        return choice.engine_for(environ, system), ""
     except enginesocket.NoEngine as error:
         return "", str(error)
-    if not enginesocket.usable(socket):
-        return "", f"there is no socket at {socket} that you may use ({' or '.join(enginesocket.VARIABLES)} names it)"
-    return socket, ""
 
 
 def user_ids(users: list[idmap.Range], groups: list[idmap.Range], helpers: list[str]) -> Check:

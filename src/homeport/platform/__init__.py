@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from homeport.apiserver.server import ApiServer
     from homeport.client.client import Client
     from homeport.control.informer import Informers
-    from homeport.node.choice import PodRuntime
+    from homeport.node.choice import Choice, PodRuntime
     from homeport.platform.node import NodeLink
     from homeport.store.sqlite import SqliteStore
 
@@ -70,6 +70,8 @@ class Platform:
     runtime: PodRuntime
     runtime_starts: asyncio.Task[None] | None
     """The start of the node's helpers, which are processes of their own: begun at once, awaited by the node."""
+    choice: Choice
+    """Which runtime that is, and why."""
     store: SqliteStore
     api: ApiServer
     accounts: ServiceAccounts

@@ -75,7 +75,7 @@ def _streams(wanted: Wanted) -> runtime.Wanted:
 @asynccontextmanager
 async def _images(platform: Platform) -> AsyncIterator[ImageSource]:
     """Where the images of a platform's pods come from."""
-    if platform.settings.node.runtime == choice.DOCKER:
+    if platform.choice.runtime == choice.DOCKER:
         from homeport.node.engine.images import EngineImages
         from homeport.node.engine.runtime import EngineRuntime
 
@@ -127,4 +127,4 @@ async def node(platform: Platform) -> AsyncIterator[str]:
         async with platform.background("node", agent.run()):
             await platform.wait_for(agent.ready)
             platform.node.agent = agent
-            yield f"NOT READY: {agent.problem}" if agent.problem else name
+            yield f"NOT READY: {agent.problem}" if agent.problem else f"{name}, pods are {platform.choice.line}"

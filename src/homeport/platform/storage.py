@@ -24,7 +24,7 @@ async def directory(platform: Platform) -> AsyncIterator[str]:
     platform.lock = place.lock()
     platform.runtime_starts = None
     try:
-        platform.runtime = choice.choose(
+        platform.runtime, platform.choice = choice.choose(
             place.node, platform.settings.node, service_cidr=str(platform.settings.services.network)
         )
         if platform.has_node:

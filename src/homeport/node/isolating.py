@@ -1,0 +1,59 @@
+"""Whether this machine lets us have the namespaces that pods as processes need: tried, in a process that ends at once.
+
+A few milliseconds, for every start of a platform; what is in the way, and what to do about it, says
+:mod:`homeport.node.doctor`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import sys
+
+from homeport.node.sandbox import linux
+
+_SECONDS = 5.0
+_KINDS = linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC
+
+
+def problem() -> str:
+    """Why containers can't have processes, mounts and a network of their own here; empty if they can."""
+    if sys.platform != "linux":
+        return "namespaces are Linux's"
+    try:
+        number = _try()
+    except OSError as error:
+        number = error.errno or errno.EIO
+    return os.strerror(number) if number else ""
+
+
+def _try() -> int:
+    """The errno of what was refused; 0 if nothing was. Raises OSError."""
+    is_root = os.geteuid() == 0
+    pid, pidfd = linux.fork_into(_KINDS if is_root else _KINDS | linux.CLONE_NEWUSER)
+    if pid == 0:
+        # Threads of the platform are not here, but what they held locked is: nothing but system calls may follow.
+        os._exit(_enter())
+    try:
+        watch = select.poll()
+        watch.register(pidfd, select.POLLIN)
+        if not watch.poll(_SECONDS * 1000):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return code if code >= 0 else errno.EIO
+    finally:
+        os.close(pidfd)
+
+
+def _enter() -> int:
+    """Of the new namespaces: make use of them, as a container does. AppArmor lets programs have them and forbids what
+    they are for; containers' own runtimes hide parts of /proc, and nobody below them may mount another."""
+    try:
+        linux.mount("", "/", "", linux.MS_REC | linux.MS_SLAVE)
+        linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
+        linux.unshare(linux.CLONE_NEWNET)
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
