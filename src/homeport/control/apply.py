@@ -60,7 +60,7 @@ class Applier:
             partial(self._create, parent, write, writes) for write in plan.creates if write not in gradual
         ]
         calls += [partial(self._apply, write, writes) for write in plan.applies]
-        calls += [partial(self._change, change, writes) for change in plan.patches]
+        calls += [partial(self._change, parent, change, writes) for change in plan.patches]
         if plan.status is not None:
             calls.append(partial(self._write_status, parent_resource, parent, plan.status, writes))
         failed: list[Exception] = []
@@ -126,7 +126,8 @@ class Applier:
     def _refused(self, parent: Object, write: Write, error: ApiError, writes: OwnWrites) -> HomeportError:
         kind = write.resource.kind
         message = f"can't create {kind} {name(write.object)!r}: {error}"
-        writes.failures.append(Failure("create", kind, name(write.object), error.reason, error.message))
+        if not _ending(error):
+            writes.failures.append(Failure("create", kind, name(write.object), error.reason, error.message))
         if self._declared[write.resource].tell is not None:
             if not _ending(error):
                 self._tell("create", parent, write.object, error.message)
@@ -151,9 +152,11 @@ class Applier:
             raise HomeportError(f"can't create {kind} {name(write.object)!r}: {error}") from error
         writes.note(write.resource, made)
 
-    async def _change(self, change: Change, writes: OwnWrites) -> None:
+    async def _change(self, parent: Object, change: Change, writes: OwnWrites) -> None:
         obj, resource = change.object, change.resource
-        exact = {"uid": uid(obj), "resourceVersion": resource_version(obj)}
+        exact = {"uid": uid(obj)}
+        if obj is not parent:
+            exact["resourceVersion"] = resource_version(obj)
         body = {**change.patch, "metadata": {**(change.patch.get("metadata") or {}), **exact}}
         try:
             written = await self._client.patch(resource, name(obj), namespace(obj), body, field_manager=self._manager)

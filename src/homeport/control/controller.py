@@ -61,10 +61,11 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Patch(msgspec.Struct, frozen=True):
-    """Some fields of an observed object, a child or a related one, while the rest stays as it is."""
+    """Some fields of an observed object, while the rest stays as it is: of a child, a related object or the parent."""
 
     object: Object
-    """As observed. If it has changed since, nothing is written and the parent is synced again."""
+    """As observed. If it has changed since, nothing is written and the parent is synced again. (Not so with the parent
+    itself, whose status is written at the same time.)"""
     changes: Object
     """A JSON merge patch."""
 
@@ -132,6 +133,8 @@ class Child(msgspec.Struct, frozen=True):
     forbids are one request (upstream: ``slowStartBatch``)."""
     tell: Callable[[Deed], Note | None] | None = None
     """The event about a child made or deleted. None: only refusals are told of, in the runtime's words."""
+    matters: Callable[[Object, Object], bool] = _always
+    """Whether a child's change from one state to another is a reason to sync. (It is observed all the same.)"""
     finalizer: str = ""
     """Put on each child by `sync`, so that none goes uncounted. The runtime takes it off those in ``Desired.finalized``
     and those that have lost their parent."""
@@ -157,5 +160,8 @@ class Controller(msgspec.Struct, frozen=True):
     workers: int = 4
     """How many parents are synced at a time."""
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    gather: float = 0.0
+    """Seconds from one sync of a parent to the next that its children's changes bring about: many that come one by one
+    are counted together. The first after a while is synced at once."""
     until_gone: bool = False
     """Sync also parents that are being deleted, for what their status tells: nothing is made, claimed or deleted."""

@@ -178,6 +178,7 @@ def _patches(controller: Controller, desired: Desired) -> Iterator[Change]:
     """Those that change something."""
     resources = {child.resource.kind: child.resource for child in controller.children}
     resources |= {related.resource.kind: related.resource for related in controller.related}
+    resources[controller.parent.kind] = controller.parent
     for patch in desired.patches:
         resource = resources.get(patch.object.get("kind") or "")
         if resource is None:

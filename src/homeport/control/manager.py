@@ -129,7 +129,10 @@ class ControllerRunner:
         self.loop: KeyedLoop[ObjectKey] = KeyedLoop(
             controller.name, self._reconcile, workers=controller.workers, admit=self._admit, failed=self._failed
         )
-        self.observer = Observer(controller, informers, self.loop.queue.add)
+        self._synced: dict[ObjectKey, float] = {}
+        """When each parent was last synced, on the event loop's clock; for controllers that gather changes."""
+        gathers = self._gather if controller.gather else None
+        self.observer = Observer(controller, informers, self.loop.queue.add, gathers)
         for child in controller.children:
             informers.get(child.resource).subscribe(partial(self._child_changed, child.resource))
 
@@ -149,6 +152,7 @@ class ControllerRunner:
                 await self._claimer.strip(child, stray, writes)
             if parent is None:
                 self._failures.pop(key, None)
+                self._synced.pop(key, None)
                 return None  # garbage collection deletes the children
             if is_deleting(parent):
                 return await self._bring_about(key, parent, writes) if self.controller.until_gone else None
@@ -163,6 +167,8 @@ class ControllerRunner:
                 self._writes[key] = writes
 
     async def _bring_about(self, key: ObjectKey, parent: Object, writes: OwnWrites) -> float | None:
+        if self.controller.gather:
+            self._synced[key] = asyncio.get_running_loop().time()
         of, before = self._failures.get(key, ("", ()))
         observed = self.observer.observe(parent, self._now(), before if of == uid(parent) else ())
         desired = self._sync(observed)
@@ -186,6 +192,11 @@ class ControllerRunner:
                     )
                 waiting[key] = message
         return desired.requeue_after
+
+    def _gather(self, key: ObjectKey) -> None:
+        """A child changed: sync, but not too soon after the last time."""
+        due = self._synced.get(key, 0.0) + self.controller.gather
+        self.loop.queue.add_after(key, due - asyncio.get_running_loop().time())
 
     def _remember(
         self, key: ObjectKey, parent: Object, before: tuple[Failure, ...], after: tuple[Failure, ...]

@@ -76,11 +76,18 @@ class RelatedIndex:
 
 class Observer:
     """Subscribes to all that a controller declared, calls `concerns` with the key of each parent that a change
-    concerns, and gathers what that parent's sync sees."""
+    concerns (`child_concerns`, if it was one of a child), and gathers what that parent's sync sees."""
 
-    def __init__(self, controller: Controller, informers: Informers, concerns: Callable[[ObjectKey], None]) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        informers: Informers,
+        concerns: Callable[[ObjectKey], None],
+        child_concerns: Callable[[ObjectKey], None] | None = None,
+    ) -> None:
         self._controller = controller
         self._concerns = concerns
+        self._child_concerns = child_concerns or concerns
         self._parents = informers.get(controller.parent)
         self._children = [_Watched(child, informers.get(child.resource)) for child in controller.children]
         self._parents.subscribe(self._parent_changed)
@@ -147,17 +154,19 @@ class Observer:
         self._concerns(key_of(change.object))
 
     def _child_changed(self, watched: _Watched, change: Change) -> None:
+        if watched.child.finalizer:
+            self._hold(watched, change)
+        if change.old is not None and change.new is not None and not watched.child.matters(change.old, change.new):
+            return
         for obj in (change.new, change.old):
             if obj is not None:
                 owner = self._owner(obj)
                 if owner is not None:
-                    self._concerns(owner)
+                    self._child_concerns(owner)
         if watched.selectors is not None and change.new is not None and controller_of(change.new) is None:
             for parent in self._parents.cache:
                 if namespace(parent) == namespace(change.new) and watched.selectors.fits(parent, change.new):
                     self._concerns(key_of(parent))
-        if watched.child.finalizer:
-            self._hold(watched, change)
 
     def _hold(self, watched: _Watched, change: Change) -> None:
         if change.old is not None:

@@ -251,6 +251,9 @@ def applied(controller: Controller, current: Observed, desired: Desired) -> Obse
         if known is not None:
             children[kind][key] = {**known, "metadata": _without_finalizer(controller, kind, known)}
     parent = current.parent
+    for patch in desired.patches:
+        if patch.object["kind"] == parent["kind"] and name(patch.object) == name(parent):
+            parent = merged(parent, patch.changes)
     if desired.status is not None and desired.status != status(parent):
         parent = {**parent, "status": desired.status}
     return Observed(parent=freeze(parent), children=freeze(children), related=freeze(related), now=current.now)

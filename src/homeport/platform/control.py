@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from homeport.apiserver import pki
 from homeport.apiserver.health import Check
-from homeport.components import batch, system, training
+from homeport.components import batch, system, training, workloads
 from homeport.components.system.api import ApiPlace
 from homeport.control import definitions
 from homeport.control.manager import Manager
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 async def controllers(platform: Platform) -> AsyncIterator[str]:
     from homeport.node.agent import API_PORT  # an API server alone starts without the parts that it lacks
 
-    declared = (*system.CONTROLLERS, *batch.CONTROLLERS, *training.CONTROLLERS)
+    declared = (*system.CONTROLLERS, *workloads.CONTROLLERS, *batch.CONTROLLERS, *training.CONTROLLERS)
     manager = Manager(platform.client, declared, informers=platform.informers)
     basics = asyncio.Event()
     authority = pki.paths(platform.directory.pki)
