@@ -63,6 +63,7 @@ class World:
     health: dict[str, Health] = field(default_factory=dict)
     hooks: dict[tuple[str, int, str], str] = field(default_factory=dict)
     allocatable: dict[str, str] = field(default_factory=dict)
+    lacking: str = ""
     resizing: bool = False
     resized: dict[str, tuple[int, Any]] = field(default_factory=dict)
     hook_result: str = ""
@@ -115,6 +116,7 @@ class World:
             problems=dict(self.problems),
             deleting=self.deleting,
             status=self.status,
+            lacking=self.lacking,
             saved=self.saved,
             host_address="127.0.0.1",
         )

@@ -502,6 +502,31 @@ async def test_other_resources_for_a_running_container(node: Node) -> None:
     assert (await node.event(pod, "ResizeCompleted"))["type"] == "Normal"
 
 
+async def test_other_resources_that_another_pod_still_has(node: Node) -> None:
+    def asking(cpu: str) -> Object:
+        return {"resources": {"requests": {"cpu": cpu}, "limits": {"cpu": cpu}}}
+
+    listed = await node.client.list(core.NODE.resource)
+    cores = int(meta.status(listed.items[0])["allocatable"]["cpu"])
+    most = f"{cores * 1000 - 200}m"
+    await node.create("other", "sleep 1000", container=asking("500m"))
+    pod = await node.create("p", "sleep 1000", container=asking("100m"))
+    for name in ("p", "other"):
+        await node.phase(name, "Running")
+    change = {"spec": {"containers": [{"name": "main", **asking(most)}]}}
+    await node.client.patch(core.POD.resource, "p", "default", change, type="strategic", subresource="resize")
+
+    def is_deferred(pod: Object) -> bool:
+        condition = meta.find_condition(meta.status(pod)["conditions"], "PodResizePending") or {}
+        return condition.get("reason") == "Deferred"
+
+    found = await node.until("p", is_deferred)
+    assert container(found)["resources"]["limits"] == {"cpu": "100m"}
+    assert "Node didn't have enough resource: cpu" in (await node.event(pod, "ResizeDeferred"))["message"]
+    await node.client.delete(core.POD.resource, "other", "default", grace_period=0)
+    await node.until("p", lambda pod: container(pod)["resources"]["limits"] == {"cpu": most})
+
+
 async def test_many_pods_at_once(node: Node) -> None:
     names = [f"p{n}" for n in range(20)]
     for name in names:

@@ -7,6 +7,7 @@ from typing import Any
 
 from podlife import World, container, started
 
+from homeport.node.resizing import allocated
 from homeport.node.view import (
     Resize,
     Signal,
@@ -70,3 +71,44 @@ def test_other_resources_that_take_a_restart() -> None:
     assert world.starts[-1] == ("main", 1)
     assert world.container()["resources"]["limits"] == {"cpu": "2"}
     assert resize_conditions(world) == {}
+
+
+def test_what_others_have_is_waited_for() -> None:
+    world = started(asking("1"), restartPolicy="Always")
+    ask_for(world, "3")
+    world.lacking = "Node didn't have enough resource: cpu, requested: 3000, used: 2000, capacity: 4000"
+    world.settle()
+    assert resize_conditions(world) == {"PodResizePending": "Deferred"}
+    assert world.condition("PodResizePending")["message"] == world.lacking
+    # What starts meanwhile has what it had.
+    world.exit("main", 1)
+    world.settle()
+    assert world.starts[-1] == ("main", 1)
+    assert world.container()["resources"]["limits"] == {"cpu": "1"}
+    assert allocated(world.pod, world.memory)["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1"}
+    world.lacking = ""
+    world.settle()
+    assert resize_conditions(world) == {}
+    assert world.container()["resources"]["limits"] == {"cpu": "3"}
+    assert allocated(world.pod, world.memory) == world.pod
+    reasons = [n.reason for n in world.notices if n.reason.startswith("Resize")]
+    assert reasons == ["ResizeDeferred", "ResizeStarted", "ResizeCompleted"]
+
+
+def test_a_container_that_does_not_run_starts_with_what_is_asked_for() -> None:
+    world = started(asking("1"), restartPolicy="Always")
+    for _ in range(2):
+        world.exit("main", 1)
+        world.settle()
+    assert world.container()["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    ask_for(world, "9")
+    world.lacking = "no"
+    world.settle()
+    assert resize_conditions(world) == {"PodResizePending": "Deferred"}
+    world.lacking = ""
+    world.settle()
+    assert resize_conditions(world) == {}
+    world.sleep(10)
+    world.settle()
+    assert world.memory.of("main").is_running
+    assert world.container()["resources"]["limits"] == {"cpu": "9"}

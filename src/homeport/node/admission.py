@@ -48,9 +48,9 @@ def refusal(
         spared = qos_class(pod) != "BestEffort" or _tolerates_memory_pressure(pod)
         if not (held == {"MemoryPressure"} and spared):
             return _refused("Evicted", f"The node had condition: [{' '.join(sorted(held))}]. ")
-    lacking = _lacking(pod, list(others), allocatable)
-    if lacking is not None:
-        return lacking
+    short = lacking(pod, others, allocatable)
+    if short is not None:
+        return short
     if not _is_wanted(pod, meta.labels(node), node_name):
         return _refused("NodeAffinity", _AFFINITY)
     # What may not come, but may stay, is the scheduler's business alone.
@@ -63,7 +63,9 @@ def _refused(reason: str, message: str) -> Verdict:
     return Verdict(reason, message, refuses=True)
 
 
-def _lacking(pod: Object, others: list[Object], allocatable: Mapping[str, str]) -> Verdict | None:
+def lacking(pod: Object, others: Iterable[Object], allocatable: Mapping[str, str]) -> Verdict | None:
+    """What the others leave too little of for the pod, None if it has room."""
+    others = list(others)
     capacity = resources.amounts(allocatable)
     if len(others) + 1 > capacity.get("pods", Decimal(len(others) + 1)):
         return _short("pods", Decimal(1), Decimal(len(others)), capacity["pods"])

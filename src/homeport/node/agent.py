@@ -119,6 +119,7 @@ class Agent:
             api=api,
             own_api=own_api,
             admit=self._admit,
+            lacking=self._lacking,
             thresholds=thresholds,
             most_pids=most_pids,
             log_bytes=log_bytes,
@@ -147,6 +148,8 @@ class Agent:
         self._look_for_gpus = find_gpus
         self._orphaned: dict[str, tuple[str, ...]] = {}
         """The GPUs of pods that are gone but may still run, by uid."""
+        self._deferred: set[str] = set()
+        """Pods that wait for other resources until others leave room, by uid."""
         self._heartbeat: Heartbeat | None = None
         self._group: asyncio.TaskGroup | None = None
 
@@ -237,7 +240,7 @@ class Agent:
         others = [worker for worker in self._workers.values() if worker.is_taken and worker.uid != meta.uid(pod)]
         refused = security.refusal(pod, self._host.policy) or admission.refusal(
             pod,
-            [worker.pod for worker in others],
+            [worker.allocated for worker in others],
             allocatable=self._host.allocatable,
             node=self._node,
             node_name=self._host.node_name,
@@ -248,6 +251,12 @@ class Agent:
         held = (uuid for worker in others for uuids in worker.memory.devices.values() for uuid in uuids)
         orphaned = (uuid for uuids in self._orphaned.values() for uuid in uuids)
         return gpus.assign(pod, self._host.gpus, (*held, *orphaned))
+
+    def _lacking(self, pod: Object) -> str:
+        """Why a pod that is here can't have other resources just now; empty if it can."""
+        others = [w.allocated for w in self._workers.values() if w.is_taken and w.uid != meta.uid(pod)]
+        short = admission.lacking(pod, others, self._host.allocatable)
+        return "" if short is None else short.message
 
     async def _take_over(self) -> None:
         """Give every pod its worker, and end what belongs to no pod."""
@@ -324,10 +333,22 @@ class Agent:
         self._names.see(worker)
         self._enforcement.see(worker)
         self._balancing.see(worker)
+        if worker.memory.resize_pending == "Deferred" and worker.is_taken:
+            self._deferred.add(worker.uid)
+        elif self._deferred:
+            # It may have left, or have less now.
+            self._deferred.discard(worker.uid)
+            self._retry_resizes()
+
+    def _retry_resizes(self) -> None:
+        for uid in self._deferred & self._workers.keys():
+            self._workers[uid].wake()
 
     def _on_worker_ended(self, worker: Worker) -> None:
+        self._deferred.discard(worker.uid)
         if self._workers.get(worker.uid) is worker:
             del self._workers[worker.uid]
+        self._retry_resizes()
         if self._group is not None:
             self._group.create_task(self._clean_up(worker))
 

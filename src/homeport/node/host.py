@@ -72,6 +72,8 @@ class Host(msgspec.Struct, eq=False):
     """All services that there are now."""
     admit: Callable[[Object], Verdict | Mapping[str, tuple[str, ...]]] = lambda pod: {}
     """Why the node doesn't take a pod that is new to it; or, if it does, the GPUs that its containers get."""
+    lacking: Callable[[Object], str] = lambda pod: ""
+    """What the other pods leave too little of for a pod that is here; empty: there is enough."""
     gpus: tuple[Gpu, ...] = ()
     """Those of the machine."""
     capacity: Mapping[str, str] = msgspec.field(default_factory=dict)

@@ -19,7 +19,7 @@ from homeport.node.endings import stop_pod, stop_unhealthy
 from homeport.node.memory import Ending, Memory, lose, observe, restart_due
 from homeport.node.pod import Member, full_name
 from homeport.node.reporting import DEADLINE_EXCEEDED, report
-from homeport.node.resizing import resize, resources_of
+from homeport.node.resizing import granted, resize
 from homeport.node.situation import Situation
 from homeport.node.starting import bring_up
 from homeport.node.view import Decision, DeletePod, DestroySandbox, Forget, View
@@ -62,7 +62,7 @@ def _fold(now: Situation) -> None:
         if now.view.sandbox in ("none", "down"):
             after = lose(after, now.now, _LOST)
         if after.next_attempt != before.next_attempt:
-            after = replace(after, image=member.image, resources=resources_of(member))
+            after = replace(after, image=member.image, resources=granted(member, now.memory))
         elif after.image and after.image != member.image and after.is_exited and now.wants_restart(member):
             # Another image has no part in the failures of the one before.
             after = replace(after, image=member.image, ending=Ending(now.now, 0.0, "changed"))

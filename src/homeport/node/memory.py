@@ -108,6 +108,9 @@ class Memory(msgspec.Struct, frozen=True):
     expired: bool = False
     """``activeDeadlineSeconds`` ran out."""
     verdict: Verdict | None = None
+    resize_pending: Literal["", "Deferred", "Infeasible"] = ""
+    """Why other resources that the pod asks for have not been given; then containers that start have those of before.
+    """
     devices: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     """The uuids of the GPUs that are each container's (:mod:`homeport.node.gpus`), from the pod's admission to its
     end."""

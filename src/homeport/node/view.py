@@ -134,6 +134,8 @@ class View(msgspec.Struct, frozen=True):
     """What the node can give to pods; empty if nobody knows."""
     resizing: bool = False
     """A Resize is being carried out."""
+    lacking: str = ""
+    """What the other pods leave too little of for the resources that this one asks for; empty: it can have them."""
     resized: Mapping[str, tuple[int, Object]] = msgspec.field(default_factory=dict)
     """What the last Resize has given, by container: to which attempt, and which resources."""
     deleting: bool = False

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from homeport.kube import core, meta
 from homeport.kube.errors import Conflict, HomeportError, InternalError, NotFound
 from homeport.kube.meta import Object
-from homeport.node import logs, notes, volumes
+from homeport.node import logs, notes, resizing, volumes
 from homeport.node.endings import signal_step
 from homeport.node.handlers.target import Target
 from homeport.node.hooks import Hooks
@@ -134,6 +134,11 @@ class Worker:
         refused = verdict is not None and verdict.refuses
         return bool(self.memory.start_time) and not refused and self.status.get("phase") not in TERMINAL
 
+    @property
+    def allocated(self) -> Object:
+        """The pod with the resources that the node gives it, which it may have asked to change."""
+        return resizing.allocated(self.pod, self.memory)
+
     def remove(self) -> None:
         """The object is no longer in the API."""
         self._gone = True
@@ -218,6 +223,7 @@ class Worker:
             problems=self._retries.problems,
             verdict=self._verdict,
             allocatable=self._host.allocatable,
+            lacking=self._host.lacking(self.pod) if resizing.is_wanted(self.pod, self.memory) else "",
             resizing=self._resizer.is_busy,
             resized=self._resizer.given,
             deleting=self._deleting,
@@ -365,7 +371,7 @@ class Worker:
     async def _create(self) -> None:
         try:
             async with self._host.create_slots:
-                sandbox = await self._launcher.create(self.pod)
+                sandbox = await self._launcher.create(self.allocated)
         except Exception as error:
             self._sandbox_phase = "none"
             text = self._explain(error)
@@ -404,7 +410,7 @@ class Worker:
     # Containers.
 
     async def _start(self, name: str, attempt: int) -> None:
-        member = next(m for m in members(self.pod) if m.name == name)
+        member = next(m for m in members(self.allocated) if m.name == name)
         try:
             if self._sandbox is None:
                 raise SandboxError("the pod's sandbox has gone")
@@ -412,7 +418,7 @@ class Worker:
             if devices and not self._journal.has_kept(self.memory):
                 # Nobody else may get them when the platform starts again.
                 raise SandboxError("which GPUs are the pod's can't be written down: the disk may be full")
-            await self._launcher.start(self.pod, self._sandbox, member, attempt, devices)
+            await self._launcher.start(self.allocated, self._sandbox, member, attempt, devices)
         except Unresolved as error:
             self._retries.fail(name, "CreateContainerConfigError", str(error), waits_for=error.waits_for)
             self._note(Notice("Warning", "Failed", f"Error: {error}", name))
