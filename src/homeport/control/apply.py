@@ -267,8 +267,10 @@ class Applier:
 
     async def _delete(self, deletion: Deletion, writes: OwnWrites) -> None:
         resource, obj = deletion.resource, deletion.object
+        declared = self._declared.get(resource)
+        way: Literal["Foreground", "Background"] = "Foreground" if declared and declared.foreground else "Background"
         with contextlib.suppress(NotFound):  # the cache will show it
-            await self._client.delete(resource, name(obj), namespace(obj), propagation="Background", uid=uid(obj))
+            await self._client.delete(resource, name(obj), namespace(obj), propagation=way, uid=uid(obj))
         writes.deletions.add((resource, key_of(obj), uid(obj)))
 
 

@@ -135,6 +135,8 @@ class Child(msgspec.Struct, frozen=True):
     """The event about a child made or deleted. None: only refusals are told of, in the runtime's words."""
     matters: Callable[[Object, Object], bool] = _always
     """Whether a child's change from one state to another is a reason to sync. (It is observed all the same.)"""
+    foreground: bool = False
+    """Delete a child when what it owns has gone: its name is free only then."""
     finalizer: str = ""
     """Put on each child by `sync`, so that none goes uncounted. The runtime takes it off those in ``Desired.finalized``
     and those that have lost their parent."""

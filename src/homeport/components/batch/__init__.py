@@ -1,19 +1,35 @@
-"""Work that ends: jobs and cron jobs (``batch/v1``).
+"""Work that ends: jobs and cron jobs (``batch/v1``), and job sets (``jobset.x-k8s.io``).
 
 What most runs never touch is not imported: the rules of a controller are when there is a first object of its kind.
 """
 
 from __future__ import annotations
 
-from homeport.components.batch.reports import of_jobs
+from homeport.components.batch.reports import of_job_sets, of_jobs
 from homeport.control import reports
-from homeport.control.controller import Child, Claim, Controller, Desired, Observed
+from homeport.control.controller import Child, Claim, Controller, Desired, Observed, Related
 from homeport.kube import core
-from homeport.kube.kind import Kind, imported
-from homeport.kube.meta import Object, spec
+from homeport.kube.core.declare import deferred
+from homeport.kube.kind import Column, Kind, Resource, imported
+from homeport.kube.meta import Object, labels, namespace, spec
 from homeport.kube.selector import Selector, from_label_selector
 
-KINDS: tuple[Kind, ...] = ()
+_JOB_SET_RULES = deferred("homeport.components.batch.jobset.rules")
+JOB_SET_KIND = Kind(
+    resource=Resource("jobset.x-k8s.io", "v1alpha2", "jobsets", "JobSet", namespaced=True),
+    body="homeport.components.batch.jobset.kinds:JobSet",
+    singular="jobset",
+    columns=(
+        Column("TerminalState", "string", ".status.terminalState", "Final state of JobSet"),
+        Column("Restarts", "string", ".status.restarts", "Number of restarts"),
+        Column("Completed", "string", '.status.conditions[?(@.type=="Completed")].status'),
+        Column("Suspended", "string", ".spec.suspend", "JobSet suspended"),
+        Column("Age", "date", ".metadata.creationTimestamp", "Time this JobSet was created"),
+    ),
+    prepare=_JOB_SET_RULES("prepare"),
+    validate=_JOB_SET_RULES("validate"),
+)
+KINDS: tuple[Kind, ...] = (JOB_SET_KIND,)
 
 
 def _sync_job(observed: Observed) -> Desired:
@@ -24,6 +40,17 @@ def _sync_job(observed: Observed) -> Desired:
 def _sync_cron_job(observed: Observed) -> Desired:
     desired: Desired = imported("homeport.components.batch.cronjob:sync")(observed)
     return desired
+
+
+def _sync_job_set(observed: Observed) -> Desired:
+    desired: Desired = imported("homeport.components.batch.jobset.sync:sync")(observed)
+    return desired
+
+
+def _job_set_of(claim: Object) -> tuple[tuple[str, str], ...]:
+    """Whose claim it is, by its label: one that is to outlive its job set has no owner."""
+    name = labels(claim).get("jobset.sigs.k8s.io/jobset-name")
+    return ((namespace(claim), name),) if name else ()
 
 
 def _pods_of(job: Object) -> Selector:
@@ -52,6 +79,18 @@ CRON_JOB = Controller(
     sync=_sync_cron_job,
     children=(Child(core.JOB.resource, "never", tell=of_jobs),),
 )
-CONTROLLERS: tuple[Controller, ...] = (JOB, CRON_JOB)
+JOB_SET = Controller(
+    name="jobset-controller",
+    parent=JOB_SET_KIND.resource,
+    sync=_sync_job_set,
+    children=(
+        # A job's name is free for its next run when all pods of the last one have gone.
+        Child(core.JOB.resource, "never", tell=of_job_sets, foreground=True),
+        Child(core.SERVICE.resource, "never", tell=of_job_sets),
+        Child(core.PERSISTENT_VOLUME_CLAIM.resource, "never", tell=of_job_sets),
+    ),
+    related=(Related(core.PERSISTENT_VOLUME_CLAIM.resource, _job_set_of),),
+)
+CONTROLLERS: tuple[Controller, ...] = (JOB, CRON_JOB, JOB_SET)
 
-__all__ = ["CONTROLLERS", "CRON_JOB", "JOB", "KINDS"]
+__all__ = ["CONTROLLERS", "CRON_JOB", "JOB", "JOB_SET", "JOB_SET_KIND", "KINDS"]
