@@ -48,17 +48,22 @@ class Applier:
         self._recorder = recorder
         self._manager = controller.name
         self._declared = {child.resource: child for child in controller.children}
+        self._words = {related.resource.kind: related.tell for related in controller.related}
+        self._words |= {child.resource.kind: child.tell for child in controller.children}
         self._claimer = Claimer(client, controller.name)
         self._limit = limit
         self._settled = settled
 
     async def carry_out(self, parent_resource: Resource, parent: Object, plan: Plan, writes: OwnWrites) -> None:
         """Do all of `plan`. What can be done is done before the first error is raised."""
-        await self._all([partial(self._make_other, write, writes) for write in plan.others])
-        gradual = [write for write in plan.creates if self._declared[write.resource].gradual]
-        calls: list[_Call] = [
-            partial(self._create, parent, write, writes) for write in plan.creates if write not in gradual
-        ]
+        await self._all([partial(self._make_other, parent, write, writes) for write in plan.others])
+        gradual: list[Write] = []
+        calls: list[_Call] = []
+        for write in plan.creates:
+            if self._declared[write.resource].gradual:
+                gradual.append(write)
+            else:
+                calls.append(partial(self._create, parent, write, writes))
         calls += [partial(self._apply, write, writes) for write in plan.applies]
         calls += [partial(self._change, parent, change, writes) for change in plan.patches]
         if plan.status is not None:
@@ -107,7 +112,7 @@ class Applier:
     async def _create(self, parent: Object, write: Write, writes: OwnWrites) -> None:
         known = self._informers.get(write.resource).cache.get(*key_of(write.object))
         if known is not None and controller_uid(known) != uid(parent):
-            prefix = metadata(write.object).get("generateName")
+            prefix = self._prefix(write)
             if prefix:
                 await self._create(parent, _renamed(write, prefix), writes)
             else:
@@ -123,12 +128,17 @@ class Applier:
             writes.note(write.resource, made)
             self._tell("create", parent, made)
 
+    def _prefix(self, write: Write) -> str:
+        """With what another name for the child would begin; empty if it can't have one."""
+        fixed = self._declared[write.resource].fixed_names
+        return "" if fixed else metadata(write.object).get("generateName") or ""
+
     def _refused(self, parent: Object, write: Write, error: ApiError, writes: OwnWrites) -> HomeportError:
         kind = write.resource.kind
         message = f"can't create {kind} {name(write.object)!r}: {error}"
         if not _ending(error):
             writes.failures.append(Failure("create", kind, name(write.object), error.reason, error.message))
-        if self._declared[write.resource].tell is not None:
+        if self._words[kind] is not None:
             if not _ending(error):
                 self._tell("create", parent, write.object, error.message)
         elif error.code < 500 and not isinstance(error, NotFound | TooManyRequests):  # those two pass by themselves
@@ -136,21 +146,20 @@ class Applier:
         return HomeportError(message)
 
     def _tell(self, verb: Literal["create", "delete"], parent: Object, child: Object, error: str = "") -> None:
-        tell = next((each.tell for each in self._declared.values() if each.resource.kind == child["kind"]), None)
+        tell = self._words.get(child["kind"])
         note = tell(Deed(verb, parent, child, error)) if tell is not None else None
         if note is not None:
             self._recorder.record(parent, note.type, note.reason, note.message, component=self._manager)
 
-    async def _make_other(self, write: Write, writes: OwnWrites) -> None:
+    async def _make_other(self, parent: Object, write: Write, writes: OwnWrites) -> None:
         try:
             made = await self._client.create(write.resource, write.object, field_manager=self._manager)
         except AlreadyExists:
             return  # which the cache will show
         except ApiError as error:
-            kind = write.resource.kind
-            writes.failures.append(Failure("create", kind, name(write.object), error.reason, error.message))
-            raise HomeportError(f"can't create {kind} {name(write.object)!r}: {error}") from error
+            raise self._refused(parent, write, error, writes) from error
         writes.note(write.resource, made)
+        self._tell("create", parent, made)
 
     async def _change(self, parent: Object, change: Change, writes: OwnWrites) -> None:
         obj, resource = change.object, change.resource
@@ -177,8 +186,8 @@ class Applier:
         if controller_uid(live) == uid(parent):
             writes.note(resource, live)
             self._tell("create", parent, live)
-        elif metadata(wanted).get("generateName"):
-            await self._create(parent, _renamed(write, metadata(wanted)["generateName"]), writes)
+        elif self._prefix(write):
+            await self._create(parent, _renamed(write, self._prefix(write)), writes)
         else:
             self._taken(parent, resource, live, writes)
 

@@ -131,6 +131,8 @@ class Child(msgspec.Struct, frozen=True):
     gradual: bool = False
     """Make one, then two, then four, ... at a time, and stop at the first that is refused: a hundred pods that a quota
     forbids are one request (upstream: ``slowStartBatch``)."""
+    fixed_names: bool = False
+    """Give no other name to a child with a ``generateName`` whose name is taken: it means that name and no other."""
     tell: Callable[[Deed], Note | None] | None = None
     """The event about a child made or deleted. None: only refusals are told of, in the runtime's words."""
     matters: Callable[[Object, Object], bool] = _always
@@ -150,6 +152,8 @@ class Related(msgspec.Struct, frozen=True):
     key: Callable[[Object], tuple[tuple[str, str], ...]] | None
     matters: Callable[[Object, Object], bool] = _always
     """Whether a change from one state to another is a reason to sync. (It is observed all the same.)"""
+    tell: Callable[[Deed], Note | None] | None = None
+    """The event about one of ``Desired.others`` made, or not."""
 
 
 class Controller(msgspec.Struct, frozen=True):

@@ -1,0 +1,95 @@
+"""Revisions of a workload's template, kept as ``ControllerRevision`` objects (upstream: ``pkg/controller/history``)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+
+from homeport.components.workloads.lineage import fnv1a, safe
+from homeport.control.controller import Failure
+from homeport.kube import meta
+from homeport.kube.meta import Object
+
+HASH = "controller.kubernetes.io/hash"
+LABEL = "controller-revision-hash"
+"""On pods: the revision that they are of."""
+_LONGEST = 223
+
+
+class History(msgspec.Struct, frozen=True):
+    """The revisions, and which one has the workload's template."""
+
+    revisions: tuple[Object, ...]
+    """The oldest first."""
+    collisions: int
+    update: Object | None
+    """None if it has yet to be made: `made`."""
+    made: Object | None = None
+    renumbered: int | None = None
+    """The number that `update` has to get, because it is an older one come back."""
+
+
+def history(
+    parent: Object, revisions: Iterable[Object], failures: Sequence[Failure], annotations: dict[str, str]
+) -> History:
+    """What revisions there are and have to be. `annotations` are those of a new one."""
+    ordered = sorted(revisions, key=_order)
+    collisions = int(meta.status(parent).get("collisionCount") or 0)
+    data = snapshot(parent)
+    equal = [each for each in ordered if each.get("data") == data]
+    if equal and equal[-1] is ordered[-1]:
+        return History(tuple(ordered), collisions, equal[-1])
+    number = int(ordered[-1].get("revision") or 0) + 1 if ordered else 1
+    if equal:
+        return History(tuple(ordered), collisions, equal[-1], renumbered=number)
+    taken = {each.name for each in failures if each.reason == "AlreadyExists" and each.kind == "ControllerRevision"}
+    made = _revision(parent, data, number, collisions, annotations)
+    if meta.name(made) in taken:
+        collisions += 1
+        made = _revision(parent, data, number, collisions, annotations)
+    return History(tuple(ordered), collisions, None, made)
+
+
+def snapshot(parent: Object) -> Object:
+    """What a revision remembers: a strategic merge patch that brings the template back, as kubectl applies it."""
+    template = meta.spec(parent).get("template") or {}
+    return {"spec": {"template": {**template, "$patch": "replace"}}}
+
+
+def template_of(revision: Object) -> Object:
+    template = meta.spec(revision.get("data") or {}).get("template") or {}
+    return {key: value for key, value in template.items() if key != "$patch"}
+
+
+def revision_hash(revision: Object) -> str:
+    return meta.labels(revision).get(HASH) or meta.name(revision).rpartition("-")[2]
+
+
+def forgotten(history: History, limit: int, live: Collection[str]) -> set[str]:
+    """The names of revisions beyond the `limit`, the oldest first, that are not `live` (named there)."""
+    dead = [meta.name(each) for each in history.revisions if meta.name(each) not in live]
+    return set(dead[: max(len(dead) - limit, 0)])
+
+
+def _order(revision: Object) -> tuple[int, str, str]:
+    created = meta.metadata(revision).get("creationTimestamp") or ""
+    return int(revision.get("revision") or 0), created, meta.name(revision)
+
+
+def _revision(parent: Object, data: Object, number: int, collisions: int, annotations: dict[str, str]) -> Object:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    hash = safe(str(fnv1a(f"{text}{collisions}".encode())))
+    labels = {**meta.labels(meta.spec(parent).get("template") or {}), HASH: hash}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {
+            "name": f"{meta.name(parent)[:_LONGEST]}-{hash}",
+            "labels": labels,
+            **({"annotations": annotations} if annotations else {}),
+        },
+        "data": data,
+        "revision": number,
+    }

@@ -1,0 +1,223 @@
+"""Stateful sets: pods with numbers, names and volumes that last (upstream: ``pkg/controller/statefulset``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from homeport.components.workloads import pods
+from homeport.components.workloads.history import History, forgotten, history, template_of
+from homeport.components.workloads.stateful_plan import Planner, Rules, Steps, lacking, revision_for
+from homeport.components.workloads.stateful_pods import (
+    claim_names,
+    claims,
+    is_member,
+    is_stale,
+    new_pod,
+    ordinal,
+    owned,
+    pod_name,
+    revision_of,
+    sets_of_claim,
+)
+from homeport.control.controller import Child, Claim, Controller, Deed, Desired, Note, Observed, Patch, Related
+from homeport.kube import core, meta
+from homeport.kube.meta import Object
+from homeport.kube.selector import Selector, from_label_selector
+
+
+def sync(observed: Observed) -> Desired:
+    parent, members = observed.parent, observed.children["Pod"]
+    known = history(
+        parent, observed.children["ControllerRevision"].values(), observed.failures, meta.annotations(parent)
+    )
+    if known.update is None and not meta.is_deleting(parent):
+        return _with_revision(observed, known)
+    update = known.update or (known.revisions[-1] if known.revisions else {})
+    current = next(
+        (each for each in known.revisions if meta.name(each) == meta.status(parent).get("currentRevision")), update
+    )
+    status = _status(observed, known, current, update)
+    if meta.is_deleting(parent):
+        return Desired(status=status)
+    blocked = frozenset(_blocked(observed))
+    steps = Planner(parent, members, meta.name(update), blocked, observed.now).plan()
+    made = [_made(parent, number, current, update) for number in steps.make]
+    kept = {meta.name(current), meta.name(update), *map(revision_of, members.values())}
+    limit = int(meta.spec(parent).get("revisionHistoryLimit", 10))
+    gone = {("ControllerRevision", name) for name in forgotten(known, limit, kept)}
+    gone |= {("Pod", name) for name in steps.delete}
+    present = {(kind, name) for kind, group in observed.children.items() for name in group}
+    return Desired(
+        status=status,
+        children=tuple(made),
+        keep=frozenset(present - gone),
+        patches=(*_renumbered(known), *_patches(observed, steps)),
+        others=tuple(_claims(observed, steps)),
+        requeue_after=pods.next_availability(members.values(), Rules.of(parent).min_ready, observed.now),
+    )
+
+
+def _with_revision(observed: Observed, known: History) -> Desired:
+    """First of all the template is put on record. Nothing else happens before that."""
+    assert known.made is not None
+    before = meta.status(observed.parent)
+    collided = known.collisions != (before.get("collisionCount") or 0)
+    return Desired(
+        status={**before, "collisionCount": known.collisions} if collided else None,
+        children=(known.made,),
+        keep=frozenset((kind, name) for kind, group in observed.children.items() for name in group),
+    )
+
+
+def _renumbered(known: History) -> tuple[Patch, ...]:
+    """A template that comes back has the newest revision again."""
+    if known.update is None or known.renumbered is None:
+        return ()
+    return (Patch(known.update, {"revision": known.renumbered}),)
+
+
+def _made(parent: Object, number: int, current: Object, update: Object) -> Object:
+    name = revision_for(parent, number, meta.name(current), meta.name(update))
+    revision = current if name == meta.name(current) else update
+    return new_pod(parent, template_of(revision), name, number)
+
+
+# -- claims
+
+
+def _claim(observed: Observed, name: str) -> Object | None:
+    claims = observed.related["PersistentVolumeClaim"]
+    return claims.get(f"{meta.namespace(observed.parent)}/{name}")
+
+
+def _blocked(observed: Observed) -> Iterator[int]:
+    """Numbers of missing pods one of whose claims is going away: their pods have to wait."""
+    parent = observed.parent
+    if not meta.spec(parent).get("volumeClaimTemplates"):
+        return
+    for number in Rules.of(parent).numbers:
+        own = pod_name(parent, number)
+        if own in observed.children["Pod"]:
+            continue
+        found = (_claim(observed, name) for _, name in claim_names(parent, number))
+        if any(claim is not None and (meta.is_deleting(claim) or is_stale(claim, own)) for claim in found):
+            yield number
+
+
+def _claims(observed: Observed, steps: Steps) -> Iterator[Object]:
+    """Those of pods that are made, and those that pending pods lack."""
+    parent = observed.parent
+    if not meta.spec(parent).get("volumeClaimTemplates"):
+        return
+    waiting = (ordinal(parent, pod) for pod in observed.children["Pod"].values() if pods.phase(pod) == "Pending")
+    for number in (*steps.make, *(number for number in waiting if number in Rules.of(parent).numbers)):
+        assert number is not None
+        yield from (claim for claim in claims(parent, number) if _claim(observed, meta.name(claim)) is None)
+
+
+def _patches(observed: Observed, steps: Steps) -> Iterator[Patch]:
+    """Labels of a pod's identity that somebody has removed, and owners of claims as the retention policy has them."""
+    parent, members = observed.parent, observed.children["Pod"]
+    for number in steps.sound:
+        pod = members[pod_name(parent, number)]
+        labels = lacking(parent, pod, number)
+        if labels:
+            yield Patch(pod, {"metadata": {"labels": labels}})
+        yield from _owners(observed, pod, number, condemned=False)
+    for pod in steps.condemned:
+        number = ordinal(parent, pod) or 0
+        yield from _owners(observed, pod, number, condemned=True)
+
+
+def _owners(observed: Observed, pod: Object, number: int, *, condemned: bool) -> Iterator[Patch]:
+    for _, name in claim_names(observed.parent, number):
+        claim = _claim(observed, name)
+        owners = None if claim is None else owned(observed.parent, claim, pod, condemned=condemned)
+        if claim is not None and owners is not None:
+            yield Patch(claim, {"metadata": {"ownerReferences": owners}})
+
+
+# -- the status
+
+
+def _status(observed: Observed, known: History, current: Object, update: Object) -> Object:
+    parent, now = observed.parent, observed.now
+    rules, before = Rules.of(parent), meta.status(parent)
+    counts = _counts(observed.children["Pod"], rules, meta.name(current), meta.name(update), now)
+    revision = meta.name(current)
+    full = (counts["updatedReplicas"], counts["readyReplicas"], counts["replicas"]) == (rules.replicas,) * 3
+    if rules.rolling and full:
+        counts["currentReplicas"], revision = counts["updatedReplicas"], meta.name(update)
+    always = {name: counts.pop(name) for name in ("replicas", "availableReplicas")}
+    rest = {
+        "observedGeneration": meta.metadata(parent).get("generation"),
+        "currentRevision": revision,
+        "updateRevision": meta.name(update),
+        "conditions": before.get("conditions"),
+        **counts,
+    }
+    return {**always, "collisionCount": known.collisions, **pods.without_zeros(rest)}
+
+
+def _counts(members: Mapping[str, Object], rules: Rules, current: str, update: str, now: datetime) -> dict[str, int]:
+    counts = dict.fromkeys(("replicas", "readyReplicas", "availableReplicas", "currentReplicas", "updatedReplicas"), 0)
+    for pod in members.values():
+        counts["replicas"] += 1
+        if pods.phase(pod) == "Running" and pods.is_ready(pod):
+            counts["readyReplicas"] += 1
+            counts["availableReplicas"] += pods.is_available(pod, rules.min_ready, now)
+        if not meta.is_deleting(pod):
+            counts["currentReplicas"] += revision_of(pod) == current
+            counts["updatedReplicas"] += revision_of(pod) == update
+    return counts
+
+
+# -- events
+
+
+def _tell_of_pod(deed: Deed) -> Note | None:
+    verb, set_name, name = deed.verb, meta.name(deed.parent), meta.name(deed.child)
+    if deed.error:
+        words = f"{verb} Pod {name} in StatefulSet {set_name} failed error: {deed.error}"
+        return Note("Warning", f"Failed{verb.title()}", words)
+    return Note("Normal", f"Successful{verb.title()}", f"{verb} Pod {name} in StatefulSet {set_name} successful")
+
+
+def _tell_of_claim(deed: Deed) -> Note | None:
+    set_name, name = meta.name(deed.parent), meta.name(deed.child)
+    pod = f"{set_name}-{name.rpartition('-')[2]}"
+    if deed.error:
+        words = f"create Claim {name} for Pod {pod} in StatefulSet {set_name} failed error: {deed.error}"
+        return Note("Warning", "FailedCreate", words)
+    return Note("Normal", "SuccessfulCreate", f"create Claim {name} Pod {pod} in StatefulSet {set_name} success")
+
+
+def _selector(parent: Object) -> Selector:
+    return from_label_selector(meta.spec(parent).get("selector"))
+
+
+def _silent(deed: Deed) -> Note | None:
+    return None
+
+
+STATEFUL_SETS = Controller(
+    name="statefulset-controller",
+    parent=core.STATEFUL_SET.resource,
+    sync=sync,
+    children=(
+        Child(
+            core.POD.resource,
+            "never",
+            claim=Claim(_selector, member=is_member),
+            gradual=True,
+            fixed_names=True,
+            tell=_tell_of_pod,
+            matters=pods.matters,
+        ),
+        Child(core.CONTROLLER_REVISION.resource, "never", claim=Claim(_selector), tell=_silent),
+    ),
+    related=(Related(core.PERSISTENT_VOLUME_CLAIM.resource, sets_of_claim, tell=_tell_of_claim),),
+    workers=5,
+    until_gone=True,
+)
