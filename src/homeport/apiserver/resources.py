@@ -23,6 +23,7 @@ from homeport.kube.kind import Column, Conversion, Kind, Resource
 from homeport.kube.meta import Object
 from homeport.kube.schema import REF_PREFIX, JsonSchema, has_rules
 from homeport.kube.schema.compiled import Schema
+from homeport.kube.schema.crd import structural
 from homeport.kube.schema.struct import Components, add, components, schema_name
 from homeport.kube.table import Printer
 
@@ -43,11 +44,14 @@ class Definition:
         typed: bool,
         columns: tuple[Column, ...] = (),
         digest: bytes = b"",
+        ruled: Callable[[], JsonSchema] | None = None,
     ) -> None:
-        """`digest` is that of a CRD's schema: two definitions with the same one have the same schema."""
+        """`digest` is that of a CRD's schema: two definitions with the same one have the same schema. `ruled`: makes
+        the schema whose rules count, of a declared kind; None: it has none."""
         self.digest = digest
         self._make: Callable[[], tuple[JsonSchema, Mapping[str, JsonSchema]]] | None = make
         self._typed = typed
+        self._ruled = ruled
         self._columns = columns
         self._parts: tuple[JsonSchema, Mapping[str, JsonSchema]] | None = None
         self._schema: Schema | None = None
@@ -77,12 +81,17 @@ class Definition:
 
     @property
     def rules(self) -> Rules | None:
-        """The rules of a CRD's schema; None if there are none."""
+        """The rules of a CRD's schema, or of a declared kind that has some; None if there are none."""
         if self._has_rules is None:
-            if not self._typed and has_rules(self.parts[0]):
+            ruled = None
+            if self._ruled is not None:
+                ruled = self._ruled()
+            elif not self._typed and has_rules(self.parts[0]):
+                ruled = self.parts[0]
+            if ruled is not None:
                 from homeport.kube.schema.rules import Rules  # with the first rule
 
-                self._rules = Rules.of(self.parts[0])
+                self._rules = Rules.of(ruled)
             self._has_rules = self._rules is not None
         return self._rules
 
@@ -271,6 +280,9 @@ def _of_kind(kind: Kind, storage_version: str, registry: Registry) -> Served:
     def make() -> tuple[JsonSchema, Mapping[str, JsonSchema]]:
         return {"$ref": REF_PREFIX + schema_name(kind.struct)}, registry.require(kind)
 
+    def ruled() -> JsonSchema:
+        return structural(kind, registry.require(kind))
+
     extra = subresources.by_nature(resource.group, resource.plural) if kind.builtin else frozenset()
     return make_served(
         resource,
@@ -281,7 +293,7 @@ def _of_kind(kind: Kind, storage_version: str, registry: Registry) -> Served:
         scale_paths=kind.scale_paths,
         builtin=kind.builtin,
         storage_version=storage_version,
-        definition=Definition(make, typed=True, columns=kind.columns),
+        definition=Definition(make, typed=True, columns=kind.columns, ruled=ruled if kind.has_rules else None),
         prepare=kind.prepare,
         validate=kind.validate,
         list_kind=resource.kind + "List",

@@ -128,6 +128,9 @@ class Kind(msgspec.Struct, frozen=True, eq=False):
     validate: Callable[[Object, Object | None], Iterable[FieldError]] = _no_errors
     name_rule: names.Rule = names.dns1123_subdomain
     """What an object's name has to look like."""
+    has_rules: bool = False
+    """Whether our own server, too, goes by the CEL rules of the structs (``doc(rules=...)``). They are part of the
+    definition for a cluster in any case; most kinds say the same in `validate`, which is faster."""
     has_generation: bool = True
     """Whether ``metadata.generation`` counts changes of anything but metadata and status."""
     conversion: Conversion | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from homeport.components import batch, system, training
+from homeport.components import batch, gateway, system, training
 from homeport.kube import core
 
-KINDS = (*core.KINDS, *system.KINDS, *batch.KINDS, *training.KINDS)
+KINDS = (*core.KINDS, *system.KINDS, *batch.KINDS, *training.KINDS, *gateway.KINDS)
