@@ -176,7 +176,8 @@ class Observer:
             holder = self._holder(new)
             if holder is not None:
                 watched.held.setdefault(holder, {})[key_of(new)] = new
-                self._concerns(holder)
+                if controller_of(new) is None:
+                    self._concerns(holder)
 
     def _holder(self, child: Object) -> ObjectKey | None:
         """Whose key looks after a child's finalizer: its parent's; that of nobody in its namespace, if it has none."""

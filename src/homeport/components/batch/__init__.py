@@ -5,6 +5,7 @@ What most runs never touch is not imported: the rules of a controller are when t
 
 from __future__ import annotations
 
+from homeport.components.batch.attention import job_matters, pod_matters
 from homeport.components.batch.reports import of_job_sets, of_jobs
 from homeport.control import reports
 from homeport.control.controller import Child, Claim, Controller, Desired, Observed, Related
@@ -68,6 +69,7 @@ JOB = Controller(
             claim=Claim(_pods_of),
             gradual=True,
             tell=reports.of_pods,
+            matters=pod_matters,
             finalizer="batch.kubernetes.io/job-tracking",
         ),
     ),
@@ -77,7 +79,7 @@ CRON_JOB = Controller(
     name="cronjob-controller",
     parent=core.CRON_JOB.resource,
     sync=_sync_cron_job,
-    children=(Child(core.JOB.resource, "never", tell=of_jobs),),
+    children=(Child(core.JOB.resource, "never", tell=of_jobs, matters=job_matters),),
 )
 JOB_SET = Controller(
     name="jobset-controller",

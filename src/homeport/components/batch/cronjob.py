@@ -52,6 +52,7 @@ class _Round:
     def desired(self) -> Desired:
         self._clean_up()
         self._look()
+        self._replace()
         delay = self._schedule()
         if self._active:
             self._status["active"] = self._active
@@ -115,6 +116,16 @@ class _Round:
         best = self._status.get("lastSuccessfulTime")
         if ended["type"] == at.COMPLETE and done and (not best or meta.parse_time(done) > meta.parse_time(best)):
             self._status["lastSuccessfulTime"] = done
+
+    def _replace(self) -> None:
+        """Where each job takes the place of the last one: end what another has taken the place of."""
+        if self._spec.get("concurrencyPolicy") != "Replace":
+            return
+        running = [(moment, job) for job in self._jobs if not at.is_finished(job) and (moment := self._scheduled(job))]
+        latest = max((moment for moment, _ in running), default=None)
+        for moment, job in running:
+            if moment != latest:
+                self._delete(job)
 
     def _scheduled(self, job: Object) -> datetime | None:
         """The moment for which this controller made the job; None for one that somebody else made."""

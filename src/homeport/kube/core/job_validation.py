@@ -31,7 +31,7 @@ _MAX_RULES = 20
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}")
 """The form of a zone's name. Which zones there are only the machine knows, and the kinds ask no machine."""
 _WAITING_CHANGEABLE = ("nodeSelector", "affinity", "tolerations", "schedulingGates")
-"""Of the pod spec of a suspended job that never ran."""
+"""Of the pod spec of a suspended job that has no pods."""
 
 
 def validate_job(new: Object, old: Object | None) -> Iterator[FieldError]:
@@ -151,7 +151,9 @@ def _update(new: Object, old: Object) -> Iterator[FieldError]:
     ):
         yield field.invalid("spec.completions", spec.get("completions"), "field is immutable")
     template, former = spec.get("template"), before.get("template")
-    waiting = before.get("suspend") and not meta.status(old).get("startTime")
+    status = meta.status(old)
+    stands = meta.holds(status.get("conditions"), "Suspended") and not status.get("active")
+    waiting = before.get("suspend") and (stands or not status.get("startTime"))
     if template != former and not (waiting and _placed_only(template or {}, former or {})):
         yield field.invalid("spec.template", template, "field is immutable")
 
