@@ -322,7 +322,7 @@ def control_groups(attempts: Mapping[str, Attempt], *, is_root: bool) -> Check:
     instead = {
         "memory": "a container's memory is looked at every now and then, and it is ended if it has too much",
         "cpu": "containers are kept to as many processors as they may use",
-        "pids": "nothing keeps a pod from starting processes without end",
+        "pids": "pods that start processes without end take them from other pods",
     }
     text = "; ".join(instead[name] for name in _LIMITED if name not in had)
     return Check("Limits", "warn", found, f"{remedy} Till then {text}.")

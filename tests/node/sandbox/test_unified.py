@@ -31,7 +31,14 @@ try:
 except OSError as error:
     print(error.strerror, flush=True)
 sys.stdin.readline()
+cgroups.Groups([cgroups.Base(2, f"{own}/ours", frozenset())], []).give_up()
+print("back", flush=True)
+sys.stdin.readline()
 """
+
+ASKS = (
+    "import sys; from homeport.node.sandbox import hierarchies as h; print(h.strangers(sys.argv[1], int(sys.argv[2])))"
+)
 
 
 @pytest.fixture
@@ -44,7 +51,11 @@ def group() -> Iterator[str]:
     try:
         os.mkdir(path)
     except OSError as error:
-        pytest.skip(f"no cgroups of version 2 can be made: {error}")
+        own = hierarchies.own_groups(Path("/proc/self/cgroup").read_text()).get("", "/")
+        path = f"{hierarchies.directory_of(mounts[0], own)}/homeport-test-{os.getpid()}"
+        if not os.access(os.path.dirname(path), os.W_OK):
+            pytest.skip(f"no cgroups of version 2 can be made: {error}")
+        os.mkdir(path)
     yield path
     cgroups.end(path)
     assert not os.path.exists(path)
@@ -86,7 +97,7 @@ class Mover:
         return self.say()
 
     def end(self) -> None:
-        self._process.communicate("\n")
+        self._process.communicate("\n\n")
 
 
 def test_the_platform_makes_room_in_a_group_that_was_given_to_it(group: str) -> None:
@@ -94,6 +105,28 @@ def test_the_platform_makes_room_in_a_group_that_was_given_to_it(group: str) -> 
     assert mover.go_on() == "moved"
     assert hierarchies.processes(group) == []
     assert hierarchies.processes(f"{group}/ours/main") == [mover.pid]
+    # Another node of this platform's family, whose groups are in there; and a pod of this one.
+    for other in ("theirs", "ours/podx.1"):
+        os.mkdir(f"{group}/{other}")
+        cgroups.Groups([cgroups.Base(2, f"{group}/ours", frozenset())], []).give_up()
+        assert hierarchies.processes(f"{group}/ours/main") == [mover.pid]
+        os.rmdir(f"{group}/{other}")
+    assert mover.go_on() == "back"
+    assert hierarchies.processes(group) == [mover.pid]
+    assert not os.path.exists(f"{group}/ours")
+    mover.end()
+
+
+def test_a_platform_is_no_stranger_to_its_fork_server(group: str) -> None:
+    """Which is nobody's child any more by then."""
+    mover = Mover(group, "really")
+    answer = subprocess.run(
+        ["sh", "-c", f"(exec setsid {sys.executable} -c '{ASKS}' {group} {mover.pid}) & wait"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert answer == "[]\n"
     mover.end()
 
 

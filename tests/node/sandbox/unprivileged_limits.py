@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 
 from unprivileged import Node
 
-from homeport.node.runtime import ContainerState, Limits, Sandbox, Wanted
+from homeport.node.runtime import ContainerState, Limits, Sandbox, SandboxSpec, StartError, Wanted
+from homeport.node.sandbox import linux
 
 PYTHON = "/usr/bin/python3"
 MIB = 1 << 20
@@ -33,6 +36,7 @@ async def main(directory: Path, *, delegated: bool) -> None:
         await memory(node, delegated=delegated)
         if not delegated:
             await processors(node)
+            await processes(node)
     finally:
         await node.runtime.stop(end_pods=True)
     assert not left(record)
@@ -68,6 +72,60 @@ async def processors(node: Node) -> None:
     assert await session.stdout.read() == b"1\n"
     session.close()
     await sandbox.destroy()
+
+
+FORKS = """
+import os, sys, time
+for count in range(60):
+    try:
+        if not os.fork():
+            time.sleep(1000)
+    except BlockingIOError:
+        break
+print("forked", count, flush=True)
+time.sleep(1000)
+"""
+SHARE = "import resource; print(resource.getrlimit(resource.RLIMIT_NPROC)[0])"
+
+
+def text_of(path: str) -> str:
+    return Path(path).read_text()
+
+
+async def processes(node: Node) -> None:
+    """A container whose ids are in a user namespace of their own has what its pod may have; others share."""
+    path = node.directory / "pods" / "forks"
+    path.mkdir(parents=True)
+    limits = Limits(pids=20)
+    sandbox = await node.runtime.create(
+        SandboxSpec("forks", "default", "forks", str(path), "forks", searches=(), limits=limits)
+    )
+    for name in ("main", "other"):
+        started = await node.start(
+            sandbox, PYTHON, "-c", FORKS, name=name, uid=1000, gid=1000, log_path=f"{path}/{name}.log"
+        )
+        assert started.phase == "running", started
+        while "forked" not in (text := text_of(f"{path}/{name}.log")):
+            await asyncio.sleep(0.02)
+        # Before Linux 5.14 the machine's user is counted, whom no limit of a pod may be put on.
+        assert text.split()[-1] == ("19" if linux.counts_processes_by_namespace() else "59"), text
+    # A command in the container counts as its own.
+    if linux.counts_processes_by_namespace():
+        with contextlib.suppress(StartError):
+            await sandbox.execute("main", ["sleep", "1000"], Wanted())
+            raise AssertionError("one process too many")
+    await sandbox.destroy()
+    all_of_them = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    shared = await node.runtime.create(
+        SandboxSpec("forks", "default", "forks", str(path), "forks", searches=(), limits=limits)
+    )
+    log = path / "shared.log"
+    state = await node.start(shared, PYTHON, "-c", SHARE, name="shared", log_path=str(log))
+    if state.phase == "running":
+        state = await exit_of(shared)
+    known = all_of_them != resource.RLIM_INFINITY and linux.counts_processes_by_namespace()
+    assert int(log.read_text().split()[-1]) == (all_of_them * 90 // 100 if known else all_of_them)
+    await shared.destroy()
 
 
 if __name__ == "__main__":

@@ -177,8 +177,10 @@ class Groups(Group):
 
     def give_up(self) -> None:
         """Remove the node's groups, as far as they are empty."""
-        for path in self._paths:
+        for base, path in zip(self._bases, self._paths, strict=True):
             with contextlib.suppress(OSError):
+                if base.version == 2:
+                    _give_back(path)
                 os.rmdir(path)
 
 
@@ -190,11 +192,12 @@ def _pod_name(uid: str, supervisor: int) -> str:
 # Making the node's own.
 
 
-def open_groups(directory: str) -> Groups:
-    """The groups of the node in `directory`: those that it had, or new ones. Writes down where they are."""
+def open_groups(directory: str, starter: int) -> Groups:
+    """The groups of the node in `directory`: those that it had, or new ones. Writes down where they are. `starter` is
+    the platform, which is of one family with this process, though no longer its ancestor."""
     path = os.path.join(directory, "cgroups.json")
     known = _recorded(path)
-    groups = Groups(known, []) if known else found(f"homeport-{_key(directory)}")
+    groups = Groups(known, []) if known else found(f"homeport-{_key(directory)}", starter=starter)
     if groups.controllers:
         # Beside what else the machine does, pods weigh as much as there are processors, as the kubelet has it.
         groups.limit(Limits(cpu_shares=_SHARES_OF_CPU * len(os.sched_getaffinity(0))))
@@ -226,7 +229,7 @@ def _recorded(path: str) -> list[Base]:
     return bases if all(os.path.isdir(base.directory) for base in bases) else []
 
 
-def found(name: str, *, rehearse: bool = False) -> Groups:
+def found(name: str, *, rehearse: bool = False, starter: int = 0) -> Groups:
     """Groups of that name, made wherever this machine allows it. `rehearse`: leave this platform's processes where they
     are, and only find out whether they could be moved."""
     try:
@@ -240,13 +243,13 @@ def found(name: str, *, rehearse: bool = False) -> Groups:
     problems: list[str] = []
     for place in hierarchies.places(mountinfo, own, is_root=linux.is_machines_root()):
         try:
-            bases.append(_base(place, name, rehearse=rehearse))
+            bases.append(_base(place, name, starter, rehearse=rehearse))
         except OSError as error:
             problems.append(f"{place.directory}: {error.strerror or error}")
     return Groups(bases, problems)
 
 
-def _base(place: Place, name: str, *, rehearse: bool) -> Base:
+def _base(place: Place, name: str, starter: int = 0, *, rehearse: bool) -> Base:
     path = os.path.join(place.directory, name)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o755)
@@ -258,7 +261,7 @@ def _base(place: Place, name: str, *, rehearse: bool) -> Base:
                 raise PermissionError(errno.EACCES, "its files may not be written")
             return Base(1, path, controllers)
         if place.is_own:
-            _make_room(place, path, rehearse=rehearse)
+            _make_room(place, path, starter, rehearse=rehearse)
             if rehearse:
                 return Base(2, path, controllers)
         controllers = _divide(place.directory, controllers)
@@ -273,11 +276,11 @@ def _base(place: Place, name: str, *, rehearse: bool) -> Base:
         raise
 
 
-def _make_room(place: Place, path: str, *, rehearse: bool) -> None:
+def _make_room(place: Place, path: str, starter: int = 0, *, rehearse: bool) -> None:
     """Move this platform's processes out of their group, which then can be divided."""
     if files.words(os.path.join(place.directory, "cgroup.subtree_control")):
         return  # it is divided already
-    strangers = hierarchies.strangers(place.directory)
+    strangers = hierarchies.strangers(place.directory, starter)
     if strangers:
         raise OSError(errno.EBUSY, f"processes of others are in it, such as {strangers[0]}")
     if rehearse:
@@ -285,9 +288,33 @@ def _make_room(place: Place, path: str, *, rehearse: bool) -> None:
     moved = os.path.join(path, _MOVED)
     with contextlib.suppress(FileExistsError):
         os.mkdir(moved, 0o755)
-    for pid in hierarchies.processes(place.directory):
+    _move(place.directory, moved)
+
+
+def _move(source: str, target: str) -> None:
+    """Move all processes of one group into another."""
+    for pid in hierarchies.processes(source):
         with contextlib.suppress(ProcessLookupError):
-            files.write(os.path.join(moved, "cgroup.procs"), str(pid))
+            files.write(os.path.join(target, "cgroup.procs"), str(pid))
+
+
+def _give_back(path: str) -> None:
+    """Undo :func:`_make_room`: who was moved out of the way goes back, and the group is divided no more. Not while the
+    node has pods, or another node has its groups beside this one's. Raises OSError."""
+    parent, moved = os.path.dirname(path), os.path.join(path, _MOVED)
+    if not os.path.isdir(moved) or _names_below(path) != [_MOVED] or _names_below(parent) != [os.path.basename(path)]:
+        return
+    for group in (path, parent):
+        control = os.path.join(group, "cgroup.subtree_control")
+        for name in files.words(control):
+            files.write(control, f"-{name}")
+    _move(moved, parent)
+    _remove(moved)
+
+
+def _names_below(path: str) -> list[str]:
+    with os.scandir(path) as entries:
+        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def _divide(path: str, controllers: frozenset[str]) -> frozenset[str]:

@@ -142,11 +142,14 @@ def processes(directory: str) -> list[int]:
     return [int(line) for line in files.read(os.path.join(directory, "cgroup.procs")).split()]
 
 
-def strangers(directory: str) -> list[int]:
-    """Who is in the group without having started this process, nor having been started by it. Raises OSError."""
-    family = _ancestors(os.getpid())
+def strangers(directory: str, starter: int = 0) -> list[int]:
+    """Who is in the group without being a relative of this process, nor of `starter`, for whom it works. Raises
+    OSError."""
+    family = _ancestors(os.getpid()) | (_ancestors(starter) if starter else set())
     listed = processes(directory)
-    return [pid for pid in listed if pid not in family and family.isdisjoint(_ancestors(pid) - {1})]
+    found = [pid for pid in listed if pid not in family and family.isdisjoint(_ancestors(pid) - {1})]
+    # Of one that has ended meanwhile no ancestors are known.
+    return [pid for pid in found if pid == 0 or os.path.exists(f"/proc/{pid}")]
 
 
 def _ancestors(pid: int) -> set[int]:

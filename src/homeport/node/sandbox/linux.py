@@ -283,6 +283,13 @@ def _close_range(first: int, last: int) -> None:
     _check(_libc.syscall(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), 0))
 
 
+@functools.cache
+def counts_processes_by_namespace() -> bool:
+    """Whether RLIMIT_NPROC counts the processes of an id in each user namespace by itself, as since Linux 5.14."""
+    version = os.uname().release.split(".")
+    return tuple(int(part) for part in version[:2] if part.isdecimal()) >= (5, 14)
+
+
 def is_machines_root() -> bool:
     """Whether this process is root, and root here is root of the whole machine."""
     return os.geteuid() == 0 and files.words("/proc/self/uid_map") == ["0", "0", "4294967295"]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 
 from homeport.node.sandbox import capabilities, idmap, linux, spec
 from homeport.node.sandbox.users import User
+
+_SHARE_OF_PROCESSES = 90
+"""Per cent of an ordinary user's processes that containers with the same id may have."""
 
 
 def become(container: spec.Container, user: User, user_namespace: int | None) -> None:
@@ -21,14 +25,19 @@ def become(container: spec.Container, user: User, user_namespace: int | None) ->
     if user_namespace is not None:
         linux.setns(user_namespace, linux.CLONE_NEWUSER)
         os.close(user_namespace)
+        _limit_processes(container.limits.pids)
     elif not has_ids_of(user):
         # The one id that exists here is the user's own: let it have the number that the pod asks for.
         linux.unshare(linux.CLONE_NEWUSER)
         linux.set_dumpable(True)
         idmap.map_single(user.uid, user.gid, 0, 0)
         linux.set_dumpable(False)
-    elif idmap.may_set_groups():
-        os.setgroups([group for group in user.groups if idmap.is_mapped("gid", group)])
+        _limit_processes(container.limits.pids)
+    else:
+        if idmap.may_set_groups():
+            os.setgroups([group for group in user.groups if idmap.is_mapped("gid", group)])
+        if container.limits.pids:
+            _share_processes()
     if wanted.seccomp and not wanted.no_new_privileges:
         # While it may: without no_new_privs it takes the rights of an administrator. As container runtimes do.
         linux.filter_system_calls(wanted.seccomp)
@@ -39,6 +48,24 @@ def become(container: spec.Container, user: User, user_namespace: int | None) ->
     linux.set_capabilities(allowed if user.uid == 0 else frozenset())
     # A change of ids has set it to what the machine has chosen.
     linux.set_dumpable(False)
+
+
+def _limit_processes(most: int) -> None:
+    """Without a cgroup that counts them, the next best: have no more processes and threads than so many, with all
+    others of this one's id in its user namespace. 0: a cgroup does it. Raises OSError."""
+    if most and linux.counts_processes_by_namespace():
+        values = [value for value in resource.getrlimit(resource.RLIMIT_NPROC) if value != resource.RLIM_INFINITY]
+        least = min(most, *values)
+        resource.setrlimit(resource.RLIMIT_NPROC, (least, least))
+
+
+def _share_processes() -> None:
+    """The same where all pods of the node are in one user namespace: what one of them has can't be told from what
+    another has. But together they may not have all that the machine gives the user, who could not even log in to end
+    them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    if soft != resource.RLIM_INFINITY and linux.counts_processes_by_namespace():
+        resource.setrlimit(resource.RLIMIT_NPROC, (soft * _SHARE_OF_PROCESSES // 100, hard))
 
 
 def seal(security: spec.Security) -> None:

@@ -30,11 +30,11 @@ def main(arguments: list[str]) -> int:
     The process that was started ends when the fork server, its child, has its user namespace; what is written to the
     ready descriptor tells whether that serves: JSON, a line.
     """
-    ready = int(arguments[3])
+    ready, starter = int(arguments[3]), os.getppid()
     os.set_inheritable(ready, False)
     if os.geteuid() == 0:
         if os.fork() == 0:
-            _become(arguments, ready)
+            _become(arguments, ready, starter)
         return 0
     from homeport.node.sandbox import idmap
 
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     if pid == 0:
         os.close(needs_map[0])
         os.close(mapped[1])
-        _become(arguments, ready, needs_map[1], mapped[0])
+        _become(arguments, ready, starter, needs_map[1], mapped[0])
     os.close(needs_map[1])
     os.close(mapped[0])
     if os.read(needs_map[0], 1):
@@ -51,8 +51,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _become(arguments: list[str], ready: int, needs_map: int = -1, mapped: int = -1) -> NoReturn:
-    """Get a user namespace, if need be, and go on as the fork server in a program that no container can change."""
+def _become(arguments: list[str], ready: int, starter: int, needs_map: int = -1, mapped: int = -1) -> NoReturn:
+    """Get a user namespace, if need be, and go on as the fork server in a program that no container can change.
+    `starter` is the platform's pid, which the fork server's parent won't tell it any more."""
     directory = arguments[0]
     try:
         _reset_signals()
@@ -66,7 +67,8 @@ def _become(arguments: list[str], ready: int, needs_map: int = -1, mapped: int =
         for descriptor in (ready, lock):
             os.set_inheritable(descriptor, True)
         program = [sys.executable, "-I", "-S", os.path.abspath(sys.argv[0]), "zygote-sealed"]
-        os.execv(sys.executable, [*program, *arguments[:3], str(ready), str(lock), *arguments[4:]])
+        numbers = (str(number) for number in (ready, lock, starter))
+        os.execv(sys.executable, [*program, *arguments[:3], *numbers, *arguments[4:]])
     except BaseException as error:
         fail(ready, error)
     finally:

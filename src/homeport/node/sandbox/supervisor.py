@@ -191,6 +191,7 @@ class Supervisor:
         try:
             log = logs.LogFile(wanted.log_path, wanted.log_bytes, wanted.log_files)
             group = self._group.make(wanted.layer_name, wanted.limits)
+            wanted = wanted._replace(limits=self._left_to_hold(wanted.limits))
             launch = self._warm_launch(root, wanted, message["spec"], group) if among is None else None
             if launch is None:
                 launch = containers.launch(root, wanted, group, processes=pod.processes, pod_processes=among)
@@ -211,6 +212,12 @@ class Supervisor:
         running.waiting = (peer, message["id"])
         self._running[wanted.name] = running
         self._loop.watch(launch.outcome, lambda _events: self._outcome(running))
+
+    def _left_to_hold(self, limits: spec.Limits) -> spec.Limits:
+        """A container's limits, with that of processes as far as no cgroup holds it: then each container has for itself
+        what the pod may have in all."""
+        is_held = "pids" in self._group.controllers or not self._node.user_namespace
+        return limits._replace(pids=0 if is_held else limits.pids or self._pod.limits.pids)
 
     def _processes_of(self, target: str) -> int | None:
         """A descriptor of the pid namespace of the container that another is to be among; None without one. Raises
@@ -439,7 +446,7 @@ class Supervisor:
                 self._group.limit(wanted)
             for running, limits in changes.items():
                 running.group.limit(limits)
-                running.spec = running.spec._replace(limits=limits)
+                running.spec = running.spec._replace(limits=self._left_to_hold(limits))
                 running.watch_memory(self._loop)
             self._group.limit(wanted)
         except OSError as error:

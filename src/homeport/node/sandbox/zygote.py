@@ -68,8 +68,10 @@ class Zygote:
         services: ipaddress.IPv4Network,
         hidden: list[str],
         pods: registry.Registry,
+        starter: int,
     ) -> None:
-        """Enter or join the namespaces and start the network helper if none runs. Raises OSError or Refused."""
+        """Enter or join the namespaces and start the network helper if none runs. `starter` is the platform's pid.
+        Raises OSError or Refused."""
         self._directory = directory
         self._network = net
         self._services = services
@@ -108,7 +110,7 @@ class Zygote:
         )
         self._namespace = self._join_or_start()
         self._peers = Peers(self._loop, self._handle, self._left)
-        self._groups = cgroups.open_groups(directory)
+        self._groups = cgroups.open_groups(directory, starter)
         for problem in self._groups.problems:
             print(f"not everything can be limited: {problem}", flush=True)
         self._adopt()
@@ -528,18 +530,17 @@ def leftovers(directory: str) -> list[str]:
 
 
 def serve(arguments: list[str]) -> int:
-    """``zygote-sealed DIRECTORY NETWORK SERVICES READY_DESCRIPTOR LOCK_DESCRIPTOR [HIDDEN...]``: be the fork server,
-    started by :mod:`homeport.node.sandbox.sealing`."""
-    directory, ready, lock = arguments[0], int(arguments[3]), int(arguments[4])
+    """``zygote-sealed DIRECTORY NETWORK SERVICES READY_DESCRIPTOR LOCK_DESCRIPTOR STARTER [HIDDEN...]``: be the fork
+    server, started by :mod:`homeport.node.sandbox.sealing` for the process STARTER."""
+    directory, ready, lock, starter = arguments[0], int(arguments[3]), int(arguments[4]), int(arguments[5])
     net, services = ipaddress.IPv4Network(arguments[1]), ipaddress.IPv4Network(arguments[2])
     for descriptor in (ready, lock):
         os.set_inheritable(descriptor, False)
     code = 1
     try:
         sealing.unseal()
-        zygote = Zygote(
-            directory, net, services, arguments[5:], registry.Registry(os.path.join(directory, "sandboxes"))
-        )
+        pods = registry.Registry(os.path.join(directory, "sandboxes"))
+        zygote = Zygote(directory, net, services, arguments[6:], pods, starter)
         sealing.say(ready, {"pid": os.getpid()})
         zygote.serve()
         code = 0
