@@ -738,3 +738,41 @@ async def test_an_image_that_was_made_here(node: Node) -> None:
     await node.client.delete(core.POD.resource, "made", "default")
     assert (await followed).split() == ["1000", "b", "up", "asked"]
     await node.gone("made")
+
+
+@pytest.mark.parametrize("medium", ["", "Memory"])
+async def test_variables_from_a_file_that_an_init_container_has_written(node: Node, medium: str) -> None:
+    script = "umask 077; printf \"A='one'\\nB='two'\\n\" > /data/vars; ln -s /etc/hostname /data/out"
+    writer = {
+        "name": "write",
+        "image": "busybox",
+        "command": ["/bin/sh", "-c", script],
+        "volumeMounts": [{"name": "shared", "mountPath": "/data"}],
+    }
+
+    def of(name: str, key: str, path: str = "vars", **more: Any) -> Object:
+        reference = {"volumeName": "shared", "path": path, "key": key, **more}
+        return {"name": name, "valueFrom": {"fileKeyRef": reference}}
+
+    env = [of("A", "A"), of("B", "B"), {"name": "C", "value": "$(A)-$(B)"}, of("D", "D", optional=True)]
+    volumes = [{"name": "shared", "emptyDir": {"medium": medium}}]
+    await node.create("p", "echo $C ${D-unset}", container={"env": env}, initContainers=[writer], volumes=volumes)
+    pod = await node.phase("p", "Succeeded", "Failed")
+    assert await node.log(pod) == "one-two unset\n"
+
+    # A link in the volume leads nowhere but to places in the volume.
+    env = [of("A", "A", path="out")]
+    await node.create("q", "true", container={"env": env}, initContainers=[writer], volumes=volumes)
+    found = await node.until("q", lambda pod: waiting(pod) == "CreateContainerConfigError")
+    assert (
+        container(found)["state"]["waiting"]["message"]
+        == 'couldn\'t open env file "out" of volume "shared": it does not exist'
+    )
+
+
+async def test_a_user_namespace_is_not_promised_where_there_is_none(node: Node) -> None:
+    await node.create("p", "sleep 1000", hostUsers=False)
+    assert node.agent is not None
+    pod = await node.client.get(core.POD.resource, "p", "default")
+    event = await node.event(pod, "FailedCreatePodSandBox")
+    assert "hostUsers: false" in event["message"]

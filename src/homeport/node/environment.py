@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from homeport.kube import meta
+from homeport.node import envfiles
 from homeport.node.expansion import expand
 from homeport.node.references import Ref, Sources, Unresolved, contents, lookup, missing, pod_field, resource_field
 
@@ -148,6 +149,8 @@ def _from(origin: Mapping[str, Any], container: Mapping[str, Any], sources: Sour
         return pod_field(selector.get("fieldPath") or "", sources)
     if selector := origin.get("resourceFieldRef"):
         return resource_field(selector, container["name"], sources)
+    if selector := origin.get("fileKeyRef"):
+        return envfiles.value(selector, sources.files)
     for field_name, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
         if selector := origin.get(field_name):
             ref = Ref("ConfigMap" if kind == "ConfigMap" else "Secret", selector.get("name") or "")

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import structs
+
 from homeport.kube import meta, quantity
 from homeport.kube.meta import Object
-from homeport.node import gpus, logs, machinefacts
+from homeport.node import envfiles, gpus, logs, machinefacts
 from homeport.node.containerspec import container_spec, sandbox_spec
 from homeport.node.emptydirs import memory_volumes
 from homeport.node.environment import DOMAIN
@@ -21,13 +23,18 @@ from homeport.node.pulls import Pulls
 from homeport.node.reading import fetch
 from homeport.node.references import Ref, Sources, container_refs
 from homeport.node.resolver import Resolver, resolver
-from homeport.node.runtime import ContainerSpec, Sandbox
+from homeport.node.runtime import ContainerSpec, Sandbox, SandboxError
 from homeport.node.security import seccomp_profile
 from homeport.node.view import Notice
 
 _NO_LINK = (
     "The pod is on the machine's own network, from which the cluster's DNS can't be reached here: the machine's "
     'resolver takes its place, as with the policy "Default"'
+)
+
+_NO_USERS = (
+    "the pod asks for a user namespace of its own (hostUsers: false), and here root of a container is root of the "
+    "machine. Run Homeport as an ordinary user, or with --allow-privileged if that does not matter"
 )
 
 
@@ -45,6 +52,9 @@ class Launcher:
 
     async def create(self, pod: Object) -> Sandbox:
         """Make the pod's sandbox. Raises SandboxError or OSError."""
+        policy = self._host.policy
+        if meta.spec(pod).get("hostUsers") is False and not (policy.user_namespace or policy.allow_privileged):
+            raise SandboxError(_NO_USERS)
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         resolver = self._resolver(pod)
         available = quantity.whole(self._host.allocatable.get("memory") or 0)
@@ -71,6 +81,8 @@ class Launcher:
         error: the container has ended."""
         image = await self._pulls.image(member.image)
         sources = await gather(self._host, pod, set(container_refs(member.spec)), sandbox.address)
+        if files := await envfiles.read(member.spec, self._mounts.places, sandbox):
+            sources = structs.replace(sources, files=files)
         log_path = logs.prepare(self._directory, member.name, attempt)
         # On the machine's own network the API server is where it is for everybody there.
         api = self._host.own_api if meta.spec(pod).get("hostNetwork") else self._host.api

@@ -45,6 +45,8 @@ class Sources(msgspec.Struct, frozen=True):
     """The node's resources: what a limit that is not set amounts to."""
     tokens: Mapping[Wish, str] = msgspec.field(default_factory=dict)
     """The tokens that the pod's volumes ask for (:func:`homeport.node.tokens.wishes`)."""
+    files: Mapping[tuple[str, str], str | None] = msgspec.field(default_factory=dict)
+    """The environment files that a container names, by volume and path (:mod:`homeport.node.envfiles`)."""
     links: Mapping[str, str] = msgspec.field(default_factory=dict)
     """The variables of the namespace's services (:mod:`homeport.node.links`)."""
     node_name: str = ""
@@ -119,9 +121,13 @@ def resource_field(selector: Mapping[str, Any], container: str, sources: Sources
     if side not in ("limits", "requests") or not resource:
         raise Unresolved(f"unsupported container resource : {path}")
     resources = found.get("resources") or {}
+    of_pod = spec.get("resources") or {}
     value = (resources.get(side) or {}).get(resource)
     if value is None and side == "requests":
         value = (resources.get("limits") or {}).get(resource, "0")
+    if value is None:
+        # A container without a limit of its own has that of the pod as a whole, if there is one.
+        value = (of_pod.get("limits") or {}).get(resource)
     if value is None:
         value = sources.allocatable.get(resource, "0")
     divisor = quantity.parse(str(selector.get("divisor") or "1")) or Decimal(1)

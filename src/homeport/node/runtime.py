@@ -293,6 +293,10 @@ class Sandbox(Protocol):
     async def connect(self, port: int) -> socket.socket:
         """A TCP connection to the pod's own loopback, non-blocking. Raises OSError as ``connect`` does."""
 
+    async def read(self, volume: str, path: str) -> bytes | None:
+        """A file of one of the pod's volumes, None if there is none. Raises SandboxError, also for one larger than 256
+        KiB."""
+
     async def limit(self, pod: Limits, containers: Mapping[str, Limits]) -> None:
         """Change what the pod, and those of its containers that run, may use. Raises SandboxError if that can't be,
         among others because more memory is in use already."""

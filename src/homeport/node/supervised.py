@@ -151,6 +151,13 @@ class Supervised:
     async def connect(self, port: int) -> socket.socket:
         return await inside.connect(self._directory, port)
 
+    async def read(self, volume: str, path: str) -> bytes | None:
+        try:
+            content = (await self._request(op="read", volume=volume, path=path)).get("content")
+        except ConnectionError as error:
+            raise SandboxError(f"the supervisor of pod {self._identity.get('name', self._uid)} has ended") from error
+        return None if content is None else bytes.fromhex(content)
+
     async def limit(self, pod: Limits, containers: Mapping[str, Limits]) -> None:
         limits = {name: dataclasses.asdict(wanted) for name, wanted in containers.items()}
         try:

@@ -390,3 +390,22 @@ class TestTemplate:
         for spec in (None, [], {"containers": 1}, {"containers": [None, {"resources": 1, "image": 2}], "volumes": {}}):
             template = {"spec": spec}
             assert core.default_template(template) == template
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, None),
+        ({"key": ""}, "spec.containers[0].env[0].valueFrom.fileKeyRef.key: Required value"),
+        ({"volumeName": ""}, "spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: Required value"),
+        ({"path": ""}, "spec.containers[0].env[0].valueFrom.fileKeyRef.path: Required value"),
+        ({"path": "/etc"}, 'fileKeyRef.path: Invalid value: "/etc": must be a relative path'),
+        ({"path": "a/../b"}, "fileKeyRef.path: Invalid value: \"a/../b\": must not contain '..'"),
+        ({"path": "..data"}, "fileKeyRef.path: Invalid value: \"..data\": must not start with '..'"),
+    ],
+)
+def test_files_of_variables(change: dict[str, str], expected: str | None) -> None:
+    reference = {"volumeName": "v", "path": "f", "key": "K"} | change
+    env = [{"name": "A", "valueFrom": {"fileKeyRef": reference}}]
+    found = complaints(pod(container(env=env), volumes=[{"name": "v", "emptyDir": {}}]))
+    assert (found == []) if expected is None else any(expected in text for text in found)

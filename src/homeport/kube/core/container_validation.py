@@ -136,7 +136,9 @@ def _env_source(variable: Object, source: Object, path: str) -> Iterator[FieldEr
             yield from validate_field_ref(source[kind], at, _ENV_FIELDS)
         elif kind == "resourceFieldRef":
             yield from validate_resource_ref(source[kind], at)
-        elif kind != "fileKeyRef":
+        elif kind == "fileKeyRef":
+            yield from _file_key(source[kind], at)
+        else:
             yield from rules.checked(f"{at}.name", source[kind].get("name", ""), names.dns1123_subdomain)
             yield from rules.needed(f"{at}.key", source[kind].get("key"), names.config_key)
     if not kinds:
@@ -146,6 +148,21 @@ def _env_source(variable: Object, source: Object, path: str) -> Iterator[FieldEr
         yield field.invalid(path, "", "may not be specified when `value` is not empty")
     elif len(kinds) > 1:
         yield field.invalid(path, "", "may not have more than one field specified at a time")
+
+
+def _file_key(selector: Object, path: str) -> Iterator[FieldError]:
+    """A variable in a file of a volume."""
+    yield from rules.needed(f"{path}.key", selector.get("key"), names.env_name)
+    yield from rules.needed(f"{path}.volumeName", selector.get("volumeName"), names.dns1123_label)
+    file = selector.get("path")
+    if not file:
+        yield field.required(f"{path}.path")
+    elif file.startswith("/"):
+        yield field.invalid(f"{path}.path", file, "must be a relative path")
+    elif ".." in file.split("/"):
+        yield field.invalid(f"{path}.path", file, "must not contain '..'")
+    elif file.startswith(".."):
+        yield field.invalid(f"{path}.path", file, "must not start with '..'")
 
 
 def _env_from(sources: list[Object], path: str) -> Iterator[FieldError]:

@@ -27,6 +27,7 @@ from homeport.node.runtime import (
     StartError,
     Wanted,
 )
+from homeport.node.sandbox import volumefiles
 
 _LOG = logging.getLogger(__name__)
 _LOG_SECONDS = 10.0
@@ -367,6 +368,14 @@ class EngineSandbox:
             made.close()
             raise
         return made
+
+    async def read(self, volume: str, path: str) -> bytes | None:
+        try:
+            return await asyncio.to_thread(volumefiles.read, volume, path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SandboxError(f"{path} of {volume} can't be read: {error.strerror or error}") from error
 
     async def limit(self, pod: Limits, containers: Mapping[str, Limits]) -> None:
         # The engine has no place for what all containers of a pod may use together.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from homeport.node.sandbox.capabilities import DEFAULT
 
-VERSION = 24
+VERSION = 25
 """Of what travels between the platform and its helpers; another one after an update means that the fork server, which
 outlives the platform, is to be replaced."""
 SOCKET_FILE = "sandbox.sock"

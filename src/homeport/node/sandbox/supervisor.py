@@ -30,6 +30,7 @@ from homeport.node.sandbox import (
     spec,
     sysctls,
     trees,
+    volumefiles,
     warmstart,
     wire,
 )
@@ -159,6 +160,8 @@ class Supervisor:
             self._peers.send(peer, {"id": message["id"]})
         elif operation == "limit":
             self._limit(peer, message)
+        elif operation == "read":
+            self._read(peer, message)
         elif operation == "state":
             self._peers.send(peer, {"id": message["id"], "state": self._states.whole()})
         elif operation == "exec":
@@ -454,6 +457,16 @@ class Supervisor:
             self._peers.send(peer, {"id": message["id"], "error": text})
             return
         self._peers.send(peer, {"id": message["id"]})
+
+    def _read(self, peer: Peer, message: dict[str, Any]) -> None:
+        answer: dict[str, Any] = {"id": message["id"]}
+        try:
+            answer["content"] = volumefiles.read(message["volume"], message["path"]).hex()
+        except FileNotFoundError:
+            pass  # no content says so
+        except OSError as error:
+            answer["error"] = f"{message['path']} of {message['volume']} can't be read: {error.strerror or error}"
+        self._peers.send(peer, answer)
 
     def _signal(self, name: str, number: int) -> None:
         running = self._running.get(name)
