@@ -83,10 +83,20 @@ class Group:
             if not (is_new and (name, value) in groupfiles.DEFAULTS):
                 groupfiles.put(path, name, value)
 
-    def enter(self, pid: int = 0) -> None:
-        """The process, by default the calling one, belongs to the group from now on. Raises OSError."""
-        for path in self._paths:
-            files.write(os.path.join(path, "cgroup.procs"), str(pid))
+    def enter(self, pid: int = 0, *, born: bool = False) -> None:
+        """The process, by default the calling one, belongs to the group from now on; one that was `born` in it does in
+        version 2. Raises OSError."""
+        for base, path in zip(self._bases, self._paths, strict=True):
+            if not (born and base.version == 2):
+                files.write(os.path.join(path, "cgroup.procs"), str(pid))
+
+    def open_birthplace(self) -> int | None:
+        """A descriptor of its directory in version 2, where a process can be born (:func:`linux.fork_into`): to move it
+        there waits for all processors. None without one. Raises OSError."""
+        for base, path in zip(self._bases, self._paths, strict=True):
+            if base.version == 2:
+                return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return None
 
     def usage_paths(self) -> dict[str, str]:
         """Where memory and processor time are counted, as far as they are."""
@@ -129,14 +139,15 @@ class Group:
         return frozenset().union(*(base.controllers for base in self._bases))
 
     def remove(self) -> None:
-        """Remove the group, which has ended, and its groups; what can't be removed now is left for :func:`end`."""
+        """Remove the group, which has ended, and its groups; what is busy still is left for :func:`end`, which may
+        wait."""
         for path in self._paths:
             try:
                 os.rmdir(path)  # as a rule it has no groups below, and a look at all its files takes longer
             except OSError:
                 with contextlib.suppress(OSError):
                     for below in _below(path):
-                        _remove(below)
+                        os.rmdir(below)
 
 
 class Groups(Group):

@@ -81,18 +81,20 @@ def launch(
         if pod_processes is None:
             flags = linux.CLONE_NEWNS if processes == "host" else linux.CLONE_NEWNS | linux.CLONE_NEWPID
             entered, enter_now = _pipe(opened)
-            pid, pidfd = linux.fork_into(flags)
+            birthplace = group.open_birthplace()
+            opened += [] if birthplace is None else [birthplace]
+            pid, pidfd = linux.fork_into(flags, birthplace)
             if pid == 0:
                 os.close(enter_now)
                 run(outcome_write, lambda: _begin(root, container, group, streams, outcome_write, entered))
             # Meanwhile: changing groups is mostly waiting for all processors, about as long as a root takes.
             try:
-                group.enter(pid)
+                group.enter(pid, born=True)
                 os.write(enter_now, b"y")
             except OSError as error:
                 # Its own to tell, if it has not ended, and told another reason.
                 os.write(enter_now, (error.strerror or str(error)).encode())
-            for end in (entered, enter_now):
+            for end in [end for end in opened if end not in (outcome, outcome_write)]:
                 os.close(end)
                 opened.remove(end)
         else:
@@ -322,8 +324,7 @@ def _raise_limits() -> None:
 
 def _reset_signals() -> None:
     """What Python and the supervisor ignore; exec resets handlers, and the zygote began with all at their default."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    linux.leave_signals((signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT))
 
 
 def environment(container: spec.Container, *, tty: bool) -> dict[str, str]:

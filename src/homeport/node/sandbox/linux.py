@@ -13,6 +13,7 @@ import os
 import signal
 import struct
 import sys
+from collections.abc import Iterable
 
 from homeport.node.sandbox import files
 
@@ -23,6 +24,7 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_PARENT = 0x00008000
+_CLONE_INTO_CGROUP = 0x2_0000_0000
 
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
@@ -65,6 +67,8 @@ _held = ctypes.PyDLL(None, use_errno=True)
 if sys.platform == "linux":
     # Elsewhere this module can be imported, so that the machine can be told what it lacks.
     _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+    _libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    _libc.signal.restype = ctypes.c_void_p
     _libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
     _libc.sethostname.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
     _libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
@@ -83,18 +87,21 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags))
 
 
-def fork_into(flags: int) -> tuple[int, int]:
+def fork_into(flags: int, group: int | None = None) -> tuple[int, int]:
     """Fork into new namespaces of these kinds: pid and pidfd in the parent, 0 and -1 in the child. With CLONE_PARENT
-    the child is a sibling: the caller's parent is told of its end.
+    the child is a sibling: the caller's parent is told of its end. `group` is a descriptor of the cgroup of version 2
+    that the child is to be in.
 
     ``unshare`` and ``fork`` can't do this twice for pid namespaces: an ordinary user has no way back. The child is not
     told to the interpreter (as ``os.fork`` does), which matters only where threads exist: there must be none.
     """
     pidfd = ctypes.c_int(-1)
-    # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls.
+    # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
+    # set_tid_size, cgroup.
     # A sibling's end is signalled as the caller's own, and no other signal may be named then.
     ended = 0 if flags & CLONE_PARENT else int(signal.SIGCHLD)
-    arguments = struct.pack("=8Q", flags | _CLONE_PIDFD, ctypes.addressof(pidfd), 0, 0, ended, 0, 0, 0)
+    flags |= _CLONE_PIDFD | (0 if group is None else _CLONE_INTO_CGROUP)
+    arguments = struct.pack("=11Q", flags, ctypes.addressof(pidfd), 0, 0, ended, 0, 0, 0, 0, 0, group or 0)
     pid = _held.syscall(_CLONE3, arguments, len(arguments))
     _check(pid)
     return (pid, pidfd.value) if pid else (0, -1)
@@ -115,16 +122,8 @@ def setns(descriptor: int, kind: int) -> None:
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
-    _check(
-        _libc.mount(
-            os.fsencode(source),
-            os.fsencode(target),
-            os.fsencode(kind) or None,
-            flags,
-            os.fsencode(options) or None,
-        ),
-        target,
-    )
+    names = [text.encode(errors="surrogateescape") for text in (source, target, kind, options)]
+    _check(_libc.mount(names[0], names[1], names[2] or None, flags, names[3] or None), target)
 
 
 def set_mount_attributes(target: str, attributes: int, *, only: bool = False) -> None:
@@ -204,6 +203,13 @@ def set_process_name(name: str) -> None:
 def die_with_parent(signal: int) -> None:
     """Get the signal when the parent ends. Must come after the last change of user ids, which clears it."""
     _prctl(_PR_SET_PDEATHSIG, signal)
+
+
+def leave_signals(numbers: Iterable[int]) -> None:
+    """Let the kernel do with these signals what it does by default; what the interpreter knows about them stays, for
+    the little while that this process goes on as one."""
+    for number in numbers:
+        _libc.signal(int(number), None)
 
 
 def adopt_orphans() -> None:

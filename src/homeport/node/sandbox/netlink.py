@@ -212,19 +212,21 @@ class Netlink:
         batch = bytearray()
         for message in messages:
             self._sequence += 1
-            flags = _NLM_F_REQUEST | _NLM_F_ACK | message.flags
+            # Refusals are told in any case, and before the answer to the last.
+            is_last = self._sequence == first + len(messages) - 1
+            flags = _NLM_F_REQUEST | message.flags | (_NLM_F_ACK if is_last else 0)
             batch += struct.pack("=IHHII", 16 + len(message.payload), message.kind, flags, self._sequence, 0)
             batch += message.payload
         self._socket.send(batch)
         failure: OSError | None = None
-        answered = 0
-        while answered < len(messages):
+        answered = first - 1
+        while answered != self._sequence:
             data = self._socket.recv(65536)
             offset = 0
             while offset < len(data):
                 length, kind, flags, sequence, _ = struct.unpack_from("=IHHII", data, offset)
                 if kind == _NLMSG_ERROR and sequence >= first:
-                    answered += 1
+                    answered = sequence
                     (code,) = struct.unpack_from("=i", data, offset + 16)
                     message = messages[sequence - first]
                     if code and not message.optional and failure is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -24,6 +25,13 @@ class States:
     def write(self) -> None:
         """Put all of it on disk. Raises OSError."""
         record.rewrite(self._path, self.whole())
+
+    def begin(self) -> None:
+        """Nothing of an earlier sandbox of the pod may be taken for this one's. Nothing is written yet: without a file
+        nothing was ever started. Raises OSError."""
+        for path in self.paths():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
     def paths(self) -> tuple[str, str]:
         """The files that :meth:`write` has left."""

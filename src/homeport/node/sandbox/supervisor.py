@@ -104,6 +104,7 @@ class Supervisor:
             os.mkdir(pod.layers, 0o711)
         self._stamps = logs.Stamps()
         self._states = States(pod.state_path, self._identity(), self._stamps)
+        self._states.begin()
         self._running: dict[str, Running] = {}
         self._ending: list[tuple[Peer, object]] | None = None
         self._is_stale = False
@@ -112,10 +113,8 @@ class Supervisor:
         self._loop = Loop()
         self._peers = Peers(self._loop, self._handle)
         self._peers.accept_from(wire.listen(pod.socket_path))
-        self._write_state()
+        # What a terminal sends is ignored already, as by the fork server.
         signal.signal(signal.SIGTERM, self._terminate)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _register(self) -> None:
         entry = registry.Entry(
@@ -282,12 +281,13 @@ class Supervisor:
             # They are the streams' to close.
             launch.streams.stdout = launch.streams.stderr = None
             self._loop.watch(launch.pidfd, lambda _events: self._exited(running))
+        # First of all, so that whoever is told finds the process on record, should this one be killed now.
+        self._write_state()
         if running.waiting is not None:
             peer, number = running.waiting
             running.waiting = None
             is_warm = isinstance(launch, warmstart.WarmLaunch)
             self._peers.send(peer, {"id": number, "state": self._states.of(wanted.name), "warm": is_warm})
-        self._write_state()
         if data:
             self._finish_if_ended()
 

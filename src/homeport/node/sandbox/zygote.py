@@ -237,7 +237,7 @@ class Zygote:
             return pid
         try:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            linux.leave_signals((signal.SIGCHLD,))
             linux.close_descriptors({0, 1, 2, *keep})
             run()
             os._exit(0)
