@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from homeport.node.links import links, wants_links
+from homeport.control.cache import Change
+from homeport.node.links import ServiceLinks, wants_links
 
 
 def service(name: str, address: str, *ports: dict[str, Any], namespace: str = "default", **more: Any) -> dict[str, Any]:
@@ -10,6 +11,13 @@ def service(name: str, address: str, *ports: dict[str, Any], namespace: str = "d
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"clusterIP": address, "ports": list(ports), **more},
     }
+
+
+def links(services: list[dict[str, Any]], namespace: str) -> dict[str, str]:
+    found = ServiceLinks()
+    for each in services:
+        found.see(Change("ADDED", None, each))
+    return found.of(namespace)
 
 
 def test_a_service_is_told_as_upstream_does() -> None:
@@ -41,6 +49,20 @@ def test_services_without_an_address_and_those_of_others_are_left_out() -> None:
     ]
     assert links(others, "default") == {}
     assert links([service("six", "fd00::1", port)], "default")["SIX_PORT"] == "tcp://[fd00::1]:80"
+
+
+def test_services_change_and_go_and_the_order_is_that_of_their_names() -> None:
+    found = ServiceLinks()
+    old, new = service("b", "10.0.0.1", {"port": 80}), service("b", "10.0.0.2", {"port": 80})
+    found.see(Change("ADDED", None, old))
+    found.see(Change("ADDED", None, service("a", "10.0.0.3", {"port": 80})))
+    found.see(Change("MODIFIED", old, new))
+    variables = found.of("default")
+    assert variables["B_SERVICE_HOST"] == "10.0.0.2"
+    assert next(iter(variables)) == "A_SERVICE_HOST"
+    found.see(Change("DELETED", new, None))
+    assert "B_SERVICE_HOST" not in found.of("default")
+    assert found.of("other") == {}
 
 
 def test_a_pod_may_want_none() -> None:

@@ -53,11 +53,11 @@ _COMMON: Final = {
 def canonical(text: str, layout: str) -> str:
     """The one way to write the moment: in UTC, in whole seconds or with six decimals. Raises ValueError in Go's
     words."""
+    if _COMMON[layout].fullmatch(text) and _exists(text):
+        return text
     parts, offset = _parse(text, layout)
     try:
         moment = datetime(*parts, tzinfo=UTC)
-        if _COMMON[layout].fullmatch(text):
-            return text
         moment = moment.replace(tzinfo=timezone(offset)).astimezone(UTC)
     except (ValueError, OverflowError):
         # Go knows the year 0 and years beyond 9999 by way of a zone; nobody else does.
@@ -67,6 +67,16 @@ def canonical(text: str, layout: str) -> str:
         return f"{written}Z"
     fraction = re.search(r"[.,](\d{6})", text)
     return f"{written}.{fraction[1] if fraction else '000000'}Z"
+
+
+def _exists(text: str) -> bool:
+    """Whether there is the moment that is written in the common way."""
+    year, month, day, hour = int(text[:4]), int(text[5:7]), int(text[8:10]), int(text[11:13])
+    try:
+        datetime(year, month, day, hour, int(text[14:16]), int(text[17:19]), tzinfo=UTC)
+    except ValueError:
+        return False
+    return True
 
 
 def _parse(text: str, layout: str) -> tuple[tuple[int, int, int, int, int, int], timedelta]:

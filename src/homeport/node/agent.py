@@ -266,8 +266,9 @@ class Agent:
         await pods.synced.wait()
         await nodes.synced.wait()
         nodes.subscribe(self._on_node)
-        services = self._informers.get(core.SERVICE.resource).cache
-        self._host.services = lambda: services
+        services = self._informers.get(core.SERVICE.resource)
+        await services.synced.wait()
+        services.subscribe(self._host.links.see)
         await self._names.follow(self._informers)
         await self._balancing.follow(self._informers)
         self._group.create_task(self._names.run(), name="node dns")

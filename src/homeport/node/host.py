@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ from homeport.kube.errors import HomeportError
 from homeport.kube.meta import Object
 from homeport.node.environment import ImageConfig
 from homeport.node.following import Following
+from homeport.node.links import ServiceLinks
 from homeport.node.memory import Verdict
 from homeport.node.nvml import Gpu
 from homeport.node.pressure import DEFAULT_THRESHOLDS
@@ -68,8 +69,8 @@ class Host(msgspec.Struct, eq=False):
     thresholds: Mapping[str, str] = msgspec.field(default_factory=lambda: DEFAULT_THRESHOLDS)
     """How much has to be left of what the machine has, before pods are ended for the rest."""
     allocatable: Mapping[str, str] = msgspec.field(default_factory=dict)
-    services: Callable[[], Iterable[Object]] = tuple
-    """All services that there are now."""
+    links: ServiceLinks = msgspec.field(default_factory=ServiceLinks)
+    """By which variables containers find services."""
     admit: Callable[[Object], Verdict | Mapping[str, tuple[str, ...]]] = lambda pod: {}
     """Why the node doesn't take a pod that is new to it; or, if it does, the GPUs that its containers get."""
     lacking: Callable[[Object], str] = lambda pod: ""

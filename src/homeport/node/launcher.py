@@ -16,7 +16,7 @@ from homeport.node.emptydirs import memory_volumes
 from homeport.node.environment import DOMAIN
 from homeport.node.host import Host
 from homeport.node.hostports import taken_ports
-from homeport.node.links import links, wants_links
+from homeport.node.links import wants_links
 from homeport.node.mounting import Mounts
 from homeport.node.pod import Member
 from homeport.node.pulls import Pulls
@@ -130,7 +130,7 @@ async def gather(host: Host, pod: Object, refs: set[Ref], address: str) -> Sourc
         pod=pod,
         objects=await fetch(host.client, refs, pod),
         allocatable=host.allocatable,
-        links=links(host.services(), meta.namespace(pod)) if wants_links(pod) else {},
+        links=host.links.of(meta.namespace(pod)) if wants_links(pod) else {},
         node_name=host.node_name,
         host_ip=host.address,
         pod_ip=address,

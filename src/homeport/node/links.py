@@ -6,8 +6,9 @@ if it has an address of its own when the container starts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
+from homeport.control.cache import Change
 from homeport.kube import meta
 from homeport.kube.meta import Object
 
@@ -16,12 +17,26 @@ def wants_links(pod: Object) -> bool:
     return meta.spec(pod).get("enableServiceLinks") is not False
 
 
-def links(services: Iterable[Object], namespace: str) -> dict[str, str]:
-    """The variables of all services of `namespace`, in the order of their names."""
-    found: dict[str, str] = {}
-    for service in sorted((s for s in services if meta.namespace(s) == namespace), key=meta.name):
-        found |= _links(service)
-    return found
+class ServiceLinks:
+    """The variables of all services, kept up to date: most services of a namespace full of jobs have none."""
+
+    def __init__(self) -> None:
+        self._namespaces: dict[str, dict[str, Mapping[str, str]]] = {}
+
+    def see(self, change: Change) -> None:
+        namespace, name = meta.namespace(change.object), meta.name(change.object)
+        found = _links(change.new) if change.new is not None else {}
+        if found:
+            self._namespaces.setdefault(namespace, {})[name] = found
+        elif (known := self._namespaces.get(namespace)) is not None:
+            known.pop(name, None)
+            if not known:
+                del self._namespaces[namespace]
+
+    def of(self, namespace: str) -> dict[str, str]:
+        """The variables of all services of `namespace`, in the order of their names."""
+        known = self._namespaces.get(namespace, {})
+        return {variable: value for name in sorted(known) for variable, value in known[name].items()}
 
 
 def _links(service: Object) -> dict[str, str]:

@@ -69,7 +69,8 @@ def write(directory: Path, files: Mapping[str, File], giving: Giving | None = No
         fresh.chmod(0o755)
         for path, file in files.items():
             target = fresh / path
-            target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if "/" in path:
+                target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "wb") as handle:
                 handle.write(file.content)

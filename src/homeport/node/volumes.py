@@ -196,6 +196,11 @@ def _put_in_memory(directory: Path, places: VolumePlaces) -> None:
     directory.symlink_to(behind)
 
 
+def remove_memory(places: VolumePlaces) -> None:
+    """Take the pod's secrets and tokens out of memory, as far as this user may."""
+    shutil.rmtree(places.memory, ignore_errors=True)
+
+
 def forget_secrets(pods: Path) -> None:
     """Take what lies in memory of the secrets and tokens of pods that have all ended. It is made again when a pod needs
     it; the data directory, without which nobody would remove it, may be gone by then. `pods`: the pods' directories."""

@@ -488,7 +488,8 @@ class Worker:
     async def clean_up(self) -> None:
         """Remove what the node keeps of the pod: state, volumes, logs."""
         # The directory last: as long as it is there, the next start of the platform knows that something is left.
-        if self._mounts.places.memory.exists():
+        await asyncio.to_thread(volumes.remove_memory, self._mounts.places)
+        if self._mounts.places.memory.exists():  # of users that only the runtime may remove
             await self._host.runtime.remove(str(self._mounts.places.memory))
         await self._host.runtime.remove(str(self.directory))
 

@@ -359,6 +359,6 @@ def _first(alike: dict[ObjectKey, Pod]) -> tuple[ObjectKey, Pod]:
 
 
 def _reference(pod: Pod) -> Object:
-    """As much of the pod as an event needs."""
-    metadata = {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid}
+    """As much of the pod as an event needs; its age says that no earlier recorder can have told of it."""
+    metadata = {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid, "creationTimestamp": pod.created}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
