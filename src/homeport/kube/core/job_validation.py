@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from homeport.kube import cron, field, meta
+from homeport.kube import cron, field, meta, names
 from homeport.kube.core import rules
 from homeport.kube.core.job_defaults import NAME_LABELS, UID_LABELS
 from homeport.kube.core.pod_validation import validate_template
@@ -28,8 +27,12 @@ _COUNTS = (
 )
 _FIXED = ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy", "managedBy", "manualSelector")
 _MAX_RULES = 20
-_ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}")
-"""The form of a zone's name. Which zones there are only the machine knows, and the kinds ask no machine."""
+_MAX_CODES = 255
+_MANY_COMPLETIONS, _MOST_OF_MANY = 100_000, 10_000
+"""Above so many completions, no more than so many may run at a time or fail, if each index has a limit of its own."""
+_INDEXES_LENGTH = 64 * 1024
+_MANAGER_LENGTH = 63
+_STATUSES = ("False", "True", "Unknown")
 _WAITING_CHANGEABLE = ("nodeSelector", "affinity", "tolerations", "schedulingGates")
 """Of the pod spec of a suspended job that has no pods."""
 
@@ -52,12 +55,23 @@ def validate_job(new: Object, old: Object | None) -> Iterator[FieldError]:
             words = "`selector` does not match template `labels`"
             yield field.invalid("spec.template.metadata.labels", labels, words)
     if old is None:
+        yield from _hostnames(new)
         if not spec.get("manualSelector"):
             yield from _generated_labels(new, labels)
             if not wrong:
                 yield from _generated_selector(new)
     else:
         yield from _update(new, old)
+
+
+def _hostnames(job: Object) -> Iterator[FieldError]:
+    """Pods of an indexed job are named after it and their index, and the longest name has to be one too."""
+    spec, name = meta.spec(job), meta.name(job)
+    if spec.get("completionMode") == "Indexed" and (spec.get("completions") or 0) > 0:
+        longest = f"{name}-{spec['completions'] - 1}"
+        if not rules.follows(longest, names.dns1123_label):
+            words = f"will not able to create pod with invalid DNS label: {longest}"
+            yield field.invalid("metadata.name", name, words)
 
 
 def _generated_labels(job: Object, labels: Object) -> Iterator[FieldError]:
@@ -81,10 +95,11 @@ def _job_spec(spec: Object, path: str) -> Iterator[FieldError]:
     if indexed:
         if spec.get("completions") is None:
             yield field.required(f"{path}.completions", "when completion mode is Indexed")
-        if (spec.get("parallelism") or 0) > _MAX_PARALLELISM:
-            words = f"must be less than or equal to {_MAX_PARALLELISM} when completion mode is Indexed"
-            yield field.invalid(f"{path}.parallelism", spec["parallelism"], words)
+        yield from _indexed_limits(spec, path)
     else:
+        if spec.get("maxFailedIndexes") is not None:
+            words = "requires indexed completion mode"
+            yield field.invalid(f"{path}.maxFailedIndexes", spec["maxFailedIndexes"], words)
         if spec.get("backoffLimitPerIndex") is not None:
             words = "requires indexed completion mode"
             yield field.invalid(f"{path}.backoffLimitPerIndex", spec["backoffLimitPerIndex"], words)
@@ -103,16 +118,101 @@ def _job_spec(spec: Object, path: str) -> Iterator[FieldError]:
         if policy == "OnFailure":
             words = 'only "Never" is supported when podFailurePolicy is specified'
             yield field.invalid(f"{path}.template.spec.restartPolicy", policy, words)
-        yield from _failure_policy(f"{path}.podFailurePolicy", failure, template)
+        yield from _failure_policy(f"{path}.podFailurePolicy", failure, spec)
         if spec.get("podReplacementPolicy", "Failed") != "Failed":
             wrong = spec["podReplacementPolicy"]
             yield field.not_supported(f"{path}.podReplacementPolicy", wrong, ("Failed",))
     managed = spec.get("managedBy")
     if managed is not None:
         yield from rules.domain_path(f"{path}.managedBy", managed)
+        if len(managed) > _MANAGER_LENGTH:
+            yield field.too_long(f"{path}.managedBy", _MANAGER_LENGTH)
 
 
-def _failure_policy(path: str, policy: Object, template: Object) -> Iterator[FieldError]:
+def _indexed_limits(spec: Object, path: str) -> Iterator[FieldError]:
+    parallelism, completions = spec.get("parallelism") or 0, spec.get("completions")
+    lost = spec.get("maxFailedIndexes")
+    if parallelism > _MAX_PARALLELISM:
+        words = f"must be less than or equal to {_MAX_PARALLELISM} when completion mode is Indexed"
+        yield field.invalid(f"{path}.parallelism", parallelism, words)
+    if completions is not None and lost is not None and lost > completions:
+        yield field.invalid(f"{path}.maxFailedIndexes", lost, "must be less than or equal to completions")
+    if lost is not None and lost > _MAX_PARALLELISM:
+        yield field.invalid(f"{path}.maxFailedIndexes", lost, f"must be less than or equal to {_MAX_PARALLELISM}")
+    if (completions or 0) > _MANY_COMPLETIONS and spec.get("backoffLimitPerIndex") is not None:
+        above = f"when completions are above {_MANY_COMPLETIONS} and used with backoff limit per index"
+        if lost is None:
+            words = f"must be specified when completions is above {_MANY_COMPLETIONS}"
+            yield field.required(f"{path}.maxFailedIndexes", words)
+        elif lost > _MOST_OF_MANY:
+            yield field.invalid(
+                f"{path}.maxFailedIndexes", lost, f"must be less than or equal to {_MOST_OF_MANY} {above}"
+            )
+        if parallelism > _MOST_OF_MANY:
+            yield field.invalid(
+                f"{path}.parallelism", parallelism, f"must be less than or equal to {_MOST_OF_MANY} {above}"
+            )
+    if spec.get("successPolicy") is not None:
+        yield from _success_policy(f"{path}.successPolicy.rules", spec["successPolicy"], completions)
+
+
+def _success_policy(path: str, policy: Object, completions: int | None) -> Iterator[FieldError]:
+    found = policy.get("rules") or ()
+    if not found:
+        yield field.required(path, "at least one rules must be specified when the successPolicy is specified")
+    if len(found) > _MAX_RULES:
+        yield field.too_many(path, len(found), _MAX_RULES)
+    for index, rule in enumerate(found):
+        at, text, count = f"{path}[{index}]", rule.get("succeededIndexes"), rule.get("succeededCount")
+        total = None
+        if text is None and count is None:
+            words = "at least one of succeededCount or succeededIndexes must be specified"
+            yield field.required(at, words)
+        if text is not None:
+            try:
+                total = _indexes(text, completions or 0)
+            except ValueError as error:
+                words = f"error parsing succeededIndexes: {error}"
+                yield field.invalid(f"{at}.succeededIndexes", text, words)
+        if count is None:
+            continue
+        yield from rules.not_negative(f"{at}.succeededCount", count)
+        if completions is not None and count > completions:
+            words = f"must be less than or equal to {completions} (the number of specified completions)"
+            yield field.invalid(f"{at}.succeededCount", count, words)
+        if total is not None and count > total:
+            words = f"must be less than or equal to {total} (the number of indexes in the specified "
+            yield field.invalid(f"{at}.succeededCount", count, words + "succeededIndexes field)")
+
+
+def _indexes(text: str, completions: int) -> int:
+    """How many indexes ``1,3-5`` names; raises ValueError for what is no such list (upstream:
+    ``validateIndexesFormat``)."""
+    if len(text) > _INDEXES_LENGTH:
+        raise ValueError(f"must be no more than {_INDEXES_LENGTH} characters")
+    total, last = 0, -1
+    for fragment in text.split(",") if text else ():
+        limits = fragment.split("-")
+        if len(limits) > 2:
+            words = "violates the pattern that an index interval can be parsed at most two parts separated by hyphen"
+            raise ValueError(f'the fragment "{fragment}" {words}')
+        numbers = []
+        for limit in limits:
+            if not (limit.isascii() and limit.isdigit() and len(limit) < 10):
+                raise ValueError(f'cannot convert string to integer for index: "{limit}"')
+            number = int(limit)
+            if number >= completions:
+                raise ValueError(f'too large index: "{limit}"')
+            if number <= last:
+                raise ValueError(f"non-increasing order, previous: {last}, current: {number}")
+            last = number
+            numbers.append(number)
+        total += numbers[-1] - numbers[0] + 1
+    return total
+
+
+def _failure_policy(path: str, policy: Object, spec: Object) -> Iterator[FieldError]:
+    template = spec.get("template") or {}
     found = policy.get("rules") or ()
     if len(found) > _MAX_RULES:
         yield field.too_many(f"{path}.rules", len(found), _MAX_RULES)
@@ -121,12 +221,15 @@ def _failure_policy(path: str, policy: Object, template: Object) -> Iterator[Fie
     for index, rule in enumerate(found):
         at = f"{path}.rules[{index}]"
         codes, conditions = rule.get("onExitCodes"), rule.get("onPodConditions")
+        if rule.get("action") == "FailIndex" and spec.get("backoffLimitPerIndex") is None:
+            yield field.invalid(f"{at}.action", "FailIndex", "requires the backoffLimitPerIndex to be set")
         if (codes is None) == (not conditions):
             words = "specifying both OnExitCodes and OnPodConditions is not supported"
             if codes is not None:
                 yield field.invalid(at, rule, words)
             else:
                 yield field.invalid(at, rule, "specifying one of OnExitCodes and OnPodConditions is required")
+        yield from _patterns(f"{at}.onPodConditions", conditions or ())
         if codes is None:
             continue
         container, values = codes.get("containerName"), codes.get("values") or []
@@ -135,6 +238,8 @@ def _failure_policy(path: str, policy: Object, template: Object) -> Iterator[Fie
             yield field.invalid(f"{at}.onExitCodes.containerName", container, words)
         if not values:
             yield field.invalid(f"{at}.onExitCodes.values", values, "at least one value is required")
+        if len(values) > _MAX_CODES:
+            yield field.too_many(f"{at}.onExitCodes.values", len(values), _MAX_CODES)
         if sorted(values) != values:
             yield field.invalid(f"{at}.onExitCodes.values", values, "must be ordered")
         if len(set(values)) != len(values):
@@ -143,13 +248,26 @@ def _failure_policy(path: str, policy: Object, template: Object) -> Iterator[Fie
             yield field.invalid(f"{at}.onExitCodes.values", 0, "must not be 0 for the In operator")
 
 
+def _patterns(path: str, patterns: Sequence[Object]) -> Iterator[FieldError]:
+    if len(patterns) > _MAX_RULES:
+        yield field.too_many(path, len(patterns), _MAX_RULES)
+    for index, pattern in enumerate(patterns):
+        yield from rules.checked(f"{path}[{index}].type", pattern.get("type") or "", names.qualified_name)
+        status = pattern.get("status", "True")
+        if status not in _STATUSES:
+            yield field.not_supported(f"{path}[{index}].status", status, _STATUSES)
+
+
 def _update(new: Object, old: Object) -> Iterator[FieldError]:
     spec, before = meta.spec(new), meta.spec(old)
     yield from immutable(new, old, "selector", *_FIXED)
-    if spec.get("completions") != before.get("completions") and not (
-        spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism")
-    ):
-        yield field.invalid("spec.completions", spec.get("completions"), "field is immutable")
+    completions = spec.get("completions")
+    if completions != before.get("completions"):
+        if spec.get("completionMode") != "Indexed":
+            yield field.invalid("spec.completions", completions, "field is immutable")
+        elif completions is not None and completions != spec.get("parallelism"):
+            words = "can only be modified in tandem with spec.parallelism"
+            yield field.invalid("spec.completions", completions, words)
     template, former = spec.get("template"), before.get("template")
     status = meta.status(old)
     stands = meta.holds(status.get("conditions"), "Suspended") and not status.get("active")
@@ -214,5 +332,8 @@ def _schedule(spec: Object) -> Iterator[FieldError]:
             zone,
             "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
         )
-    elif not _ZONE.fullmatch(zone):
-        yield field.invalid("spec.timeZone", zone, f"unknown time zone {zone}")
+    else:
+        try:
+            cron.zone(zone)
+        except ValueError as error:
+            yield field.invalid("spec.timeZone", zone, str(error))
