@@ -33,7 +33,10 @@ def told(new: Object, old: Object | None = None) -> str:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"completionMode": "Indexed", "parallelism": 1}, "spec.completions: Required value: when completion mode is Indexed"),
+        (
+            {"completionMode": "Indexed", "parallelism": 1},
+            "spec.completions: Required value: when completion mode is Indexed",
+        ),
         ({"maxFailedIndexes": 1}, "maxFailedIndexes: Invalid value: 1: requires indexed completion mode"),
         ({"backoffLimitPerIndex": 1}, "requires indexed completion mode"),
         (

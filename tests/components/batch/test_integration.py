@@ -1,0 +1,137 @@
+"""The controllers against the API server, in one process: the test plays the node."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from homeport.apiserver.server import ApiServer
+from homeport.client.client import Client
+from homeport.client.local import LocalTransport
+from homeport.components.batch import CONTROLLERS, JOB_SET_KIND, KINDS
+from homeport.control.manager import Manager
+from homeport.kube import core, meta
+from homeport.kube.kind import Resource
+from homeport.kube.meta import Object
+from homeport.kube.wire import User
+from homeport.store.memory import MemoryStore
+
+JOB, POD, EVENT = core.JOB.resource, core.POD.resource, core.EVENT.resource
+JOB_SET = JOB_SET_KIND.resource
+TEMPLATE = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "x"}]}}
+
+
+class Cluster:
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    async def until(self, resource: Resource, met: Callable[[Object], bool]) -> Object:
+        """The first object that is as wanted."""
+        seen: dict[str, Object] = {}
+        try:
+            async with asyncio.timeout(10), self.client.watch(resource, "team", bookmarks=False) as events:
+                async for event in events:
+                    seen[meta.name(event.object)] = event.object
+                    if event.type != "DELETED" and met(event.object):
+                        return event.object
+        except TimeoutError:
+            raise AssertionError(f"no {resource.kind} came so far: {seen}") from None
+        raise AssertionError("the watch ended")
+
+    async def pods(self) -> list[Object]:
+        return list((await self.client.list(POD, "team")).items)
+
+    async def phase(self, pod: Object, phase: str) -> None:
+        await self.client.patch(POD, meta.name(pod), "team", {"status": {"phase": phase}}, subresource="status")
+
+    async def job(self, **spec: Any) -> Object:
+        return await self.client.create(JOB, core.JOB.new("work", "team", spec={"template": TEMPLATE, **spec}))
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    store = MemoryStore()
+    server = ApiServer(store, (*core.KINDS, *KINDS))
+    client = Client(LocalTransport(server.handle, User("admin", ("system:masters",))))
+    await client.create(core.NAMESPACE.resource, core.NAMESPACE.new("team"))
+    manager = Manager(client, CONTROLLERS)
+    running = asyncio.create_task(manager.run())
+    await manager.ready.wait()
+    yield Cluster(client)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await server.close()
+    await store.close()
+
+
+async def test_a_job_runs_to_its_end(cluster: Cluster) -> None:
+    await cluster.job(parallelism=2, completions=3)
+    for _ in range(3):
+        pod = await cluster.until(POD, lambda pod: not core.has_ended(pod))
+        await cluster.phase(pod, "Succeeded")
+    done = await cluster.until(JOB, lambda job: meta.is_condition_true(job, "Complete"))
+    assert done["status"]["succeeded"] == 3
+    pods = await cluster.pods()
+    assert len(pods) == 3
+    assert not any("finalizers" in pod["metadata"] for pod in pods)
+    assert await cluster.until(EVENT, lambda event: event["message"] == "Job completed")
+
+
+async def test_pods_are_adopted_and_let_go(cluster: Cluster) -> None:
+    job = await cluster.job(parallelism=1, completions=1)
+    pod = await cluster.until(POD, lambda pod: True)
+    name = meta.name(pod)
+    await cluster.client.patch(POD, name, "team", {"metadata": {"ownerReferences": None}})
+    back = await cluster.until(POD, lambda pod: meta.name(pod) == name and meta.controller_of(pod) is not None)
+    assert (meta.controller_of(back) or {})["uid"] == meta.uid(job)
+    labels = dict.fromkeys(meta.labels(back))
+    await cluster.client.patch(POD, name, "team", {"metadata": {"labels": labels}})
+    free = await cluster.until(POD, lambda pod: meta.name(pod) == name and meta.controller_of(pod) is None)
+    assert "finalizers" not in free["metadata"]
+    await cluster.until(POD, lambda pod: meta.name(pod) != name)
+
+
+async def test_pods_whose_job_has_gone_are_let_go(cluster: Cluster) -> None:
+    await cluster.job()
+    pod = await cluster.until(POD, lambda pod: bool(pod["metadata"].get("finalizers")))
+    await cluster.client.delete(JOB, "work", "team", propagation="Background")
+    await cluster.until(POD, lambda seen: meta.uid(seen) == meta.uid(pod) and "finalizers" not in seen["metadata"])
+
+
+async def test_a_quota_that_forbids_pods(cluster: Cluster) -> None:
+    quota = core.RESOURCE_QUOTA.new("few", "team", spec={"hard": {"pods": "1"}}, status={"hard": {"pods": "1"}})
+    await cluster.client.create(core.RESOURCE_QUOTA.resource, quota)
+    used = {"status": {"hard": {"pods": "1"}, "used": {"pods": "0"}}}
+    await cluster.client.patch(core.RESOURCE_QUOTA.resource, "few", "team", used, subresource="status")
+    await cluster.job(parallelism=5, completions=5)
+    event = await cluster.until(EVENT, lambda event: event["reason"] == "FailedCreate")
+    assert event["message"].startswith("Error creating: pods ")
+    assert "exceeded quota: few" in event["message"]
+    await cluster.until(JOB, lambda job: (job.get("status") or {}).get("active") == 1)
+
+
+async def test_a_time_to_live(cluster: Cluster) -> None:
+    await cluster.job(ttlSecondsAfterFinished=0)
+    await cluster.phase(await cluster.until(POD, lambda pod: True), "Succeeded")
+    async with asyncio.timeout(5):
+        while (await cluster.client.list(JOB, "team")).items:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_job_set_fails_with_its_job(cluster: Cluster) -> None:
+    group = {"name": "worker", "replicas": 2, "template": {"spec": {"backoffLimit": 0, "template": TEMPLATE}}}
+    await cluster.client.create(JOB_SET, JOB_SET_KIND.new("train", "team", spec={"replicatedJobs": [group]}))
+    pod = await cluster.until(POD, lambda pod: pod["metadata"]["labels"]["jobset.sigs.k8s.io/job-index"] == "1")
+    assert pod["spec"]["hostname"] == "train-worker-1-0"
+    assert pod["spec"]["subdomain"] == "train"
+    await cluster.phase(pod, "Failed")
+    failed = await cluster.until(JOB_SET, lambda found: meta.is_condition_true(found, "Failed"))
+    condition = meta.find_condition(failed["status"]["conditions"], "Failed") or {}
+    assert condition["message"].endswith("(first failed job: train-worker-1)")
+    service = await cluster.until(core.SERVICE.resource, lambda found: meta.name(found) == "train")
+    assert service["spec"]["clusterIP"] == "None"
+    event = await cluster.until(EVENT, lambda event: event["reason"] == "FailedJobs")
+    assert event["involvedObject"]["kind"] == "JobSet"
