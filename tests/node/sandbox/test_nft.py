@@ -12,7 +12,7 @@ from collections.abc import Callable
 import namespaces
 import pytest
 
-from homeport.node.sandbox import balancer, network, nft
+from homeport.node.sandbox import balancer, expr, network, nft
 from homeport.node.sandbox.frontends import ANY, Backend, Frontend, Target
 
 HERE, THERE, NETWORK = "10.9.0.1", "10.8.0.5", "10.8.0.0/16"
@@ -21,7 +21,7 @@ TARGET = nft.IP_ADDRESS + nft.PORT
 
 
 def frontend(address: str, port: int) -> bytes:
-    return KEY.pack(socket.inet_aton(address), bytes([nft.TCP]), struct.pack(">H", port))
+    return KEY.pack(socket.inet_aton(address), bytes([expr.TCP]), struct.pack(">H", port))
 
 
 def connected(address: str, port: int) -> bool:
@@ -42,8 +42,8 @@ def a_map_of_destinations() -> None:
     batch.renew("test")
     batch.set("to", KEY, value=TARGET)
     batch.base_chain("out", nft.NAT, nft.OUTPUT, -100)
-    read = nft.ip_destination(0) + nft.protocol(1) + nft.destination_port(2)
-    batch.rule("out", read, nft.lookup("to", 0, into=4), nft.destination_nat(4, 5))
+    read = expr.ip_destination(0) + expr.protocol(1) + expr.destination_port(2)
+    batch.rule("out", read, expr.lookup("to", 0, into=4), expr.destination_nat(4, 5))
     kernel.run(batch)
     with socket.create_server((HERE, 8080)):
         change = nft.Batch()
@@ -66,7 +66,14 @@ def refusals_are_heard_of_at_once() -> None:
     batch.set("closed", nft.IP_ADDRESS, interval=True)
     batch.ranges("closed", [(socket.inet_aton("10.8.0.0"), socket.inet_aton("10.9.0.0"))])
     batch.base_chain("out", nft.FILTER, nft.OUTPUT, -110)
-    batch.rule("out", nft.protocol(), nft.equal(b"\x06"), nft.ip_destination(), nft.lookup("closed"), nft.reset())
+    batch.rule(
+        "out",
+        expr.protocol(),
+        expr.equal(b"\x06"),
+        expr.ip_destination(),
+        expr.lookup("closed"),
+        expr.reset(),
+    )
     kernel.run(batch)
     with socket.socket() as client:
         client.settimeout(0.8)  # before the kernel's second try

@@ -15,7 +15,7 @@ import socket
 import struct
 from collections.abc import Iterable, Mapping
 
-from homeport.node.sandbox import netlink, nft
+from homeport.node.sandbox import expr, netlink, nft
 from homeport.node.sandbox.conntrack import Conntrack, Place
 from homeport.node.sandbox.frontends import ANY, PROTOCOLS, Backend, Frontend
 
@@ -37,8 +37,8 @@ def _key(frontend: Frontend) -> bytes:
 
 def _read_key(register: int, *, node: bool) -> bytes:
     """The front end that the packet is for, into three registers."""
-    address = nft.constant(bytes(4), register) if node else nft.ip_destination(register)
-    return address + nft.protocol(register + 1) + nft.destination_port(register + 2)
+    address = expr.constant(bytes(4), register) if node else expr.ip_destination(register)
+    return address + expr.protocol(register + 1) + expr.destination_port(register + 2)
 
 
 def _numbered(key: bytes, number: int) -> bytes:
@@ -79,18 +79,18 @@ class KernelBalancer:
         batch.set(_NODE, nft.IP_ADDRESS)
         self._refuse(batch)
         batch.chain("services")
-        to_node = nft.ip_destination() + nft.lookup(_NODE)
-        batch.rule("services", _read_key(0, node=False), nft.dispatch(_FRONTENDS))
-        batch.rule("services", to_node, _read_key(0, node=True), nft.dispatch(_FRONTENDS))
+        to_node = expr.ip_destination() + expr.lookup(_NODE)
+        batch.rule("services", _read_key(0, node=False), expr.dispatch(_FRONTENDS))
+        batch.rule("services", to_node, _read_key(0, node=True), expr.dispatch(_FRONTENDS))
         for name, hook in (("nat-in", nft.PREROUTING), ("nat-out", nft.OUTPUT)):
             batch.base_chain(name, nft.NAT, hook, _NAT)
-            batch.rule(name, nft.jump("services"))
+            batch.rule(name, expr.jump("services"))
         batch.base_chain("back", nft.NAT, nft.POSTROUTING, _SOURCE_NAT)
         batch.rule(
             "back",
-            nft.ct_status() + nft.has_bits(nft.CT_DESTINATION_NAT),
-            nft.ip_source(0) + nft.ip_destination(1) + nft.lookup(_HAIRPIN),
-            nft.constant(self._gateway.packed) + nft.source_nat(0),
+            expr.ct_status() + expr.has_bits(expr.CT_DESTINATION_NAT),
+            expr.ip_source(0) + expr.ip_destination(1) + expr.lookup(_HAIRPIN),
+            expr.constant(self._gateway.packed) + expr.source_nat(0),
         )
         self._kernel.run(batch)
         # A process here gets as far as the rules only if there is a way for its packets.
@@ -108,22 +108,22 @@ class KernelBalancer:
         """What has no target is refused before anything is looked up; what is still for a cluster IP afterwards, too:
         nobody has that address, or that port of it."""
         batch.chain("refuse")
-        batch.rule("refuse", nft.protocol(), nft.equal(bytes([nft.TCP])), nft.reset())
-        batch.rule("refuse", nft.reject())
+        batch.rule("refuse", expr.protocol(), expr.equal(bytes([expr.TCP])), expr.reset())
+        batch.rule("refuse", expr.reject())
         mask = self._services.netmask.packed
-        is_new = nft.ct_state() + nft.has_bits(nft.CT_NEW)
+        is_new = expr.ct_state() + expr.has_bits(expr.CT_NEW)
         for name, hook in (("in", nft.PREROUTING), ("out", nft.OUTPUT)):
             batch.base_chain(f"refuse-{name}", nft.FILTER, hook, _ONE_REFUSAL)
-            refused = nft.lookup(_REFUSED)
-            to_node = nft.ip_destination() + nft.lookup(_NODE)
-            batch.rule(f"refuse-{name}", is_new, _read_key(0, node=False), refused, nft.goto("refuse"))
-            batch.rule(f"refuse-{name}", is_new, to_node, _read_key(0, node=True), refused, nft.goto("refuse"))
+            refused = expr.lookup(_REFUSED)
+            to_node = expr.ip_destination() + expr.lookup(_NODE)
+            batch.rule(f"refuse-{name}", is_new, _read_key(0, node=False), refused, expr.goto("refuse"))
+            batch.rule(f"refuse-{name}", is_new, to_node, _read_key(0, node=True), refused, expr.goto("refuse"))
             batch.base_chain(f"unknown-{name}", nft.FILTER, hook, _OTHER_REFUSAL)
             batch.rule(
                 f"unknown-{name}",
-                nft.ip_destination() + nft.unequal(self._local.packed),
-                nft.masked(mask) + nft.equal(self._services.network_address.packed),
-                nft.goto("refuse"),
+                expr.ip_destination() + expr.unequal(self._local.packed),
+                expr.masked(mask) + expr.equal(self._services.network_address.packed),
+                expr.goto("refuse"),
             )
 
     def set_addresses(self, addresses: Iterable[str]) -> None:
@@ -198,20 +198,20 @@ class KernelBalancer:
     def _fill_chain(self, batch: nft.Batch, name: str, frontend: Frontend, backend: Backend) -> None:
         """Registers: the client in 0, the front end from 1 to 3, the number in 4, the target in 5 and 6. What is
         remembered comes into 4 and 5: right behind the front end, as in the keys of members."""
-        read = nft.ip_source(0) + _read_key(1, node=frontend.address == ANY)
-        pick = nft.random_number(len(backend.targets), 4) + nft.lookup(_TARGETS, 1, into=5)
-        act = nft.destination_nat(5, 6)
+        read = expr.ip_source(0) + _read_key(1, node=frontend.address == ANY)
+        pick = expr.random_number(len(backend.targets), 4) + expr.lookup(_TARGETS, 1, into=5)
+        act = expr.destination_nat(5, 6)
         if backend.sticky:
             milliseconds = backend.sticky * 1000
             batch.rule(
                 name,
                 read,
-                nft.lookup(_CLIENTS, 0, into=4),
-                nft.lookup(_MEMBERS, 1),
-                nft.remember(_CLIENTS, 0, 4, milliseconds),
-                nft.destination_nat(4, 5),
+                expr.lookup(_CLIENTS, 0, into=4),
+                expr.lookup(_MEMBERS, 1),
+                expr.remember(_CLIENTS, 0, 4, milliseconds),
+                expr.destination_nat(4, 5),
             )
-            act = nft.forget(_CLIENTS, 0, 5) + nft.remember(_CLIENTS, 0, 5, milliseconds) + act
+            act = expr.forget(_CLIENTS, 0, 5) + expr.remember(_CLIENTS, 0, 5, milliseconds) + act
         batch.rule(name, read, pick, act)
 
     def _change_one(self, batch: nft.Batch, frontend: Frontend, old: Backend | None, new: Backend | None) -> None:
@@ -228,7 +228,7 @@ class KernelBalancer:
             if number >= len(before) or before[number] != target
         }
         verdicts = [
-            nft.goto(_chain(frontend, each)) if each is not None and each.targets else None for each in (old, new)
+            expr.goto(_chain(frontend, each)) if each is not None and each.targets else None for each in (old, new)
         ]
         if verdicts[0] is not None and verdicts[0] != verdicts[1]:
             batch.drop_elements(_FRONTENDS, [key])

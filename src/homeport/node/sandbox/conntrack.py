@@ -9,7 +9,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from homeport.node.sandbox.nfnetlink import NLM_F_ACK, NLM_F_DUMP, NLMSG_DONE, Socket, attribute, attributes, message
+from homeport.node.sandbox.nfnetlink import Socket, message
+from homeport.node.sandbox.nlmessages import NLM_F_ACK, NLM_F_DUMP, NLMSG_DONE, attribute, attributes
 
 _SUBSYSTEM, _GET, _DELETE = 1, 1, 2
 _NESTED = 0x8000

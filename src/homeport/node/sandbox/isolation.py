@@ -11,11 +11,11 @@ import ipaddress
 import struct
 from typing import Any
 
-from homeport.node.sandbox import hostlink, nft
+from homeport.node.sandbox import expr, hostlink, nft
 
 _TABLES = ("homeport-policy-a", "homeport-policy-b")
 _SOURCE_PRIORITY, _PRIORITY = -150, 0
-_PROTOCOLS = {"TCP": nft.TCP, "UDP": nft.UDP, "SCTP": nft.SCTP}
+_PROTOCOLS = {"TCP": expr.TCP, "UDP": expr.UDP, "SCTP": expr.SCTP}
 _EVERY_PORT = (0, 65535)
 Range = tuple[int, int]
 
@@ -53,12 +53,12 @@ def _rules(table: str, message: dict[str, Any]) -> nft.Batch:
                 continue  # nobody
             match = b"" if known is None else _peer(batch, sets, known, is_source=place == 0)
             for port in [None] if ports is None else ports:
-                batch.rule(chain, match, b"" if port is None else _port(*port), nft.RETURN)
-        batch.rule(chain, nft.DROP)
+                batch.rule(chain, match, b"" if port is None else _port(*port), expr.RETURN)
+        batch.rule(chain, expr.DROP)
     for place, name in enumerate(("ingress", "egress")):
         batch.set(name, nft.IP_ADDRESS, value=nft.VERDICT)
         elements = {
-            ipaddress.IPv4Address(address).packed: nft.jump(_chain(place, pod[place]))
+            ipaddress.IPv4Address(address).packed: expr.jump(_chain(place, pod[place]))
             for address, pod in message["pods"].items()
             if pod[place] is not None
         }
@@ -72,10 +72,10 @@ def _chain(place: int, number: int) -> str:
 
 
 def _peer(batch: nft.Batch, sets: dict[tuple[Range, ...], str], ranges: tuple[Range, ...], *, is_source: bool) -> bytes:
-    read = nft.ip_source() if is_source else nft.ip_destination()
+    read = expr.ip_source() if is_source else expr.ip_destination()
     if len(ranges) == 1:
         first, last = (struct.pack(">I", number) for number in ranges[0])
-        return read + (nft.equal(first) if first == last else nft.within(first, last))
+        return read + (expr.equal(first) if first == last else expr.within(first, last))
     name = sets.get(ranges)
     if name is None:
         name = sets[ranges] = f"peers-{len(sets)}"
@@ -85,15 +85,15 @@ def _peer(batch: nft.Batch, sets: dict[tuple[Range, ...], str], ranges: tuple[Ra
             name,
             [(struct.pack(">I", first), struct.pack(">I", last + 1) if last < end else None) for first, last in ranges],
         )
-    return read + nft.lookup(name)
+    return read + expr.lookup(name)
 
 
 def _port(protocol: str, first: int, last: int) -> bytes:
-    match = nft.protocol() + nft.equal(bytes([_PROTOCOLS[protocol]]))
+    match = expr.protocol() + expr.equal(bytes([_PROTOCOLS[protocol]]))
     if (first, last) == _EVERY_PORT:
         return match
     low, high = struct.pack(">H", first), struct.pack(">H", last)
-    return match + nft.destination_port() + (nft.equal(low) if low == high else nft.within(low, high))
+    return match + expr.destination_port() + (expr.equal(low) if low == high else expr.within(low, high))
 
 
 def _switch(new: str, old: str) -> nft.Batch:
@@ -102,12 +102,12 @@ def _switch(new: str, old: str) -> nft.Batch:
     batch.table(new)
     # A pod can make packets in another's name: what comes by a link has to be from an address behind it.
     batch.base_chain("source", nft.FILTER, nft.PREROUTING, _SOURCE_PRIORITY)
-    batch.rule("source", nft.input_name_begins("pod"), nft.route_back(), nft.equal(bytes(4)), nft.DROP)
+    batch.rule("source", expr.input_name_begins("pod"), expr.route_back(), expr.equal(bytes(4)), expr.DROP)
     batch.base_chain("forward", nft.FILTER, nft.FORWARD, _PRIORITY)
-    batch.rule("forward", nft.ct_state(), nft.has_bits(nft.CT_ESTABLISHED | nft.CT_RELATED), nft.ACCEPT)
+    batch.rule("forward", expr.ct_state(), expr.has_bits(expr.CT_ESTABLISHED | expr.CT_RELATED), expr.ACCEPT)
     # The machine itself may reach every pod.
-    batch.rule("forward", nft.input_name_begins(f"{hostlink.NAME}\0"), nft.ACCEPT)
-    batch.rule("forward", nft.ip_source(), nft.dispatch("egress"))
-    batch.rule("forward", nft.ip_destination(), nft.dispatch("ingress"))
+    batch.rule("forward", expr.input_name_begins(f"{hostlink.NAME}\0"), expr.ACCEPT)
+    batch.rule("forward", expr.ip_source(), expr.dispatch("egress"))
+    batch.rule("forward", expr.ip_destination(), expr.dispatch("ingress"))
     batch.drop_table(old)
     return batch

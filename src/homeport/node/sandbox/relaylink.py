@@ -19,7 +19,7 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from homeport.node.sandbox import netlink, nft
+from homeport.node.sandbox import expr, netlink, nft
 
 MTU = 65520
 _TABLE = "homeport-egress"
@@ -140,14 +140,14 @@ def _write_rules(own: Iterable[ipaddress.IPv4Network], port: int) -> None:
     batch.renew(_TABLE)
     batch.base_chain("prerouting", nft.FILTER, nft.PREROUTING, _PRIORITY)
     for network in own:
-        batch.rule("prerouting", *_within(network), nft.ACCEPT)
+        batch.rule("prerouting", *_within(network), expr.ACCEPT)
     for text in _NOWHERE:
-        batch.rule("prerouting", *_within(ipaddress.IPv4Network(text)), nft.DROP)
-    tcp = nft.protocol() + nft.equal(bytes([nft.TCP]))
-    taken = (nft.mark(_MARK), nft.transparent_proxy(port), nft.ACCEPT)
+        batch.rule("prerouting", *_within(ipaddress.IPv4Network(text)), expr.DROP)
+    tcp = expr.protocol() + expr.equal(bytes([expr.TCP]))
+    taken = (expr.mark(_MARK), expr.transparent_proxy(port), expr.ACCEPT)
     # What the relay has let in, and then everything of connections that exist. A first packet goes to the relay.
-    batch.rule("prerouting", nft.input_interface(), nft.equal(struct.pack("=I", _OUT_INDEX)), tcp, *taken)
-    flags = nft.payload(2, 13, 1) + nft.masked(_SYN_ACK) + nft.unequal(_SYN)
+    batch.rule("prerouting", expr.input_interface(), expr.equal(struct.pack("=I", _OUT_INDEX)), tcp, *taken)
+    flags = expr.payload(2, 13, 1) + expr.masked(_SYN_ACK) + expr.unequal(_SYN)
     batch.rule("prerouting", tcp, flags, *taken)
     connection = nft.Nft()
     try:
@@ -157,7 +157,11 @@ def _write_rules(own: Iterable[ipaddress.IPv4Network], port: int) -> None:
 
 
 def _within(network: ipaddress.IPv4Network) -> tuple[bytes, ...]:
-    return (nft.ip_destination(), nft.masked(network.netmask.packed), nft.equal(network.network_address.packed))
+    return (
+        expr.ip_destination(),
+        expr.masked(network.netmask.packed),
+        expr.equal(network.network_address.packed),
+    )
 
 
 def is_outside(address: bytes) -> bool:
