@@ -94,9 +94,9 @@ class Assigner:
         best, best_score = None, float("-inf")
         full: Counter[str] = Counter()
         for node in suitable:
-            lacking = _lacking(node, self._load(node.name), demand)
-            if lacking:
-                full.update(lacking)
+            short = lacking(node, self._load(node.name), demand)
+            if short:
+                full.update(short)
                 continue
             score = _score(node, self._load(node.name), demand)
             if score > best_score:
@@ -112,6 +112,21 @@ class Assigner:
         total = len(self._nodes)
         reasons = Counter({reason: total}) if of_nodes else Counter[str]()
         return Placement(pod, message=_message(total, reasons, "" if of_nodes else reason))
+
+    def suitable(self, demand: Demand) -> list[tuple[Node, Load]]:
+        """The nodes that suit a demand however full they are, with what they carry."""
+        return [(node, self._load(node.name)) for node in self._filter(demand)[0]]
+
+    def reserve(self, node: str, demand: Demand) -> None:
+        """Keep a place for a pod that will come when others have gone."""
+        if node in self._nodes:
+            self._own_load(node).add(demand)
+
+    def give_up(self, node: str, demand: Demand) -> None:
+        """Take back what was reserved: the pod has its turn."""
+        if node in self._nodes:
+            self._own_load(node).remove(demand)
+            self._refused.clear()
 
     def _load(self, name: str) -> Load:
         return self._loads.get(name) or self._given.get(name) or _EMPTY
@@ -165,17 +180,17 @@ def _tolerated(taint: Taint, demand: Demand) -> bool:
     return any(toleration.tolerates(taint) for toleration in demand.tolerations)
 
 
-def _lacking(node: Node, load: Load, demand: Demand) -> list[str]:
+def lacking(node: Node, load: Load, demand: Demand) -> list[str]:
     """What this node has too little of just now."""
     if demand.ports and any(wanted.clashes(taken) for wanted in demand.ports for taken in +load.ports):
         return [PORTS_REASON]
-    lacking = []
+    short = []
     if load.pods + 1 > node.allocatable.get(PODS, _DEFAULT_PODS):
-        lacking.append(PODS_REASON)
+        short.append(PODS_REASON)
     for resource, amount in demand.requests:
         if amount and amount > node.allocatable.get(resource, 0) - load.requested[resource]:
-            lacking.append(f"Insufficient {resource}")
-    return lacking
+            short.append(f"Insufficient {resource}")
+    return short
 
 
 def _score(node: Node, load: Load, demand: Demand) -> float:

@@ -1,6 +1,7 @@
 """Carries out what `assign` decides: follows pods and nodes, binds, and tells why a pod has to wait.
 
 Nothing is retried by the clock but failed requests: a pod that fits nowhere waits until a pod ends or a node changes.
+A pod that is more important than others takes their place where that helps (:mod:`homeport.scheduler.preemption`).
 Binding is assumed as soon as it is decided, so that the next pod does not wait for the answer.
 """
 
@@ -25,8 +26,11 @@ from homeport.control.loop import KeyedLoop
 from homeport.kube import core
 from homeport.kube.errors import ApiError, HomeportError, NotFound
 from homeport.kube.meta import Object, find_condition, is_deleting, name, spec, status, uid, with_transition
+from homeport.scheduler import victims
 from homeport.scheduler.assign import Assigner, Load, Placement
 from homeport.scheduler.model import Demand, Node, Pod, parse_node, parse_pod
+from homeport.scheduler.preemption import Preemption, Reservations, may_preempt, tenant
+from homeport.scheduler.victims import Tenant
 from homeport.scheduler.volumes import Claims, Refused, Unbound
 
 DEFAULT_SCHEDULER = "default-scheduler"
@@ -42,7 +46,11 @@ class _Carried(msgspec.Struct):
     """A pod that takes its share of a node."""
 
     node: str
-    demand: Demand
+    pod: Pod
+
+    @property
+    def demand(self) -> Demand:
+        return self.pod.demand
 
 
 class _Waiting(msgspec.Struct):
@@ -93,6 +101,8 @@ class Scheduler:
         self._wake = asyncio.Event()
         self._limit = asyncio.Semaphore(_PARALLEL)
         self._explanations: KeyedLoop[ObjectKey] = KeyedLoop("scheduler", self._explain, workers=_EXPLAINERS)
+        self._preemption = Preemption(client, self._recorder, now)
+        self._preemptions: KeyedLoop[ObjectKey] = KeyedLoop("scheduler preemption", self._preempt)
         self._node_informer = self._informers.get(core.NODE.resource)
         self._pod_informer = self._informers.get(core.POD.resource)
         self._claims = Claims(client, self._informers, self._room_made)
@@ -109,6 +119,7 @@ class Scheduler:
             await self._pod_informer.synced.wait()
             await self._claims.synced()
             group.create_task(self._explanations.run(), name="scheduler explanations")
+            group.create_task(self._preemptions.run(), name="scheduler preemption")
             self.ready.set()
             while True:
                 await self._wake.wait()
@@ -183,7 +194,7 @@ class Scheduler:
             self._take(pod, node)
 
     def _take(self, pod: Pod, node: str) -> None:
-        self._carried[pod.uid] = _Carried(node, pod.demand)
+        self._carried[pod.uid] = _Carried(node, pod)
         self._in_use.update((claim.namespace, claim.name) for claim in pod.demand.claims)
         self._loads.setdefault(node, Load()).add(pod.demand)
 
@@ -208,6 +219,7 @@ class Scheduler:
         self._pending.pop(key, None)
         waiting = self._waiting.pop(key, None)
         if waiting is not None:
+            self._preemption.forget(waiting.pod)
             alike = self._alike[waiting.pod.demand]
             del alike[key]
             if not alike:
@@ -228,12 +240,17 @@ class Scheduler:
             self._room = False
         heapq.heapify(heap)
         placed: list[Placement] = []
+        reservations = Reservations(assigner, self._preemption.nominations())
         while heap:
             _, key, pod = heapq.heappop(heap)
+            reservations.begin(pod)
             placement = self._placement(assigner, pod, placed)
             waited = key in self._waiting
             if not placement.node:
+                reservations.failed(pod)
                 self._wait(key, placement)
+                if any(carried.pod.priority < pod.priority for carried in self._carried.values()):
+                    self._preemptions.queue.add(key)
                 continue
             self._withdraw(key)
             placed.append(placement)
@@ -266,6 +283,39 @@ class Scheduler:
                 self._waiting[other].message = placement.message
                 self._explanations.queue.add(other)
         self._explanations.queue.add(key)
+
+    async def _preempt(self, key: ObjectKey) -> None:
+        """End less important pods for one that waits, if that helps."""
+        waiting, obj = self._waiting.get(key), self._pod_informer.cache.get(*key)
+        if waiting is None or obj is None or not may_preempt(obj):
+            return
+        if self._preemption.waits(waiting.pod, self._carried.keys()):
+            return
+        budgets = await self._preemption.budgets()
+        pod = waiting.pod
+        if self._waiting.get(key) is not waiting:
+            return
+        demand = pod.demand
+        if demand.claims:
+            try:
+                demand = replace(demand, choices=self._claims.choices(pod, set(self._in_use)))
+            except Refused:
+                return  # it isn't others that keep it from going anywhere
+        loads = {node: load.copy() for node, load in self._loads.items()}
+        tenants: dict[str, list[Tenant]] = {}
+        for carried in self._carried.values():
+            there = self._pod_informer.cache.get(carried.pod.namespace, carried.pod.name)
+            if there is None or uid(there) != carried.pod.uid or not spec(there).get("nodeName"):
+                continue  # about to be bound
+            if is_deleting(there):
+                loads[carried.node].remove(carried.demand)
+            else:
+                tenants.setdefault(carried.node, []).append(tenant(there, carried.pod))
+        assigner = Assigner(self._nodes.values(), loads)
+        Reservations(assigner, self._preemption.nominations()).begin(pod)
+        eviction = victims.choose(demand, pod.priority, assigner.suitable(demand), tenants, budgets)
+        if eviction is not None:
+            await self._preemption.carry_out(obj, pod, eviction)
 
     async def _bind(self, placement: Placement) -> None:
         pod = placement.pod
