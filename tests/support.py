@@ -72,7 +72,7 @@ class World:
 
         return await self.update(resource, name, place, change, "status")
 
-    async def eventually(self, check: Callable[[], Awaitable[Any]], seconds: float = 10.0) -> Any:
+    async def eventually(self, check: Callable[[], Awaitable[Any]], seconds: float = 10.0, every: float = 0.002) -> Any:
         """The first true answer of `check`; fails with the last answer when time is up."""
         answer: Any = None
         loop = asyncio.get_running_loop()
@@ -81,7 +81,7 @@ class World:
             answer = await check()
             if answer:
                 return answer
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(every)
         raise AssertionError(f"not within {seconds} s; last answer: {answer!r}")
 
 

@@ -47,6 +47,9 @@ class Observed(msgspec.Struct, frozen=True):
     now: datetime
     failures: tuple[Failure, ...] = ()
     """What could not be written after the last sync. Those tried again and done are no longer in it."""
+    memory: Mapping[str, Object] = msgspec.field(default_factory=dict)
+    """``Desired.memory`` of the last sync of this parent. Empty at the first after a start: nothing may depend on it
+    but how long to wait."""
 
     def child(self, kind: str, name: str) -> Object | None:
         return self.children.get(kind, {}).get(name)
@@ -88,6 +91,8 @@ class Desired(msgspec.Struct, frozen=True):
     status is on record."""
     notes: tuple[Note, ...] = ()
     """Emitted when this sync's changes were applied."""
+    memory: Mapping[str, Object] = msgspec.field(default_factory=dict)
+    """What the parent's next sync is told, as long as the process runs: for back-off."""
     requeue_after: float | None = None
     """Seconds until the next sync if nothing changes before: for deadlines, never for polling."""
     delete_parent: bool = False

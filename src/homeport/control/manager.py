@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -45,6 +45,14 @@ class Counters(msgspec.Struct):
     failures: int = 0
     seconds: float = 0.0
     """Spent inside ``sync``."""
+
+
+class _Last(msgspec.Struct):
+    """What a parent's last sync left for the next."""
+
+    uid: str
+    failures: tuple[Failure, ...] = ()
+    memory: Mapping[str, Object] = msgspec.field(default_factory=dict)
 
 
 class Manager:
@@ -122,8 +130,7 @@ class ControllerRunner:
         self._applier = Applier(client, informers, recorder, controller, limit, self._settled)
         self._claimer = Claimer(client, controller.name)
         self._writes: dict[ObjectKey, OwnWrites] = {}
-        self._failures: dict[ObjectKey, tuple[str, tuple[Failure, ...]]] = {}
-        """Of each parent's last sync, with the parent's uid."""
+        self._last: dict[ObjectKey, _Last] = {}
         self._blocked: dict[tuple[Resource, ObjectKey], dict[ObjectKey, str]] = {}
         """A name that somebody else's object has -> the parents that want it, and what each one's user was told."""
         self.loop: KeyedLoop[ObjectKey] = KeyedLoop(
@@ -151,7 +158,7 @@ class ControllerRunner:
             for child, stray in self.observer.strays(key):
                 await self._claimer.strip(child, stray, writes)
             if parent is None:
-                self._failures.pop(key, None)
+                self._last.pop(key, None)
                 self._synced.pop(key, None)
                 return None  # garbage collection deletes the children
             if is_deleting(parent):
@@ -169,8 +176,10 @@ class ControllerRunner:
     async def _bring_about(self, key: ObjectKey, parent: Object, writes: OwnWrites) -> float | None:
         if self.controller.gather:
             self._synced[key] = asyncio.get_running_loop().time()
-        of, before = self._failures.get(key, ("", ()))
-        observed = self.observer.observe(parent, self._now(), before if of == uid(parent) else ())
+        last = self._last.get(key)
+        if last is None or last.uid != uid(parent):
+            last = self._last[key] = _Last(uid(parent))
+        observed = self.observer.observe(parent, self._now(), last.failures, last.memory)
         desired = self._sync(observed)
         todo = plan(self.controller, observed, desired, self._settled)
         if is_deleting(parent):
@@ -183,7 +192,9 @@ class ControllerRunner:
             if desired.delete_parent:
                 await self._applier.delete_parent(self.controller.parent, parent, writes)
         finally:
-            self._remember(key, parent, observed.failures, tuple(writes.failures))
+            last.memory, last.failures = desired.memory, tuple(writes.failures)
+            if {each.reason for each in observed.failures} != {each.reason for each in last.failures}:
+                self.loop.queue.add(key)  # failures that came or went are a reason to sync: a condition tells of them
             for blocked, message in writes.blocked.items():
                 waiting = self._blocked.setdefault(blocked, {})
                 if message and waiting.get(key) != message:
@@ -197,17 +208,6 @@ class ControllerRunner:
         """A child changed: sync, but not too soon after the last time."""
         due = self._synced.get(key, 0.0) + self.controller.gather
         self.loop.queue.add_after(key, due - asyncio.get_running_loop().time())
-
-    def _remember(
-        self, key: ObjectKey, parent: Object, before: tuple[Failure, ...], after: tuple[Failure, ...]
-    ) -> None:
-        """Failures that came or went are a reason to sync: a condition tells of them."""
-        if after:
-            self._failures[key] = (uid(parent), after)
-        else:
-            self._failures.pop(key, None)
-        if {failure.reason for failure in before} != {failure.reason for failure in after}:
-            self.loop.queue.add(key)
 
     def _sync(self, observed: Observed) -> Desired:
         started = time.perf_counter()

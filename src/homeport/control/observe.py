@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 
@@ -113,7 +113,13 @@ class Observer:
     def parent(self, key: ObjectKey) -> Object | None:
         return self._parents.cache.get(*key)
 
-    def observe(self, parent: Object, now: datetime, failures: tuple[Failure, ...] = ()) -> Observed:
+    def observe(
+        self,
+        parent: Object,
+        now: datetime,
+        failures: tuple[Failure, ...] = (),
+        memory: Mapping[str, Object] | None = None,
+    ) -> Observed:
         own = uid(parent)
         children = {
             watched.child.resource.kind: {
@@ -124,7 +130,9 @@ class Observer:
         related: dict[str, dict[str, Object]] = {}
         for entry, index in self._related:
             related.setdefault(entry.resource.kind, {}).update(index.of(key_of(parent)))
-        return Observed(parent=parent, children=children, related=related, now=now, failures=failures)
+        return Observed(
+            parent=parent, children=children, related=related, now=now, failures=failures, memory=memory or {}
+        )
 
     def transfers(self, parent: Object) -> list[Transfer]:
         """The children that have to be adopted or released."""

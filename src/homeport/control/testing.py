@@ -159,6 +159,7 @@ def check_deterministic(controller: Controller, start: Observed) -> None:
         related=_reversed(start.related),
         now=start.now,
         failures=start.failures,
+        memory=start.memory,
     )
     second = describe(controller.sync(shuffled))
     assert first == second, f"{controller.name}: not deterministic:\n{_difference(first, second)}"
@@ -190,6 +191,7 @@ def check_settles(controller: Controller, start: Observed) -> Observed:
             and _plain(following.children) == _plain(current.children)
             and _plain(following.related) == _plain(current.related)
             and following.failures == current.failures
+            and following.memory == current.memory
         ):
             break
         current = following
@@ -256,7 +258,13 @@ def applied(controller: Controller, current: Observed, desired: Desired) -> Obse
             parent = merged(parent, patch.changes)
     if desired.status is not None and desired.status != status(parent):
         parent = {**parent, "status": desired.status}
-    return Observed(parent=freeze(parent), children=freeze(children), related=freeze(related), now=current.now)
+    return Observed(
+        parent=freeze(parent),
+        children=freeze(children),
+        related=freeze(related),
+        now=current.now,
+        memory=desired.memory,
+    )
 
 
 def _patch(children: dict[str, dict[str, Object]], related: dict[str, dict[str, Object]], patch: Patch) -> None:

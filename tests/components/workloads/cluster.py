@@ -14,6 +14,7 @@ from typing import Any
 import support
 from homeport.client.client import Client
 from homeport.components import workloads
+from homeport.components.workloads.daemon_nodes import target
 from homeport.control.cache import Change
 from homeport.control.informer import Informers
 from homeport.control.manager import Manager
@@ -64,7 +65,6 @@ class Cluster:
         self.live: dict[str, Object] = {}
         """Every pod as it is now."""
         self._begun: set[str] = set()
-        self._node = "one"
 
     # -- asking
 
@@ -89,7 +89,7 @@ class Cluster:
             seen = (found.get("observedGeneration") or 0) >= (meta.metadata(obj).get("generation") or 0)
             return obj if seen and self.manager.idle else None
 
-        found: Object = await self.world.eventually(check, 300)
+        found: Object = await self.world.eventually(check, 120, 0.05)
         return found
 
     async def events(self, name: str) -> list[tuple[str, str]]:
@@ -150,7 +150,7 @@ class Cluster:
     async def _run(self, pod: Object) -> None:
         image = meta.spec(pod)["containers"][0]["image"]
         if "nodeName" not in meta.spec(pod):
-            to = {"target": {"kind": "Node", "name": self._node}, "metadata": pod["metadata"]}
+            to = {"target": {"kind": "Node", "name": target(pod) or "one"}, "metadata": pod["metadata"]}
             with suppress(NotFound, Conflict):
                 await self.client.create(PODS, {"apiVersion": "v1", "kind": "Binding", **to}, subresource="binding")
         live = await self.world.get(PODS, meta.name(pod), "default")

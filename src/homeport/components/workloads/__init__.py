@@ -3,6 +3,7 @@ replication controllers, stateful sets and daemon sets. A real cluster has its o
 
 from __future__ import annotations
 
+from homeport.components.workloads.daemonset import DAEMON_SETS
 from homeport.components.workloads.deployment import DEPLOYMENTS
 from homeport.components.workloads.replicas import REPLICA_SETS, REPLICATION_CONTROLLERS
 from homeport.components.workloads.statefulset import STATEFUL_SETS
@@ -11,4 +12,4 @@ from homeport.kube.kind import Kind
 
 KINDS: tuple[Kind, ...] = ()
 """All kinds that it works on are built in (``homeport.kube.core``)."""
-CONTROLLERS: tuple[Controller, ...] = (DEPLOYMENTS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS)
+CONTROLLERS: tuple[Controller, ...] = (DEPLOYMENTS, REPLICA_SETS, REPLICATION_CONTROLLERS, STATEFUL_SETS, DAEMON_SETS)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from homeport.components.workloads.lineage import fnv1a, safe
-from homeport.control.controller import Failure
+from homeport.control.controller import Desired, Failure, Observed, Patch
 from homeport.kube import meta
 from homeport.kube.meta import Object
 
@@ -31,10 +31,8 @@ class History(msgspec.Struct, frozen=True):
     """The number that `update` has to get, because it is an older one come back."""
 
 
-def history(
-    parent: Object, revisions: Iterable[Object], failures: Sequence[Failure], annotations: dict[str, str]
-) -> History:
-    """What revisions there are and have to be. `annotations` are those of a new one."""
+def history(parent: Object, revisions: Iterable[Object], failures: Sequence[Failure], *, label: str = HASH) -> History:
+    """What revisions there are and have to be. `label` is the one by which a new revision tells its hash."""
     ordered = sorted(revisions, key=_order)
     collisions = int(meta.status(parent).get("collisionCount") or 0)
     data = snapshot(parent)
@@ -45,10 +43,10 @@ def history(
     if equal:
         return History(tuple(ordered), collisions, equal[-1], renumbered=number)
     taken = {each.name for each in failures if each.reason == "AlreadyExists" and each.kind == "ControllerRevision"}
-    made = _revision(parent, data, number, collisions, annotations)
+    made = _revision(parent, data, number, collisions, label)
     if meta.name(made) in taken:
         collisions += 1
-        made = _revision(parent, data, number, collisions, annotations)
+        made = _revision(parent, data, number, collisions, label)
     return History(tuple(ordered), collisions, None, made)
 
 
@@ -64,7 +62,27 @@ def template_of(revision: Object) -> Object:
 
 
 def revision_hash(revision: Object) -> str:
-    return meta.labels(revision).get(HASH) or meta.name(revision).rpartition("-")[2]
+    """Of a daemon set's revision: what its pods have as their label."""
+    return meta.labels(revision).get(LABEL) or meta.name(revision)
+
+
+def with_revision(observed: Observed, known: History) -> Desired:
+    """First of all the template is put on record. Nothing else happens before that."""
+    assert known.made is not None
+    before = meta.status(observed.parent)
+    collided = known.collisions != (before.get("collisionCount") or 0)
+    return Desired(
+        status={**before, "collisionCount": known.collisions} if collided else None,
+        children=(known.made,),
+        keep=frozenset((kind, name) for kind, group in observed.children.items() for name in group),
+    )
+
+
+def renumbered(known: History) -> tuple[Patch, ...]:
+    """A template that comes back has the newest revision again."""
+    if known.update is None or known.renumbered is None:
+        return ()
+    return (Patch(known.update, {"revision": known.renumbered}),)
 
 
 def forgotten(history: History, limit: int, live: Collection[str]) -> set[str]:
@@ -78,10 +96,12 @@ def _order(revision: Object) -> tuple[int, str, str]:
     return int(revision.get("revision") or 0), created, meta.name(revision)
 
 
-def _revision(parent: Object, data: Object, number: int, collisions: int, annotations: dict[str, str]) -> Object:
+def _revision(parent: Object, data: Object, number: int, collisions: int, label: str) -> Object:
+    """The parent's annotations go with it: among them may be why it was changed."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     hash = safe(str(fnv1a(f"{text}{collisions}".encode())))
-    labels = {**meta.labels(meta.spec(parent).get("template") or {}), HASH: hash}
+    labels = {**meta.labels(meta.spec(parent).get("template") or {}), label: hash}
+    annotations = meta.annotations(parent)
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",

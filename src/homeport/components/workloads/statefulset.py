@@ -6,7 +6,14 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from homeport.components.workloads import pods
-from homeport.components.workloads.history import History, forgotten, history, template_of
+from homeport.components.workloads.history import (
+    History,
+    forgotten,
+    history,
+    renumbered,
+    template_of,
+    with_revision,
+)
 from homeport.components.workloads.stateful_plan import Planner, Rules, Steps, lacking, revision_for
 from homeport.components.workloads.stateful_pods import (
     claim_names,
@@ -28,11 +35,9 @@ from homeport.kube.selector import Selector, from_label_selector
 
 def sync(observed: Observed) -> Desired:
     parent, members = observed.parent, observed.children["Pod"]
-    known = history(
-        parent, observed.children["ControllerRevision"].values(), observed.failures, meta.annotations(parent)
-    )
+    known = history(parent, observed.children["ControllerRevision"].values(), observed.failures)
     if known.update is None and not meta.is_deleting(parent):
-        return _with_revision(observed, known)
+        return with_revision(observed, known)
     update = known.update or (known.revisions[-1] if known.revisions else {})
     current = next(
         (each for each in known.revisions if meta.name(each) == meta.status(parent).get("currentRevision")), update
@@ -52,29 +57,10 @@ def sync(observed: Observed) -> Desired:
         status=status,
         children=tuple(made),
         keep=frozenset(present - gone),
-        patches=(*_renumbered(known), *_patches(observed, steps)),
+        patches=(*renumbered(known), *_patches(observed, steps)),
         others=tuple(_claims(observed, steps)),
         requeue_after=pods.next_availability(members.values(), Rules.of(parent).min_ready, observed.now),
     )
-
-
-def _with_revision(observed: Observed, known: History) -> Desired:
-    """First of all the template is put on record. Nothing else happens before that."""
-    assert known.made is not None
-    before = meta.status(observed.parent)
-    collided = known.collisions != (before.get("collisionCount") or 0)
-    return Desired(
-        status={**before, "collisionCount": known.collisions} if collided else None,
-        children=(known.made,),
-        keep=frozenset((kind, name) for kind, group in observed.children.items() for name in group),
-    )
-
-
-def _renumbered(known: History) -> tuple[Patch, ...]:
-    """A template that comes back has the newest revision again."""
-    if known.update is None or known.renumbered is None:
-        return ()
-    return (Patch(known.update, {"revision": known.renumbered}),)
 
 
 def _made(parent: Object, number: int, current: Object, update: Object) -> Object:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from homeport.kube import meta
 from homeport.kube.core.pod_defaults import default_template, mapped, replaced
 from homeport.kube.meta import Object
 
 _ROLLING = "RollingUpdate"
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
 def prepare_deployment(new: Object, old: Object | None) -> Object:
@@ -23,7 +25,23 @@ def prepare_replica_set(new: Object, old: Object | None) -> Object:
 
 def prepare_daemon_set(new: Object, old: Object | None) -> Object:
     status = {"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0}
-    return _prepared(new, old, status, strategy=("updateStrategy", {"maxUnavailable": 1, "maxSurge": 0}))
+    result = _prepared(new, old, status, strategy=("updateStrategy", {"maxUnavailable": 1, "maxSurge": 0}))
+    metadata = result.get("metadata")
+    annotations = metadata.get("annotations") or {} if isinstance(metadata, dict) else None
+    if not isinstance(annotations, dict) or not isinstance(metadata, dict):
+        return result
+    number = _template_generation(annotations if old is None else meta.annotations(old))
+    if old is not None and meta.spec(old).get("template") != (result.get("spec") or {}).get("template"):
+        number += 1
+    if annotations.get(_TEMPLATE_GENERATION) == str(number):
+        return result
+    return {**result, "metadata": {**metadata, "annotations": {**annotations, _TEMPLATE_GENERATION: str(number)}}}
+
+
+def _template_generation(annotations: Object) -> int:
+    """The number of a daemon set's template, which the server counts up with each change of it."""
+    text = annotations.get(_TEMPLATE_GENERATION)
+    return max(int(text), 1) if isinstance(text, str) and text.isdecimal() and len(text) < 19 else 1
 
 
 def prepare_stateful_set(new: Object, old: Object | None) -> Object:
