@@ -99,3 +99,10 @@ def test_taints_that_end_pods_keep_them_out(effect: str, tolerations: tuple[Any,
     message = "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"
     expected = None if fits else ("TaintToleration", message)
     assert refused(pod(tolerations=list(tolerations)), node=node) == expected
+
+
+def test_huge_pages_are_nobody_elses_to_provide() -> None:
+    asking = pod()
+    asking["spec"]["containers"][0]["resources"] = {"limits": {"hugepages-2Mi": "4Mi"}}
+    words = "Node didn't have enough resource: hugepages-2Mi, requested: 4194304, used: 0, capacity: 0"
+    assert refused(asking) == ("OutOfhugepages-2Mi", words)

@@ -71,12 +71,12 @@ def lacking(pod: Object, others: Iterable[Object], allocatable: Mapping[str, str
         return _short("pods", Decimal(1), Decimal(len(others)), capacity["pods"])
     used = resources.total(others)
     for name, asked in sorted(resources.pod_requests(pod).items()):
-        # What the node has never heard of is somebody else's to provide.
-        if name not in capacity or not asked:
+        # What the node has never heard of is somebody else's to provide, but for what only a node can.
+        if not asked or (name not in capacity and not name.startswith("hugepages-")):
             continue
-        taken = used.get(name, Decimal(0))
-        if asked > capacity[name] - taken:
-            return _short(name, asked, taken, capacity[name])
+        taken, most = used.get(name, Decimal(0)), capacity.get(name, Decimal(0))
+        if asked > most - taken:
+            return _short(name, asked, taken, most)
     return None
 
 

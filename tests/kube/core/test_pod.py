@@ -409,3 +409,37 @@ def test_files_of_variables(change: dict[str, str], expected: str | None) -> Non
     env = [{"name": "A", "valueFrom": {"fileKeyRef": reference}}]
     found = complaints(pod(container(env=env), volumes=[{"name": "v", "emptyDir": {}}]))
     assert (found == []) if expected is None else any(expected in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("mount", "expected"),
+    [
+        ({"mountPropagation": "HostToContainer"}, []),
+        ({"readOnly": True, "recursiveReadOnly": "Enabled"}, []),
+        ({"recursiveReadOnly": "Disabled"}, []),
+        (
+            {"mountPropagation": "Bidirectional"},
+            ["mountPropagation: Forbidden: Bidirectional mount propagation is available only to privileged containers"],
+        ),
+        (
+            {"recursiveReadOnly": "Enabled"},
+            ["recursiveReadOnly: Forbidden: may only be specified when readOnly is true"],
+        ),
+        (
+            {"readOnly": True, "recursiveReadOnly": "IfPossible", "mountPropagation": "HostToContainer"},
+            [
+                "recursiveReadOnly: Forbidden: may only be specified when mountPropagation is None or not specified",
+            ],
+        ),
+        (
+            {"recursiveReadOnly": "Maybe"},
+            [
+                'recursiveReadOnly: Unsupported value: "Maybe": supported values: "Disabled", "Enabled", "IfPossible"',
+            ],
+        ),
+    ],
+)
+def test_mounts_in_volumes(mount: dict[str, Any], expected: list[str]) -> None:
+    mounts = [{"name": "v", "mountPath": "/v", **mount}]
+    found = complaints(pod(container(volumeMounts=mounts), volumes=[{"name": "v", "emptyDir": {}}]))
+    assert found == [f"spec.containers[0].volumeMounts[0].{text}" for text in expected]

@@ -218,7 +218,7 @@ def _volume_mounts(container: Object, path: str, pod: PodFacts) -> Iterator[Fiel
     seen = set()
     for index, mount in enumerate(container.get("volumeMounts") or ()):
         name, target = mount.get("name"), mount.get("mountPath")
-        if name in pod.volumes and target and target not in seen and not devices and _SUB_PATHS.isdisjoint(mount):
+        if name in pod.volumes and target and target not in seen and not devices and _PARTICULAR.isdisjoint(mount):
             seen.add(target)
             continue
         at = f"{path}[{index}]"
@@ -236,9 +236,27 @@ def _volume_mounts(container: Object, path: str, pod: PodFacts) -> Iterator[Fiel
         if target in device_paths:
             yield field.invalid(f"{at}.mountPath", target, "must not already exist as a path in volumeDevices")
         yield from _sub_paths(mount, at)
+        yield from _mounts_below(container, mount, at)
 
 
-_SUB_PATHS = frozenset({"subPath", "subPathExpr"})
+_PARTICULAR = frozenset({"subPath", "subPathExpr", "mountPropagation", "recursiveReadOnly"})
+_RECURSIVE = ("Disabled", "Enabled", "IfPossible")
+
+
+def _mounts_below(container: Object, mount: Object, path: str) -> Iterator[FieldError]:
+    """What becomes of mounts in a volume."""
+    propagation, recursive = mount.get("mountPropagation"), mount.get("recursiveReadOnly")
+    if propagation == "Bidirectional" and not (container.get("securityContext") or {}).get("privileged"):
+        words = "Bidirectional mount propagation is available only to privileged containers"
+        yield field.forbidden(f"{path}.mountPropagation", words)
+    at = f"{path}.recursiveReadOnly"
+    if recursive is not None and recursive not in _RECURSIVE:
+        yield field.not_supported(at, recursive, _RECURSIVE)
+    elif recursive in ("Enabled", "IfPossible"):
+        if not mount.get("readOnly"):
+            yield field.forbidden(at, "may only be specified when readOnly is true")
+        if propagation not in (None, "None"):
+            yield field.forbidden(at, "may only be specified when mountPropagation is None or not specified")
 
 
 def _sub_paths(mount: Object, path: str) -> Iterator[FieldError]:
