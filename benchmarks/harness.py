@@ -129,13 +129,19 @@ def memory(pids: Iterable[int]) -> int:
 
 def cpu_seconds(pids: Iterable[int]) -> float:
     """CPU time that the processes have used so far."""
-    total = 0
-    for pid in pids:
-        text = _read(pid, "stat")
-        if text:
-            fields = text[text.rindex(b")") + 2 :].split()
-            total += int(fields[11]) + int(fields[12])
-    return total / _TICKS
+    return sum(_cpu_seconds(_read(pid, "stat")) for pid in pids)
+
+
+def thread_seconds(pid: int) -> float:
+    """CPU time of the process's first thread alone, in which its event loop runs."""
+    return _cpu_seconds(_read(pid, f"task/{pid}/stat"))
+
+
+def _cpu_seconds(stat: bytes) -> float:
+    if not stat:
+        return 0.0
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def _pids() -> list[int]:

@@ -16,6 +16,7 @@ SCRIPTS = (
     "node_warm.py",
     "gang_start.py",
     "many_jobs.py",
+    "workloads.py",
 )
 
 

@@ -17,6 +17,7 @@ from machinery import REPOSITORY
         ("pod_start.py", "--pods", "2"),
         ("gang_start.py", "--jobs", "2"),
         ("many_jobs.py", "--jobs", "5"),
+        ("workloads.py", "--pods", "3", "--rolling", "2", "--jobs", "3"),
         ("node_start.py", "--pods", "2", "--many", "8", "--crowd", "4"),
     ],
     ids=lambda command: command[0],

@@ -97,14 +97,14 @@ class ApiServer:
     ) -> None:
         self._auditor = auditor
         registry = Registry(kinds)
-        self._metrics = metrics.Registry() if shown is None else shown
-        self._measure = Measure(store, registry, self._metrics)
+        self.metrics = metrics.Registry() if shown is None else shown
+        self._measure = Measure(store, registry, self.metrics)
         self._authenticators = tuple(authenticators)
         self._anonymous = anonymous
         quotas = Ledger(store)
         allocations = Allocations(store, service_ranges)
         webhooks = WebhookClient(self._open_service)
-        conversions = ConversionWebhooks(webhooks, ConversionMetrics(self._metrics))
+        conversions = ConversionWebhooks(webhooks, ConversionMetrics(self.metrics))
         self._definitions = Definitions(store, registry, now, quotas, conversions)
         self._api = Api(
             store=store,
@@ -123,7 +123,7 @@ class ApiServer:
             components={"etcd-0": health.Check("etcd", store.probe)},
             tokens=next((each for each in self._authenticators if isinstance(each, BearerTokens)), None),
         )
-        self.priority = Priority(self._api, shares or Shares(), self._metrics)
+        self.priority = Priority(self._api, shares or Shares(), self.metrics)
         self.health = health.standard(store)
         self.components = self._api.components
         """Which parts of a control plane run with this server, and how to know that they are well."""
@@ -140,7 +140,7 @@ class ApiServer:
         self._api.followers[QUOTAS] = quotas.follow
         self._api.followers[SERVICES] = allocations.follow
         registry.changed = self.aggregation.changed
-        self._api.admission = plugins.chain(self._api, self._metrics, pod_security)
+        self._api.admission = plugins.chain(self._api, self.metrics, pod_security)
         self.at_once = AtOnce(
             self._api, self._authenticators, self.priority, self.aggregation, self._measure, self._auditor
         )
@@ -291,7 +291,7 @@ class ApiServer:
         if path.startswith("/openapi"):
             return await self._openapi.answer(request, path)
         if path == "/metrics":
-            return Response(200, {"content-type": metrics.CONTENT_TYPE}, self._metrics.render())
+            return Response(200, {"content-type": metrics.CONTENT_TYPE}, self.metrics.render())
         if path in openid.PATHS and self._api.accounts is not None:
             return await openid.answer(request, path, self._api.accounts)
         if path == "/":

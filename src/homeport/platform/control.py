@@ -14,7 +14,7 @@ from homeport.apiserver import pki
 from homeport.apiserver.health import Check
 from homeport.components import batch, system, training, workloads
 from homeport.components.system.api import ApiPlace
-from homeport.control import definitions
+from homeport.control import definitions, measures
 from homeport.control.manager import Manager
 from homeport.kube.errors import ApiError
 from homeport.platform.kinds import KINDS
@@ -31,6 +31,7 @@ async def controllers(platform: Platform) -> AsyncIterator[str]:
 
     declared = (*system.CONTROLLERS, *workloads.CONTROLLERS, *batch.CONTROLLERS, *training.CONTROLLERS)
     manager = Manager(platform.client, declared, informers=platform.informers)
+    platform.api.metrics.add(*measures.families(manager))
     basics = asyncio.Event()
     authority = pki.paths(platform.directory.pki)
     api = ApiPlace(platform.settings.services.api_address, platform.runtime.gateway, API_PORT)
