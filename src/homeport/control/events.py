@@ -31,6 +31,9 @@ _REFILL = 1 / 300
 _LONGEST = 1024
 """Bytes of a message that the API takes."""
 _PARALLEL = 16
+_PAUSE = 0.05
+"""Seconds between what happens and the first request that tells of it: what is told of goes first, such as a pod's
+start, and what happens again at once is counted in the same request."""
 
 
 class _Content(NamedTuple):
@@ -118,6 +121,7 @@ class EventRecorder:
         limit = asyncio.Semaphore(_PARALLEL)
         while True:
             await self._wake.wait()
+            await asyncio.sleep(_PAUSE)
             self._wake.clear()
             batch, self._dirty = self._dirty, {}
             async with asyncio.TaskGroup() as group:

@@ -59,6 +59,18 @@ class _Parsed(msgspec.Struct, frozen=True):
     error: ImageFileError | None
 
 
+class _Listing(msgspec.Struct, frozen=True):
+    """What a directory of image files has come to, as long as `stamps` are those of its files."""
+
+    stamps: tuple[tuple[str, int, int, int], ...]
+    images: tuple[ImageFile, ...]
+    chosen: dict[Reference, ImageFile | None] = msgspec.field(default_factory=dict)
+    """What names were found to mean."""
+
+
+_MOST_CHOSEN = 256
+
+
 class ImageStore:
     """Finds and builds images.
 
@@ -78,6 +90,8 @@ class ImageStore:
         self._environ = environ
         self._builder = Builder(cache or default_cache(environ), environ)
         self._files: dict[Path, _Parsed] = {}
+        self._listings: dict[Path, _Listing] = {}
+        """The directories without mistakes, as they were last."""
         self._interpreters: dict[str, Interpreter] = {}
         self._copies = ImageCopies(self._builder.cache)
         self._names_path = Path(directory).parent / "images.yaml"
@@ -98,11 +112,21 @@ class ImageStore:
         parsed = self.real(reference)
         errors: list[ImageFileError] = []
         for directory in self.directories:
-            images = list(self._read(directory, errors))
-            ranked = [(p.rank, -n, i) for n, i in enumerate(images) for p in i.patterns if p.matches(parsed)]
-            if ranked:
-                return max(ranked, key=lambda entry: entry[:2])[2]
+            if (found := self._chosen(parsed, directory, errors)) is not None:
+                return found
         raise ImageError(self._nothing(reference, parsed, errors))
+
+    def _chosen(self, reference: Reference, directory: Path, errors: list[ImageFileError]) -> ImageFile | None:
+        """The image of the directory's files that the name means most of all."""
+        images = list(self._read(directory, errors))
+        listing = self._listings.get(directory)
+        chosen = listing.chosen if listing is not None else {}
+        if reference not in chosen:
+            ranked = [(p.rank, -n, i) for n, i in enumerate(images) for p in i.patterns if p.matches(reference)]
+            if len(chosen) >= _MOST_CHOSEN:
+                chosen.clear()
+            chosen[reference] = max(ranked, key=lambda entry: entry[:2])[2] if ranked else None
+        return chosen[reference]
 
     def real(self, reference: str) -> Reference:
         """What a name stands for by the settings file. Raises ImageError."""
@@ -154,6 +178,14 @@ class ImageStore:
         except OSError as error:
             errors.append(ImageFileError(f"{directory}: {error.strerror}"))
             return
+        stamps = _stamps(entries)
+        before = self._listings.get(directory)
+        if before is not None and before.stamps == stamps:
+            yield from before.images
+            return
+        self._listings.pop(directory, None)
+        mistakes = len(errors)
+        images: list[ImageFile] = []
         names = {entry.name for entry in entries}
         for gone in [path for path in self._files if path.parent == directory and path.name not in names]:
             del self._files[gone]
@@ -177,7 +209,10 @@ class ImageStore:
                 self._files[path] = known
             if known.error is not None:
                 errors.append(known.error)
-            yield from known.images
+            images += known.images
+        if stamps is not None and len(errors) == mistakes:
+            self._listings[directory] = _Listing(stamps, tuple(images))
+        yield from images
 
     def _nothing(self, reference: str, parsed: Reference, errors: Sequence[ImageFileError]) -> str:
         if errors:
@@ -344,3 +379,16 @@ class _Build:
             await asyncio.shield(self.task)
         finally:
             self._listeners.discard(progress)
+
+
+def _stamps(entries: Iterable[os.DirEntry[str]]) -> tuple[tuple[str, int, int, int], ...] | None:
+    """By which a change of any file is seen; None if one can't be looked at."""
+    found = []
+    for entry in entries:
+        if entry.name.endswith((".yaml", ".yml")) and not entry.name.startswith("."):
+            try:
+                status = entry.stat()
+            except OSError:
+                return None
+            found.append((entry.name, status.st_mtime_ns, status.st_size, status.st_ino))
+    return tuple(found)

@@ -86,13 +86,18 @@ class StatusSaver:
         self._acknowledged: Object | None = None
         self._left: Object = {}
         """How what the server kept of the acknowledged status differs from it."""
+        self._compared: tuple[Object, Object, Object] | None = None
+        """What the API had, what is to be reported, and how they differ: asked for again and again."""
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._refused = False
 
     def is_saved(self, status: Object) -> bool:
         """Whether the API has what `status` says."""
-        left = difference(self._known, status)
+        compared = self._compared
+        if compared is None or compared[0] is not self._known or compared[1] is not status:
+            compared = self._compared = self._known, status, difference(self._known, status)
+        left = compared[2]
         # A server may keep less than it was told; that is not told again. What others make of it later is.
         return not left or (status == self._acknowledged and left == self._left)
 

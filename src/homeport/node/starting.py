@@ -22,18 +22,19 @@ from homeport.node.view import (
 
 def bring_up(now: Situation) -> None:
     """Make what is missing, then start what is due."""
-    for image, policy in {m.image: m.pull_policy for m in _outstanding(now)}.items():
-        state = now.view.images.get(image, ImageView())
-        if state.phase == "none" and (state.problem is None or now.after(state.problem.retry_at)):
-            now.instructions.append(PullImage(image, policy))
-    if now.view.volumes == "none" and now.may_try("/volumes"):
-        now.instructions.append(MountVolumes())
+    # The sandbox first: it is made elsewhere, and takes longest.
     if now.view.sandbox == "none" and not now.view.starting and now.may_try("/sandbox"):
         _leave_old_sandbox(now)
         now.instructions.append(CreateSandbox())
     elif now.view.sandbox == "down" and not now.view.starting and now.may_try("/destroy"):
         now.note("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
         now.instructions.append(DestroySandbox())
+    if now.view.volumes == "none" and now.may_try("/volumes"):
+        now.instructions.append(MountVolumes())
+    for image, policy in {m.image: m.pull_policy for m in _outstanding(now)}.items():
+        state = now.view.images.get(image, ImageView())
+        if state.phase == "none" and (state.problem is None or now.after(state.problem.retry_at)):
+            now.instructions.append(PullImage(image, policy))
     for member in now.members:
         _follow_start(now, member)
     for member in _startable(now):

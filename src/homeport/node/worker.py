@@ -237,7 +237,8 @@ class Worker:
         decision = decide(self.memory, self._view())
         self.memory = decision.memory
         changed = decision.status != self.status
-        self.status = decision.status
+        if changed:
+            self.status = decision.status
         self._journal.keep(self.memory)
         for notice in decision.notices:
             self._note(notice)
