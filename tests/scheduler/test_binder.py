@@ -133,7 +133,7 @@ async def test_a_pod_is_bound_within_milliseconds(world: support.World) -> None:
 async def test_whatever_goes_wrong_all_are_placed_and_no_node_overfilled(world: support.World, seed: int) -> None:
     for name in ("n0", "n1", "n2"):
         await add_node(world, name)
-    flaky = support.FlakyTransport(world.transport, seed=seed, chance=0.15)
+    flaky = support.FlakyTransport(world.transport, seed=seed, chance=0.25)
     async with scheduling(world, Client(flaky)):
         for index in range(16):
             await world.client.create(core.POD.resource, pod(f"p{index:02}", "1"))
