@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
+import os
 import select
 import time
 from collections.abc import Callable
@@ -48,6 +50,13 @@ class Loop:
         """Stop watching; before the descriptor is closed. No error if it is not watched."""
         if self._callbacks.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
+
+    def forget_process(self, pid: int, pidfd: int) -> None:
+        """Stop watching a process by its pidfd, close that, and reap it if it is a child; it has ended."""
+        self.forget(pidfd)
+        os.close(pidfd)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
 
     def after(self, seconds: float, callback: Callable[[], None]) -> Timer:
         self._order += 1

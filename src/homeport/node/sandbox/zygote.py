@@ -7,11 +7,9 @@ holds it and no pod's supervisor runs it ends, and takes the network helper alon
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import ipaddress
 import os
-import select
 import signal
 import sys
 from collections.abc import Callable
@@ -19,13 +17,12 @@ from typing import Any
 
 from homeport.node.sandbox import (
     cgroups,
-    groups,
+    errands,
     idmap,
     linux,
     loop,
     network,
     orphans,
-    record,
     registry,
     sealing,
     spec,
@@ -35,11 +32,10 @@ from homeport.node.sandbox import (
     warmers,
     wire,
 )
+from homeport.node.sandbox.nethelper import NetHelper
 from homeport.node.sandbox.peers import Peers
-from homeport.node.sandbox.sealing import Refused
 from homeport.node.sandbox.wire import Peer
 
-_RESPAWN_SECONDS = 1.0
 _SETTLING_SECONDS = 5.0
 _UNUSED_SECONDS = 60.0
 """How long a fork server waits for the first who holds it."""
@@ -47,17 +43,6 @@ _UNUSED_SECONDS = 60.0
 
 def socket_path(directory: str) -> str:
     return os.path.join(directory, "zygote.sock")
-
-
-class Helper:
-    """A process that is watched by its pidfd, child or not."""
-
-    __slots__ = ("pid", "pidfd", "start_time")
-
-    def __init__(self, pid: int, start_time: str, pidfd: int) -> None:
-        self.pid = pid
-        self.start_time = start_time
-        self.pidfd = pidfd
 
 
 class Zygote:
@@ -74,7 +59,6 @@ class Zygote:
         Raises OSError or Refused."""
         self._directory = directory
         self._network = net
-        self._services = services
         linux.set_process_name("homeport-zygote")
         # What a killed supervisor leaves comes here, so that somebody knows how it ended.
         linux.adopt_orphans()
@@ -89,7 +73,6 @@ class Zygote:
         """State files of the pods whose supervisors are not known to have ended."""
         self._taken: set[ipaddress.IPv4Address] = set()
         self._last = int(net.network_address) + 1
-        self._helper: Helper | None = None
         self._is_stopping = False
         self._holders: set[Peer] = set()
         self._was_asked = False
@@ -99,7 +82,6 @@ class Zygote:
         """Who waits to hear that all is known about the pod with that state file, and the id of the question."""
         self._asked_to_stop: list[tuple[Peer, object]] = []
         self._watch_children()
-        self._netd_path = registry.helper_path(directory)
         layers = os.path.join(directory, "layers")
         os.makedirs(layers, mode=0o700, exist_ok=True)
         # A file system of its own, since the layers of an overlay may not be inside one another.
@@ -108,14 +90,14 @@ class Zygote:
         self._surveying: surveying.Surveying | None = surveying.Surveying(
             self._fork, layers, [directory, *hidden], user_namespace=in_user_namespace
         )
-        self._namespace = self._join_or_start()
+        self._helper = NetHelper(directory, net, services, pods, self._loop, self._fork)
         self._peers = Peers(self._loop, self._handle, self._left)
         self._groups = cgroups.open_groups(directory, starter)
         for problem in self._groups.problems:
             print(f"not everything can be limited: {problem}", flush=True)
         self._adopt()
         self._node = supervisor.Node(
-            net, self._namespace, pods, self._groups, directory, user_namespace=in_user_namespace
+            net, self._helper.namespace, pods, self._groups, directory, user_namespace=in_user_namespace
         )
         self._warmers = warmers.Warmers(directory, self._node, self._loop, self._fork)
         self._peers.accept_from(wire.listen(socket_path(directory)))
@@ -137,96 +119,6 @@ class Zygote:
             self._loop.forget(running.result)
             self._node.layout = running.finish()
 
-    # Namespaces and the network helper.
-
-    def _join_or_start(self) -> int:
-        """A descriptor of the node's network namespace."""
-        known = self._recorded_helper()
-        if known is not None:
-            self._watch_helper(known)
-            return os.open(f"/proc/{known.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        for entry in self._registry.entries():
-            if linux.is_alive(entry.pid, entry.start_time):
-                try:
-                    namespace = os.open(f"/proc/{entry.pid}/fd/{entry.namespace}", os.O_RDONLY | os.O_CLOEXEC)
-                except OSError:
-                    continue  # it ended in this moment
-                self._start_helper(namespace)
-                return namespace
-        helper = self._start_helper(None)
-        return os.open(f"/proc/{helper.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-    def _recorded_helper(self) -> Helper | None:
-        known = registry.recorded_helper(self._directory)
-        if known is None:
-            return None
-        pidfd = linux.open_process(*known)
-        return None if pidfd is None else Helper(*known, pidfd)
-
-    def _start_helper(self, namespace: int | None) -> Helper:
-        receive, send = os.pipe2(os.O_CLOEXEC)
-        pid = self._fork(
-            {send} | ({namespace} if namespace is not None else set()),
-            lambda: self._be_helper(namespace, send),
-        )
-        os.close(send)
-        with os.fdopen(receive, "rb") as file:
-            answer = file.readline()
-        if answer != b"\n":
-            os.waitpid(pid, 0)
-            raise Refused(f"the node's network can't be made: {answer.decode(errors='replace').strip() or 'it ended'}")
-        helper = Helper(pid, linux.start_time(pid), os.pidfd_open(pid))
-        record.write(self._netd_path, [helper.pid, helper.start_time])
-        self._watch_helper(helper)
-        return helper
-
-    def _be_helper(self, namespace: int | None, ready: int) -> None:
-        # Only here: every pod would pay for it by its fork.
-        from homeport.node.sandbox import netd
-
-        netd.run(self._directory, self._network, self._services, namespace, ready)
-
-    def _watch_helper(self, helper: Helper) -> None:
-        self._helper = helper
-        self._loop.watch(helper.pidfd, lambda _events: self._helper_ended(helper))
-
-    def _helper_ended(self, helper: Helper) -> None:
-        self._forget_process(helper.pid, helper.pidfd)
-        self._helper = None
-        if not self._is_stopping:
-            print("the network helper has ended; starting another", flush=True)
-            self._restart_helper()
-
-    def _require_helper(self) -> None:
-        """The network helper runs when this returns; its end may not have been heard yet."""
-        if self._helper is not None and self._helper_listens():
-            return
-        if self._helper is not None:
-            # It is about to end, if it has not: a process closes its sockets first.
-            select.select([self._helper.pidfd], [], [])
-            self._forget_process(self._helper.pid, self._helper.pidfd)
-            self._helper = None
-        try:
-            self._start_helper(self._namespace)
-        except (OSError, Refused) as error:
-            raise ValueError(str(error)) from None
-
-    def _helper_listens(self) -> bool:
-        try:
-            wire.connect(network.helper_socket(self._directory)).close()
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-        return True
-
-    def _restart_helper(self) -> None:
-        if self._helper is not None:
-            return
-        try:
-            self._start_helper(self._namespace)
-        except (OSError, Refused) as error:
-            print(f"the network helper can't be started: {error}", flush=True)
-            self._loop.after(_RESPAWN_SECONDS, self._restart_helper)
-
     # Processes.
 
     def _fork(self, keep: set[int], run: Callable[[], object]) -> int:
@@ -247,13 +139,6 @@ class Zygote:
         finally:
             os._exit(1)
 
-    def _forget_process(self, pid: int, pidfd: int) -> None:
-        self._loop.forget(pidfd)
-        os.close(pidfd)
-        # Not a child if an earlier zygote forked it.
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
-
     def _watch_pod(
         self,
         pid: int,
@@ -273,7 +158,7 @@ class Zygote:
             if state_path is not None:
                 self._supervised.discard(state_path)
                 self._orphans.inherit(state_path)
-            self._forget_process(pid, pidfd)
+            self._loop.forget_process(pid, pidfd)
             del self._in_use[pidfd]
             if address is not None:
                 self._taken.discard(address)
@@ -331,18 +216,12 @@ class Zygote:
         self._was_asked = True
         if operation == "create":
             self._create(peer, message)
-        elif operation == "remove":
-            self._remove(peer, message)
-        elif operation == "copy":
-            self._copy(peer, message)
-        elif operation == "give":
-            self._give(peer, message)
-        elif operation == "give-file":
-            self._give_file(peer, message)
-        elif operation == "measure":
-            self._measure(peer, message)
+        elif operation in errands.LONG:
+            self._answer_from_elsewhere(peer, message["id"], errands.LONG[operation](message))
+        elif operation in errands.SHORT:
+            self._peers.send(peer, {"id": message["id"], **errands.SHORT[operation](message)()})
         elif operation == "helper":
-            self._require_helper()
+            self._helper.require()
             self._peers.send(peer, {"id": message["id"]})
         elif operation == "kindle":
             self._finish_survey()
@@ -377,7 +256,7 @@ class Zygote:
         connection = self._peers.release(peer)
         try:
             pid = self._fork(
-                {connection.fileno(), self._namespace},
+                {connection.fileno(), self._helper.namespace},
                 lambda: supervisor.run(self._node, pod, address, connection, number),
             )
         except OSError as error:
@@ -387,75 +266,12 @@ class Zygote:
         connection.close()
         self._watch_pod(pid, os.pidfd_open(pid), address, pod.state_path, pod.uid)
 
-    def _remove(self, peer: Peer, message: dict[str, Any]) -> None:
-        path = message["path"]
-
-        def remove() -> wire.Message:
-            try:
-                trees.remove(path)
-            except OSError as error:
-                return {"error": f"{error.filename or path} can't be deleted: {error.strerror or error}"}
-            return {}
-
-        self._answer_from_elsewhere(peer, message["id"], remove)
-
-    def _give(self, peer: Peer, message: dict[str, Any]) -> None:
-        path = message["path"]
-
-        def give() -> wire.Message:
-            try:
-                groups.give(
-                    path,
-                    int(message["group"]),
-                    read_only=message["read_only"],
-                    only_if_root_differs=message["only_if_root_differs"],
-                )
-            except OSError as error:
-                words = f"{path} can't be given to group {message['group']}: {error.strerror or error}"
-                return {"error": words}
-            return {}
-
-        self._answer_from_elsewhere(peer, message["id"], give)
-
-    def _give_file(self, peer: Peer, message: dict[str, Any]) -> None:
-        path, user = message["path"], int(message["user"])
-        try:
-            groups.give_file(path, user)
-        except OSError as error:
-            words = f"{path} can't be given to user {user}: {error.strerror or error}"
-            self._peers.send(peer, {"id": message["id"], "error": words})
-        else:
-            self._peers.send(peer, {"id": message["id"]})
-
-    def _copy(self, peer: Peer, message: dict[str, Any]) -> None:
-        source, target = message["source"], message["target"]
-
-        def copy() -> wire.Message:
-            try:
-                trees.copy(source, target)
-            except OSError as error:
-                return {"error": f"{error.filename or source} can't be copied: {error.strerror or error}"}
-            return {}
-
-        self._answer_from_elsewhere(peer, message["id"], copy)
-
-    def _measure(self, peer: Peer, message: dict[str, Any]) -> None:
-        paths = message["paths"]
-
-        def measure() -> wire.Message:
-            try:
-                return {"sizes": [trees.measure(path) for path in paths]}
-            except OSError as error:
-                return {"error": f"{error.filename} can't be measured: {error.strerror or error}"}
-
-        self._answer_from_elsewhere(peer, message["id"], measure)
-
-    def _answer_from_elsewhere(self, peer: Peer, number: object, work: Callable[[], wire.Message]) -> None:
+    def _answer_from_elsewhere(self, peer: Peer, number: object, errand: errands.Errand) -> None:
         """Do what may take long in a process of its own."""
         connection = self._peers.release(peer)
 
         def run() -> None:
-            answer: wire.Message = {"id": number, **work()}
+            answer: wire.Message = {"id": number, **errand()}
             connection.setblocking(True)
             connection.sendall(wire.encode(answer))
 
@@ -511,12 +327,7 @@ class Zygote:
             self._surveying = None
         # Those that a pod needs are found again by the next fork server.
         self._warmers.end(only_idle=bool(self._supervised))
-        if self._helper is not None:
-            helper = self._helper
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(helper.pidfd, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(helper.pid, 0)
+        self._helper.end()
         for path in leftovers(self._directory):
             trees.remove(path)
         self._groups.give_up()
