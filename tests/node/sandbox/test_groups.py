@@ -74,6 +74,7 @@ async def test_a_volume_that_has_gone(pods: Pods, tmp_path: Path) -> None:
         await pods.runtime.give(str(tmp_path / "none"), GROUP, read_only=False, only_if_root_differs=False)
 
 
+@pytest.mark.needs_ids
 async def test_a_user_gets_a_file(pods: Pods, tmp_path: Path) -> None:
     volume = tmp_path / "v"
     volume.mkdir()

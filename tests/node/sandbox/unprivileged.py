@@ -74,6 +74,27 @@ class Node:
         return "\n".join(line.split(" ", 3)[3] for line in lines)
 
 
+async def give_a_file(node: Node) -> None:
+    """With a range of ids or with one: whom a file is given to can read it, and reads what nobody else may."""
+    volume = node.directory / "given"
+    volume.mkdir()
+    volume.chmod(0o777)
+    token = volume / "token"
+    token.write_text("secret\n")
+    token.chmod(0o600)
+    await node.runtime.give_file(str(token), 1000)
+    sandbox = await node.create("given")
+    script = "umask 077; cat /v/token > /v/copy; sleep 1000"
+    await node.start(sandbox, "sh", "-c", script, mounts=(Mount(str(volume), "/v"),), uid=1000, gid=1000)
+    for _ in range(1000):
+        if await sandbox.read(str(volume), "copy"):
+            break
+        await asyncio.sleep(0.01)
+    assert await sandbox.read(str(volume), "copy") == b"secret\n"
+    assert await sandbox.read(str(volume), "none") is None
+    await sandbox.destroy()
+
+
 async def main(directory: Path) -> None:
     node = Node(directory)
     await node.runtime.start()
@@ -184,6 +205,7 @@ async def check(node: Node) -> None:
     assert not data.exists()
 
     await use_volumes(node)
+    await give_a_file(node)
 
     server = await node.create("server")
     assert (await node.start(server, "/usr/bin/python3", "-c", SERVER)).phase == "running"

@@ -7,6 +7,7 @@ the volume: each file is opened by its name in a directory that is open already,
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -40,7 +41,17 @@ def give(path: str, group: int, *, read_only: bool, only_if_root_differs: bool) 
 
 def give_file(path: str, user: int) -> None:
     """Let a user own a file, which must not be a link. Raises OSError; EINVAL for a user that does not exist here."""
-    os.chown(path, user, -1, follow_symlinks=False)
+    try:
+        os.chown(path, user, -1, follow_symlinks=False)
+    except OSError as error:
+        # Where there is one id only, whoever a container runs as is that one: the file's owner already.
+        if error.errno != errno.EINVAL or not _is_alone():
+            raise
+
+
+def _is_alone() -> bool:
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return sum(int(line.split()[2]) for line in file) == 1
 
 
 def _raise(error: OSError) -> None:
