@@ -32,7 +32,8 @@ def manifests(kinds: Sequence[Kind]) -> list[Object]:
     for kind in wanted:
         manifest = crd.manifest(kind, schemas)
         digest = hashlib.sha256(msgspec.json.encode(manifest)).hexdigest()[:16]
-        found.append({**manifest, "metadata": {**manifest["metadata"], "annotations": {DIGEST: digest}}})
+        annotations = {**meta.annotations(manifest), DIGEST: digest}
+        found.append({**manifest, "metadata": {**manifest["metadata"], "annotations": annotations}})
     return found
 
 

@@ -131,6 +131,8 @@ class Kind(msgspec.Struct, frozen=True, eq=False):
     has_rules: bool = False
     """Whether our own server, too, goes by the CEL rules of the structs (``doc(rules=...)``). They are part of the
     definition for a cluster in any case; most kinds say the same in `validate`, which is faster."""
+    approval: str = ""
+    """Where the kind was approved as one of Kubernetes' own groups (``*.k8s.io``), which take no others."""
     has_generation: bool = True
     """Whether ``metadata.generation`` counts changes of anything but metadata and status."""
     conversion: Conversion | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from homeport.kube.kind import Column, Kind, Resource
 
 GROUP = "gateway.networking.k8s.io"
+_APPROVAL = "https://github.com/kubernetes-sigs/gateway-api/pull/4530"
 _AGE = Column("Age", "date", ".metadata.creationTimestamp")
 _HOSTNAMES = Column("Hostnames", "string", ".spec.hostnames")
 
@@ -32,6 +33,7 @@ def _kind(
         columns=columns,
         subresources=frozenset({"status"} if status else ()),
         has_rules=True,
+        approval=_APPROVAL,
     )
 
 

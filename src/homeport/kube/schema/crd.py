@@ -40,6 +40,7 @@ _EITHER = [{"type": "integer"}, {"type": "string"}]
 _EMBEDDED_META = ("annotations", "finalizers", "labels", "name", "namespace")
 """Metadata that a pod template may have."""
 
+_APPROVAL = "api-approved.kubernetes.io"
 _COLUMN_KEYS = (("description", "description"), ("format", "format"), ("priority", "priority"))
 
 
@@ -74,7 +75,7 @@ def manifest(kind: Kind, components: Mapping[str, JsonSchema]) -> Object:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{resource.plural}.{resource.group}"},
+        "metadata": {"name": f"{resource.plural}.{resource.group}", **_approved(kind)},
         "spec": {
             "group": resource.group,
             "names": names,
@@ -82,6 +83,10 @@ def manifest(kind: Kind, components: Mapping[str, JsonSchema]) -> Object:
             "versions": [version],
         },
     }
+
+
+def _approved(kind: Kind) -> Object:
+    return {"annotations": {_APPROVAL: kind.approval}} if kind.approval else {}
 
 
 def _column(column: Column) -> Object:
