@@ -104,6 +104,52 @@ def test_a_full_disk_refuses_writes_and_recovers(small_disk: Path, make_kubectl:
         kubectl("wait", "--for=condition=Succeeded", "--timeout=60s", "tfjob/after", timeout=70)
 
 
+def fill(place: Path) -> Path:
+    ballast = place / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 16))
+    return ballast
+
+
+IMAGE = """
+apiVersion: homeport.dev/v1alpha1
+kind: Image
+names: [some-environment]
+packages: [pip]
+"""
+MESSAGES = "jsonpath={.items[*].message}"
+
+
+def test_a_full_disk_while_an_image_is_built(
+    small_disk: Path, tmp_path: Path, make_kubectl: MakeKubectl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pod waits, says what to do, and goes on by itself; nothing half-made is left."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(small_disk))
+    cache = small_disk / "homeport" / "images"
+    images = tmp_path / "data" / "images"
+    images.mkdir(parents=True)
+    (images / "some.yaml").write_text(IMAGE)
+    with contextlib.contextmanager(make_platform)(tmp_path / "data") as platform:
+        kubectl = make_kubectl(platform)
+        ballast = fill(small_disk)
+        with ballast.open("r+b") as file:
+            file.truncate(ballast.stat().st_size - (4 << 20))  # enough to begin
+        container = {"name": "main", "image": "some-environment", "command": ["python3", "-m", "pip", "--version"]}
+        kubectl.create("Pod", "waits", spec={"restartPolicy": "Never", "containers": [container]})
+        state = "jsonpath={.status.containerStatuses[0].state.waiting.%s}"
+        for reason in ("ErrImagePull", "ImagePullBackOff"):
+            kubectl("wait", "--for", f"{state % 'reason'}={reason}", "pod/waits", "--timeout=60s", timeout=70)
+        assert "image" in kubectl("get", "pod", "waits", "-o", state % "message")
+        events = kubectl("get", "events", "--field-selector=involvedObject.name=waits,type=Warning", "-o", MESSAGES)
+        assert "the disk is full: free some space and the build is tried again" in events
+        assert [path.name for path in cache.glob(".*.part")] == []
+        assert not [path for path in cache.glob("some*") if path.is_dir()]
+        ballast.unlink()
+        kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/waits", "--timeout=60s", timeout=70)
+        assert "pip" in kubectl("logs", "waits")
+
+
 def test_a_new_platform_on_a_full_disk(small_disk: Path) -> None:
     with contextlib.suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as file:
         while True:

@@ -28,6 +28,7 @@ from homeport.node import uvtool
 from homeport.node.imagefile import ImageFile
 from homeport.node.interpreter import Interpreter
 from homeport.node.pipsettings import PipSettings
+from homeport.node.sandbox import linux
 from homeport.node.uvtool import Progress, UvError
 
 _FORMAT = 1
@@ -149,8 +150,7 @@ class Builder:
         try:
             with self._log(recipe) as log:
                 await self._install(recipe, temporary, lock, log, progress)
-            await asyncio.to_thread(_write_manifest, temporary, recipe)
-            temporary.rename(place)
+            await asyncio.to_thread(_complete, temporary, place, recipe)
         except BuildError:
             raise
         except UvError as error:
@@ -221,6 +221,14 @@ async def _wait_for_lock(descriptor: int) -> None:
 def _remove(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(path)
+
+
+def _complete(temporary: Path, place: Path, recipe: Recipe) -> None:
+    """What is in its place is whole, also after the machine has lost its power: it comes there when all of it is on the
+    disk. Raises OSError."""
+    _write_manifest(temporary, recipe)
+    linux.sync_file_system(str(temporary))
+    temporary.rename(place)
 
 
 def _write_manifest(directory: Path, recipe: Recipe) -> None:

@@ -37,12 +37,18 @@ def _new(message: dict[str, Any]) -> Layer:
     return Layer(message["directory"], _stack(message["below"]))
 
 
+def _settle(layer: Layer) -> None:
+    """A layer counts as whole once its name is on the disk: what is in it has to be there before."""
+    linux.sync_file_system(layer.directory)
+
+
 def _finished(layer: Layer) -> dict[str, Any]:
     """The digest of a layer that was made here; none of an empty one."""
     if not os.listdir(layer.directory):
         os.rmdir(layer.directory)
         return {"diff_id": "", "bytes": 0}
     packed = pack.pack(layer.directory)
+    _settle(layer)
     return {"diff_id": packed.diff_id, "bytes": packed.bytes}
 
 
@@ -64,6 +70,7 @@ def _unpack(message: dict[str, Any]) -> dict[str, Any]:
         part.seek(0)
         with unpack.open_compressed(part, kind) as plain:
             made = unpack.unpack(plain, layer, limits=limits, progress=progress)
+    _settle(layer)
     return made._asdict()
 
 

@@ -177,6 +177,19 @@ def is_proc(descriptor: int) -> bool:
     return int.from_bytes(found.raw[:8], sys.byteorder) == PROC_SUPER_MAGIC
 
 
+def sync_file_system(path: str) -> None:
+    """Return when all that was written to the file system of `path` is on the disk. Raises OSError, also for what could
+    not be written earlier."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if sys.platform == "linux":
+            _check(_libc.syncfs(handle), path)
+        else:
+            os.sync()
+    finally:
+        os.close(handle)
+
+
 def unmount(target: str, flags: int = 0) -> None:
     _check(_libc.umount2(os.fsencode(target), flags), target)
 
