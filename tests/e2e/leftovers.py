@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from homeport.node.sandbox import hostlink
+
 _STAYS = frozenset({"zygote.log", "zygote.lock", "records.json", "sandboxes", "layers", "pods", "warm"})
 """What a node that has ended keeps in its directory: logs, names, and what pods own; `layers` and `warm` are empty."""
 _NAMESPACES = ("cgroup:", "ipc:", "mnt:", "net:", "pid:", "time:", "user:", "uts:")
@@ -28,7 +30,7 @@ class Account:
         self._mark = os.fsencode(node)
         status = node.stat()
         self._group = f"homeport-{status.st_dev:x}-{status.st_ino:x}"
-        self._links = set(os.listdir("/sys/class/net"))
+        self._link = hostlink.name_of(str(node))
         self._descriptors = _descriptors()
         self._children = set(_zombies())
 
@@ -38,7 +40,7 @@ class Account:
         found += [f"a child that nobody has reaped: {pid}" for pid in set(_zombies()) - self._children]
         found += [f"mount: {line}" for line in _lines("/proc/self/mountinfo") if os.fsdecode(self._mark) in line]
         found += [f"cgroup: {path}" for path in self._groups()]
-        found += [f"network link: {name}" for name in set(os.listdir("/sys/class/net")) - self._links]
+        found += [f"network link: {name}" for name in os.listdir("/sys/class/net") if name == self._link]
         found += [f"file: {path}" for path in self._files()]
         for kind, count in _descriptors().items():
             if count > self._descriptors.get(kind, 0):

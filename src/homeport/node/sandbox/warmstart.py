@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+from typing import NoReturn
 
 from homeport.node.sandbox import cgroups, linux, spec, wire
 from homeport.node.sandbox import container as containers
@@ -131,23 +132,44 @@ def _furnish(
         if container.limits.cpu_quota and "cpu" not in group.controllers:
             containers.keep_to_processors(container.limits.cpu_quota, pid)
         containers.enter(container, group)
-        linux.setns(processes, linux.CLONE_NEWPID)
-        decorator, _ = linux.fork_into(linux.CLONE_NEWNS)
-        if decorator == 0:
-            _assemble(root, group, connection, outcome)
-        # It is nobody's child then but the fork server's.
+        if os.fork() == 0:
+            # Nobody's child then but the fork server's.
+            _have_assembled(root, group, processes, connection, outcome)
+        linux.setns(processes, linux.CLONE_NEWPID)  # whether it is there, for the one who waits
         os._exit(0)
     finally:
         os._exit(1)
 
 
-def _assemble(root: Root, group: cgroups.Group, connection: socket.socket, outcome: int) -> None:
+def _have_assembled(
+    root: Root, group: cgroups.Group, processes: int, connection: socket.socket, outcome: int
+) -> NoReturn:
+    """Be outside of the container's pid namespace, and see to it that nobody is left in it who should not be, not even
+    a process that has ended, when the container begins."""
+    answer, mounts = FAILED, []
     try:
-        root.assemble(group.places())
-        mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        socket.send_fds(connection, [READY], [mounts])
+        linux.setns(processes, linux.CLONE_NEWPID)
+        pid, pidfd = linux.fork_into(linux.CLONE_NEWNS)
+        if pid == 0:
+            _assemble(root, group, outcome)
+        os.close(pidfd)
+        opened = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        if os.waitpid(pid, 0)[1] == 0:
+            answer, mounts = READY, [opened]
     except BaseException as error:
         containers.explain(outcome, error)
-        connection.sendall(FAILED)
     finally:
+        with contextlib.suppress(OSError):  # it has ended, as whoever waits for it hears
+            socket.send_fds(connection, [answer], mounts)
         os._exit(0)
+
+
+def _assemble(root: Root, group: cgroups.Group, outcome: int) -> NoReturn:
+    code = 1
+    try:
+        root.assemble(group.places())
+        code = 0
+    except BaseException as error:
+        containers.explain(outcome, error)
+    finally:
+        os._exit(code)
