@@ -86,6 +86,8 @@ def count_of(pod: Object, annotation: str) -> int:
 
 def surplus(job: Object, active: Sequence[Object], wanted: int) -> list[Object]:
     """The active pods to delete so that at most `wanted` are left; all that have no valid index or share one, too."""
+    if len(active) <= wanted and not (is_indexed(job) and _clash(job, active)):
+        return []
     left, removed = sorted(active, key=_standing), []
     if is_indexed(job):
         completions = meta.spec(job)["completions"]
@@ -100,6 +102,13 @@ def surplus(job: Object, active: Sequence[Object], wanted: int) -> list[Object]:
                 kept[index] = pod  # the furthest one of those with the same index
         left = sorted(kept.values(), key=_standing)
     return removed + left[: max(0, len(active) - max(0, wanted) - len(removed))]
+
+
+def _clash(job: Object, active: Sequence[Object]) -> bool:
+    """Whether two pods have the same index, or one has none that the job has."""
+    completions = meta.spec(job)["completions"]
+    found = {index for pod in active if (index := index_of(pod)) is not None and index < completions}
+    return len(found) < len(active)
 
 
 def _standing(pod: Object) -> tuple[Any, ...]:
