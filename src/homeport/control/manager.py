@@ -38,6 +38,13 @@ _SLOW = 0.05
 """Seconds of one sync call after which the log says so: it holds up everything else in the process."""
 
 
+_REST = 9
+"""How many times as long as its last sync took a parent waits before its children bring about the next: a thousand pods
+that start one by one keep nobody else from work."""
+_BRIEF = 0.02
+"""Seconds that are not worth waiting."""
+
+
 class Counters(msgspec.Struct):
     """Of one controller since it started."""
 
@@ -136,10 +143,10 @@ class ControllerRunner:
         self.loop: KeyedLoop[ObjectKey] = KeyedLoop(
             controller.name, self._reconcile, workers=controller.workers, admit=self._admit, failed=self._failed
         )
-        self._synced: dict[ObjectKey, float] = {}
-        """When each parent was last synced, on the event loop's clock; for controllers that gather changes."""
-        gathers = self._gather if controller.gather else None
-        self.observer = Observer(controller, informers, self.loop.queue.add, gathers)
+        self._rests: dict[ObjectKey, float] = {}
+        """Until when, on the event loop's clock, a parent is not synced because of its children: for controllers that
+        gather changes, and for parents with so many children that a sync takes long."""
+        self.observer = Observer(controller, informers, self.loop.queue.add, self._gather)
         for child in controller.children:
             informers.get(child.resource).subscribe(partial(self._child_changed, child.resource))
 
@@ -159,7 +166,7 @@ class ControllerRunner:
                 await self._claimer.strip(child, stray, writes)
             if parent is None:
                 self._last.pop(key, None)
-                self._synced.pop(key, None)
+                self._rests.pop(key, None)
                 return None  # garbage collection deletes the children
             if is_deleting(parent):
                 return await self._bring_about(key, parent, writes) if self.controller.until_gone else None
@@ -174,14 +181,14 @@ class ControllerRunner:
                 self._writes[key] = writes
 
     async def _bring_about(self, key: ObjectKey, parent: Object, writes: OwnWrites) -> float | None:
-        if self.controller.gather:
-            self._synced[key] = asyncio.get_running_loop().time()
+        started = time.perf_counter()
         last = self._last.get(key)
         if last is None or last.uid != uid(parent):
             last = self._last[key] = _Last(uid(parent))
         observed = self.observer.observe(parent, self._now(), last.failures, last.memory)
         desired = self._sync(observed)
         todo = plan(self.controller, observed, desired, self._settled)
+        self._rest(key, time.perf_counter() - started)
         if is_deleting(parent):
             todo = todo.of_deleted_parent
         try:
@@ -206,8 +213,18 @@ class ControllerRunner:
 
     def _gather(self, key: ObjectKey) -> None:
         """A child changed: sync, but not too soon after the last time."""
-        due = self._synced.get(key, 0.0) + self.controller.gather
-        self.loop.queue.add_after(key, due - asyncio.get_running_loop().time())
+        due = self._rests.get(key)
+        if due is None:
+            self.loop.queue.add(key)
+        else:
+            self.loop.queue.add_after(key, due - asyncio.get_running_loop().time())
+
+    def _rest(self, key: ObjectKey, took: float) -> None:
+        rest = max(self.controller.gather, took * _REST)
+        if rest > _BRIEF:
+            self._rests[key] = asyncio.get_running_loop().time() + rest
+        else:
+            self._rests.pop(key, None)
 
     def _sync(self, observed: Observed) -> Desired:
         started = time.perf_counter()
