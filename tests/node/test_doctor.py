@@ -131,11 +131,11 @@ def test_other_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (True, "", "ok", "processes in namespaces"),
         (True, "/var/run/docker.sock", "ok", "processes in namespaces"),
         (False, "/var/run/docker.sock", "warn", "containers of the engine at /var/run/docker.sock"),
-        (False, "", "fail", "install Docker or Podman"),
+        (False, "", "warn", "install Docker or Podman"),
     ],
 )
 def test_runtime(has_namespaces: bool, engine: str, status: str, words: str) -> None:
     check = doctor.runtime(has_namespaces, engine, "" if engine else "nothing answers", is_root=False)
     assert check.status == status
     assert words in f"{check.found} {check.remedy}"
-    assert status != "fail" or "nothing answers" in check.remedy
+    assert has_namespaces or engine or "nothing answers" in check.found

@@ -16,8 +16,8 @@ from homeport.node import enginesocket, isolating
 from homeport.node.runtime import Runtime
 from homeport.settings import NodeSettings, ServiceSettings
 
-AUTO, PROCESSES, DOCKER = "auto", "processes", "docker"
-KINDS = (AUTO, PROCESSES, DOCKER)
+AUTO, PROCESSES, DOCKER, PLAIN = "auto", "processes", "docker", "plain"
+KINDS = (AUTO, PROCESSES, DOCKER, PLAIN)
 ALIASES = {"sandbox": PROCESSES}
 """Other names that ``--runtime`` takes."""
 _RECORD = "runtime.json"
@@ -58,7 +58,11 @@ class Choice:
     @property
     def words(self) -> str:
         """What pods are, in a few words."""
-        what = {PROCESSES: "processes in namespaces", DOCKER: f"containers of the engine at {self.socket}"}
+        what = {
+            PROCESSES: "processes in namespaces",
+            DOCKER: f"containers of the engine at {self.socket}",
+            PLAIN: "plain processes that share the machine's files",
+        }
         return what.get(self.runtime, self.runtime)
 
     @property
@@ -90,8 +94,10 @@ def engine_for(environ: Mapping[str, str], system: str = sys.platform) -> str:
 
 
 def best(machine: Machine) -> str:
-    """The best runtime that the machine has; where there is none, the node says why it can't run pods."""
-    return DOCKER if machine.namespaces and machine.engine else PROCESSES
+    """The best runtime that the machine has."""
+    if not machine.namespaces:
+        return PROCESSES
+    return DOCKER if machine.engine else PLAIN
 
 
 def choose(
@@ -149,6 +155,10 @@ def _make(directory: Path, choice: Choice) -> PodRuntime:
         # Volumes lie beside the node's directory, and what containers wrote there is deleted by the engine's root.
         volumes = directory.parent / "volumes"
         return EngineRuntime(choice.socket, directory, service_cidr=choice.service_cidr, volumes=volumes)
+    if choice.runtime == PLAIN:
+        from homeport.node.plain.runtime import PlainRuntime
+
+        return PlainRuntime(directory, service_cidr=choice.service_cidr)
     from homeport.node.process import ProcessRuntime
 
     return ProcessRuntime(directory, service_cidr=choice.service_cidr, hidden=(directory.parent,))

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -53,8 +53,9 @@ _LIMITED = {"memory": "memory", "cpu": "processors", "pids": "processes"}
 _NOT_TRIED = Attempt(errno.EIO, "it could not be tried")
 
 
-def checks(directory: Path) -> list[Check]:
-    """Look at the machine, for a platform whose data lies (or is to lie) in `directory`. Takes about a second."""
+def checks(directory: Path, *, needs_namespaces: bool = False) -> list[Check]:
+    """Look at the machine, for a platform whose data lies (or is to lie) in `directory`. Takes about a second. Where
+    namespaces are refused, pods have another runtime, unless `needs_namespaces`."""
     attempts = _attempts(directory)
     is_root = os.geteuid() == 0
     found = [_python(), kernel(platform.release())]
@@ -62,6 +63,8 @@ def checks(directory: Path) -> list[Check]:
         return found
     isolation = namespaces(attempts, _sysctls(), is_root=is_root)
     has_namespaces = isolation.status == "ok"
+    if not (has_namespaces or needs_namespaces):
+        isolation = replace(isolation, status="warn")
     found += [
         isolation,
         runtime(has_namespaces, *("", "") if has_namespaces else engine(os.environ), is_root=is_root),
@@ -70,11 +73,7 @@ def checks(directory: Path) -> list[Check]:
             if is_root
             else [user_ids(idmap.read_ranges("/etc/subuid"), idmap.read_ranges("/etc/subgid"), _helpers())]
         ),
-        network(attempts),
-        overlay(attempts, directory),
-        way_out(attempts),
-        policies(attempts),
-        services(attempts),
+        *(_namespaces_for(attempts, directory) if has_namespaces or needs_namespaces else ()),
         *_gpus(),
         control_groups(attempts, is_root=is_root),
         inotify(
@@ -87,9 +86,14 @@ def checks(directory: Path) -> list[Check]:
     return found
 
 
+def _namespaces_for(attempts: Mapping[str, Attempt], directory: Path) -> list[Check]:
+    """What containers in namespaces need of the kernel besides."""
+    return [network(attempts), overlay(attempts, directory), way_out(attempts), policies(attempts), services(attempts)]
+
+
 def explain(problem: str, directory: Path) -> str:
     """The problem, and what the checks that fail say about it."""
-    failed = [check for check in checks(directory) if check.status == "fail"]
+    failed = [check for check in checks(directory, needs_namespaces=True) if check.status == "fail"]
     if not failed:
         return problem
     reasons = " ".join(f"{check.name}: {check.found}. {check.remedy}" for check in failed)
@@ -167,10 +171,10 @@ def runtime(has_namespaces: bool, engine: str, lacking: str, *, is_root: bool) -
         )
     return Check(
         "Runtime",
-        "fail",
-        "neither namespaces nor an engine",
-        "Have namespaces (above), or install Docker or Podman (or name its socket in DOCKER_HOST). As it is, "
-        f"{lacking}.",
+        "warn",
+        f"no processes in namespaces, and no engine ({lacking}): pods are plain processes",
+        "They share this machine's files and user, so volumes appear only where a link can be made, and nothing keeps "
+        "pods apart. Have namespaces (above), or install Docker or Podman (or name its socket in DOCKER_HOST).",
     )
 
 

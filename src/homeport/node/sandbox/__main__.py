@@ -23,6 +23,14 @@ if __name__ == "__main__":
         from homeport.node.sandbox import sealing
 
         sys.exit(sealing.main(sys.argv[2:]))
+    if sys.argv[1] == "plain-net":
+        from homeport.node.plain import netd
+
+        sys.exit(netd.main(sys.argv[2:]))
+    if sys.argv[1] == "plain-pod":
+        from homeport.node.plain import supervisor
+
+        sys.exit(supervisor.main(sys.argv[2:]))
     from homeport.node.sandbox import zygote
 
     sys.exit(zygote.serve(sys.argv[2:]))

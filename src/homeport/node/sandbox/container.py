@@ -260,8 +260,8 @@ def settle(container: spec.Container, streams: Streams, user_namespace: int | No
     from the pod, such as /proc/self/fd/7, must not lead out. `user_namespace` is the one that the container's ids exist
     in, if it has one of its own and this process is to join it. Raises StartFailure, UnknownUser."""
     user = users.of(container)
-    _change_directory(container, user)
-    _raise_limits()
+    change_directory(container, user)
+    raise_limits()
     privileges.give_streams(streams.far_ends, user)
     privileges.become(container, user, user_namespace)
     return user
@@ -292,7 +292,7 @@ def take_place(user: users.User, streams: Streams, outcome: int) -> None:
         os._exit(NOT_STARTED)
 
 
-def _change_directory(container: spec.Container, user: users.User) -> None:
+def change_directory(container: spec.Container, user: users.User) -> None:
     cwd = container.cwd or "/"
     try:
         os.chdir(cwd)
@@ -314,7 +314,7 @@ def _words(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def _raise_limits() -> None:
+def raise_limits() -> None:
     """Servers and data loaders open many files; the limit of a login session is made for shells. The platform's own is
     higher than what programs expect that try all numbers."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -32,16 +32,23 @@ class NameServer:
         self._names = HostNames()
         self._pending: dict[str, int] = {}
 
-    def listen(self, address: str) -> None:
-        """Answer at that address, by UDP and TCP. Raises OSError."""
+    def listen(self, address: str, port: int = PORT) -> int:
+        """Answer at that address, by UDP and TCP, on a port that the system chooses if it is 0; the port. Raises
+        OSError."""
         datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        datagrams.bind((address, PORT))
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address, PORT))
-        listener.listen(512)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address, port))
+            datagrams.bind(listener.getsockname())
+            listener.listen(512)
+        except BaseException:
+            listener.close()
+            datagrams.close()
+            raise
         self._loop.watch(datagrams.fileno(), lambda _events: self._datagrams(datagrams))
         StreamAskers(self._loop, listener, self.answer)
+        return int(listener.getsockname()[1])
 
     def _datagrams(self, datagrams: socket.socket) -> None:
         for _ in range(_BURST):

@@ -13,7 +13,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from homeport.node.sandbox import addresses, loop, netlink, record
 from homeport.node.sandbox.balancer import KernelBalancer
@@ -25,6 +25,16 @@ _SAVE_SECONDS = 1.0
 _RETRY_SECONDS = 5.0
 _BACKLOG = 512
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+
+
+class Balancer(Protocol):
+    """Leads pods to services."""
+
+    def set_addresses(self, addresses: Iterable[str]) -> None:
+        """The machine's own, under which node ports can be reached."""
+
+    def change(self, changes: dict[Frontend, Backend | None]) -> None:
+        """Raises OSError."""
 
 
 class Services:
@@ -48,14 +58,19 @@ class Services:
         self._hosts: dict[Frontend, Relay] = {}
         self._is_saving = False
         self._is_retrying = False
-        self._inside: KernelBalancer | _ListeningBalancer
-        try:
-            self._inside = KernelBalancer(gateway, services, local)
-        except OSError as error:
-            print(f"services are balanced by this process, as the kernel can't: {error}", flush=True)
-            self._inside = _ListeningBalancer(events)
+        self._inside = self._balancer(gateway, services, local)
         self._watch = addresses.HostAddresses(events, sockets, self._inside.set_addresses)
         self._load()
+
+    def _balancer(
+        self, gateway: ipaddress.IPv4Address, services: ipaddress.IPv4Network, local: ipaddress.IPv4Address
+    ) -> Balancer:
+        """What leads pods to services."""
+        try:
+            return KernelBalancer(gateway, services, local)
+        except OSError as error:
+            print(f"services are balanced by this process, as the kernel can't: {error}", flush=True)
+            return _ListeningBalancer(self._loop)
 
     @property
     def kernel(self) -> bool:
@@ -91,6 +106,9 @@ class Services:
             self._told.pop(text, None)
         self._told.update(new)
         self._change_hosts(changes)
+        self._save_later()
+
+    def _save_later(self) -> None:
         if not self._is_saving:
             self._is_saving = True
             self._loop.after(_SAVE_SECONDS, self._save)

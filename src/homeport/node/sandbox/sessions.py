@@ -15,7 +15,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from homeport.node.sandbox import cgroups, execute, loop, spec, wire
+from homeport.node.sandbox import execute, loop, wire
 from homeport.node.sandbox.stdio import Streams
 
 _NAMES = ("stdin", "stdout", "stderr")
@@ -143,13 +143,9 @@ def start_command(
     events: loop.Loop,
     connection: socket.socket,
     number: object,
-    first: int,
-    container: spec.Container,
-    group: cgroups.Group,
-    command: spec.Command,
+    launch: Callable[[], execute.Execution],
 ) -> None:
-    """Run a command in the container whose first process is `first`, and in its cgroups, for the client at the
-    connection."""
+    """Run a command for the client at the connection: what `launch` has begun to start. It raises OSError."""
 
     def heard(message: dict[str, Any]) -> None:
         if message.get("op") == "kill" and is_running:
@@ -159,7 +155,7 @@ def start_command(
     is_running = False
     client = Client(events, connection, number, heard=heard)
     try:
-        execution = execute.launch(first, container, group, command)
+        execution = launch()
     except OSError as error:
         client.refuse(f"no process can be made in the container: {error.strerror or error}")
         return

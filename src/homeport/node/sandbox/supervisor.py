@@ -21,6 +21,7 @@ from homeport.node.sandbox import (
     aside,
     cgroups,
     etc,
+    execute,
     linux,
     logs,
     network,
@@ -85,21 +86,11 @@ class Supervisor:
         linux.set_process_name("homeport-pod")
         self._pid = os.getpid()
         self._start_time = linux.start_time(self._pid)
-        if address is not None:
-            # First, so that a new zygote finds the address taken.
-            self.address = str(address)
-            self._register()
-            network.join(node.namespace, node.network, address)
-        else:
-            self.address = network.host_address()
-            self._register()
-        self._group = node.groups.make_pod(pod.uid, pod.limits)
-        linux.unshare(linux.CLONE_NEWUTS | linux.CLONE_NEWNS | (0 if pod.host_ipc else linux.CLONE_NEWIPC))
-        linux.set_hostname(pod.hostname[:64])
-        server = str(network.gateway_of(node.network))
-        rootfs.make_pod_mounts(node.layout, pod, etc.files(pod, self.address, server))
-        sysctls.apply(pod.sysctls, own_network=address is not None)
-        self._infra = Infra(node.layout) if pod.processes == "pod" else None
+        self.address = network.host_address() if address is None else str(address)
+        # First, so that a new zygote finds the address taken.
+        self._register()
+        self._infra: Infra | None = None
+        self._enter(address)
         with contextlib.suppress(FileExistsError):  # of an earlier sandbox of the pod
             os.mkdir(pod.layers, 0o711)
         self._stamps = logs.Stamps()
@@ -115,6 +106,20 @@ class Supervisor:
         self._peers.accept_from(wire.listen(pod.socket_path))
         # What a terminal sends is ignored already, as by the fork server.
         signal.signal(signal.SIGTERM, self._terminate)
+
+    def _enter(self, address: ipaddress.IPv4Address | None) -> None:
+        """Make what the pod's containers share."""
+        node, pod = self._node, self._pod
+        if address is not None:
+            network.join(node.namespace, node.network, address)
+        self._group = node.groups.make_pod(pod.uid, pod.limits)
+        linux.unshare(linux.CLONE_NEWUTS | linux.CLONE_NEWNS | (0 if pod.host_ipc else linux.CLONE_NEWIPC))
+        linux.set_hostname(pod.hostname[:64])
+        server = str(network.gateway_of(node.network))
+        rootfs.make_pod_mounts(node.layout, pod, etc.files(pod, self.address, server))
+        sysctls.apply(pod.sysctls, own_network=address is not None)
+        if pod.processes == "pod":
+            self._infra = Infra(node.layout)
 
     def _register(self) -> None:
         entry = registry.Entry(
@@ -184,32 +189,26 @@ class Supervisor:
             raise ValueError(f"container {wanted.name} still runs")
         if self._pod.processes != "container":
             wanted = wanted._replace(target="")  # it sees them all
-        among = self._infra.namespace if self._infra is not None else self._processes_of(wanted.target)
         self._remove_layers_of(wanted.name)
-        pod = self._pod if among is None else self._pod._replace(processes="pod")
-        root = rootfs.Root(self._node.layout, pod, wanted, user_namespace=self._node.user_namespace)
         log: logs.LogFile | None = None
         group: cgroups.Group | None = None
         try:
             log = logs.LogFile(wanted.log_path, wanted.log_bytes, wanted.log_files)
             group = self._group.make(wanted.layer_name, wanted.limits)
             wanted = wanted._replace(limits=self._left_to_hold(wanted.limits))
-            launch = self._warm_launch(root, wanted, message["spec"], group) if among is None else None
-            if launch is None:
-                launch = containers.launch(root, wanted, group, processes=pod.processes, pod_processes=among)
-        except OSError as error:
+            launch = self._launch(wanted, message["spec"], group)
+        except (OSError, ValueError) as error:
             if log is not None:
                 log.close()
             if group is not None:
                 group.remove()
+            if not isinstance(error, OSError):
+                raise
             text = f"the container can't be set up: {(error.strerror or str(error))}"
             self._states.not_started(wanted, containers.NOT_STARTED, text)
             self._peers.send(peer, {"id": message["id"], "state": self._states.of(wanted.name)})
             self._write_state()
             return
-        finally:
-            if among is not None and wanted.target:
-                os.close(among)
         running = Running(wanted, launch, log, group)
         running.waiting = (peer, message["id"])
         self._running[wanted.name] = running
@@ -220,6 +219,20 @@ class Supervisor:
         what the pod may have in all."""
         is_held = "pids" in self._group.controllers or not self._node.user_namespace
         return limits._replace(pids=0 if is_held else limits.pids or self._pod.limits.pids)
+
+    def _launch(self, wanted: spec.Container, message: Message, group: cgroups.Group) -> containers.Launch:
+        """Begin to start a container. Raises OSError, or ValueError for a target that does not run."""
+        among = self._infra.namespace if self._infra is not None else self._processes_of(wanted.target)
+        try:
+            pod = self._pod if among is None else self._pod._replace(processes="pod")
+            root = rootfs.Root(self._node.layout, pod, wanted, user_namespace=self._node.user_namespace)
+            launch = self._warm_launch(root, wanted, message, group) if among is None else None
+            if launch is not None:
+                return launch
+            return containers.launch(root, wanted, group, processes=pod.processes, pod_processes=among)
+        finally:
+            if among is not None and wanted.target:
+                os.close(among)
 
     def _processes_of(self, target: str) -> int | None:
         """A descriptor of the pid namespace of the container that another is to be among; None without one. Raises
@@ -418,8 +431,11 @@ class Supervisor:
     def _exec(self, peer: Peer, message: dict[str, Any]) -> None:
         running, command = self._inside(message["container"]), spec.command_from(message["command"])
         connection = self._peers.release(peer)
-        first, group = running.launch.pid, running.group
-        sessions.start_command(self._loop, connection, message["id"], first, running.spec, group, command)
+        sessions.start_command(self._loop, connection, message["id"], lambda: self._run(running, command))
+
+    def _run(self, running: Running, command: spec.Command) -> execute.Execution:
+        """Begin to run a further command. Raises OSError."""
+        return execute.launch(running.launch.pid, running.spec, running.group, command)
 
     def _attach(self, peer: Peer, message: dict[str, Any]) -> None:
         running, wanted = self._inside(message["container"]), dict(message["streams"])

@@ -13,15 +13,20 @@ from homeport.node.sandbox import wire
 
 TYPE = "xterm"
 """``$TERM`` of a command that has a terminal and no opinion, as container runtimes set it."""
-_MULTIPLEXER = "/dev/pts/ptmx"
-"""Below a mount point: the one path to it that a container can't change."""
+_MULTIPLEXER, _MACHINES = "/dev/pts/ptmx", "/dev/ptmx"
+"""The first is below a mount point: the one path to it that a container can't change. It is nobody's to open on the
+machine itself, for processes without a root of their own."""
 _TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
 
 
 def take(console: int, uid: int) -> None:
     """Give the calling process, a leader of its session, a new terminal for its input, output and errors, and send the
     other end through the socket `console`. Raises OSError."""
-    master = os.open(_MULTIPLEXER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        master = os.open(_MULTIPLEXER, flags)
+    except PermissionError:
+        master = os.open(_MACHINES, flags)
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
     slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     # Not for one whose id does not exist here: the terminal stays with root, and is open for the process anyway.

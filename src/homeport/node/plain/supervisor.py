@@ -1,0 +1,238 @@
+"""The supervisor of a pod of plain processes: as :mod:`homeport.node.sandbox.supervisor`, but that it makes no
+namespaces, answers its containers' system calls, and finds their processes by descent and by their mark."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import os
+import signal
+import socket
+from typing import Any
+
+from homeport.node.plain import family, notify, process
+from homeport.node.plain.addressing import Addresses, Networks
+from homeport.node.plain.places import Home, Links
+from homeport.node.plain.tables import Tables
+from homeport.node.plain.watching import Watcher
+from homeport.node.sandbox import cgroups, execute, linux, record, registry, spec, wire
+from homeport.node.sandbox import container as containers
+from homeport.node.sandbox.running import Running
+from homeport.node.sandbox.supervisor import Node, Supervisor
+from homeport.node.sandbox.wire import Message, Peer
+
+
+def hosts_path(directory: str, address: str) -> str:
+    """Where the names are that only the pod behind that address knows (its own and ``hostAliases``), for the name
+    server."""
+    return os.path.join(directory, "hosts", address)
+
+
+def mark(directory: str, uid: str) -> str:
+    """What the marks of a pod's processes begin with; `directory` is the node's."""
+    return f"{hashlib.sha256(directory.encode()).hexdigest()[:12]}/{uid}/"
+
+
+def can_watch() -> bool:
+    """Whether the kernel hands system calls over: tried in a process that ends at once."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(notify.install())
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+class PlainSupervisor(Supervisor):
+    def __init__(
+        self,
+        node: Node,
+        pod: spec.Pod,
+        address: ipaddress.IPv4Address | None,
+        networks: Networks,
+        *,
+        watched: bool,
+    ) -> None:
+        self._networks = networks
+        self._watched = watched
+        self._homes: dict[str, Home] = {}
+        self._commands: set[int] = set()
+        self._dying: dict[str, Running] = {}
+        super().__init__(node, pod, address)
+        # Whatever loses its parent becomes ours, and is known by that.
+        linux.adopt_orphans()
+        awake, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._loop.watch(awake, lambda _events: self._child_ended(awake))
+        nameserver = pod.nameservers[0] if pod.nameservers else ""
+        addresses = Addresses(
+            self.address,
+            networks,
+            nameserver="" if nameserver == networks.gateway else nameserver,
+            is_hosts=address is None,
+        )
+        tables = Tables(node.directory, self.address)
+        self._watcher = Watcher(self._loop, addresses, tables, pod.hostname)
+
+    def _enter(self, address: ipaddress.IPv4Address | None) -> None:
+        pod = self._pod
+        self._group = self._node.groups.make_pod(pod.uid, pod.limits)
+        self._links = Links(self._node.directory, pod.uid)
+        for volume in pod.memory:
+            os.makedirs(volume.path, mode=0o777, exist_ok=True)
+        names = {name: [where] for where, known in pod.hosts.items() for name in known}
+        names |= {name: [self.address] for name in (pod.hostname, pod.fqdn) if name}
+        path = hosts_path(self._node.directory, self._networks.behind(self.address))
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        record.write(path, {"names": names, "searches": pod.searches})
+
+    # Starting.
+
+    def _start(self, peer: Peer, message: dict[str, Any]) -> None:
+        try:
+            self._links.show(spec.container_from(message["spec"]).mounts)
+        except (containers.StartFailure, OSError) as error:
+            self._peers.send(peer, {"id": message["id"], "error": str(error)})
+            return
+        super()._start(peer, message)
+
+    def _launch(self, wanted: spec.Container, message: Message, group: cgroups.Group) -> containers.Launch:
+        if wanted.target and wanted.target not in self._running:
+            raise ValueError(f'unable to find target container "{wanted.target}"')
+        home = Home(self._pod, wanted)
+        home.make()
+        self._give(home, wanted)
+        env = home.environment(self._pod.searches, self._pod.dns_options, self._marks(wanted))
+        made, listener = process.launch(wanted, home.argv(), env, home.termination_log, watched=self._watched)
+        self._homes[wanted.name] = home
+        self._listen(listener)
+        return made
+
+    def _give(self, home: Home, wanted: spec.Container) -> None:
+        """Let the container's user have its directory, if that is another one."""
+        with contextlib.suppress(containers.StartFailure):  # which the container's own process tells
+            user = process.user_of(wanted)
+            if user.uid != os.geteuid():
+                for directory, _names, files in os.walk(home.directory):
+                    for path in (directory, *(os.path.join(directory, name) for name in files)):
+                        os.chown(path, user.uid, user.gid, follow_symlinks=False)
+
+    def _marks(self, wanted: spec.Container) -> dict[str, str]:
+        return {family.MARK: f"{mark(self._node.directory, self._pod.uid)}{wanted.layer_name}"}
+
+    def _listen(self, connection: socket.socket | None) -> None:
+        """Answer the system calls of a process as soon as it has said how."""
+        if connection is None:
+            return
+
+        def told(_events: int) -> None:
+            self._loop.forget(connection.fileno())
+            with connection, contextlib.suppress(OSError):  # it ended before it could; the outcome says why
+                for listener in wire.receive_descriptors(connection)[1]:
+                    os.set_inheritable(listener, False)
+                    self._watcher.watch(listener)
+
+        self._loop.watch(connection.fileno(), told)
+
+    def _run(self, running: Running, command: spec.Command) -> execute.Execution:
+        home, wanted = self._homes[running.spec.name], running.spec
+        env = home.environment(self._pod.searches, self._pod.dns_options, self._marks(wanted))
+        made, listener = process.run(wanted, command, home.command(command.argv), env, watched=self._watched)
+        self._commands.add(made.pid)
+        self._listen(listener)
+        return made
+
+    # The end.
+
+    def _exited(self, running: Running) -> None:
+        self._loop.forget(running.launch.pidfd)
+        self._dying[running.spec.name] = running
+        self._end_families()
+
+    def _child_ended(self, awake: int) -> None:
+        """Reap what nobody waits for: what has lost its parent, which began in another session than ours, and those
+        that connect."""
+        with contextlib.suppress(BlockingIOError):
+            while len(os.read(awake, 4096)) == 4096:
+                pass
+        known = {running.launch.pid for running in self._running.values()} | self._commands
+        for pid in family.children().get(os.getpid(), ()):
+            if pid in self._watcher.connecting or (pid not in known and family.session_of(pid) != os.getsid(0)):
+                with contextlib.suppress(ChildProcessError):
+                    if os.waitpid(pid, os.WNOHANG)[0]:
+                        self._watcher.connecting.discard(pid)
+        self._commands = {pid for pid in self._commands if linux.parent_of(pid) == os.getpid()}
+        if self._dying:
+            self._end_families()
+
+    def _end_families(self) -> None:
+        """A container whose first process has ended ends when all of its others have: they are killed."""
+        parents = family.children()
+        own = parents.get(os.getpid(), ())
+        firsts = {running.launch.pid: name for name, running in self._running.items()}
+        for name, running in list(self._dying.items()):
+            others = {pid for pid in firsts if firsts[pid] != name}
+            marked = self._marks(running.spec)[family.MARK]
+            left = [
+                pid
+                for pid in family.below((p for p in own if p not in others and p != running.launch.pid), parents)
+                if (family.mark_of(pid) == marked or family.session_of(pid) == running.launch.pid)
+                and not family.is_zombie(pid)
+            ]
+            if left:
+                family.kill(left)  # whose ends are told
+            else:
+                del self._dying[name]
+                self._homes.pop(name, None)
+                self._ended(running)
+
+    def _clear(self, *more: str) -> str:
+        family.kill(family.marked(mark(self._node.directory, self._pod.uid)))
+        try:
+            self._links.release()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(hosts_path(self._node.directory, self._networks.behind(self.address)))
+        except OSError as error:
+            return super()._clear(*more) or f"something of the sandbox is left: {error}"
+        return super()._clear(*more)
+
+
+def main(arguments: list[str]) -> int:
+    """``plain-pod DESCRIPTOR DIRECTORY NETWORK SERVICES REAL-NETWORK``: be the supervisor that the connection asks for,
+    in a process that is nobody's child."""
+    connection = socket.socket(fileno=int(arguments[0]))
+    os.set_inheritable(connection.fileno(), False)
+    directory = arguments[1]
+    networks = Networks(*map(ipaddress.IPv4Network, arguments[2:5]))
+    if os.fork():
+        return 0
+    os.setsid()
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    os.umask(0o022)
+    lines = wire.Lines()
+    messages: list[dict[str, Any]] = []
+    while not messages:
+        if not (data := connection.recv(1 << 18)):
+            return 1
+        messages = list(lines.feed(data))
+    asked = messages[0]
+    pod = spec.pod_from(asked["pod"])
+    address = ipaddress.IPv4Address(asked["address"]) if asked["address"] else None
+    entries = registry.Registry(os.path.join(directory, "sandboxes"))
+    node = Node(networks.pods, 0, entries, cgroups.Groups([], []), directory, user_namespace=False)
+    try:
+        supervisor = PlainSupervisor(node, pod, address, networks, watched=can_watch())
+    except OSError as error:
+        entries.delete(pod.uid)
+        where = f" ({error.filename})" if error.filename else ""
+        text = f"the pod's sandbox can't be made: {error.strerror or error}{where}"
+        with contextlib.suppress(OSError):
+            connection.sendall(wire.encode({"id": asked["id"], "error": text}))
+        return 1
+    supervisor.serve(connection, asked["id"])
+    return 0
