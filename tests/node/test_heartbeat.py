@@ -49,7 +49,9 @@ async def beating(relief: Callable[..., Any]) -> tuple[Client, asyncio.Task[None
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-node-lease"}}
     await client.create(core.NAMESPACE.resource, namespace)
     node = await client.create(core.NODE.resource, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
-    host: Any = SimpleNamespace(client=client, node_name="n1", now=utc_now, recorder=None)
+    host: Any = SimpleNamespace(
+        client=client, node_name="n1", now=utc_now, recorder=None, capacity={"nvidia.com/gpu": "2"}
+    )
     beat = Heartbeat(host, node, look=dict, relieve=relief, thresholds={})
     return client, asyncio.create_task(beat.run())
 
@@ -101,7 +103,9 @@ async def test_a_node_that_was_taken_for_dead_says_that_it_lives(monkeypatch: py
         body = {"status": {"conditions": [{"type": "Ready", "status": ready}]}}
         return await client.patch(core.NODE.resource, "n1", "", body, type="strategic", subresource="status")
 
-    host: Any = SimpleNamespace(client=client, node_name="n1", now=utc_now, recorder=None)
+    host: Any = SimpleNamespace(
+        client=client, node_name="n1", now=utc_now, recorder=None, capacity={"nvidia.com/gpu": "2"}
+    )
 
     async def relief(_crossings: list[Crossing]) -> None: ...
 
@@ -113,6 +117,40 @@ async def test_a_node_that_was_taken_for_dead_says_that_it_lives(monkeypatch: py
             while not meta.is_condition_true(node, "Ready"):
                 await asyncio.sleep(0.01)
                 node = await client.get(core.NODE.resource, "n1")
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_extended_resources_that_somebody_tells_of_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "_INTERVAL", 0.02)
+    client = Client(LocalTransport(ApiServer(MemoryStore(), core.KINDS).handle, User("admin", ("system:masters",))))
+    node = await client.create(core.NODE.resource, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
+    host: Any = SimpleNamespace(
+        client=client, node_name="n1", now=utc_now, recorder=None, capacity={"nvidia.com/gpu": "2"}
+    )
+
+    async def relief(_crossings: list[Crossing]) -> None: ...
+
+    async def tell(**status: Any) -> Any:
+        return await client.patch(core.NODE.resource, "n1", "", {"status": status}, subresource="status")
+
+    beat = Heartbeat(host, node, look=dict, relieve=relief, thresholds={})
+    task = asyncio.create_task(beat.run())
+
+    async def becomes(expected: dict[str, str]) -> None:
+        async with asyncio.timeout(SECONDS):
+            while meta.status(await client.get(core.NODE.resource, "n1")).get("allocatable") != expected:
+                await asyncio.sleep(0.01)
+
+    try:
+        own = {"cpu": "2", "nvidia.com/gpu": "2"}
+        beat.see(
+            await tell(capacity=own | {"example.com/fakecpu": "1k"}, allocatable={"cpu": "1", "nvidia.com/gpu": "1"})
+        )
+        await becomes({"cpu": "1", "nvidia.com/gpu": "1", "example.com/fakecpu": "1k"})
+        beat.see(await tell(capacity={"example.com/fakecpu": None}))
+        await becomes({"cpu": "1", "nvidia.com/gpu": "1"})
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -141,7 +141,8 @@ class Heartbeat:
     async def _report(self) -> None:
         held, now = set(self._held), self._host.now()
         is_recent = timedelta() <= now - self._reported_at < _REPORT_EVERY
-        if held == self._reported and is_recent and not self._is_doubted():
+        extended = _extended(meta.status(self._node), self._host.capacity)
+        if held == self._reported and is_recent and not self._is_doubted() and not extended:
             return
         client, name = self._host.client, self._host.node_name
         node = await client.get(core.NODE.resource, name)
@@ -153,7 +154,10 @@ class Heartbeat:
         ]
         if self._ready is not None:
             conditions.append(meta.with_transition({**self._ready, "lastHeartbeatTime": moment}, before, now))
-        body = {"status": {"conditions": conditions}}
+        status: Object = {"conditions": conditions}
+        if extended := _extended(meta.status(node), self._host.capacity):
+            status["allocatable"] = extended
+        body = {"status": status}
         self._node = await client.patch(core.NODE.resource, name, "", body, type="strategic", subresource="status")
         for condition in held ^ self._reported:
             self._tell(node, condition, holds=condition in held)
@@ -175,3 +179,14 @@ class Heartbeat:
         self._host.recorder.record(node, "Warning" if holds else "Normal", wanted["reason"], text)
         if holds:
             _log.warning("node %s: %s", meta.name(node), wanted["message"])
+
+
+def _extended(status: Object, own: Mapping[str, str]) -> dict[str, str | None]:
+    """What to change of what can be allocated, after somebody has told of extended resources that the node has: who
+    writes ``status.capacity`` relies on the node for the rest. `own`: the resources that the node knows of itself."""
+    capacity, allocatable = status.get("capacity") or {}, status.get("allocatable") or {}
+    changed: dict[str, str | None] = {
+        name: value for name, value in capacity.items() if "/" in name and allocatable.get(name) != value
+    }
+    changed |= {name: None for name in allocatable if "/" in name and name not in capacity}
+    return {name: value for name, value in changed.items() if name not in own}
