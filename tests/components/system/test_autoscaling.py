@@ -309,3 +309,29 @@ async def test_without_autoscalers_nothing_runs(world: support.World) -> None:
         asked = len(served.asked)
         await asyncio.sleep(150)
         assert len(served.asked) == asked
+
+
+async def test_any_kind_with_a_scale(world: support.World) -> None:
+    paths = {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size", "labelSelectorPath": ".status.of"}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"plural": "herds", "singular": "herd", "kind": "Herd", "listKind": "HerdList"}
+    spec = {"group": "example.com", "scope": "Namespaced", "names": names}
+    spec["versions"] = [{**version, "subresources": {"scale": paths, "status": {}}}]
+    await world.client.create(core.CRD.resource, core.CRD.new("herds.example.com", spec=spec))
+    herds = Resource("example.com", "v1", "herds", "Herd")
+    await deploy(world, 1)
+    async with scaling(world) as served:
+        served.usage(p0="900m")
+        one = scaler("herd")
+        # Of another version than there is: the group and the kind count.
+        one["spec"]["scaleTargetRef"] = {"apiVersion": "example.com/v1alpha1", "kind": "Herd", "name": "h"}
+        await world.client.create(SCALER, one)
+        found = await status(world, "AbleToScale", "FailedGetScale", "herd")
+        herd = {"apiVersion": "example.com/v1", "kind": "Herd", "metadata": {"name": "h", "namespace": "default"}}
+        await world.client.create(herds, {**herd, "spec": {"size": 1}})
+        found = await status(world, "ScalingActive", "InvalidSelector", "herd")
+        assert message(found, "ScalingActive") == "the HPA target's scale is missing a selector"
+        await world.set_status(herds, "h", "default", size=1, of="app=web")
+        await status(world, "AbleToScale", "SucceededRescale", "herd")
+        assert (await world.client.get(herds, "h", "default"))["spec"]["size"] == 2

@@ -79,3 +79,29 @@ async def test_of_too_many_finished_pods_the_oldest_go(world: support.World) -> 
 
         await world.eventually(thinned)
         assert "p0" in await world.names(core.POD.resource)  # it is the oldest, and it runs
+
+
+async def test_pods_end_without_a_node_that_is_out_of_service(world: support.World) -> None:
+    taint = {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}
+    node: Object = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}, "spec": {"taints": [taint]}}
+    ready = {"type": "Ready", "status": "True"}
+    await world.client.create(core.NODE.resource, {**node, "status": {"conditions": [ready]}})
+    await world.set_status(core.NODE.resource, "n", "", conditions=[ready])
+    for name in ("going", "staying"):
+        await world.client.create(core.POD.resource, pod(name, "n"))
+    async with cleaning(world):
+        await world.client.delete(core.POD.resource, "going", "default")
+        await asyncio.sleep(60)
+        assert await world.names(core.POD.resource) == ["going", "staying"]
+        await world.set_status(core.NODE.resource, "n", "", conditions=[{**ready, "status": "Unknown"}])
+
+        async def gone() -> bool:
+            return await world.names(core.POD.resource) == ["staying"]
+
+        await world.eventually(gone)
+        await world.client.delete(core.POD.resource, "staying", "default")
+        await world.eventually(lambda: nothing(world))
+
+
+async def nothing(world: support.World) -> bool:
+    return await world.names(core.POD.resource) == []

@@ -1,7 +1,8 @@
-"""Pods that nobody looks after any more: those of nodes that have gone, and too many finished ones.
+"""Pods that nobody looks after any more: those of nodes that have gone or are out of service, and too many that ended.
 
 The rules are those of kube-controller-manager's pod garbage collector: a node may be missing for a while (perhaps it is
-just registering anew) before its pods count as lost; of finished pods the oldest go once there are too many.
+just registering anew) before its pods count as lost; somebody may say at once, by a taint, that one that is silent does
+not come back to end its pods; of finished pods the oldest go once there are too many.
 """
 
 from __future__ import annotations
@@ -16,14 +17,22 @@ from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
 from homeport.kube import core
 from homeport.kube.errors import Conflict, NotFound
-from homeport.kube.meta import Object, metadata, name, namespace, spec, timestamp, uid
+from homeport.kube.meta import Object, is_condition_true, is_deleting, metadata, name, namespace, spec, timestamp, uid
 
 FINISHED_LIMIT = 12500
 """As upstream's ``--terminated-pod-gc-threshold``."""
 QUARANTINE = 40.0
 """Seconds that a node may be missing, as upstream."""
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 _TOO_MANY = ""
 """The key under which finished pods are counted; all others are names of nodes."""
+
+
+def is_out_of_service(node: Object | None) -> bool:
+    """Whether somebody has said that a node that is not ready does not come back."""
+    if node is None or is_condition_true(node, "Ready"):
+        return False
+    return any(taint.get("key") == OUT_OF_SERVICE for taint in spec(node).get("taints") or ())
 
 
 class PodCleanup:
@@ -69,11 +78,16 @@ class PodCleanup:
             if len(self._finished) > self._limit:
                 self._loop.queue.add(_TOO_MANY)
         if change.new is not None and self._nodes.synced.is_set():
-            self._suspect(spec(pod).get("nodeName") or "")
+            node = spec(pod).get("nodeName") or ""
+            self._suspect(node)
+            if is_deleting(pod) and is_out_of_service(self._nodes.cache.get("", node)):
+                self._loop.queue.add(node)
 
     def _node_changed(self, change: Change) -> None:
         if change.new is None:
             self._suspect(name(change.object))
+        elif is_out_of_service(change.new):
+            self._loop.queue.add(name(change.new))
 
     def _suspect(self, node: str) -> None:
         if node and self._nodes.cache.get("", node) is None:
@@ -93,28 +107,33 @@ class PodCleanup:
                 await self._delete(pod)
 
     async def _give_up(self, node: str) -> None:
-        if self._nodes.cache.get("", node) is not None:
+        if (known := self._nodes.cache.get("", node)) is not None:
+            if is_out_of_service(known):
+                for pod in [pod for pod in self._pods.cache if spec(pod).get("nodeName") == node and is_deleting(pod)]:
+                    await self._fail(pod)
+                    await self._delete(pod)
             return
         try:
             await self._client.get(core.NODE.resource, node)
         except NotFound:
             lost = [pod for pod in self._pods.cache if spec(pod).get("nodeName") == node]
+            condition = {
+                "type": "DisruptionTarget",
+                "status": "True",
+                "reason": "DeletionByPodGC",
+                "message": "PodGC: node no longer exists",
+                "lastTransitionTime": timestamp(self._now()),
+            }
             for pod in lost:
-                await self._fail(pod)
+                await self._fail(pod, condition)
                 await self._delete(pod)
 
-    async def _fail(self, pod: Object) -> None:
+    async def _fail(self, pod: Object, *conditions: Object) -> None:
         """A pod that vanishes without having ended would look to its job as if it had never been."""
         if core.has_ended(pod):
             return
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "DeletionByPodGC",
-            "message": "PodGC: node no longer exists",
-            "lastTransitionTime": timestamp(self._now()),
-        }
-        body = {"metadata": {"uid": uid(pod)}, "status": {"phase": "Failed", "conditions": [condition]}}
+        status: Object = {"phase": "Failed", **({"conditions": list(conditions)} if conditions else {})}
+        body = {"metadata": {"uid": uid(pod)}, "status": status}
         try:
             await self._client.patch(
                 core.POD.resource, name(pod), namespace(pod), body, type="strategic", subresource="status"
