@@ -106,3 +106,26 @@ def test_huge_pages_are_nobody_elses_to_provide() -> None:
     asking["spec"]["containers"][0]["resources"] = {"limits": {"hugepages-2Mi": "4Mi"}}
     words = "Node didn't have enough resource: hugepages-2Mi, requested: 4194304, used: 0, capacity: 0"
     assert refused(asking) == ("OutOfhugepages-2Mi", words)
+
+
+def ports(number: int, protocol: str = "TCP", address: str = "") -> Any:
+    made = pod()
+    port = {"containerPort": 80, "hostPort": number, "protocol": protocol, "hostIP": address}
+    made["spec"]["containers"][0]["ports"] = [{"containerPort": 81}, port]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("asked", "held", "fits"),
+    [
+        (ports(80), ports(80), False),
+        (ports(80), ports(81), True),
+        (ports(80), ports(80, "UDP"), True),
+        (ports(80, address="127.0.0.1"), ports(80), False),
+        (ports(80, address="127.0.0.1"), ports(80, address="127.0.0.2"), True),
+        (pod(), ports(80), True),
+    ],
+)
+def test_ports_of_the_machine_are_had_by_one_pod(asked: Any, held: Any, fits: bool) -> None:
+    words = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+    assert refused(asked, held) == (None if fits else ("NodePorts", words))

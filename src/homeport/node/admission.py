@@ -6,7 +6,7 @@ and their words are the kubelet's (upstream: ``pkg/kubelet/lifecycle/predicate.g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
@@ -20,6 +20,8 @@ from homeport.node.pod import qos_class
 
 _AFFINITY = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
 _TAINTS = "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"
+_PORTS = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+_EVERYWHERE = ("", "0.0.0.0", "::")
 _OPERATORS: Mapping[str, Any] = {
     "In": "in",
     "NotIn": "notin",
@@ -41,6 +43,7 @@ def refusal(
 ) -> Verdict | None:
     """Why the node doesn't take the pod, None if it does. `others` are the pods that it has, without those that have
     ended. `node` is the Node object, for its labels and its taints."""
+    others = list(others)
     held = set(pressures)
     critical = resources.priority(pod) >= resources.SYSTEM_CRITICAL
     if held and not critical:
@@ -53,6 +56,8 @@ def refusal(
         return short
     if not _is_wanted(pod, meta.labels(node), node_name):
         return _refused("NodeAffinity", _AFFINITY)
+    if any(_clash(one, other) for one in _host_ports(pod) for each in others for other in _host_ports(each)):
+        return _refused("NodePorts", _PORTS)
     # What may not come, but may stay, is the scheduler's business alone.
     if taints.is_intolerable(pod, taints.no_execute(node)):
         return _refused("TaintToleration", _TAINTS)
@@ -102,6 +107,21 @@ def _is_wanted(pod: Object, labels: Mapping[str, str], node_name: str) -> bool:
     if affinity is None:
         return True
     return any(_matches(term, labels, node_name) for term in affinity.get("nodeSelectorTerms") or ())
+
+
+def _host_ports(pod: Object) -> Iterator[tuple[str, int, str]]:
+    """Protocol, number and address of the machine's ports that the pod has."""
+    spec = meta.spec(pod)
+    sidecars = (each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always")
+    for container in (*(spec.get("containers") or ()), *sidecars):
+        for port in container.get("ports") or ():
+            if port.get("hostPort"):
+                yield port.get("protocol") or "TCP", int(port["hostPort"]), port.get("hostIP") or ""
+
+
+def _clash(one: tuple[str, int, str], other: tuple[str, int, str]) -> bool:
+    where = (one[2], other[2])
+    return one[:2] == other[:2] and (where[0] == where[1] or any(each in _EVERYWHERE for each in where))
 
 
 def _matches(term: Mapping[str, Any], labels: Mapping[str, str], node_name: str) -> bool:
