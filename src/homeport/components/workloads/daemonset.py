@@ -16,12 +16,10 @@ from homeport.components.workloads.history import (
     with_revision,
 )
 from homeport.components.workloads.replicas import BURST
-from homeport.control.controller import Child, Claim, Controller, Deed, Desired, Note, Observed, Related
+from homeport.control.controller import Desired, Observed
 from homeport.control.naming import fresh_names
-from homeport.control.reports import of_pods
-from homeport.kube import core, meta
+from homeport.kube import meta
 from homeport.kube.meta import Object
-from homeport.kube.selector import Selector, from_label_selector
 
 
 def sync(observed: Observed) -> Desired:
@@ -98,24 +96,3 @@ def _status(observed: Observed, plan: Plan, known: History) -> Object:
     }
     collisions = {"collisionCount": known.collisions} if "collisionCount" in before else {}
     return {**counts, **pods.without_zeros(rest), **collisions}
-
-
-def _selector(parent: Object) -> Selector:
-    return from_label_selector(meta.spec(parent).get("selector"))
-
-
-def _silent(deed: Deed) -> Note | None:
-    return None
-
-
-DAEMON_SETS = Controller(
-    name="daemonset-controller",
-    parent=core.DAEMON_SET.resource,
-    sync=sync,
-    children=(
-        Child(core.POD.resource, "never", claim=Claim(_selector), gradual=True, tell=of_pods, matters=pods.matters),
-        Child(core.CONTROLLER_REVISION.resource, "never", claim=Claim(_selector), tell=_silent),
-    ),
-    related=(Related(core.NODE.resource, None, matters=daemon_nodes.matters),),
-    workers=2,
-)

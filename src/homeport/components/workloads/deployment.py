@@ -25,10 +25,9 @@ from homeport.components.workloads.lineage import (
     template_hash,
 )
 from homeport.components.workloads.rollout import Limits, Sizes
-from homeport.control.controller import Child, Claim, Controller, Deed, Desired, Failure, Note, Observed, Patch
-from homeport.kube import core, meta
+from homeport.control.controller import Deed, Desired, Failure, Note, Observed, Patch
+from homeport.kube import meta
 from homeport.kube.meta import Object
-from homeport.kube.selector import Selector, from_label_selector
 
 _CREATE_ERROR = "ReplicaSetCreateError"
 
@@ -218,21 +217,7 @@ def _not_made(own: str, why: str) -> str:
     return f'Failed to create new replica set "{own}": {why}'
 
 
-def _words(deed: Deed) -> Note | None:
+def tell_of_set(deed: Deed) -> Note | None:
     if deed.verb != "create" or not deed.error or deed.error.endswith("already exists"):
         return None
     return Note("Warning", _CREATE_ERROR, _not_made(meta.name(deed.child), deed.error))
-
-
-def _selector(parent: Object) -> Selector:
-    return from_label_selector(meta.spec(parent).get("selector"))
-
-
-DEPLOYMENTS = Controller(
-    name="deployment-controller",
-    parent=core.DEPLOYMENT.resource,
-    sync=sync,
-    children=(Child(core.REPLICA_SET.resource, "never", claim=Claim(_selector), tell=_words),),
-    workers=5,
-    until_gone=True,
-)

@@ -22,10 +22,10 @@ class _Standing(NamedTuple):
 
     order: tuple[Any, ...]
     """Not bound to a node; not started; not ready; cheap to delete; more of its like on the same node."""
-    ready: str
-    """Since when, empty if it isn't."""
+    ready: tuple[str, int]
+    """Since when, and the magnitude of the time since; nothing if it isn't."""
     restarts: tuple[int, ...]
-    created: str
+    created: tuple[str, int]
     uid: str
 
 
@@ -34,20 +34,17 @@ def doomed(active: Sequence[Object], count: int, now: datetime) -> list[Object]:
     if count >= len(active):
         return list(active)
     crowds = Counter(meta.spec(pod).get("nodeName") or "" for pod in active)
-    standings = {meta.name(pod): _standing(pod, crowds) for pod in active}
-
-    def compare(one: Object, other: Object) -> int:
-        return _compare(standings[meta.name(one)], standings[meta.name(other)], now)
-
-    return sorted(active, key=cmp_to_key(compare))[:count]
+    key = cmp_to_key(_compare)
+    standings = {id(pod): key(_standing(pod, crowds, now)) for pod in active}
+    return sorted(active, key=lambda pod: standings[id(pod)])[:count]
 
 
-def _standing(pod: Object, crowds: Counter[str]) -> _Standing:
+def _standing(pod: Object, crowds: Counter[str], now: datetime) -> _Standing:
     node = meta.spec(pod).get("nodeName") or ""
-    ready = pods.is_ready(pod)
-    order = (bool(node), _PHASES.get(pods.phase(pod), 0), ready, _cost(pod), -crowds[node])
+    ready = pods.ready_since(pod)
+    order = (bool(node), _PHASES.get(pods.phase(pod), 0), pods.is_ready(pod), _cost(pod), -crowds[node])
     created = str(meta.metadata(pod).get("creationTimestamp") or "")
-    return _Standing(order, pods.ready_since(pod) if ready else "", _restarts(pod), created, meta.uid(pod))
+    return _Standing(order, _since(ready, now), _restarts(pod), _since(created, now), meta.uid(pod))
 
 
 def _cost(pod: Object) -> int:
@@ -70,27 +67,29 @@ def _restarts(pod: Object) -> tuple[int, ...]:
     return tuple(-max((int(each.get("restartCount") or 0) for each in group), default=0) for group in groups)
 
 
-def _compare(one: _Standing, other: _Standing, now: datetime) -> int:
+def _compare(one: _Standing, other: _Standing) -> int:
     if one.order != other.order:
         return -1 if one.order < other.order else 1
-    if one.ready != other.ready:
-        return _younger(one.ready, other.ready, one, other, now)
+    if one.ready[0] != other.ready[0]:
+        return _younger(one.ready, other.ready, one, other)
     if one.restarts != other.restarts:
         return -1 if one.restarts < other.restarts else 1
-    if one.created != other.created:
-        return _younger(one.created, other.created, one, other, now)
+    if one.created[0] != other.created[0]:
+        return _younger(one.created, other.created, one, other)
     return 0
 
 
-def _younger(mine: str, yours: str, one: _Standing, other: _Standing, now: datetime) -> int:
+def _younger(mine: tuple[str, int], yours: tuple[str, int], one: _Standing, other: _Standing) -> int:
     """What is younger goes first, but ages are compared by their order of magnitude only, and the uid decides between
     equals: so that not always the pods of the same rollout go."""
-    if not mine or not yours:
-        return -1 if not mine else 1
-    difference = _magnitude(mine, now) - _magnitude(yours, now)
-    return difference or (-1 if one.uid < other.uid else 1)
+    if not mine[0] or not yours[0]:
+        return -1 if not mine[0] else 1
+    return mine[1] - yours[1] or (-1 if one.uid < other.uid else 1)
 
 
-def _magnitude(since: str, now: datetime) -> int:
-    age = (now - meta.parse_time(since)).total_seconds() * 1e9
-    return int(math.log2(age)) if age > 0 else -1
+def _since(moment: str, now: datetime) -> tuple[str, int]:
+    """A time, and the order of magnitude of what has passed since: the power of two of its nanoseconds."""
+    if not moment:
+        return "", 0
+    age = (now - meta.parse_time(moment)).total_seconds() * 1e9
+    return moment, int(math.log2(age)) if age > 0 else -1

@@ -8,12 +8,10 @@ from itertools import islice
 
 from homeport.components.workloads import pods
 from homeport.components.workloads.ranking import doomed
-from homeport.control.controller import Child, Claim, Controller, Desired, Observed
+from homeport.control.controller import Desired, Observed
 from homeport.control.naming import fresh_names
-from homeport.control.reports import of_pods
-from homeport.kube import core, meta
+from homeport.kube import meta
 from homeport.kube.meta import Object
-from homeport.kube.selector import Selector, from_label_selector
 
 BURST = 500
 """The most pods made or deleted in one step."""
@@ -81,33 +79,3 @@ def _conditions(observed: Observed, surplus: int) -> list[Object]:
         "message": met.message,
     }
     return [*others, dict(known) if known is not None else failure]
-
-
-def _by_label_selector(parent: Object) -> Selector:
-    return from_label_selector(meta.spec(parent).get("selector"))
-
-
-def _by_labels(parent: Object) -> Selector:
-    return from_label_selector({"matchLabels": meta.spec(parent).get("selector") or {}})
-
-
-def _pods(claim: Claim) -> Child:
-    return Child(core.POD.resource, "never", claim=claim, gradual=True, tell=of_pods, matters=pods.matters)
-
-
-REPLICA_SETS = Controller(
-    name="replicaset-controller",
-    parent=core.REPLICA_SET.resource,
-    sync=sync,
-    children=(_pods(Claim(_by_label_selector, considered=pods.is_active)),),
-    workers=5,
-    until_gone=True,
-)
-REPLICATION_CONTROLLERS = Controller(
-    name="replication-controller",
-    parent=core.REPLICATION_CONTROLLER.resource,
-    sync=sync,
-    children=(_pods(Claim(_by_labels, considered=pods.is_active)),),
-    workers=5,
-    until_gone=True,
-)

@@ -18,19 +18,16 @@ from homeport.components.workloads.stateful_plan import Planner, Rules, Steps, l
 from homeport.components.workloads.stateful_pods import (
     claim_names,
     claims,
-    is_member,
     is_stale,
     new_pod,
     ordinal,
     owned,
     pod_name,
     revision_of,
-    sets_of_claim,
 )
-from homeport.control.controller import Child, Claim, Controller, Deed, Desired, Note, Observed, Patch, Related
-from homeport.kube import core, meta
+from homeport.control.controller import Deed, Desired, Note, Observed, Patch
+from homeport.kube import meta
 from homeport.kube.meta import Object
-from homeport.kube.selector import Selector, from_label_selector
 
 
 def sync(observed: Observed) -> Desired:
@@ -162,7 +159,7 @@ def _counts(members: Mapping[str, Object], rules: Rules, current: str, update: s
 # -- events
 
 
-def _tell_of_pod(deed: Deed) -> Note | None:
+def tell_of_pod(deed: Deed) -> Note | None:
     verb, set_name, name = deed.verb, meta.name(deed.parent), meta.name(deed.child)
     if deed.error:
         words = f"{verb} Pod {name} in StatefulSet {set_name} failed error: {deed.error}"
@@ -170,40 +167,10 @@ def _tell_of_pod(deed: Deed) -> Note | None:
     return Note("Normal", f"Successful{verb.title()}", f"{verb} Pod {name} in StatefulSet {set_name} successful")
 
 
-def _tell_of_claim(deed: Deed) -> Note | None:
+def tell_of_claim(deed: Deed) -> Note | None:
     set_name, name = meta.name(deed.parent), meta.name(deed.child)
     pod = f"{set_name}-{name.rpartition('-')[2]}"
     if deed.error:
         words = f"create Claim {name} for Pod {pod} in StatefulSet {set_name} failed error: {deed.error}"
         return Note("Warning", "FailedCreate", words)
     return Note("Normal", "SuccessfulCreate", f"create Claim {name} Pod {pod} in StatefulSet {set_name} success")
-
-
-def _selector(parent: Object) -> Selector:
-    return from_label_selector(meta.spec(parent).get("selector"))
-
-
-def _silent(deed: Deed) -> Note | None:
-    return None
-
-
-STATEFUL_SETS = Controller(
-    name="statefulset-controller",
-    parent=core.STATEFUL_SET.resource,
-    sync=sync,
-    children=(
-        Child(
-            core.POD.resource,
-            "never",
-            claim=Claim(_selector, member=is_member),
-            gradual=True,
-            fixed_names=True,
-            tell=_tell_of_pod,
-            matters=pods.matters,
-        ),
-        Child(core.CONTROLLER_REVISION.resource, "never", claim=Claim(_selector), tell=_silent),
-    ),
-    related=(Related(core.PERSISTENT_VOLUME_CLAIM.resource, sets_of_claim, tell=_tell_of_claim),),
-    workers=5,
-    until_gone=True,
-)
