@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -51,9 +52,25 @@ def history(parent: Object, revisions: Iterable[Object], failures: Sequence[Fail
 
 
 def snapshot(parent: Object) -> Object:
-    """What a revision remembers: a strategic merge patch that brings the template back, as kubectl applies it."""
+    """What a revision remembers: a strategic merge patch that brings the template back, as kubectl applies it.
+
+    kubectl and others compare it byte by byte with what they would write themselves. So it has the form of Go's
+    encoder: keys in order, and two fields that are never left out.
+    """
     template = meta.spec(parent).get("template") or {}
-    return {"spec": {"template": {**template, "$patch": "replace"}}}
+    pod = dict(template.get("spec") or {})
+    for group in ("containers", "initContainers"):
+        if pod.get(group):
+            pod[group] = [{**container, "resources": container.get("resources") or {}} for container in pod[group]]
+    metadata = {**meta.metadata(template), "creationTimestamp": None}
+    whole = {**template, "$patch": "replace", "metadata": metadata, "spec": pod}
+    return {"spec": {"template": _ordered(whole)}}
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
 
 
 def template_of(revision: Object) -> Object:
