@@ -66,15 +66,24 @@ class Applier:
                 calls.append(partial(self._create, parent, write, writes))
         calls += [partial(self._apply, write, writes) for write in plan.applies]
         calls += [partial(self._change, parent, change, writes) for change in plan.patches]
+        unrecorded: list[Exception] = []
+        record: list[_Call] = []
         if plan.status is not None:
-            calls.append(partial(self._write_status, parent_resource, parent, plan.status, writes))
+            record.append(partial(self._write_status, parent_resource, parent, plan.status, writes))
         failed: list[Exception] = []
-        await asyncio.gather(self._collect(calls, failed), self._gradually(parent, gradual, writes, failed))
+        await asyncio.gather(
+            self._collect(record, unrecorded),
+            self._collect(calls, failed),
+            self._gradually(parent, gradual, writes, failed),
+        )
+        if unrecorded:
+            raise unrecorded[0]
+        # Also when a child was refused: those that go may be what a quota waits for. First the finalizers: a child
+        # deleted without them is not taken for one that went by itself.
+        await self._collect([partial(self._finalize, child, writes) for child in plan.finalized], failed)
+        await self._collect([partial(self._delete_child, parent, each, writes) for each in plan.deletes], failed)
         if failed:
             raise failed[0]
-        # First the finalizers: a child deleted without them is not taken for one that went by itself.
-        await self._all([partial(self._finalize, child, writes) for child in plan.finalized])
-        await self._all([partial(self._delete_child, parent, deletion, writes) for deletion in plan.deletes])
 
     async def delete_parent(self, resource: Resource, parent: Object, writes: OwnWrites) -> None:
         await self._delete(Deletion(resource, parent), writes)

@@ -135,3 +135,16 @@ async def test_a_job_set_fails_with_its_job(cluster: Cluster) -> None:
     assert service["spec"]["clusterIP"] == "None"
     event = await cluster.until(EVENT, lambda event: event["reason"] == "FailedJobs")
     assert event["involvedObject"]["kind"] == "JobSet"
+
+
+async def test_pods_under_a_quota_take_turns(cluster: Cluster) -> None:
+    """What has ended is counted and let go although the next pod is refused."""
+    quota = core.RESOURCE_QUOTA.new("few", "team", spec={"hard": {"pods": "1"}})
+    await cluster.client.create(core.RESOURCE_QUOTA.resource, quota)
+    used = {"status": {"hard": {"pods": "1"}, "used": {"pods": "0"}}}
+    await cluster.client.patch(core.RESOURCE_QUOTA.resource, "few", "team", used, subresource="status")
+    await cluster.job(parallelism=2, completions=3)
+    for _ in range(3):
+        pod = await cluster.until(POD, lambda pod: not core.has_ended(pod))
+        await cluster.phase(pod, "Succeeded")
+    await cluster.until(JOB, lambda job: meta.is_condition_true(job, "Complete"))
