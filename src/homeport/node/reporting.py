@@ -27,12 +27,14 @@ def report(now: Situation) -> Object:
     verdict = now.memory.verdict
     if verdict is not None and verdict.refuses and phase == "Failed":
         # Nothing of it ever was here: there is nothing to say of containers, addresses and conditions.
+        generation = meta.metadata(now.pod).get("generation")
         return {
             "phase": phase,
             "reason": reason,
             "message": message,
             "qosClass": qos_class(now.pod),
             "startTime": now.memory.start_time,
+            **({"observedGeneration": generation} if generation else {}),
         }
     return render(
         PodView(
