@@ -11,6 +11,7 @@ from homeport.client.client import Client
 from homeport.client.local import LocalTransport
 from homeport.kube import core, meta
 from homeport.kube.wire import User
+from homeport.node import following
 from homeport.node.following import Followed, Following
 from homeport.node.references import Ref
 from homeport.store.memory import MemoryStore
@@ -125,3 +126,21 @@ async def test_one_watch_for_all_pods_and_none_without_any(world: World) -> None
     assert len(world.following) == 1
     other.close()
     assert not len(world.following)
+
+
+def watches() -> int:
+    return sum(task.get_name() == "ConfigMap default/cfg" for task in asyncio.all_tasks())
+
+
+async def test_the_watch_waits_a_while_for_the_next_pod(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.read()
+    world.followed.close()
+    assert watches() == 1
+    monkeypatch.setattr(following, "_LINGERS", 0.01)
+    other = Followed(world.following, "default", lambda: None)
+    other.begin({REF})
+    assert watches() == 1
+    other.close()
+    async with asyncio.timeout(10):
+        while watches():
+            await asyncio.sleep(0.005)

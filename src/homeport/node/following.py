@@ -16,6 +16,10 @@ from homeport.kube import meta
 from homeport.node.reading import RESOURCES
 from homeport.node.references import Ref
 
+_LINGERS = 30.0
+"""Seconds that an object is watched after the last pod that showed it: the next one mostly shows the same, such as the
+authority that every pod of the namespace has."""
+
 Told = Callable[[Ref], None]
 """Hears that an object has come, has changed or is gone. Quick; does not raise."""
 
@@ -28,6 +32,8 @@ class _Followed(Reflector):
         self.ref = ref
         self.version: str | None = None
         self.told: list[Told] = []
+        self.left: asyncio.TimerHandle | None = None
+        """Runs once nobody follows it any more."""
 
     async def _list(self) -> str:
         listed = await self._client.list(self.resource, self.namespace, fields=self._fields)
@@ -54,7 +60,8 @@ class Following:
         self._followed: dict[tuple[str, Ref], tuple[_Followed, asyncio.Task[None]]] = {}
 
     def __len__(self) -> int:
-        return len(self._followed)
+        """How many objects pods follow."""
+        return sum(bool(followed.told) for followed, _ in self._followed.values())
 
     def follow(self, namespace: str, ref: Ref, told: Told) -> None:
         """Have `told` hear of the object from now on."""
@@ -63,12 +70,22 @@ class Following:
             followed = _Followed(self._client, ref, namespace)
             task = asyncio.get_running_loop().create_task(followed.run(), name=f"{ref.kind} {namespace}/{ref.name}")
             self._followed[key] = followed, task
-        self._followed[key][0].told.append(told)
+        followed = self._followed[key][0]
+        if followed.left is not None:
+            followed.left.cancel()
+            followed.left = None
+        followed.told.append(told)
 
-    def leave(self, namespace: str, ref: Ref, told: Told) -> None:
-        """Have it hear no more. The watch ends with the last who follows."""
-        followed, task = self._followed[namespace, ref]
+    def leave(self, namespace: str, ref: Ref, told: Told, *, for_good: bool = False) -> None:
+        """Have it hear no more. The watch ends some time after the last who follows, at once if it is `for_good`."""
+        followed, _ = self._followed[namespace, ref]
         followed.told.remove(told)
+        if not followed.told:
+            wait = 0.0 if for_good else _LINGERS
+            followed.left = asyncio.get_running_loop().call_later(wait, self._end, namespace, ref)
+
+    def _end(self, namespace: str, ref: Ref) -> None:
+        followed, task = self._followed[namespace, ref]
         if not followed.told:
             del self._followed[namespace, ref]
             task.cancel()
@@ -79,7 +96,9 @@ class Following:
         return None if found is None else found[0].version
 
     def close(self) -> None:
-        for _, task in self._followed.values():
+        for followed, task in self._followed.values():
+            if followed.left is not None:
+                followed.left.cancel()
             task.cancel()
         self._followed.clear()
 
@@ -115,7 +134,7 @@ class Followed:
         for ref in immutable:
             self._settled.add(ref)
             if ref in self._read:
-                self._leave(ref)
+                self._leave(ref, for_good=True)
         for ref in self._read:
             self._read[ref] = versions.get(ref, "")
         if any(self._is_older(ref) for ref in self._read):
@@ -125,9 +144,9 @@ class Followed:
         for ref in list(self._read):
             self._leave(ref)
 
-    def _leave(self, ref: Ref) -> None:
+    def _leave(self, ref: Ref, *, for_good: bool = False) -> None:
         del self._read[ref]
-        self._following.leave(self._namespace, ref, self._told)
+        self._following.leave(self._namespace, ref, self._told, for_good=for_good)
 
     def _told(self, ref: Ref) -> None:
         if self._is_older(ref):
