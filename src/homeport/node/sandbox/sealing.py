@@ -128,10 +128,11 @@ def unseal() -> None:
 
 
 def fail(ready: int, error: BaseException) -> None:
-    """Say why there is no fork server: to who waits for it, and in the log."""
+    """Say why there is no fork server: to who waits for it (-1: nobody any more), and in the log."""
     if isinstance(error, OSError | Refused):
         print(f"the zygote can't start: {error}", file=sys.stderr, flush=True)
-        say(ready, {"error": str(error), "errno": getattr(error, "errno", None)})
+        if ready >= 0:
+            say(ready, {"error": str(error), "errno": getattr(error, "errno", None)})
     else:
         sys.excepthook(type(error), error, error.__traceback__)
         sys.stderr.flush()

@@ -318,6 +318,11 @@ class Zygote:
         if not (self._holders or self._in_use or self._is_stopping):
             self._shut_down()
 
+    def give_up(self) -> None:
+        """It can't go on: leave nothing behind that no pod needs, such as when its directory was deleted."""
+        if not self._in_use:
+            self._shut_down()
+
     def _shut_down(self) -> None:
         """End the network helper, and then this process; pods are the caller's to destroy first."""
         self._is_stopping = True
@@ -347,15 +352,19 @@ def serve(arguments: list[str]) -> int:
     net, services = ipaddress.IPv4Network(arguments[1]), ipaddress.IPv4Network(arguments[2])
     for descriptor in (ready, lock):
         os.set_inheritable(descriptor, False)
-    code = 1
+    code, zygote = 1, None
     try:
         sealing.unseal()
         pods = registry.Registry(os.path.join(directory, "sandboxes"))
         zygote = Zygote(directory, net, services, arguments[6:], pods, starter)
         sealing.say(ready, {"pid": os.getpid()})
+        ready = -1
         zygote.serve()
         code = 0
     except BaseException as error:
         sealing.fail(ready, error)
+        if zygote is not None:
+            with contextlib.suppress(OSError):
+                zygote.give_up()
     finally:
         os._exit(code)
