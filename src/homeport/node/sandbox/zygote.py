@@ -7,6 +7,7 @@ holds it and no pod's supervisor runs it ends, and takes the network helper alon
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import ipaddress
 import os
