@@ -18,8 +18,9 @@ from homeport.node.plain.tables import Tables
 from homeport.node.plain.watching import Watcher
 from homeport.node.sandbox import cgroups, execute, linux, record, registry, spec, wire
 from homeport.node.sandbox import container as containers
+from homeport.node.sandbox.node import Node
 from homeport.node.sandbox.running import Running
-from homeport.node.sandbox.supervisor import Node, Supervisor
+from homeport.node.sandbox.supervisor import Supervisor
 from homeport.node.sandbox.wire import Message, Peer
 
 

@@ -7,12 +7,14 @@ import functools
 import os
 import signal
 import socket
-from collections.abc import Callable
 
-from homeport.node.sandbox import cgroups, logs, loop, sessions, spec
+from homeport.node.sandbox import cgroups, loop, sessions, spec
 from homeport.node.sandbox import container as containers
+from homeport.node.sandbox.output import Output
 from homeport.node.sandbox.watch import Watch
 from homeport.node.sandbox.wire import Peer
+
+_TERMINATION_MESSAGE_BYTES = 4096
 
 
 class Running:
@@ -22,23 +24,21 @@ class Running:
         "group",
         "is_out_of_memory",
         "launch",
-        "log",
         "mounts",
+        "output",
         "spec",
         "status",
-        "streams",
         "waiting",
         "watch",
     )
 
     def __init__(
-        self, specification: spec.Container, launch: containers.Launch, log: logs.LogFile, group: cgroups.Group
+        self, specification: spec.Container, launch: containers.Launch, output: Output, group: cgroups.Group
     ) -> None:
         self.spec = specification
         self.launch = launch
         self.group = group
-        self.log = log
-        self.streams: list[logs.Stream] = []
+        self.output = output
         self.attachments: list[sessions.Attachment] = []
         self.waiting: tuple[Peer, object] | None = None
         """Who is to hear that the command runs, and the id of the request; None once it does."""
@@ -56,10 +56,8 @@ class Running:
         connection: socket.socket,
         number: object,
         wanted: dict[str, bool],
-        resume: Callable[[logs.Stream], None],
     ) -> None:
-        """Let a client have the streams that it wants. `resume` is called with a stream whose listeners had been slow,
-        once they are not."""
+        """Let a client have the streams that it wants."""
         attachment = sessions.Attachment(
             events,
             connection,
@@ -70,10 +68,10 @@ class Running:
             left=self._left,
         )
         self.attachments.append(attachment)
-        for stream in self.streams:
+        for stream in self.output.streams:
             tap = attachment.taps.get(stream.name)
             if tap is not None:
-                tap.on_room = functools.partial(resume, stream)
+                tap.on_room = functools.partial(self.output.resume, stream)
                 stream.listeners.append(tap)
 
     def watch_memory(self, events: loop.Loop) -> None:
@@ -95,7 +93,7 @@ class Running:
             self.release_stdin()
 
     def _left(self, attachment: sessions.Attachment) -> None:
-        for stream in self.streams:
+        for stream in self.output.streams:
             tap = attachment.taps.get(stream.name)
             if tap in stream.listeners:
                 stream.listeners.remove(tap)
@@ -109,6 +107,16 @@ class Running:
         if streams.stdin is not None:
             os.close(streams.stdin)
             streams.stdin = None
+
+    def termination_message(self) -> str:
+        """What the container has left to be told about its end."""
+        try:
+            with open(self.launch.termination_log, "rb") as file:
+                # The end is what tells most, if it has more to say than there is room for.
+                file.seek(max(file.seek(0, os.SEEK_END) - _TERMINATION_MESSAGE_BYTES, 0))
+                return file.read(_TERMINATION_MESSAGE_BYTES).decode(errors="replace")
+        except OSError:
+            return ""
 
     def tell_attached(self, code: int) -> None:
         """The container has ended, and all its output has been read."""

@@ -8,7 +8,6 @@ it is told to destroy the sandbox.
 from __future__ import annotations
 
 import contextlib
-import functools
 import ipaddress
 import json
 import os
@@ -27,18 +26,18 @@ from homeport.node.sandbox import (
     network,
     registry,
     rootfs,
-    sessions,
     spec,
     sysctls,
     trees,
-    volumefiles,
     warmstart,
     wire,
 )
 from homeport.node.sandbox import container as containers
+from homeport.node.sandbox.clients import Clients
 from homeport.node.sandbox.infra import Infra
-from homeport.node.sandbox.layout import Layout
 from homeport.node.sandbox.loop import Loop
+from homeport.node.sandbox.node import Node
+from homeport.node.sandbox.output import Output
 from homeport.node.sandbox.peers import Peers
 from homeport.node.sandbox.running import Running
 from homeport.node.sandbox.states import States
@@ -47,35 +46,6 @@ from homeport.node.sandbox.wire import Message, Peer
 _RETRY_SECONDS = 1.0
 _LOG_GRACE_SECONDS = 30.0
 """How long an ended container waits for a full disk to take the rest of its log."""
-_TERMINATION_MESSAGE_BYTES = 4096
-
-
-class Node:
-    """What a supervisor gets from the zygote by the fork."""
-
-    __slots__ = ("directory", "groups", "layout", "namespace", "network", "registry", "user_namespace")
-
-    layout: Layout
-    """What its containers see of the machine; there before the first pod."""
-
-    def __init__(
-        self,
-        net: ipaddress.IPv4Network,
-        namespace: int,
-        entries: registry.Registry,
-        groups: cgroups.Groups,
-        directory: str,
-        *,
-        user_namespace: bool,
-    ) -> None:
-        self.network = net
-        self.namespace = namespace
-        """A descriptor of the node's network namespace."""
-        self.registry = entries
-        self.groups = groups
-        self.directory = directory
-        """The node's own."""
-        self.user_namespace = user_namespace
 
 
 class Supervisor:
@@ -103,6 +73,7 @@ class Supervisor:
         self._is_leaving = False
         self._loop = Loop()
         self._peers = Peers(self._loop, self._handle)
+        self._clients = Clients(self._loop, self._peers, self._running, self._run)
         self._peers.accept_from(wire.listen(pod.socket_path))
         # What a terminal sends is ignored already, as by the fork server.
         signal.signal(signal.SIGTERM, self._terminate)
@@ -164,20 +135,12 @@ class Supervisor:
             self._peers.send(peer, {"id": message["id"]})
         elif operation == "limit":
             self._limit(peer, message)
-        elif operation == "read":
-            self._read(peer, message)
         elif operation == "state":
             self._peers.send(peer, {"id": message["id"], "state": self._states.whole()})
-        elif operation == "exec":
-            self._exec(peer, message)
-        elif operation == "attach":
-            self._attach(peer, message)
-        elif operation == "socket":
-            self._socket(peer, message)
         elif operation == "destroy":
             self._destroy(peer, message["id"])
         else:
-            raise ValueError(f"no such operation: {operation}")
+            self._clients.handle(peer, message)
 
     # Starting.
 
@@ -209,7 +172,8 @@ class Supervisor:
             self._peers.send(peer, {"id": message["id"], "state": self._states.of(wanted.name)})
             self._write_state()
             return
-        running = Running(wanted, launch, log, group)
+        output = Output(self._loop, log, self._stamps, self._retry_later)
+        running = Running(wanted, launch, output, group)
         running.waiting = (peer, message["id"])
         self._running[wanted.name] = running
         self._loop.watch(launch.outcome, lambda _events: self._outcome(running))
@@ -273,7 +237,7 @@ class Supervisor:
             launch.reap()
             os.close(launch.pidfd)
             launch.streams.close()
-            running.log.close()
+            running.output.close()
             running.group.remove()
             del self._running[wanted.name]
             self._states.not_started(wanted, code, text)
@@ -288,10 +252,8 @@ class Supervisor:
             launch.streams.receive_terminal()
             for descriptor, name in ((launch.streams.stdout, "stdout"), (launch.streams.stderr, "stderr")):
                 if descriptor is not None:
-                    stream = logs.Stream(descriptor, name, running.log, self._stamps)
-                    running.streams.append(stream)
-                    self._watch_stream(running, stream)
-            # They are the streams' to close.
+                    running.output.add(descriptor, name)
+            # They are the output's to close.
             launch.streams.stdout = launch.streams.stderr = None
             self._loop.watch(launch.pidfd, lambda _events: self._exited(running))
         # First of all, so that whoever is told finds the process on record, should this one be killed now.
@@ -304,33 +266,7 @@ class Supervisor:
         if data:
             self._finish_if_ended()
 
-    # Logs.
-
-    def _watch_stream(self, running: Running, stream: logs.Stream) -> None:
-        self._loop.watch(stream.descriptor, lambda _events: self._pump(running, stream))
-
-    def _pump(self, running: Running, stream: logs.Stream) -> None:
-        try:
-            goes_on = stream.pump()
-        except BlockingIOError:
-            return
-        if not goes_on:
-            stream.drain()
-            self._loop.forget(stream.descriptor)
-            stream.close()
-            running.streams.remove(stream)
-        if running.log.is_stuck:
-            # The disk is full. The container waits on its pipe, and nothing is lost, until there is room again.
-            for other in running.streams:
-                self._loop.forget(other.descriptor)
-            self._retry_later()
-        elif goes_on and stream.is_held:
-            self._loop.forget(stream.descriptor)
-
-    def _resume(self, running: Running, stream: logs.Stream) -> None:
-        """Somebody who listens has caught up, or gone."""
-        if running.status is None and stream in running.streams and not stream.is_held and not running.log.is_stuck:
-            self._watch_stream(running, stream)
+    # The disk is full.
 
     def _retry_later(self) -> None:
         if not self._is_retrying:
@@ -342,18 +278,10 @@ class Supervisor:
         if self._is_stale:
             self._write_state()
         for running in list(self._running.values()):
-            if not running.log.is_stuck:
-                continue
-            if running.log.flush():
-                if running.status is None:
-                    for stream in running.streams:
-                        self._watch_stream(running, stream)
-                else:
-                    self._drain(running)
-            else:
-                self._retry_later()
-            if running.status is not None:
-                self._finish(running)
+            if running.output.is_stuck:
+                running.output.retry()
+                if running.status is not None:
+                    self._finish(running)
 
     # The end.
 
@@ -376,29 +304,18 @@ class Supervisor:
         running.watch_memory(self._loop)
         running.release_stdin()
         running.deadline = time.monotonic() + _LOG_GRACE_SECONDS
-        for stream in running.streams:
-            self._loop.forget(stream.descriptor)
-        if not running.log.is_stuck:
-            self._drain(running)
+        running.output.end()
         self._finish(running)
 
-    def _drain(self, running: Running) -> None:
-        for stream in running.streams:
-            stream.drain()
-            stream.close()
-        running.streams.clear()
-
     def _finish(self, running: Running) -> None:
-        if running.log.is_stuck and time.monotonic() < running.deadline and self._ending is None:
+        if running.output.is_stuck and time.monotonic() < running.deadline and self._ending is None:
             self._retry_later()
             return
         assert running.status is not None
-        lost = running.log.is_stuck
-        for stream in running.streams:
-            stream.close()
-        running.log.close()
+        lost = running.output.is_stuck
+        running.output.close()
         del self._running[running.spec.name]
-        message = self._termination_message(running)
+        message = running.termination_message()
         if lost and not message:
             message = "the end of the log is lost: there was no room on the disk"
         out_of_memory = running.is_out_of_memory or running.group.out_of_memory() > 0
@@ -410,46 +327,11 @@ class Supervisor:
         self._peers.broadcast({"event": "exit", "state": state})
         self._finish_if_ended()
 
-    def _termination_message(self, running: Running) -> str:
-        try:
-            with open(running.launch.termination_log, "rb") as file:
-                # The end is what tells most, if it has more to say than there is room for.
-                file.seek(max(file.seek(0, os.SEEK_END) - _TERMINATION_MESSAGE_BYTES, 0))
-                return file.read(_TERMINATION_MESSAGE_BYTES).decode(errors="replace")
-        except OSError:
-            return ""
-
-    # Clients inside.
-
-    def _inside(self, name: str) -> Running:
-        """The container, if a process of it runs. Raises ValueError."""
-        running = self._running.get(name)
-        if running is None or running.waiting is not None or running.status is not None:
-            raise ValueError(f"container {name} does not run")
-        return running
-
-    def _exec(self, peer: Peer, message: dict[str, Any]) -> None:
-        running, command = self._inside(message["container"]), spec.command_from(message["command"])
-        connection = self._peers.release(peer)
-        sessions.start_command(self._loop, connection, message["id"], lambda: self._run(running, command))
+    # While it runs.
 
     def _run(self, running: Running, command: spec.Command) -> execute.Execution:
-        """Begin to run a further command. Raises OSError."""
+        """Begin to run a further command in a container. Raises OSError."""
         return execute.launch(running.launch.pid, running.spec, running.group, command)
-
-    def _attach(self, peer: Peer, message: dict[str, Any]) -> None:
-        running, wanted = self._inside(message["container"]), dict(message["streams"])
-        resume = functools.partial(self._resume, running)
-        running.attach(self._loop, self._peers.release(peer), message["id"], wanted, resume)
-
-    def _socket(self, peer: Peer, message: dict[str, Any]) -> None:
-        """A socket of the pod's own network, for the platform to connect: the pod's loopback is reached by it."""
-        family = socket.AF_INET6 if message.get("family") == "ipv6" else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as made:
-            try:
-                wire.send_descriptors(peer.connection, {"id": message["id"]}, [made.fileno()])
-            except OSError:
-                self._peers.drop(peer)
 
     def _limit(self, peer: Peer, message: dict[str, Any]) -> None:
         """Change what the pod and its containers may use."""
@@ -473,16 +355,6 @@ class Supervisor:
             self._peers.send(peer, {"id": message["id"], "error": text})
             return
         self._peers.send(peer, {"id": message["id"]})
-
-    def _read(self, peer: Peer, message: dict[str, Any]) -> None:
-        answer: dict[str, Any] = {"id": message["id"]}
-        try:
-            answer["content"] = volumefiles.read(message["volume"], message["path"]).hex()
-        except FileNotFoundError:
-            pass  # no content says so
-        except OSError as error:
-            answer["error"] = f"{message['path']} of {message['volume']} can't be read: {error.strerror or error}"
-        self._peers.send(peer, answer)
 
     def _signal(self, name: str, number: int) -> None:
         running = self._running.get(name)

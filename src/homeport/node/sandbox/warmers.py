@@ -10,10 +10,11 @@ import struct
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from homeport.node.sandbox import capabilities, etc, linux, record, rootfs, spec, supervisor, trees, warmstart, wire
+from homeport.node.sandbox import capabilities, etc, linux, record, rootfs, spec, trees, warmstart, wire
 from homeport.node.sandbox import container as containers
 from homeport.node.sandbox.loop import Loop
 from homeport.node.sandbox.mounts import SetupError
+from homeport.node.sandbox.node import Node
 
 MOST = 4
 """Warm interpreters at a time."""
@@ -49,7 +50,7 @@ class Warmers:
     """Those of one node. `fork` runs a function in a new process, as the fork server does."""
 
     def __init__(
-        self, directory: str, node: supervisor.Node, loop: Loop, fork: Callable[[set[int], Callable[[], object]], int]
+        self, directory: str, node: Node, loop: Loop, fork: Callable[[set[int], Callable[[], object]], int]
     ) -> None:
         self._directory = place(directory)
         self._node = node
@@ -197,7 +198,7 @@ def has_children(pid: int) -> bool:
         return bool(file.read().strip())
 
 
-def _make(node: supervisor.Node, key: str, place: str, container: spec.Container, listener: int, said: int) -> None:
+def _make(node: Node, key: str, place: str, container: spec.Container, listener: int, said: int) -> None:
     """In a process of its own: make the sandbox, say the pid of its first process, and go."""
     pod = spec.Pod(
         uid=f"warm-{key}",

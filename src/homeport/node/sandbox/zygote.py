@@ -34,6 +34,7 @@ from homeport.node.sandbox import (
     wire,
 )
 from homeport.node.sandbox.nethelper import NetHelper
+from homeport.node.sandbox.node import Node
 from homeport.node.sandbox.peers import Peers
 from homeport.node.sandbox.wire import Peer
 
@@ -97,9 +98,7 @@ class Zygote:
         for problem in self._groups.problems:
             print(f"not everything can be limited: {problem}", flush=True)
         self._adopt()
-        self._node = supervisor.Node(
-            net, self._helper.namespace, pods, self._groups, directory, user_namespace=in_user_namespace
-        )
+        self._node = Node(net, self._helper.namespace, pods, self._groups, directory, user_namespace=in_user_namespace)
         self._warmers = warmers.Warmers(directory, self._node, self._loop, self._fork)
         self._peers.accept_from(wire.listen(socket_path(directory)))
         self._loop.after(_UNUSED_SECONDS, self._end_if_unused)
