@@ -164,16 +164,20 @@ class Observer:
     def _child_changed(self, watched: _Watched, change: Change) -> None:
         if watched.child.finalizer:
             self._hold(watched, change)
-        if change.old is not None and change.new is not None and not watched.child.matters(change.old, change.new):
+        old, new = change.old, change.new
+        # Most objects are somebody else's children: that is found out first.
+        owners = [self._owner(obj) for obj in (new, old) if obj is not None]
+        is_orphan = watched.selectors is not None and new is not None and controller_of(new) is None
+        if not any(owners) and not is_orphan:
             return
-        for obj in (change.new, change.old):
-            if obj is not None:
-                owner = self._owner(obj)
-                if owner is not None:
-                    self._child_concerns(owner)
-        if watched.selectors is not None and change.new is not None and controller_of(change.new) is None:
+        if old is not None and new is not None and not watched.child.matters(old, new):
+            return
+        for owner in owners:
+            if owner is not None:
+                self._child_concerns(owner)
+        if is_orphan and watched.selectors is not None and new is not None:
             for parent in self._parents.cache:
-                if namespace(parent) == namespace(change.new) and watched.selectors.fits(parent, change.new):
+                if namespace(parent) == namespace(new) and watched.selectors.fits(parent, new):
                     self._concerns(key_of(parent))
 
     def _hold(self, watched: _Watched, change: Change) -> None:
