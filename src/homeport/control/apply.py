@@ -177,7 +177,14 @@ class Applier:
             exact["resourceVersion"] = resource_version(obj)
         body = {**change.patch, "metadata": {**(change.patch.get("metadata") or {}), **exact}}
         try:
-            written = await self._client.patch(resource, name(obj), namespace(obj), body, field_manager=self._manager)
+            written = await self._client.patch(
+                resource,
+                name(obj),
+                namespace(obj),
+                body,
+                subresource=change.subresource,
+                field_manager=self._manager,
+            )
         except (Conflict, NotFound) as error:  # its events bring the parent back
             raise HomeportError(f"{resource.kind} {name(obj)!r} changed meanwhile") from error
         except ApiError as error:

@@ -71,6 +71,8 @@ class Patch(msgspec.Struct, frozen=True):
     itself, whose status is written at the same time.)"""
     changes: Object
     """A JSON merge patch."""
+    subresource: str = ""
+    """Where it goes: ``status`` for another object's status."""
 
 
 class Desired(msgspec.Struct, frozen=True):

@@ -58,6 +58,7 @@ class Change(msgspec.Struct, frozen=True):
     resource: Resource
     object: Object
     patch: Object
+    subresource: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -184,7 +185,7 @@ def _patches(controller: Controller, desired: Desired) -> Iterator[Change]:
         if resource is None:
             raise Permanent(f"controller {controller.name}: kind {patch.object.get('kind')!r} is not declared")
         if merged(patch.object, patch.changes) != patch.object:
-            yield Change(resource, patch.object, patch.changes)
+            yield Change(resource, patch.object, patch.changes, patch.subresource)
 
 
 def _finalized(kinds: Mapping[str, Child], observed: Observed, desired: Desired) -> Iterator[Deletion]:

@@ -259,6 +259,15 @@ def test_suspending_and_resuming() -> None:
     assert spec["template"]["spec"]["nodeSelector"] == {"pool": "fast"}
     assert w.condition("Suspended")["status"] == "False"
     assert [note.reason for note in w.events] == ["SuspendedJobs", "ResumeJobs"]
+    # Once more, after it has run: the job's start is taken back first, so that its template may change.
+    w.set["spec"]["suspend"] = True
+    w.play("train-a-0", startTime="2026-01-01T12:00:00Z")
+    template["spec"]["nodeSelector"] = {"pool": "slow"}
+    w.set["spec"]["suspend"] = False
+    w.settle()
+    assert "startTime" not in meta.status(w.jobs["train-a-0"])
+    assert meta.spec(w.jobs["train-a-0"])["suspend"] is False
+    assert meta.spec(w.jobs["train-a-0"])["template"]["spec"]["nodeSelector"] == {"pool": "slow"}
 
 
 def test_a_time_to_live() -> None:

@@ -225,11 +225,18 @@ class _Round:
                 continue
             for job in self._active:
                 if meta.labels(job).get(shape.REPLICATED_JOB) == group["name"] and meta.spec(job).get("suspend"):
-                    self._change(job, {"suspend": False, **_brought_up(job, group)})
+                    self._resume_job(job, _brought_up(job, group))
             if self._in_order:
                 self._in_progress()
                 return
         self._set_condition(SUSPENDED, False, "ResumeJobs", "jobset is resumed")
+
+    def _resume_job(self, job: Object, changes: Object) -> None:
+        if changes and meta.status(job).get("startTime") and not meta.is_deleting(job):
+            # The template of a job that has started never changes: first it has not started (any more).
+            self._patches.append(Patch(job, {"status": {"startTime": None}}, "status"))
+        else:
+            self._change(job, {"suspend": False, **changes})
 
     def _change(self, job: Object, spec: Object) -> None:
         if not meta.is_deleting(job):
