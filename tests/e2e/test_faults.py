@@ -27,7 +27,7 @@ from homeport.client.http import HttpTransport
 from homeport.kube import core, meta
 from homeport.kube.errors import HomeportError
 from homeport.kube.meta import Object
-from homeport.node.sandbox import linux
+from homeport.node.sandbox import linux, warmers, wire
 
 PODS = 50
 LINES = 40
@@ -35,7 +35,15 @@ ROUNDS = int(os.environ.get("HOMEPORT_FAULT_ROUNDS", "6"))
 SEED = int(os.environ.get("HOMEPORT_FAULT_SEED", "20"))
 # The shell tells of children that are killed.
 COUNTING = f"exec 2>/dev/null; i=0; while [ $i -lt {LINES} ]; do echo $i; i=$((i+1)); sleep 0.5; done; exit "
-POLICIES = {"never": ("Never", 5), "onfailure": ("OnFailure", 0), "always": ("Always", 3)}
+WARM = f"import sys, time\nfor i in range({LINES}): print(i); time.sleep(0.5)\nsys.exit(3)"
+IMAGE = """
+apiVersion: homeport.dev/v1alpha1
+kind: Image
+names: [kept-warm]
+packages: [pip]
+warm: [json]
+"""
+POLICIES = {"never": ("Never", 5), "onfailure": ("OnFailure", 0), "always": ("Always", 3), "warm": ("Always", 3)}
 """By the first part of a pod's name: its restart policy, and with what its container ends if it is let."""
 WAIT_SECONDS = 300
 
@@ -44,6 +52,8 @@ def pod(number: int) -> Object:
     kind = list(POLICIES)[number % len(POLICIES)]
     policy, code = POLICIES[kind]
     container = {"name": "main", "image": "homeport/base", "command": ["sh", "-c", f"{COUNTING}{code}"]}
+    if kind == "warm":  # the first begins cold, and with it an interpreter that the others' are forks of
+        container = {"name": "main", "image": "kept-warm", "command": ["python", "-u", "-c", WARM]}
     spec = {"restartPolicy": policy, "terminationGracePeriodSeconds": 1, "containers": [container]}
     metadata = {"name": f"{kind}-{number}", "namespace": "default"}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
@@ -85,6 +95,7 @@ class Saboteur:
             self.platform_itself: 1,
             self.fork_server: 1,
             self.network_helper: 1,
+            self.warm_interpreter: 1,
             self.supervisor: 3,
             self.container: 3,
             self.child: 3,
@@ -118,6 +129,18 @@ class Saboteur:
 
     def network_helper(self) -> bool:
         return self._helper("homeport-net")
+
+    def warm_interpreter(self) -> bool:
+        """The containers that are forks of it end with it."""
+        forks = {}
+        for state in self._states():
+            with contextlib.suppress(OSError, IndexError):
+                stat = Path(f"/proc/{state['containers']['main']['pid']}/stat").read_text()
+                forks[state["name"]] = int(stat.rpartition(")")[2].split()[1])
+        known = warmers.recorded(str(self.node))
+        hit = [(pid, started) for pid, started in known if pid in forks.values() and kill(pid, started)]
+        self.hits.update(name for name, parent in forks.items() if any(parent == pid for pid, _ in hit))
+        return bool(hit)
 
     def _helper(self, name: str) -> bool:
         return any(kill(pid, linux.start_time(pid)) for pid, found in leftovers.processes(self.node) if found == name)
@@ -187,13 +210,19 @@ def ended(pod: Object) -> dict[str, Any]:
     return found
 
 
+def policy_of(kind: str) -> str:
+    return POLICIES[kind][0]
+
+
 async def check(client: Client, pods: list[Object], saboteur: Saboteur) -> None:
     for found in pods:
         name = meta.name(found)
         kind, hits = name.partition("-")[0], saboteur.hits[name]
         (status,) = meta.status(found)["containerStatuses"]
-        if kind == "always":
-            assert status["restartCount"] >= hits, (name, hits, status)
+        if policy_of(kind) == "Always":
+            # One that does not run at this moment is about to be restarted once more.
+            restarts = status["restartCount"] + ("running" not in status["state"])
+            assert restarts >= hits, (name, hits, status)
             continue
         assert status["restartCount"] == (hits if kind == "onfailure" else 0), (name, hits, status)
         end, code = ended(found), POLICIES[kind][1]
@@ -209,9 +238,19 @@ async def check(client: Client, pods: list[Object], saboteur: Saboteur) -> None:
 
 
 async def test_any_process_may_be_killed_at_any_time(platform: RunningPlatform) -> None:
+    images = platform.directory.path / "images"
+    await asyncio.to_thread(images.mkdir, exist_ok=True)
+    await asyncio.to_thread((images / "warm.yaml").write_text, IMAGE)
     saboteur = Saboteur(platform, random.Random(SEED))
     async with Client(HttpTransport.from_kubeconfig(platform.kubeconfig)) as client:
-        await asyncio.gather(*(client.create(core.POD.resource, pod(number)) for number in range(PODS)))
+        # The first of those that are kept warm is slow, and by itself: the others are to be forks.
+        first = list(POLICIES).index("warm")
+        await client.create(core.POD.resource, pod(first))
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not await asyncio.to_thread(is_warm, platform.directory.node):
+                await asyncio.sleep(0.1)
+        others = (number for number in range(PODS) if number != first)
+        await asyncio.gather(*(client.create(core.POD.resource, pod(number)) for number in others))
     async with asyncio.timeout(WAIT_SECONDS):
         while len(saboteur._states()) < PODS * 2 // 3:
             await asyncio.sleep(0.1)
@@ -241,6 +280,15 @@ async def test_any_process_may_be_killed_at_any_time(platform: RunningPlatform) 
             ):
                 await asyncio.sleep(0.2)
     await asyncio.to_thread(gone, platform.directory.node / "pods")
+
+
+def is_warm(node: Path) -> bool:
+    """Whether an interpreter waits for containers."""
+    for path in (node / "warm").glob("*.sock"):
+        with contextlib.suppress(OSError):
+            wire.connect(str(path)).close()
+            return True
+    return False
 
 
 def is_of_a_pod(pid: int) -> bool:
