@@ -6,7 +6,9 @@ import asyncio
 import errno
 import itertools
 import os
+import shutil
 import signal
+import uuid
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +25,7 @@ from homeport.kube import core, meta
 from homeport.kube.errors import BadRequest
 from homeport.kube.meta import Object
 from homeport.kube.wire import User
-from homeport.node import clockwatch, journal, launcher, pulls
+from homeport.node import clockwatch, journal, launcher, pulls, volumes
 from homeport.node.agent import Agent
 from homeport.node.images import ImageStore
 from homeport.node.local.record import Base, Record, identify
@@ -31,6 +33,7 @@ from homeport.node.local.store import LocalStore
 from homeport.node.local.users import User as UserOfImage
 from homeport.node.memory import Memory
 from homeport.node.process import ProcessRuntime
+from homeport.node.references import Ref, Sources
 from homeport.node.retries import Retries
 from homeport.node.runtime import SandboxError, Wanted
 from homeport.node.supervised import Supervised
@@ -693,6 +696,28 @@ async def test_secrets_in_memory_go_with_their_pods(node: Node) -> None:
     await node.start()
     await removed(places[1].pod_directory)
     assert not places[1].memory.exists()
+
+
+async def test_what_lies_in_memory_of_a_platform_whose_directory_is_gone(node: Node, tmp_path: Path) -> None:
+    """Whoever deletes a data directory without `homeport down` leaves secrets; the next platform removes them."""
+    gone, lives = (
+        VolumePlaces(tmp_path / name / "node" / "pods" / "p", f"{name}-{uuid.uuid4()}") for name in ("gone", "lives")
+    )
+    for place in (gone, lives):
+        spec = {"volumes": [{"name": "m", "secret": {"secretName": "s"}}]}
+        pod = {"metadata": {"name": "p", "namespace": "default", "uid": place.uid}, "spec": spec}
+        secret = {"metadata": {"name": "s", "namespace": "default"}, "data": {"f": "eA=="}}
+        sources = Sources(pod, {Ref("Secret", "s"): secret})
+        await asyncio.to_thread(volumes.set_up, place, sources)
+        assert (place.memory / "m" / "f").exists()
+    await asyncio.to_thread(shutil.rmtree, tmp_path / "gone")
+    await node.stop()
+    await node.start()
+    try:
+        await removed(gone.memory)
+        assert (lives.memory / "m" / "f").exists()
+    finally:
+        await asyncio.to_thread(shutil.rmtree, lives.memory)
 
 
 async def test_an_empty_directory_in_memory(node: Node) -> None:

@@ -284,6 +284,8 @@ class Agent:
                 self._orphaned[sandbox.uid] = tuple(uuid for uuids in left.devices.values() for uuid in uuids)
             self._group.create_task(self._end_orphan(sandbox))
         known = {*self._workers, *(sandbox.uid for sandbox in orphans)}
+        for path in volumes.abandoned():
+            self._group.create_task(self._take_away(path))
         for name in os.listdir(self._host.pods):
             if name not in known:
                 self._group.create_task(self._sweep(self._host.pods / name))
@@ -367,6 +369,13 @@ class Agent:
             return
         self._orphaned.pop(sandbox.uid, None)
         await self._sweep(Path(sandbox.directory))
+
+    async def _take_away(self, path: Path) -> None:
+        """Remove what a platform whose data directory is gone has left."""
+        try:
+            await self._runtime.remove(str(path))
+        except (SandboxError, OSError) as error:
+            _log.warning("%s could not be removed: %s", path, error)
 
     async def _sweep(self, path: Path) -> None:
         """Remove what a pod has left: its directory, and before it what that one speaks for."""

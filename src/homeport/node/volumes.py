@@ -35,6 +35,15 @@ GROUPED = CONTENT | {"emptyDir", "persistentVolumeClaim", "ephemeral"}
 _SHARED_MEMORY = Path("/dev/shm")  # the file system pods' memory volumes lie on
 
 
+_OWNER = ".pod"
+"""Beside a pod's volumes in memory: a link to the pod's directory."""
+
+
+def _memory() -> Path:
+    """The directory of all this user's pods' volumes in memory."""
+    return _SHARED_MEMORY / f"homeport-{os.geteuid()}"
+
+
 class MountError(HomeportError):
     """A volume can't be had. `waits_for` is what must appear before another try can help; None: unknown."""
 
@@ -62,7 +71,7 @@ class VolumePlaces(msgspec.Struct, frozen=True):
     @property
     def memory(self) -> Path:
         """The directory of the pod's volumes that hold secrets; removed with the pod."""
-        return _SHARED_MEMORY / f"homeport-{os.geteuid()}" / self.uid
+        return _memory() / self.uid
 
 
 def paths(pod: Object, places: VolumePlaces) -> Iterator[tuple[str, str, Path]]:
@@ -191,6 +200,8 @@ def _put_in_memory(directory: Path, places: VolumePlaces) -> None:
     _make_private(places.memory.parent)
     behind.mkdir(mode=0o755, parents=True, exist_ok=True)
     behind.chmod(0o755)
+    with contextlib.suppress(FileExistsError):
+        (places.memory / _OWNER).symlink_to(places.pod_directory)
     if directory.is_symlink():  # the machine was restarted, and the memory with it
         directory.unlink()
     directory.symlink_to(behind)
@@ -208,8 +219,25 @@ def forget_secrets(pods: Path) -> None:
         if volume.is_symlink() and payload.is_one(volume):
             behind = Path(os.readlink(volume))
             shutil.rmtree(behind, ignore_errors=True)
-            with contextlib.suppress(OSError):  # other volumes of the pod lie there too
-                behind.parent.rmdir()
+            if os.listdir(behind.parent) == [_OWNER]:  # else other volumes of the pod lie there too
+                shutil.rmtree(behind.parent, ignore_errors=True)
+
+
+def abandoned() -> list[Path]:
+    """What lies in memory of pods whose directories are gone, with the platform's data directory most likely: nobody
+    else is left to take it away."""
+    top = _memory()
+    try:
+        status = top.lstat()
+        entries = list(top.iterdir()) if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() else []
+    except FileNotFoundError:
+        return []
+    found = []
+    for entry in entries:
+        with contextlib.suppress(OSError):  # gone meanwhile, or of a version that did not say whose it is
+            if not os.path.isdir(os.readlink(entry / _OWNER)):
+                found.append(entry)
+    return found
 
 
 def _make_private(directory: Path) -> None:
