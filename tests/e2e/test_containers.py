@@ -1,4 +1,4 @@
-"""A platform whose pods are containers of Podman, as kubectl sees it."""
+"""A platform whose pods are containers of Docker or Podman, as kubectl sees it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import podman
+import engines
 import pytest
 from machinery import Kubectl, MakeKubectl, RunningPlatform, homeport
 
@@ -21,10 +21,10 @@ _SERVER = "mkdir /www; echo I am $(hostname) > /www/index.html; echo serving; ht
 
 @pytest.fixture(scope="module")
 def platform() -> Iterator[RunningPlatform]:
-    if reason := podman.missing():
+    if reason := engines.missing():
         pytest.skip(reason)
     directory = Path(tempfile.mkdtemp(prefix="homeport-containers-"))
-    with podman.service(directory) as path, pytest.MonkeyPatch.context() as patch:
+    with engines.service(directory) as path, pytest.MonkeyPatch.context() as patch:
         patch.setenv("DOCKER_HOST", f"unix://{path}")
         made = RunningPlatform(DataDir.at(directory / "data"))
         made.start("--runtime", "docker")
@@ -39,14 +39,14 @@ def test_pods_services_sessions_and_a_platform_that_is_killed(
     platform: RunningPlatform, make_kubectl: MakeKubectl
 ) -> None:
     kubectl = make_kubectl(platform)
-    server = {"name": "server", "image": podman.IMAGE, "imagePullPolicy": "Never", "args": ["sh", "-c", _SERVER]}
+    server = {"name": "server", "image": engines.IMAGE, "imagePullPolicy": "Never", "args": ["sh", "-c", _SERVER]}
     server |= {"ports": [{"name": "web", "containerPort": 8080}], "readinessProbe": {"httpGet": {"port": "web"}}}
     metadata = {"name": "server", "labels": {"app": "server"}}
     kubectl.create("Pod", "server", metadata=metadata, spec={"containers": [server]})
     kubectl("expose", "pod", "server", "--port=80", "--target-port=web")
     kubectl("wait", "pod/server", "--for=condition=Ready")
     script = "until wget -qO- http://server; do sleep 0.1; done; echo to $FROM_IMAGE; exit 3"
-    kubectl("run", "client", f"--image={podman.IMAGE}", "--restart=Never", "--", "sh", "-c", script)
+    kubectl("run", "client", f"--image={engines.IMAGE}", "--restart=Never", "--", "sh", "-c", script)
     kubectl("wait", "pod/client", "--for=jsonpath={.status.phase}=Failed")
     assert kubectl("logs", "client") == "I am server\nto yes\n"
     assert ended(kubectl, "client")["exitCode"] == 3

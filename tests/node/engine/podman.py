@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-IMAGE = "docker.io/library/shell:1"
-_PLACES = ("bin", "etc", "tmp", "root", "usr", "usr/bin", "var", "proc", "dev", "sys", "data")
-_USERS = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
+import shellimage
+from shellimage import without_hosts_tools
+
 _ENGINES_FILE = """
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
@@ -32,22 +30,22 @@ def missing() -> str:
     """Why no service can be started here; empty if it can."""
     if os.geteuid() != 0:
         return "Podman's service is started as root here"
-    needed = [name for name in ("podman", "runc", "busybox") if shutil.which(name) is None]
-    return f"not installed: {', '.join(needed)} (Debian: apt install podman runc busybox-static)" if needed else ""
+    needed = [name for name in ("podman", "runc") if shutil.which(name) is None]
+    return f"not installed: {', '.join(needed)} (Debian: apt install podman runc)" if needed else without_hosts_tools()
 
 
 @contextlib.contextmanager
 def service(directory: Path) -> Iterator[str]:
-    """The socket of a service with one image, :data:`IMAGE`, which has busybox."""
+    """The socket of a service with one image, :data:`shellimage.IMAGE`, which has busybox."""
     storage, engines, path = directory / "storage.conf", directory / "containers.conf", directory / "podman.sock"
     storage.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{directory}/graph"\nrunroot = "{directory}/run"\n')
     engines.write_text(_ENGINES_FILE)
     environment = {**os.environ, "CONTAINERS_STORAGE_CONF": str(storage), "CONTAINERS_CONF": str(engines)}
     archive = directory / "shell.tar"
-    archive.write_bytes(_root())
+    archive.write_bytes(shellimage.archive())
     podman = ["podman", "--log-level=error"]
     subprocess.run(
-        [*podman, "import", "--change", 'CMD ["sh"]', "--change", "ENV FROM_IMAGE=yes", str(archive), IMAGE],
+        [*podman, "import", "--change", 'CMD ["sh"]', "--change", "ENV FROM_IMAGE=yes", str(archive), shellimage.IMAGE],
         env=environment,
         check=True,
         capture_output=True,
@@ -85,25 +83,3 @@ def _end_monitors(directory: Path) -> None:
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
         return client.connect_ex(str(path)) == 0
-
-
-def _root() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for place in _PLACES:
-            entry = tarfile.TarInfo(place)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if place == "tmp" else 0o755
-            archive.addfile(entry)
-        program = shutil.which("busybox")
-        assert program is not None
-        archive.add(program, "bin/busybox")
-        listed = subprocess.run([program, "--list"], check=True, capture_output=True, text=True).stdout.split()
-        for name in listed:
-            if name != "busybox":
-                link = tarfile.TarInfo(f"bin/{name}")
-                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-                archive.addfile(link)
-        users = tarfile.TarInfo("etc/passwd")
-        users.size = len(_USERS)
-        archive.addfile(users, io.BytesIO(_USERS))
-    return buffer.getvalue()

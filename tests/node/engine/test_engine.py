@@ -7,16 +7,17 @@ import json
 import shutil
 import struct
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import podman
+import engines
 import pytest
 
 from homeport.node.engine import bodies, pause
 from homeport.node.engine.api import Engine, EngineError
 from homeport.node.engine.images import EngineImages, image_of
+from homeport.node.engine.logfile import since
 from homeport.node.engine.runtime import EngineRuntime
 from homeport.node.host import ImageError
 from homeport.node.runtime import ContainerSpec, ImageRoot, Limits, SandboxError, SandboxSpec, Security
@@ -83,6 +84,11 @@ def test_what_an_image_says_of_its_containers() -> None:
     assert (body["User"], body["Env"]) == ("1000:3000", ["A="])
 
 
+def test_times_as_docker_wants_them() -> None:
+    assert since("2026-11-22T16:49:55.123Z") == "1795366195.123000000"
+    assert since("1970-01-01T00:00:00Z") == "0.000000000"
+
+
 def test_devices_and_logs_of_a_bounded_size() -> None:
     container = a_container(devices=("/dev/nvidia0",), log_bytes=1000, log_files=5)
     host = body_of(container, is_podman=True)["HostConfig"]
@@ -107,20 +113,10 @@ def test_what_a_container_may_do_and_use() -> None:
     assert shared["PidMode"] == shared["NetworkMode"] == "container:id"
 
 
-@pytest.fixture(scope="module")
-def engine_path() -> Iterator[str]:
-    if reason := podman.missing():
-        pytest.skip(reason)
-    directory = Path(tempfile.mkdtemp(prefix="homeport-podman-"))
-    with podman.service(directory) as path:
-        yield path
-    shutil.rmtree(directory, ignore_errors=True)
-
-
 @pytest.fixture
-async def runtime(engine_path: str) -> AsyncIterator[EngineRuntime]:
+async def runtime(engine: str) -> AsyncIterator[EngineRuntime]:
     directory = Path(tempfile.mkdtemp(prefix="homeport-engine-"))
-    made = EngineRuntime(engine_path, directory / "node")
+    made = EngineRuntime(engine, directory / "node")
     await made.start()
     yield made
     await made.stop(end_pods=True)
@@ -144,12 +140,10 @@ async def sandbox_of(runtime: EngineRuntime, place: Path) -> Any:
 
 @pytest.mark.slow
 async def test_a_network_helper_that_is_removed_comes_back_and_pods_keep_their_network(
-    runtime: EngineRuntime, engine_path: str, tmp_path: Path
+    runtime: EngineRuntime, engine: str, tmp_path: Path
 ) -> None:
     sandbox = await sandbox_of(runtime, tmp_path / "one")
-    (image,) = await runtime.engine.request(
-        "GET", "/images/json", query={"filters": json.dumps({"reference": [podman.IMAGE]})}
-    )
+    image = await runtime.engine.request("GET", f"/images/{engines.IMAGE}/json")
     log = str(tmp_path / "one" / "logs" / "main.log")
     script = ("sh", "-c", "echo hello > /index.html; httpd -f -p 80 -h /")
     await sandbox.start(a_container(argv=script, image=ImageRoot(reference=image["Id"]), log_path=log))
@@ -179,11 +173,10 @@ async def test_a_pod_whose_shared_container_is_removed_has_ended(runtime: Engine
 
 @pytest.mark.slow
 async def test_a_container_that_was_made_and_never_started_is_as_if_it_were_not(
-    runtime: EngineRuntime, engine_path: str, tmp_path: Path
+    runtime: EngineRuntime, engine: str, tmp_path: Path
 ) -> None:
     sandbox = await sandbox_of(runtime, tmp_path / "one")
-    query = {"filters": json.dumps({"reference": [podman.IMAGE]})}
-    (image,) = await runtime.engine.request("GET", "/images/json", query=query)
+    image = await runtime.engine.request("GET", f"/images/{engines.IMAGE}/json")
     container = a_container(
         image=ImageRoot(reference=image["Id"]), log_path=str(tmp_path / "log"), argv=("sh", "-c", "echo $HOME; exit 4")
     )
@@ -191,7 +184,7 @@ async def test_a_container_that_was_made_and_never_started_is_as_if_it_were_not(
     labels |= {bodies.CONTAINER: "main", bodies.ATTEMPT: "0", bodies.LOG: container.log_path, bodies.TERMINATION: "/t"}
     await runtime.engine.request("POST", "/containers/create", {"Image": image["Id"], "Labels": labels})
     await runtime.stop(end_pods=False)
-    again = EngineRuntime(engine_path, Path(runtime.directory))
+    again = EngineRuntime(engine, Path(runtime.directory))
     await again.start()
     (sandbox,) = await again.adopt()
     assert sandbox.containers() == {}
@@ -207,8 +200,7 @@ async def test_a_container_that_was_made_and_never_started_is_as_if_it_were_not(
 @pytest.mark.slow
 async def test_a_debugger_is_among_the_processes_of_its_target(runtime: EngineRuntime, tmp_path: Path) -> None:
     sandbox = await sandbox_of(runtime, tmp_path / "one")
-    query = {"filters": json.dumps({"reference": [podman.IMAGE]})}
-    (image,) = await runtime.engine.request("GET", "/images/json", query=query)
+    image = await runtime.engine.request("GET", f"/images/{engines.IMAGE}/json")
     root = ImageRoot(reference=image["Id"])
     await sandbox.start(a_container(argv=("sleep", "600"), image=root, log_path=str(tmp_path / "main")))
     script = ("sh", "-c", "cat /proc/1/cmdline")
@@ -224,21 +216,21 @@ async def test_a_debugger_is_among_the_processes_of_its_target(runtime: EngineRu
 
 
 @pytest.mark.slow
-async def test_images_are_known_as_they_come_and_go(engine_path: str) -> None:
-    engine = Engine(engine_path)
-    images = EngineImages(engine)
+async def test_images_are_known_as_they_come_and_go(engine: str) -> None:
+    client = Engine(engine)
+    images = EngineImages(client)
     watching = asyncio.create_task(images.watch())
     async with asyncio.timeout(30):
-        while images.ready(podman.IMAGE) is None:
+        while images.ready(engines.IMAGE) is None:
             await asyncio.sleep(0.02)
         image = images.ready("shell:1")
         assert image is not None
         assert image.config.env["FROM_IMAGE"] == "yes"
         assert image.config.args == ("sh",)
-        await engine.request("POST", f"/images/{image.root.reference}/tag", query={"repo": "other", "tag": "2"})
+        await client.request("POST", f"/images/{image.root.reference}/tag", query={"repo": "other", "tag": "2"})
         while images.ready("other:2") is None:
             await asyncio.sleep(0.02)
-        await engine.request("DELETE", "/images/other:2")
+        await client.request("DELETE", "/images/other:2")
         while images.ready("other:2") is not None:
             await asyncio.sleep(0.02)
     with pytest.raises(ImageError, match="no-such-image"):

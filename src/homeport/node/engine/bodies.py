@@ -29,6 +29,11 @@ SHARED = "infrastructure"
 OWN = "container"
 PAUSE = "/pause"
 _CPU_PERIOD = 100_000
+_HELPERS = (
+    *("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL"),
+    *("NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE"),
+)
+"""Capabilities of the network helper."""
 _LEAST_CPU_SHARES = 2
 _KEPT: Body = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
 """Docker's own copy of a log, from which ours is made: what the platform may miss while it is away."""
@@ -165,10 +170,17 @@ def secured(security: Security, *, is_podman: bool) -> Body:
     options = ["no-new-privileges"] if security.no_new_privileges else []
     if not security.seccomp:
         options.append("seccomp=unconfined")
-    if security.unmasked_proc:
-        options.append("unmask=ALL" if is_podman else "systempaths=unconfined")
+    unmasked = _unmasked(options, is_podman=is_podman) if security.unmasked_proc else {}
     added = sorted(NAMES[number] for number in security.capabilities)
-    return {"SecurityOpt": options, "CapDrop": ["ALL"], "CapAdd": added}
+    return {"SecurityOpt": options, "CapDrop": ["ALL"], "CapAdd": added, **unmasked}
+
+
+def _unmasked(options: list[str], *, is_podman: bool) -> Body:
+    """What shows /proc as it is: an option for Podman, fields for Docker (whose client has an option for them)."""
+    if is_podman:
+        options.append("unmask=ALL")
+        return {}
+    return {"MaskedPaths": [], "ReadonlyPaths": []}
 
 
 def _written_to(spec: ContainerSpec) -> Body:
@@ -186,8 +198,13 @@ def limited(limits: Limits) -> Body:
     return {"CpuShares": max(limits.cpu_shares, _LEAST_CPU_SHARES), **memory, **quota, **pids}
 
 
-def helper(*, node: str, image: str, role: str, command: Iterable[str], mounts: Iterable[Mount]) -> Body:
-    """A container of the node's own that is the machine's root: it makes the pods' network."""
+def helper(
+    *, node: str, image: str, role: str, command: Iterable[str], mounts: Iterable[Mount], is_podman: bool
+) -> Body:
+    """A container of the node's own on the machine's network, with the rights that it takes to make the pods' and to
+    look after their files. Not all rights: Docker refuses what the machine itself lacks."""
+    options = ["seccomp=unconfined", "apparmor=unconfined", "label=disable"]
+    unmasked = _unmasked(options, is_podman=is_podman)
     return {
         "Image": image,
         "Entrypoint": list(command),
@@ -196,7 +213,10 @@ def helper(*, node: str, image: str, role: str, command: Iterable[str], mounts: 
         "HostConfig": {
             "NetworkMode": "host",
             "PidMode": "host",
-            "Privileged": True,
+            "CapDrop": ["ALL"],
+            "CapAdd": list(_HELPERS),
+            "SecurityOpt": options,
+            **unmasked,
             "Mounts": [bind(mount) for mount in mounts],
             "RestartPolicy": {"Name": "no"},
         },

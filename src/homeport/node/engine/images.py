@@ -144,7 +144,7 @@ def _words(line: Mapping[str, Any]) -> str:
 
 
 def _explain(name: str, error: EngineError) -> str:
-    text = str(error)
+    text = f"failed to pull image {name}: {error}"
     if any(words in text for words in _NOT_OURS):
         return f"{text}. Is the registry reachable? An image can be brought by `docker load` as well"
     return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ async def follow(engine: Engine, container: str, place: Place, *, tty: bool) -> 
     entries = Entries(framed=not tty, after=after)
     query = {"follow": "true", "stdout": "true", "stderr": "true", "timestamps": "true"}
     if after:
-        query["since"] = after.stamp.decode()
+        query["since"] = since(after.stamp.decode())
     log = LogFile(place.path, place.most_bytes, place.most_files, number=numbers[-1] if numbers else 0)
     try:
         async with contextlib.aclosing(engine.stream("GET", f"/containers/{container}/logs", query=query)) as chunks:
@@ -44,6 +45,13 @@ async def follow(engine: Engine, container: str, place: Place, *, tty: bool) -> 
         await _write(log, entries.end())
     finally:
         log.close()
+
+
+def since(stamp: str) -> str:
+    """A time of a log as Docker wants it in a query: seconds of the epoch with nanoseconds, not RFC 3339."""
+    whole, _, fraction = stamp.removesuffix("Z").partition(".")
+    seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return f"{seconds}.{fraction:0<9}"
 
 
 async def _write(log: LogFile, data: bytes) -> None:

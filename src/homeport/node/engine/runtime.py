@@ -162,7 +162,12 @@ class EngineRuntime:
                     *(self._directory, str(self._network), str(self._services), str(pid), self._volumes),
                 ]
                 body = bodies.helper(
-                    node=self._node, image=self._image, role=_HELPER, command=command, mounts=self._helper_mounts()
+                    node=self._node,
+                    image=self._image,
+                    role=_HELPER,
+                    command=command,
+                    mounts=self._helper_mounts(),
+                    is_podman=(await self._learn()).is_podman,
                 )
                 await self._say_hello(f"homeport_helper_{self._node}", body)
         except TimeoutError:

@@ -99,6 +99,7 @@ class PlainNetd:
         net, services = networks.pods, networks.services
         gateway = network.gateway_of(net)
         self._path = os.path.join(directory, RECORDS)
+        self._socket = network.helper_socket(directory)
         self._zone = Zone(netd.CLUSTER_DOMAIN, [net, services], str(gateway))
         self._loop = loop.Loop()
         self._load()
@@ -111,7 +112,7 @@ class PlainNetd:
         self._peers = Peers(self._loop, self._handle)
         local = network.api_address_of(services)
         self._services = PlainServices(self._loop, directory, gateway, services, local, Sockets(), self._report)
-        self._peers.accept_from(wire.listen(network.helper_socket(directory)))
+        self._peers.accept_from(wire.listen(self._socket))
 
     def serve(self) -> None:
         self._loop.run()
@@ -144,6 +145,8 @@ class PlainNetd:
             new = {text: self._real(value) for text, value in message.get("set", {}).items()}
             self._services.change(new, message.get("remove", ()), reset=bool(message.get("reset")))
         elif operation == "stop":
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._socket)  # before the answer: who hears it may delete the directory
             self._loop.is_running = False
         else:
             raise ValueError(f"no such operation: {operation}")
@@ -188,6 +191,4 @@ def main(arguments: list[str]) -> int:
     os.write(ready, b"\n")
     os.close(ready)
     helper.serve()
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(network.helper_socket(directory))
     return 0
