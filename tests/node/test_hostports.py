@@ -54,3 +54,20 @@ def test_beside_services() -> None:
     assert found.set_host_ports("1", {}) == second
     assert found.set_host_ports("2", {}) == {"tcp * 8080": None}
     assert found.all == {}
+
+
+def test_what_is_served_for_nobody_is_said() -> None:
+    ports = [
+        {"containerPort": 1, "hostPort": 1, "protocol": "SCTP"},
+        {"containerPort": 2, "hostPort": 2, "hostIP": "fd00::1"},
+        {"containerPort": 3, "hostPort": 3, "hostIP": "::"},
+        {"containerPort": 4, "hostPort": 4, "hostIP": "127.0.0.1", "protocol": "UDP"},
+        {"containerPort": 5, "protocol": "SCTP"},
+    ]
+    why = "can't be had: this node serves TCP and UDP at IPv4 addresses"
+    assert hostports.unserved_ports({"ports": ports}) == [
+        f"host port 1/SCTP {why}",
+        f"host port 2/TCP of fd00::1 {why}",
+    ]
+    pod = {"spec": {"containers": [{"ports": ports}]}}
+    assert list(hostports.frontends(pod, "10.42.0.9", "10.42.0.1")) == ["tcp * 3", "udp 127.0.0.1 4"]

@@ -25,7 +25,7 @@ def frontends(pod: Object, address: str, gateway: str) -> dict[str, dict[str, An
     found: dict[str, dict[str, Any]] = {}
     for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
         for port in container.get("ports") or ():
-            if not port.get("hostPort"):
+            if not port.get("hostPort") or (port.get("protocol") or "TCP") not in _KINDS:
                 continue
             where = port.get("hostIP") or ""
             if where not in _EVERYWHERE and not _is_ipv4(where):
@@ -52,6 +52,17 @@ def describe(text: str) -> str:
     protocol, address, port = text.split(" ")
     where = "" if address == "*" else f" of {address}"
     return f"host port {port}/{protocol.upper()}{where}"
+
+
+def unserved_ports(container: Mapping[str, Any]) -> list[str]:
+    """The ports of the machine that a container asks for and the node serves for nobody."""
+    found = []
+    for port in container.get("ports") or ():
+        protocol, where = port.get("protocol") or "TCP", port.get("hostIP") or ""
+        if port.get("hostPort") and (protocol not in _KINDS or not (where in _EVERYWHERE or _is_ipv4(where))):
+            text = f"{protocol.lower()} {'*' if where in _EVERYWHERE else where} {port['hostPort']}"
+            found.append(f"{describe(text)} can't be had: this node serves TCP and UDP at IPv4 addresses")
+    return found
 
 
 def taken_ports(container: Mapping[str, Any]) -> list[str]:

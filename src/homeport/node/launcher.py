@@ -15,7 +15,7 @@ from homeport.node.containerspec import container_spec, sandbox_spec
 from homeport.node.emptydirs import memory_volumes
 from homeport.node.environment import DOMAIN
 from homeport.node.host import Host
-from homeport.node.hostports import taken_ports
+from homeport.node.hostports import taken_ports, unserved_ports
 from homeport.node.links import wants_links
 from homeport.node.mounting import Mounts
 from homeport.node.pod import Member
@@ -103,9 +103,8 @@ class Launcher:
         if kind != "Unconfined":
             spec = replace(spec, security=replace(spec.security, seccomp=self._filter(kind, file, spec)))
         spec = replace(spec, log_bytes=self._host.log_bytes, log_files=self._host.log_files)
-        if not attempt and meta.spec(pod).get("hostNetwork"):
-            for problem in taken_ports(member.spec):
-                self._note(Notice("Warning", "HostPortConflict", problem, member.name))
+        if not attempt:
+            self._tell_of_ports(pod, member)
         self._note(Notice("Normal", "Created", f"Created container: {member.name}", member.name))
         await self._host.settled()
         state = await sandbox.start(spec)
@@ -113,6 +112,14 @@ class Launcher:
             self._note(Notice("Warning", "Failed", f"Error: {state.message}", member.name))
         else:
             self._note(Notice("Normal", "Started", f"Started container {member.name}", member.name))
+
+    def _tell_of_ports(self, pod: Object, member: Member) -> None:
+        if meta.spec(pod).get("hostNetwork"):
+            for problem in taken_ports(member.spec):
+                self._note(Notice("Warning", "HostPortConflict", problem, member.name))
+        else:
+            for problem in unserved_ports(member.spec):
+                self._note(Notice("Warning", "HostPortNotSupported", problem, member.name))
 
     def _filter(self, kind: str, file: str, spec: ContainerSpec) -> bytes:
         """Raises ProfileError."""
