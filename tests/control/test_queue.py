@@ -191,3 +191,12 @@ async def test_a_refused_key_waits_until_it_is_added_again() -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+async def test_what_comes_later_can_be_hastened() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add_after("a", 3600)
+    queue.add_after("b", 7200)
+    assert queue.idle
+    queue.hasten()
+    assert [await queue.get(), await queue.get()] == ["a", "b"]

@@ -88,7 +88,8 @@ async def test_a_step_is_heard_of(timers: list[FakeTimer], monkeypatch: pytest.M
     offsets = [0.0]
     monkeypatch.setattr(clockwatch.Steps.__init__, "__defaults__", (lambda: offsets[-1],))
     heard: asyncio.Queue[timedelta] = asyncio.Queue()
-    task = asyncio.create_task(clockwatch.watch(heard.put_nowait))
+    noticed: list[bool] = []
+    task = asyncio.create_task(clockwatch.watch(heard.put_nowait, lambda: noticed.append(True)))
     await asyncio.sleep(0)
     offsets.append(3600.0)
     timers[0].set_clock()
@@ -97,6 +98,7 @@ async def test_a_step_is_heard_of(timers: list[FakeTimer], monkeypatch: pytest.M
     timers[0].set_clock()
     await timers[0].renewed.wait()
     assert heard.empty()
+    assert len(noticed) == 2, "also where the clock is what it was: the machine may have slept"
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

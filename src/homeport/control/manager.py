@@ -102,6 +102,11 @@ class Manager:
         """No parent waits for a sync or is in one. Deadlines and retries may still be set."""
         return all(runner.loop.queue.idle for runner in self._runners)
 
+    def look_again(self) -> None:
+        """Sync now what waits for a moment: the wall clock was set, or the machine has slept."""
+        for runner in self._runners:
+            runner.loop.queue.hasten()
+
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             if self._own_informers:

@@ -57,6 +57,12 @@ class WorkQueue(Generic[K]):
             timer.cancel()
         self._timers[key] = loop.call_later(delay, self._due, key)
 
+    def hasten(self) -> None:
+        """Add now all that was to be added later."""
+        for key in list(self._timers):
+            self._timers.pop(key).cancel()
+            self.add(key)
+
     def add_rate_limited(self, key: K) -> float:
         """Add after a delay that grows with the failures of this key; gives the delay."""
         failures = self._failures.get(key, 0)

@@ -74,8 +74,9 @@ class Steps:
         return step
 
 
-async def watch(stepped: Callable[[timedelta], None]) -> None:
-    """Tell of each step, until cancelled. Returns at once where the machine does not tell."""
+async def watch(stepped: Callable[[timedelta], None], noticed: Callable[[], None] | None = None) -> None:
+    """Tell of each step, until cancelled. Returns at once where the machine does not tell. `noticed` is called whenever
+    the kernel says something: also when the machine wakes from sleep, which the clocks of event loops do not count."""
     if sys.platform != "linux":
         return
     timer, steps = Timer(), Steps()
@@ -88,6 +89,8 @@ async def watch(stepped: Callable[[timedelta], None]) -> None:
             timer.renew()
             if (step := steps.take()) is not None:
                 stepped(step)
+            if noticed is not None:
+                noticed()
     finally:
         loop.remove_reader(timer.descriptor)
         timer.close()

@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def controllers(platform: Platform) -> AsyncIterator[str]:
-    from homeport.node.agent import API_PORT  # an API server alone starts without the parts that it lacks
+    from homeport.node import clockwatch  # an API server alone starts without the parts that it lacks
+    from homeport.node.agent import API_PORT
 
     declared = (*system.CONTROLLERS, *workloads.CONTROLLERS, *batch.CONTROLLERS, *training.CONTROLLERS)
     manager = Manager(platform.client, declared, informers=platform.informers)
@@ -50,6 +51,7 @@ async def controllers(platform: Platform) -> AsyncIterator[str]:
             ),
         ),
         platform.background("controllers", manager.run()),
+        platform.background("clock", clockwatch.watch(lambda _: None, manager.look_again), endless=False),
         platform.background("definitions", _install_definitions(platform), endless=False),
     ):
         await platform.wait_for(basics)

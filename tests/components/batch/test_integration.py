@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from homeport.apiserver.server import ApiServer
 from homeport.client.client import Client
 from homeport.client.local import LocalTransport
+from homeport.clock import utc_now
 from homeport.components.batch import CONTROLLERS, JOB_SET_KIND, KINDS
 from homeport.control.manager import Manager
 from homeport.kube import core, meta
@@ -25,8 +27,15 @@ TEMPLATE = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "
 
 
 class Cluster:
+    manager: Manager
+
     def __init__(self, client: Client) -> None:
         self.client = client
+        self.ahead = timedelta()
+        """Of the controllers' clock."""
+
+    def now(self) -> datetime:
+        return utc_now() + self.ahead
 
     async def until(self, resource: Resource, met: Callable[[Object], bool]) -> Object:
         """The first object that is as wanted."""
@@ -57,10 +66,11 @@ async def cluster() -> AsyncIterator[Cluster]:
     server = ApiServer(store, (*core.KINDS, *KINDS))
     client = Client(LocalTransport(server.handle, User("admin", ("system:masters",))))
     await client.create(core.NAMESPACE.resource, core.NAMESPACE.new("team"))
-    manager = Manager(client, CONTROLLERS)
-    running = asyncio.create_task(manager.run())
-    await manager.ready.wait()
-    yield Cluster(client)
+    made = Cluster(client)
+    made.manager = Manager(client, CONTROLLERS, now=made.now)
+    running = asyncio.create_task(made.manager.run())
+    await made.manager.ready.wait()
+    yield made
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await server.close()
@@ -148,3 +158,18 @@ async def test_pods_under_a_quota_take_turns(cluster: Cluster) -> None:
         pod = await cluster.until(POD, lambda pod: not core.has_ended(pod))
         await cluster.phase(pod, "Succeeded")
     await cluster.until(JOB, lambda job: meta.is_condition_true(job, "Complete"))
+
+
+async def test_a_moment_that_came_while_the_machine_slept(cluster: Cluster) -> None:
+    inner = {"template": TEMPLATE}
+    spec = {"schedule": "0 3 * * *", "jobTemplate": {"spec": inner}}
+    await cluster.client.create(core.CRON_JOB.resource, core.CRON_JOB.new("nightly", "team", spec=spec))
+    async with asyncio.timeout(5):
+        while not cluster.manager.counters["cronjob-controller"].syncs or not cluster.manager.idle:
+            await asyncio.sleep(0.01)
+    assert not (await cluster.client.list(JOB, "team")).items
+    cluster.ahead = timedelta(days=1)
+    cluster.manager.look_again()
+    job = await cluster.until(JOB, lambda job: True)
+    assert meta.name(job).startswith("nightly-")
+    await cluster.until(core.CRON_JOB.resource, lambda found: "lastScheduleTime" in (found.get("status") or {}))
