@@ -164,9 +164,11 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(nodes: Iterable[str] = ("one",)) -> AsyncIterator[Cluster]:
+async def cluster(nodes: Iterable[str] = ("one",), *, seed: int | None = None) -> AsyncIterator[Cluster]:
+    """With a `seed`, one of ten requests of the controllers fails, half of them after they were carried out."""
     async with support.world(now=now) as world:
-        client = Client(world.transport, field_manager="homeport")
+        transport = world.transport if seed is None else support.FlakyTransport(world.transport, seed=seed)
+        client = Client(transport, field_manager="homeport")
         informers = Informers(client, freeze=True)
         manager = Manager(client, workloads.CONTROLLERS, informers=informers, now=now)
         made = Cluster(world, manager)

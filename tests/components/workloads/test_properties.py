@@ -177,7 +177,7 @@ def test_a_daemon_set_ends_with_one_new_pod_on_each_node(
     }
     for turn in range(60):
         places = [Place(node, True, True, tuple(found.values())) for node, found in on.items()]
-        steps = Plan(parent, places, "new", {}, NOW).make()
+        steps = Plan(parent, places, {"new"}, {}, NOW).make()
         begun = bool(steps.make or steps.delete)
         for node, found in on.items():
             rest = {

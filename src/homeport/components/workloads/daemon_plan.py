@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 import msgspec
@@ -43,13 +43,20 @@ class Steps(msgspec.Struct):
 
 
 class Plan:
-    """`hash` is that of the set's template, `pauses` what the last plan left."""
+    """`hashes` are those of revisions with the set's template, `pauses` what the last plan left."""
 
-    def __init__(self, parent: Object, places: Iterable[Place], hash: str, pauses: Mapping[str, Object], now: datetime):
+    def __init__(
+        self,
+        parent: Object,
+        places: Iterable[Place],
+        hashes: Collection[str],
+        pauses: Mapping[str, Object],
+        now: datetime,
+    ):
         self.places = tuple(places)
         self.steps = Steps()
         self._parent = parent
-        self._hash = hash
+        self._hashes = hashes
         self._pauses = pauses
         self._now = now
         self._min_ready = int(meta.spec(parent).get("minReadySeconds") or 0)
@@ -76,7 +83,7 @@ class Plan:
         labels = meta.labels(pod)
         generation = meta.annotations(self._parent).get(GENERATION)
         same = generation is not None and labels.get(GENERATION_LABEL) == generation
-        return labels.get(LABEL) == self._hash or same
+        return labels.get(LABEL) in self._hashes or same
 
     def is_available(self, pod: Object) -> bool:
         return pods.is_available(pod, self._min_ready, self._now)

@@ -30,7 +30,7 @@ def sync(observed: Observed) -> Desired:
         return with_revision(observed, known)
     own = revision_hash(known.update)
     found = places(parent, nodes.values(), members.values())
-    plan = Plan(parent, found, own, observed.memory, observed.now)
+    plan = Plan(parent, found, frozenset(map(revision_hash, known.equal)), observed.memory, observed.now)
     steps = plan.make()
     delete = sorted(steps.delete | homeless(nodes.values(), members.values()))[:BURST]
     gone = {("Pod", name) for name in delete}

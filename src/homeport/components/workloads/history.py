@@ -27,6 +27,8 @@ class History(msgspec.Struct, frozen=True):
     collisions: int
     update: Object | None
     """None if it has yet to be made: `made`."""
+    equal: tuple[Object, ...] = ()
+    """All that have the workload's template: users may have made others beside it."""
     made: Object | None = None
     renumbered: int | None = None
     """The number that `update` has to get, because it is an older one come back."""
@@ -39,16 +41,16 @@ def history(parent: Object, revisions: Iterable[Object], failures: Sequence[Fail
     data = snapshot(parent)
     equal = [each for each in ordered if each.get("data") == data]
     if equal and equal[-1] is ordered[-1]:
-        return History(tuple(ordered), collisions, equal[-1])
+        return History(tuple(ordered), collisions, equal[-1], tuple(equal))
     number = int(ordered[-1].get("revision") or 0) + 1 if ordered else 1
     if equal:
-        return History(tuple(ordered), collisions, equal[-1], renumbered=number)
+        return History(tuple(ordered), collisions, equal[-1], tuple(equal), renumbered=number)
     taken = {each.name for each in failures if each.reason == "AlreadyExists" and each.kind == "ControllerRevision"}
     made = _revision(parent, data, number, collisions, label)
     if meta.name(made) in taken:
         collisions += 1
         made = _revision(parent, data, number, collisions, label)
-    return History(tuple(ordered), collisions, None, made)
+    return History(tuple(ordered), collisions, None, made=made)
 
 
 def snapshot(parent: Object) -> Object:
