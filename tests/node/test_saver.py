@@ -9,6 +9,7 @@ import pytest
 from homeport.kube import core
 from homeport.kube.patch import strategic_merge_patch
 from homeport.kube.schema.struct import components, schema_name
+from homeport.node import saver as saver_module
 from homeport.node.saver import StatusSaver, difference, is_passing
 
 
@@ -119,3 +120,18 @@ async def test_what_others_overwrite_is_put_right_and_nothing_is_written_twice(d
     saver.see(first)  # the watch is late
     await save()
     assert server.writes == 2
+
+
+async def test_that_a_pod_waits_for_its_turn_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saver_module, "_PASSING_DELAY", 0.01)
+    server = _Server()
+    host: Any = SimpleNamespace(client=server, status_slots=asyncio.Semaphore(1))
+    done = asyncio.Event()
+    saver = StatusSaver(host, server.pod, done.set)
+    saver.wait()
+    saver.save(status("Pending", {"waiting": {"reason": "ContainerCreating"}}))
+    await asyncio.sleep(0.05)
+    assert server.writes == 0
+    saver.go_on()
+    await asyncio.wait_for(done.wait(), 5)
+    assert server.writes == 1

@@ -74,11 +74,14 @@ def lacking(pod: Object, others: Iterable[Object], allocatable: Mapping[str, str
     capacity = resources.amounts(allocatable)
     if len(others) + 1 > capacity.get("pods", Decimal(len(others) + 1)):
         return _short("pods", Decimal(1), Decimal(len(others)), capacity["pods"])
-    used = resources.total(others)
-    for name, asked in sorted(resources.pod_requests(pod).items()):
-        # What the node has never heard of is somebody else's to provide, but for what only a node can.
-        if not asked or (name not in capacity and not name.startswith("hugepages-")):
-            continue
+    # What the node has never heard of is somebody else's to provide, but for what only a node can.
+    wanted = {
+        name: asked
+        for name, asked in resources.pod_requests(pod).items()
+        if asked and (name in capacity or name.startswith("hugepages-"))
+    }
+    used = resources.total(others) if wanted else {}
+    for name, asked in sorted(wanted.items()):
         taken, most = used.get(name, Decimal(0)), capacity.get(name, Decimal(0))
         if asked > most - taken:
             return _short(name, asked, taken, most)

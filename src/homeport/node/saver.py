@@ -24,6 +24,8 @@ _ADDRESSES = frozenset({"hostIPs", "podIPs"})
 """Lists that a patch merges by address: those that are over have to be taken out."""
 _PASSING_DELAY = 0.2
 """Seconds before a status is written that says no more than that the pod is on its way: mostly it is over by then."""
+_WAITING_DELAY = 10.0
+"""The same for a pod that waits for the node to have made others: it isn't even on its way."""
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Object:
@@ -91,6 +93,7 @@ class StatusSaver:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._refused = False
+        self._waits = False
 
     def is_saved(self, status: Object) -> bool:
         """Whether the API has what `status` says."""
@@ -114,9 +117,25 @@ class StatusSaver:
             return
         if is_passing(status):
             if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(_PASSING_DELAY, self._begin)
+                self._begin_in(_WAITING_DELAY if self._waits else _PASSING_DELAY)
             return
         self._begin()
+
+    def wait(self) -> None:
+        """The pod waits for the node to have made others: that it is on its way can wait, too."""
+        self._waits = True
+        if self._timer is not None:
+            self._begin_in(_WAITING_DELAY)
+
+    def go_on(self) -> None:
+        """The pod's turn has come."""
+        self._waits = False
+        if self._timer is not None:
+            self._begin_in(_PASSING_DELAY)
+
+    def _begin_in(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._begin)
 
     def _begin(self) -> None:
         self._stop_timer()

@@ -371,7 +371,9 @@ class Worker:
 
     async def _create(self) -> None:
         try:
+            self._saver.wait()
             async with self._host.create_slots:
+                self._saver.go_on()
                 sandbox = await self._launcher.create(self.allocated)
         except Exception as error:
             self._sandbox_phase = "none"
