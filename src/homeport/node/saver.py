@@ -22,8 +22,10 @@ _AT_TIMES = frozenset({PENDING, IN_PROGRESS})
 """Conditions of ours that a pod has only at times."""
 _ADDRESSES = frozenset({"hostIPs", "podIPs"})
 """Lists that a patch merges by address: those that are over have to be taken out."""
-_PASSING_DELAY = 0.2
+_PASSING_DELAY = 0.4
 """Seconds before a status is written that says no more than that the pod is on its way: mostly it is over by then."""
+_FURTHER_DELAY = 1.0
+"""The same where the API says already that the pod is on its way: only how far it is is new."""
 _WAITING_DELAY = 10.0
 """The same for a pod that waits for the node to have made others: it isn't even on its way."""
 
@@ -117,7 +119,7 @@ class StatusSaver:
             return
         if is_passing(status):
             if self._timer is None:
-                self._begin_in(_WAITING_DELAY if self._waits else _PASSING_DELAY)
+                self._begin_in(self._passing_delay())
             return
         self._begin()
 
@@ -131,7 +133,13 @@ class StatusSaver:
         """The pod's turn has come."""
         self._waits = False
         if self._timer is not None:
-            self._begin_in(_PASSING_DELAY)
+            self._begin_in(self._passing_delay())
+
+    def _passing_delay(self) -> float:
+        if self._waits:
+            return _WAITING_DELAY
+        is_told = bool(container_statuses(self._known)) and is_passing(self._known)
+        return _FURTHER_DELAY if is_told else _PASSING_DELAY
 
     def _begin_in(self, seconds: float) -> None:
         self._stop_timer()
