@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 _PARALLEL = 64
 """Requests in flight of all controllers together."""
 _SLOW = 0.05
-"""Seconds of one sync call after which the log says so: it holds up everything else in the process."""
+"""Seconds of processor time of one sync call after which the log says so: it holds up all else in the process."""
 
 
 _REST = 9
@@ -51,7 +51,7 @@ class Counters(msgspec.Struct):
     syncs: int = 0
     failures: int = 0
     seconds: float = 0.0
-    """Spent inside ``sync``."""
+    """Of processor time, spent inside ``sync``."""
 
 
 class _Last(msgspec.Struct):
@@ -232,9 +232,9 @@ class ControllerRunner:
             self._rests.pop(key, None)
 
     def _sync(self, observed: Observed) -> Desired:
-        started = time.perf_counter()
+        started = time.thread_time()
         desired = self.controller.sync(observed)
-        took = time.perf_counter() - started
+        took = time.thread_time() - started
         self.counters.syncs += 1
         self.counters.seconds += took
         if took > _SLOW:

@@ -11,7 +11,7 @@ from homeport.metrics import Labels, Sampled
 _FAMILIES = (
     ("syncs", "homeport_controller_syncs_total", "Syncs of a controller."),
     ("failures", "homeport_controller_failures_total", "Syncs of a controller that failed, or whose changes did."),
-    ("seconds", "homeport_controller_sync_seconds_total", "Seconds that a controller has spent deciding."),
+    ("seconds", "homeport_controller_sync_seconds_total", "Processor time that a controller has spent deciding."),
 )
 
 
