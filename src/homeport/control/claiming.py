@@ -59,6 +59,8 @@ class Selectors:
 def transfers(parent: Object, child: Child, selectors: Selectors, informer: Informer) -> Iterator[Transfer]:
     """What has to change hands. An orphan that is being deleted is not adopted any more."""
     claim = selectors.claim
+    if not claim.claims(parent):
+        return
     for obj in informer.cache.owned(uid(parent)).values():
         if claim.considered(obj) and not selectors.fits(parent, obj):
             yield Transfer(child, obj, adopt=False)

@@ -127,6 +127,8 @@ class Claim(msgspec.Struct, frozen=True):
     """Whether a parent takes a child that its selector matches."""
     considered: Callable[[Object], bool] = _always
     """Which children are adopted or released at all."""
+    claims: Callable[[Object], bool] = _always
+    """Which parents adopt and release at all."""
 
 
 class Child(msgspec.Struct, frozen=True):

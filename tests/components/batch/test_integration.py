@@ -173,3 +173,23 @@ async def test_a_moment_that_came_while_the_machine_slept(cluster: Cluster) -> N
     job = await cluster.until(JOB, lambda job: True)
     assert meta.name(job).startswith("nightly-")
     await cluster.until(core.CRON_JOB.resource, lambda found: "lastScheduleTime" in (found.get("status") or {}))
+
+
+async def test_nothing_is_done_for_a_job_of_another_controller(cluster: Cluster) -> None:
+    job = await cluster.job(managedBy="example.com/other")
+    owner = [{**meta.owner_reference({**job, "apiVersion": "batch/v1", "kind": "Job"})}]
+    pod = core.POD.new("own", "team", spec=TEMPLATE["spec"], metadata={"ownerReferences": owner})
+    await cluster.client.create(POD, pod)
+    await cluster.client.create(
+        POD,
+        core.POD.new(
+            "free", "team", spec=TEMPLATE["spec"], metadata={"labels": job["spec"]["template"]["metadata"]["labels"]}
+        ),
+    )
+    other = await cluster.client.create(JOB, core.JOB.new("second", "team", spec={"template": TEMPLATE}))
+    await cluster.until(JOB, lambda found: meta.name(found) == "second" and bool(found.get("status")))
+    found = {meta.name(pod): meta.controller_of(pod) for pod in await cluster.pods()}
+    assert (found.pop("own") or {})["uid"] == meta.uid(job)
+    assert found.pop("free") is None
+    assert [(owner or {})["uid"] for owner in found.values()] == [meta.uid(other)]
+    assert not (await cluster.client.get(JOB, "work", "team")).get("status")

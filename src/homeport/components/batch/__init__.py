@@ -58,6 +58,11 @@ def _pods_of(job: Object) -> Selector:
     return from_label_selector(spec(job)["selector"])
 
 
+def _is_ours(job: Object) -> bool:
+    """Not one of another controller."""
+    return spec(job).get("managedBy") in (None, "", "kubernetes.io/job-controller")
+
+
 JOB = Controller(
     name="job-controller",
     parent=core.JOB.resource,
@@ -66,7 +71,7 @@ JOB = Controller(
         Child(
             core.POD.resource,
             "never",
-            claim=Claim(_pods_of),
+            claim=Claim(_pods_of, claims=_is_ours),
             gradual=True,
             tell=reports.of_pods,
             matters=pod_matters,
