@@ -295,6 +295,26 @@ async def test_of_several_metrics_the_largest_counts_and_an_unknown_one_keeps_wh
         assert "ScaleUpLimit" in str((await status(world, "ScalingLimited", "ScaleUpLimit"))["conditions"])
 
 
+async def test_nothing_outside_the_namespace_is_scaled(world: support.World) -> None:
+    paths = {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"plural": "herds", "singular": "herd", "kind": "Herd", "listKind": "HerdList"}
+    spec = {"group": "example.com", "scope": "Cluster", "names": names}
+    spec["versions"] = [{**version, "subresources": {"scale": paths}}]
+    await world.client.create(core.CRD.resource, core.CRD.new("herds.example.com", spec=spec))
+    herds = Resource("example.com", "v1", "herds", "Herd", namespaced=False)
+    herd = {"apiVersion": "example.com/v1", "kind": "Herd", "metadata": {"name": "h"}, "spec": {"size": 1}}
+    await world.client.create(herds, herd)
+    async with scaling(world):
+        one = scaler("herd", minReplicas=2)
+        one["spec"]["scaleTargetRef"] = {"apiVersion": "example.com/v1", "kind": "Herd", "name": "h"}
+        await world.client.create(SCALER, one)
+        found = await status(world, "AbleToScale", "FailedGetScale", "herd")
+        assert "could not find the requested resource" in message(found, "AbleToScale")
+        assert (await world.client.get(herds, "h"))["spec"]["size"] == 1
+
+
 async def test_without_autoscalers_nothing_runs(world: support.World) -> None:
     async with scaling(world) as served:
         await deploy(world, 1)

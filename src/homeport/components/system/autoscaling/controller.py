@@ -173,6 +173,8 @@ class _Look:
         for refresh in (False, True):
             for entry in await client.discover(refresh=refresh):
                 if (entry.resource.group, entry.resource.kind) == (group, kind):
+                    if not entry.resource.namespaced:  # whoever may scale in a namespace may not scale outside
+                        raise NotFound("the server could not find the requested resource")
                     found = await client.get(entry.resource, ref["name"], self._key[0], subresource="scale")
                     return entry.resource, found
         raise NotFound(f'no matches for kind "{kind}" in group "{group}"')
