@@ -68,7 +68,8 @@ def _fold(now: Situation) -> None:
             after = replace(after, image=member.image, ending=Ending(now.now, 0.0, "changed"))
         if after is not before:
             now.remember(member, after)
-            if after.is_exited and not before.is_exited:
+            # An attempt may have ended before anybody saw it run.
+            if after.is_exited and (not before.is_exited or after.next_attempt != before.next_attempt):
                 _note_exit(now, member)
         _fold_hook(now, member)
 

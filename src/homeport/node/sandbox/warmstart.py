@@ -149,11 +149,15 @@ def _have_assembled(
     answer, mounts = FAILED, []
     try:
         linux.setns(processes, linux.CLONE_NEWPID)
+        held, hold = os.pipe2(os.O_CLOEXEC)
         pid, pidfd = linux.fork_into(linux.CLONE_NEWNS)
         if pid == 0:
+            os.close(hold)
+            os.read(held, 1)
             _assemble(root, group, outcome)
         os.close(pidfd)
         opened = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        os.close(hold)  # now it may end: of one that has, the namespace can't be had any more
         if os.waitpid(pid, 0)[1] == 0:
             answer, mounts = READY, [opened]
     except BaseException as error:
