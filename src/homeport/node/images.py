@@ -7,7 +7,6 @@ when they change, so a new image file counts from the next pod (or the next try 
 from __future__ import annotations
 
 import asyncio
-import difflib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -221,6 +220,8 @@ class ImageStore:
         names = [p.text for parsed_file in self._files.values() for i in parsed_file.images for p in i.patterns]
         plain = {name.split(":")[0].removeprefix("docker.io/").rstrip("*"): name for name in reversed(names)}
         short = parsed.repository.removeprefix("docker.io/").removeprefix("library/")
+        import difflib  # for a mistake of somebody's
+
         close = difflib.get_close_matches(short, plain, n=3, cutoff=0.6)
         if not close:
             close = [name for name in plain if name and name.split("/")[-1] == short.split("/")[-1]][:3]

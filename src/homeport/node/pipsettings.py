@@ -6,7 +6,6 @@ neither. Where uv itself has been told (``UV_*`` variables, ``uv.toml``) that st
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
 import sys
@@ -137,6 +136,10 @@ def config_files(environ: Mapping[str, str]) -> list[Path]:
 
 
 def _from_file(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    import configparser  # most machines have no such file, or build no image now
+
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
