@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from homeport.node.sandbox import spec, trees
 from homeport.node.sandbox.container import NOT_STARTED, StartFailure
@@ -162,13 +162,13 @@ class Links:
             source, target = real(mounted), os.path.normpath(mounted.target)
             if target == TOKEN:
                 continue  # each pod's own, so that only one could have it; see Home.environment
-            if target == _SHARED_MEMORY or os.path.realpath(target) == source:
+            owners = os.path.join(self._directory, quote(target, safe=""))
+            if target == _SHARED_MEMORY or (os.path.realpath(target) == source and not os.path.isdir(owners)):
                 continue  # as the machine has it
             with self._locked():
-                self._link(source, target)
+                self._link(source, target, owners)
 
-    def _link(self, source: str, target: str) -> None:
-        owners = os.path.join(self._directory, quote(target, safe=""))
+    def _link(self, source: str, target: str, owners: str) -> None:
         if not (os.path.islink(target) and os.readlink(target) == source and os.path.isdir(owners)):
             if os.path.lexists(target):
                 raise StartFailure(
@@ -202,7 +202,7 @@ class Links:
                 os.unlink(os.path.join(owners, self._uid))
                 if not os.listdir(owners):
                     os.rmdir(owners)
-                    target = _unquote(name)
+                    target = unquote(name)
                     if os.path.islink(target):
                         os.unlink(target)
 
@@ -212,12 +212,6 @@ class Links:
         with open(os.path.join(self._directory, ".lock"), "w", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def _unquote(name: str) -> str:
-    from urllib.parse import unquote
-
-    return unquote(name)
 
 
 def real(mounted: spec.Mounted) -> str:

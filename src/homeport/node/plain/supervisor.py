@@ -155,41 +155,51 @@ class PlainSupervisor(Supervisor):
         self._end_families()
 
     def _child_ended(self, awake: int) -> None:
-        """Reap what nobody waits for: what has lost its parent, which began in another session than ours, and those
-        that connect."""
         with contextlib.suppress(BlockingIOError):
             while len(os.read(awake, 4096)) == 4096:
                 pass
-        known = {running.launch.pid for running in self._running.values()} | self._commands
-        for pid in family.children().get(os.getpid(), ()):
-            if pid in self._watcher.connecting or (pid not in known and family.session_of(pid) != os.getsid(0)):
-                with contextlib.suppress(ChildProcessError):
-                    if os.waitpid(pid, os.WNOHANG)[0]:
-                        self._watcher.connecting.discard(pid)
+        self._families()
         self._commands = {pid for pid in self._commands if linux.parent_of(pid) == os.getpid()}
         if self._dying:
             self._end_families()
 
+    def _families(self) -> dict[int, list[int]]:
+        """Who is whose parent, when all is reaped that nobody waits for: what has lost its parent, which began in
+        another session than ours, and those that connect. What somebody left who ended meanwhile is among it."""
+        known = {running.launch.pid for running in self._running.values()} | self._commands
+        while True:
+            parents, reaped = family.children(), False
+            for pid in parents.get(os.getpid(), ()):
+                if pid in self._watcher.connecting or (pid not in known and family.session_of(pid) != os.getsid(0)):
+                    with contextlib.suppress(ChildProcessError):
+                        if os.waitpid(pid, os.WNOHANG)[0]:
+                            self._watcher.connecting.discard(pid)
+                            reaped = True
+            if not reaped:
+                return parents
+
     def _end_families(self) -> None:
         """A container whose first process has ended ends when all of its others have: they are killed."""
-        parents = family.children()
-        own = parents.get(os.getpid(), ())
-        firsts = {running.launch.pid: name for name, running in self._running.items()}
+        firsts = {running.launch.pid for running in self._running.values()}
+        found, before = self._orphans(firsts), None
+        # Who ends while it is looked at may have started another: only what stays the same is known.
+        while found != before:
+            left = {name: self._left_of(running, found) for name, running in self._dying.items()}
+            found, before = self._orphans(firsts), found
         for name, running in list(self._dying.items()):
-            others = {pid for pid in firsts if firsts[pid] != name}
-            marked = self._marks(running.spec)[family.MARK]
-            left = [
-                pid
-                for pid in family.below((p for p in own if p not in others and p != running.launch.pid), parents)
-                if (family.mark_of(pid) == marked or family.session_of(pid) == running.launch.pid)
-                and not family.is_zombie(pid)
-            ]
-            if left:
-                family.kill(left)  # whose ends are told
-            else:
+            family.kill(left[name])  # whose ends are told
+            if not left[name]:
                 del self._dying[name]
                 self._homes.pop(name, None)
                 self._ended(running)
+
+    def _orphans(self, firsts: set[int]) -> set[int]:
+        parents = self._families()
+        return set(family.below((pid for pid in parents.get(os.getpid(), ()) if pid not in firsts), parents))
+
+    def _left_of(self, running: Running, orphans: set[int]) -> list[int]:
+        marked, session = self._marks(running.spec)[family.MARK], running.launch.pid
+        return [pid for pid in orphans if family.mark_of(pid) == marked or family.session_of(pid) == session]
 
     def _clear(self, *more: str) -> str:
         family.kill(family.marked(mark(self._node.directory, self._pod.uid)))
