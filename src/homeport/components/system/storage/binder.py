@@ -48,6 +48,8 @@ class VolumeBinder:
         self._classes = informers.get(_CLASS)
         self._pods = informers.get(core.POD.resource)
         # One at a time: two claims at once would want the same volume.
+        self._being_bound: dict[str, str] = {}
+        """Volumes that a claim is about to have: their names, and in which version they were free."""
         self._loop: KeyedLoop[_Key] = KeyedLoop(self.name, self._sync)
         self._claims.subscribe(self._claim_changed)
         self._volumes.subscribe(self._volume_changed)
@@ -69,6 +71,8 @@ class VolumeBinder:
 
     def _volume_changed(self, change: Change) -> None:
         volume = change.object
+        if self._being_bound.get(name(volume)) != meta.resource_version(volume) or change.new is None:
+            self._being_bound.pop(name(volume), None)
         self._loop.queue.add(_Key("volume", *key_of(volume)))
         ref = rules.claim_ref(volume)
         if ref:
@@ -124,9 +128,10 @@ class VolumeBinder:
         storage_class = self._classes.cache.get("", wanted) if wanted else None
         placed = rules.SELECTED_NODE in meta.annotations(claim)
         delayed = rules.delays_binding(storage_class) and not placed
-        volume = rules.best_match(self._volumes.cache, claim, delayed=delayed)
+        free = (volume for volume in self._volumes.cache if not self._is_being_bound(volume))
+        volume = rules.best_match(free, claim, delayed=delayed)
         if volume is not None:
-            await self._bind(volume, claim)
+            await self._bind_first(volume, claim)
             return
         if delayed:
             self._tell_what_it_waits_for(claim)
@@ -136,6 +141,22 @@ class VolumeBinder:
             text = "no persistent volumes available for this claim and no storage class is set"
             self._note(claim, "Normal", "FailedBinding", text)
         await self._set_phase(claim, "Pending")
+
+    def _is_being_bound(self, volume: Object) -> bool:
+        """Whether a claim has the volume by now and the cache does not show it yet. Claims that wait together would all
+        take the same one otherwise, and all but one would have to try again, ever later."""
+        since = self._being_bound.get(name(volume))
+        return since is not None and since == meta.resource_version(volume)
+
+    async def _bind_first(self, volume: Object, claim: Object) -> None:
+        self._being_bound[name(volume)] = meta.resource_version(volume)
+        try:
+            await self._bind(volume, claim)
+        except BaseException:
+            # Who has passed by it meanwhile may have it after all.
+            self._being_bound.pop(name(volume), None)
+            self._add_unbound(rules.class_name(volume))
+            raise
 
     def _tell_what_it_waits_for(self, claim: Object) -> None:
         waiting = [
