@@ -22,7 +22,7 @@ from homeport.node.forkserver import SETTLE_SECONDS, ForkServer
 from homeport.node.network import NodeNetwork
 from homeport.node.runtime import Sandbox, SandboxError, SandboxSpec
 from homeport.node.sandbox import linux, record, registry, spec
-from homeport.node.supervised import Supervised, connect, dead
+from homeport.node.supervised import Supervised, connect, dead, fields
 from homeport.node.warmth import Warmth
 
 _LOG = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class ProcessRuntime:
             return existing
         pod = {field: getattr(wanted, field) for field in spec.Pod._fields}
         pod["hosts"] = dict(wanted.hosts)
-        pod["limits"] = dataclasses.asdict(wanted.limits)
+        pod["limits"] = fields(wanted.limits)
         pod["memory"] = [dataclasses.astuple(volume) for volume in wanted.memory]
         pod["sysctls"] = dict(wanted.sysctls)
         # The fork server hands the connection over to the new supervisor, which answers.

@@ -15,7 +15,7 @@ from typing import Any
 
 from homeport.node import inside
 from homeport.node.control import Connection, readable
-from homeport.node.runtime import ContainerSpec, ContainerState, Limits, Mount, SandboxError, Session, Wanted
+from homeport.node.runtime import ContainerSpec, ContainerState, Limits, Mount, SandboxError, Security, Session, Wanted
 from homeport.node.sandbox import linux, logs, record, registry, spec, wire
 from homeport.node.warmth import Warmth, warmth_of
 
@@ -27,6 +27,11 @@ _UNKNOWN_EXIT = 137
 def state_from(value: Mapping[str, Any]) -> ContainerState:
     known = ContainerState.__dataclass_fields__
     return ContainerState(**{key: field for key, field in value.items() if key in known})
+
+
+def fields(value: Limits | Security) -> dict[str, Any]:
+    """As ``dataclasses.asdict``, which copies whatever it finds."""
+    return {field: getattr(value, field) for field in value.__dataclass_fields__}
 
 
 def _mounts(mounts: tuple[Mount, ...]) -> list[list[Any]]:
@@ -55,7 +60,7 @@ def container_message(container: ContainerSpec) -> dict[str, Any]:
         "user": container.user,
         "only_these_groups": container.only_these_groups,
         "security": {
-            **dataclasses.asdict(container.security),
+            **fields(container.security),
             "capabilities": sorted(container.security.capabilities),
             "seccomp": base64.b64encode(container.security.seccomp).decode(),
         },
@@ -65,7 +70,7 @@ def container_message(container: ContainerSpec) -> dict[str, Any]:
         "stdin_once": container.stdin_once,
         "tty": container.tty,
         "keeps_writes": container.keeps_writes,
-        "limits": dataclasses.asdict(container.limits),
+        "limits": fields(container.limits),
         "oom_score": container.oom_score,
         "devices": list(container.devices),
         "target": container.target,
@@ -159,9 +164,9 @@ class Supervised:
         return None if content is None else bytes.fromhex(content)
 
     async def limit(self, pod: Limits, containers: Mapping[str, Limits]) -> None:
-        limits = {name: dataclasses.asdict(wanted) for name, wanted in containers.items()}
+        limits = {name: fields(wanted) for name, wanted in containers.items()}
         try:
-            await self._request(op="limit", pod=dataclasses.asdict(pod), containers=limits)
+            await self._request(op="limit", pod=fields(pod), containers=limits)
         except ConnectionError as error:
             raise SandboxError(f"the supervisor of pod {self._identity.get('name', self._uid)} has ended") from error
 

@@ -465,3 +465,25 @@ async def test_version_replaced_while_its_supervisors_are_killed(pods: Pods, mon
     # The old fork server has written it down before it was replaced.
     assert (ended.phase, ended.exit_code, ended.reason) == ("exited", 137, "Error")
     assert left["b"].containers()["main"].phase == "running"
+
+
+async def test_an_address_is_used_again_while_something_still_holds_the_network_that_had_it(pods: Pods) -> None:
+    await pods.runtime.stop(end_pods=True)
+    pods.runtime = ProcessRuntime(pods.directory / "node", pod_cidr="10.42.0.0/29", hidden=[pods.directory])
+    await pods.runtime.start()
+    held: list[int] = []
+    try:
+        first = await serve(pods, "first")
+        held.append(os.open(f"/proc/{supervisor_pid(pods, 'first')}/ns/net", os.O_RDONLY))
+        await first.destroy()
+        for name in ("second", "third", "fourth"):
+            assert (await serve(pods, name)).address != first.address
+        again = await serve(pods, "again")
+        assert again.address == first.address
+        with await pods.runtime.dial(again.address, 2222) as connection:
+            connection.setblocking(False)
+            answer = await asyncio.get_running_loop().sock_recv(connection, 100)
+        assert answer == b"again"
+    finally:
+        for namespace in held:
+            os.close(namespace)

@@ -61,6 +61,8 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
 """The kernel answers EINVAL beyond its own last one; 63 is what the version 3 interface can hold."""
 
+_Room = ctypes.c_ubyte * 256
+"""For what the kernel reads or writes; one type, as to make one takes longer than most calls."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _held = ctypes.PyDLL(None, use_errno=True)
 """Calls that keep the interpreter's lock, so that a forked child finds it held by itself."""
@@ -172,9 +174,9 @@ def exchange(one: str, other: str) -> None:
 
 def is_proc(descriptor: int) -> bool:
     """Whether the file is one of a /proc."""
-    found = ctypes.create_string_buffer(256)
+    found = _Room()
     _check(_libc.fstatfs(descriptor, found))
-    return int.from_bytes(found.raw[:8], sys.byteorder) == PROC_SUPER_MAGIC
+    return int.from_bytes(bytes(found[:8]), sys.byteorder) == PROC_SUPER_MAGIC
 
 
 def sync_file_system(path: str) -> None:
@@ -209,7 +211,7 @@ def _prctl(option: int, value: int) -> None:
 
 def set_process_name(name: str) -> None:
     """What ``ps`` and ``top`` show; at most 15 bytes."""
-    buffer = ctypes.create_string_buffer(name.encode()[:15])
+    buffer = _Room(*name.encode()[:15])
     _check(_libc.prctl(_PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0))
 
 
@@ -272,9 +274,9 @@ def limit_bounding_set(keep: frozenset[int]) -> None:
 
 def permitted_capabilities() -> frozenset[int]:
     """All that the process may make use of."""
-    data = ctypes.create_string_buffer(24)
+    data = _Room()
     _check(_libc.capget(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), data))
-    words = struct.unpack("=6I", data.raw)
+    words = struct.unpack_from("=6I", data)
     mask = words[1] | words[4] << 32
     return frozenset(number for number in range(_LAST_CAPABILITY + 1) if mask >> number & 1)
 
