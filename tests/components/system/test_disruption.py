@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import support
+from homeport.client.client import Client
 from homeport.components.system.disruption import counting
 from homeport.components.system.disruption.controller import DisruptionBudgets
 from homeport.control.events import EventRecorder
@@ -28,9 +29,10 @@ LABELS = {"app": "web"}
 
 
 @asynccontextmanager
-async def counted(world: support.World) -> AsyncIterator[None]:
-    informers, recorder = Informers(world.client), EventRecorder(world.client, "test", now=now)
-    part = DisruptionBudgets(world.client, informers, recorder, now=now)
+async def counted(world: support.World, client: Client | None = None) -> AsyncIterator[None]:
+    client = client or world.client
+    informers, recorder = Informers(client), EventRecorder(client, "test", now=now)
+    part = DisruptionBudgets(client, informers, recorder, now=now)
     async with support.running(informers.run(), recorder.run(), part.run()):
         await part.ready.wait()
         yield
@@ -133,6 +135,22 @@ async def test_evictions_go_on_as_pods_are_replaced(world: support.World) -> Non
         await status(world, disruptionsAllowed=1, currentHealthy=2)
         await evict(world, "b")
         assert await world.names(POD) == ["c"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_through_a_bad_connection(world: support.World, seed: int) -> None:
+    owner = await make_set(world, replicas=6)
+    flaky = Client(support.FlakyTransport(world.transport, seed=seed, chance=0.3))
+    async with counted(world, flaky):
+        await world.client.create(BUDGET, budget(maxUnavailable="50%"))
+        for index in range(6):
+            await make_pod(world, f"p{index}", owner, ready=index < 2)
+        for index in range(2, 6):
+            await set_ready(world, f"p{index}", True)
+        await make_pod(world, "other", owner)
+        await world.client.delete(POD, "other", "default")
+        await asyncio.sleep(2000)
+        await status(world, expectedPods=6, desiredHealthy=3, currentHealthy=6, disruptionsAllowed=3)
 
 
 async def test_of_a_deployment_the_deployment_counts(world: support.World) -> None:
