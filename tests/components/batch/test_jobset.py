@@ -363,3 +363,17 @@ def test_what_may_change_while_suspended() -> None:
     assert "field is immutable" in str(next(iter(JOB_SET_KIND.validate(new, running))))
     other = job_set(group("a", pod={"containers": [{"name": "c", "image": "y"}]}), suspend=True)
     assert "field is immutable" in str(next(iter(JOB_SET_KIND.validate(other, old))))
+
+
+def test_what_never_changes() -> None:
+    old = job_set(group("a"), failurePolicy={"maxRestarts": 1})
+    new = job_set(group("a"), failurePolicy={"maxRestarts": 2})
+    told = "; ".join(map(str, JOB_SET_KIND.validate(new, old)))
+    assert told == 'spec.failurePolicy: Invalid value: "object": Value is immutable'
+    assert not list(JOB_SET_KIND.validate(job_set(group("a"), failurePolicy={"maxRestarts": 1}, suspend=True), old))
+
+
+def test_there_is_one_order() -> None:
+    second = group("b", dependsOn=[{"name": "a", "status": "Ready"}])
+    told = errors(group("a"), second, startupPolicy={"startupPolicyOrder": "InOrder"})
+    assert told == 'spec: Invalid value: "object": StartupPolicy and DependsOn APIs are mutually exclusive'

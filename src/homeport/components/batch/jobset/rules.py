@@ -27,6 +27,8 @@ _REASONS = (
     "MaxFailedIndexesExceeded",
     "PodFailurePolicy",
 )
+_FIXED = ("network", "successPolicy", "failurePolicy", "startupPolicy", "volumeClaimPolicies")
+"""What never changes once it is set; on a real cluster the definition's own rules say so."""
 _GATED = "feature gate is disabled"
 _CHANGEABLE = (
     ("metadata", "annotations"),
@@ -85,6 +87,7 @@ def _named(rule: Any, index: int) -> Any:
 
 
 def validate(new: Object, old: Object | None) -> Iterator[FieldError]:
+    yield from _one_order(new)
     if old is not None:
         yield from _update(new, old)
         return
@@ -111,6 +114,13 @@ def validate(new: Object, old: Object | None) -> Iterator[FieldError]:
     if spec.get("coordinator"):
         yield from _coordinator(new, name)
     yield from _claims(new, name)
+
+
+def _one_order(job_set: Object) -> Iterator[FieldError]:
+    policy = meta.spec(job_set).get("startupPolicy") or {}
+    depends = any(group.get("dependsOn") is not None for group in shape.groups(job_set))
+    if depends and policy.get("startupPolicyOrder") == "InOrder":
+        yield field.invalid("spec", "object", "StartupPolicy and DependsOn APIs are mutually exclusive")
 
 
 def _subdomain(value: str | None) -> Iterator[FieldError]:
@@ -259,6 +269,10 @@ def _mounted(groups: list[Object], volume: str) -> Iterator[FieldError]:
 
 def _update(new: Object, old: Object) -> Iterator[FieldError]:
     now, before = meta.spec(new), meta.spec(old)
+    for name in _FIXED:
+        if now.get(name) is not None and before.get(name) is not None and now[name] != before[name]:
+            sort = "array" if isinstance(now[name], list) else "object"
+            yield field.invalid(f"spec.{name}", sort, "Value is immutable")
     groups, former = shape.groups(new), {group["name"]: group for group in shape.groups(old)}
     if now.get("suspend") or before.get("suspend"):
         groups = [_masked(group, former.get(group["name"])) for group in groups]
