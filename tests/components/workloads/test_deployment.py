@@ -302,3 +302,40 @@ def test_templates_differ_by_all_but_their_hash() -> None:
     )
     assert meta.name(found.new or {}) == "early"
     assert [meta.name(each) for each in found.old] == ["late", "old"]
+
+
+async def test_a_replica_set_that_is_refused_is_told_of_and_made_later() -> None:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": "default"}}
+    async with cluster() as here:
+        await here.client.create(
+            core.RESOURCE_QUOTA.resource, {**quota, "spec": {"hard": {"count/replicasets.apps": "0"}}}
+        )
+        await here.create(workload("Deployment", replicas=1))
+        await asyncio.sleep(5)
+        obj = await here.client.get(DEPLOYMENTS, "web", "default")
+        status, reason, message = condition(obj, "Progressing")
+        assert (status, reason) == ("False", "ReplicaSetCreateError")
+        assert message.startswith('Failed to create new replica set "web-')
+        assert "exceeded quota" in message
+        assert ("ReplicaSetCreateError", message) in await here.events("web")
+        await here.client.patch(
+            core.RESOURCE_QUOTA.resource, "q", "default", {"spec": {"hard": {"count/replicasets.apps": "1"}}}
+        )
+        found = await here.settled(DEPLOYMENTS, availableReplicas=1)
+        assert condition(found, "Progressing")[:2] == ("True", "NewReplicaSetAvailable")
+
+
+async def test_two_deployments_of_one_selector_do_not_fight() -> None:
+    """Users are warned of it; nothing breaks all the same: each has the replica sets that it made."""
+    async with cluster() as here:
+        first, second = workload("Deployment", "one", replicas=2), workload("Deployment", "two", "web:2", replicas=2)
+        for obj in (first, second):
+            obj["spec"]["selector"] = {"matchLabels": {"app": "same"}}
+            obj["spec"]["template"]["metadata"]["labels"] = {"app": "same"}
+            await here.create(obj)
+        await here.settled(DEPLOYMENTS, "one", availableReplicas=2)
+        await here.settled(DEPLOYMENTS, "two", availableReplicas=2)
+        revision = here.world.store.revision
+        await asyncio.sleep(60)
+        assert here.world.store.revision == revision
+        assert len(await here.names()) == 4
