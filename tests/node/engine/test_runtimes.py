@@ -30,11 +30,13 @@ from homeport.node.runtime import (
     SandboxError,
     SandboxSpec,
     StartError,
+    Unenforceable,
     Wanted,
 )
 
 pytestmark = pytest.mark.slow
 
+_WGET = "busybox wget -qO-"
 _GREETER = "cd $(mktemp -d); echo hello from $(hostname) > index.html; busybox httpd -f -p 8000"
 
 
@@ -258,6 +260,57 @@ async def test_pods_reach_what_the_platform_listens_on(pods: Pods) -> None:
         with connection:
             assert await asyncio.get_running_loop().sock_recv(connection, 100) == b"from the pod\n"
     await end_of(sandbox)
+
+
+async def test_services_lead_to_their_targets_from_pods_and_from_the_machine(pods: Pods) -> None:
+    server, client = await asyncio.gather(pods.create("server"), pods.create("client"))
+    await server.start(pods.spec(server, _GREETER))
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    target = [[server.address, 8000]]
+    frontends = {
+        "tcp 10.43.0.7 80": {"to": target},
+        "tcp 10.43.0.8 80": {"to": []},
+        f"tcp * {port}": {"to": target, "published": True},
+    }
+    await pods.runtime.set_frontends(frontends, everything=True)
+    script = "until busybox wget -qO- 10.43.0.7; do sleep 0.05; done; busybox wget -qO- 10.43.0.8 || echo refused"
+    assert (await pods.run(client, script)).exit_code == 0
+    assert pods.lines(client) == ["hello from server", "refused"]
+    assert (await said(lambda: dialled("127.0.0.1", port))).endswith(b"hello from server\n")
+    await pods.runtime.set_frontends({"tcp 10.43.0.7 80": None, f"tcp * {port}": None})
+    assert (await pods.run(client, "busybox wget -qO- 10.43.0.7 || echo gone", "later")).exit_code == 0
+    assert pods.lines(client, name="later") == ["gone"]
+    with pytest.raises(ConnectionRefusedError):
+        await dialled("127.0.0.1", port)
+
+
+async def dialled(address: str, port: int) -> socket.socket:
+    made = socket.socket()
+    made.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(made, (address, port))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+async def test_network_policies_hold_or_it_is_told_that_they_cannot(pods: Pods) -> None:
+    server, client = await asyncio.gather(pods.create("server"), pods.create("client"))
+    await server.start(pods.spec(server, _GREETER))
+    assert (
+        await pods.run(client, f"until {_WGET} {server.address}:8000; do sleep 0.05; done", "before")
+    ).exit_code == 0
+    message = {"pods": {server.address: [0, None]}, "lists": [[]]}
+    if isinstance(pods.runtime, PlainRuntime):
+        with pytest.raises(Unenforceable, match="plain"):
+            await pods.runtime.set_policies(message)
+        return
+    await pods.runtime.set_policies(message)
+    state = await pods.run(client, f"{_WGET} -T 1 {server.address}:8000 && exit 9; echo kept away", "after")
+    assert (state.exit_code, pods.lines(client, name="after")) == (0, ["kept away"])
 
 
 async def test_commands_in_a_container(pods: Pods) -> None:
