@@ -188,6 +188,7 @@ async def test_steps_are_cached_by_what_they_depend_on(workshop: Workshop) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.needs_ids
 async def test_from_nothing_and_from_what_was_built(workshop: Workshop, pods: Any) -> None:
     little_root.make(workshop.context / "root")
     workshop.write(hello="hi")
