@@ -115,6 +115,18 @@ def test_back_off_doubles_and_is_reset() -> None:
     assert sum(n.reason == "BackOff" for n in world.notices) == 7
 
 
+def test_back_off_of_a_container_that_nobody_has_seen_run() -> None:
+    world = started(restartPolicy="Always")
+    world.exit("main", 1)
+    world.decide()  # the second attempt is begun
+    (instruction,) = world.pending
+    world.finish(instruction)
+    world.exit("main", 1)
+    world.settle()
+    assert world.container()["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    assert sum(n.reason == "BackOff" for n in world.notices) == 1
+
+
 @pytest.mark.parametrize("step", [timedelta(hours=3), -timedelta(hours=3), timedelta(seconds=5)])
 @pytest.mark.parametrize("when", ["running", "waiting"])
 def test_a_step_of_the_clock_neither_shortens_a_pause_nor_prolongs_it(step: timedelta, when: str) -> None:
