@@ -12,14 +12,14 @@ import dataclasses
 import ipaddress
 import logging
 import os
-import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from homeport.node.forkserver import SETTLE_SECONDS, ForkServer
 from homeport.node.network import NodeNetwork
+from homeport.node.networked import Networked
 from homeport.node.runtime import Sandbox, SandboxError, SandboxSpec
 from homeport.node.sandbox import linux, record, registry, spec
 from homeport.node.supervised import Supervised, connect, dead, fields
@@ -28,7 +28,7 @@ from homeport.node.warmth import Warmth
 _LOG = logging.getLogger(__name__)
 
 
-class ProcessRuntime:
+class ProcessRuntime(Networked):
     """The node's runtime on Linux namespaces, as root or as an ordinary user.
 
     `directory` holds the helpers' sockets and records; one runtime per directory, and its pods live on when the
@@ -51,10 +51,6 @@ class ProcessRuntime:
         self._sandboxes: dict[str, Supervised] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._net = NodeNetwork(self._directory, cidr, services, self._start_netd)
-
-    @property
-    def gateway(self) -> str:
-        return self._net.gateway
 
     async def start(self) -> None:
         """Raises SandboxError, with the remedy, where the machine refuses."""
@@ -159,31 +155,6 @@ class ProcessRuntime:
         return list((await self._server.ask(op="measure", paths=list(paths)))["sizes"])
 
     # The network.
-
-    async def set_records(self, records: Mapping[str, tuple[str, ...]]) -> None:
-        await self._net.set_records(records)
-
-    def watch_ports(self, changed: Callable[[Mapping[str, int]], None]) -> None:
-        self._net.ports_changed = changed
-
-    @property
-    def is_linked(self) -> bool:
-        return self._net.is_linked
-
-    async def set_policies(self, message: Mapping[str, Any]) -> None:
-        await self._net.set_policies(dict(message))
-
-    async def dial(self, address: str, port: int) -> socket.socket:
-        return await self._net.dial(address, port)
-
-    async def set_frontends(self, changes: Mapping[str, Mapping[str, Any] | None], *, everything: bool = False) -> None:
-        await self._net.set_frontends(changes, everything=everything)
-
-    async def listen(self, port: int) -> socket.socket:
-        return await self._net.listen(port)
-
-    async def publish(self, port: int, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
-        await self._net.publish(port, serve)
 
     async def _start_netd(self) -> None:
         await self._server.ask(op="helper")

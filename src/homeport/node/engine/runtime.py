@@ -13,7 +13,7 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from homeport.node.engine.frames import Frames
 from homeport.node.engine.removing import remove, remove_all
 from homeport.node.engine.sandbox import EngineSandbox, Facts
 from homeport.node.network import NodeNetwork
+from homeport.node.networked import Networked
 from homeport.node.runtime import Mount, Sandbox, SandboxError, SandboxSpec
 from homeport.node.sandbox import __main__ as program
 from homeport.node.sandbox import enginenet, etc, layout, network, spec
@@ -37,7 +38,7 @@ _NETWORK, _HELPER = "network", "helper"
 _PLACES = ("proc", "sys", "dev", "etc", "tmp", "run", "var", *layout.PROGRAMS)
 
 
-class EngineRuntime:
+class EngineRuntime(Networked):
     """Pods as containers of the engine at the unix socket `path`, which has to run on this machine's own kernel.
 
     `directory` is the node's, with the helper's socket; pods' directories are below it. `volumes` is where volumes lie
@@ -68,10 +69,6 @@ class EngineRuntime:
         self._last = int(self._network.network_address) + 1
         self._facts: Facts | None = None
         self._is_started = False
-
-    @property
-    def gateway(self) -> str:
-        return self._net.gateway
 
     @property
     def directory(self) -> str:
@@ -338,31 +335,6 @@ class EngineRuntime:
         return list((await self._net.ask_apart(op="measure", paths=list(paths)))["sizes"])
 
     # The network.
-
-    async def set_records(self, records: Mapping[str, tuple[str, ...]]) -> None:
-        await self._net.set_records(records)
-
-    async def set_frontends(self, changes: Mapping[str, Mapping[str, Any] | None], *, everything: bool = False) -> None:
-        await self._net.set_frontends(changes, everything=everything)
-
-    def watch_ports(self, changed: Callable[[Mapping[str, int]], None]) -> None:
-        self._net.ports_changed = changed
-
-    @property
-    def is_linked(self) -> bool:
-        return self._net.is_linked
-
-    async def set_policies(self, message: Mapping[str, Any]) -> None:
-        await self._net.set_policies(dict(message))
-
-    async def dial(self, address: str, port: int) -> socket.socket:
-        return await self._net.dial(address, port)
-
-    async def listen(self, port: int) -> socket.socket:
-        return await self._net.listen(port)
-
-    async def publish(self, port: int, serve: Callable[[socket.socket], Awaitable[None]]) -> None:
-        await self._net.publish(port, serve)
 
     async def _unlink(self, address: str) -> None:
         await self._net.ask(op="unlink", address=address)

@@ -20,6 +20,7 @@ from typing import Any
 
 from homeport.node.control import Connection
 from homeport.node.network import NodeNetwork
+from homeport.node.networked import Networked
 from homeport.node.plain import family
 from homeport.node.plain.addressing import Networks
 from homeport.node.plain.places import Links
@@ -48,7 +49,7 @@ class PlainSandbox(Supervised):
         return await _dial(self._networks.behind(self.address), port)
 
 
-class PlainRuntime:
+class PlainRuntime(Networked):
     """The node's runtime on nothing but processes. `directory` holds the helper's socket and the pods' records."""
 
     def __init__(self, directory: Path, *, pod_cidr: str = "10.42.0.0/16", service_cidr: str = "10.43.0.0/16") -> None:
@@ -60,10 +61,6 @@ class PlainRuntime:
         self._published: dict[int, int] = {}
         self._last = int(self._network.network_address) + 1
         self._starting = asyncio.Lock()
-
-    @property
-    def gateway(self) -> str:
-        return self._net.gateway
 
     @property
     def _registry(self) -> registry.Registry:
@@ -251,21 +248,9 @@ class PlainRuntime:
 
     # The network.
 
-    async def set_records(self, records: Mapping[str, tuple[str, ...]]) -> None:
-        await self._net.set_records(records)
-
-    def watch_ports(self, changed: Callable[[Mapping[str, int]], None]) -> None:
-        self._net.ports_changed = changed
-
     @property
     def is_linked(self) -> bool:
         return True  # it is the same network
-
-    async def set_policies(self, message: Mapping[str, Any]) -> None:
-        await self._net.set_policies(dict(message))
-
-    async def set_frontends(self, changes: Mapping[str, Mapping[str, Any] | None], *, everything: bool = False) -> None:
-        await self._net.set_frontends(changes, everything=everything)
 
     async def dial(self, address: str, port: int) -> socket.socket:
         return await _dial(self._networks.behind(address), port)
