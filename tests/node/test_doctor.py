@@ -125,6 +125,12 @@ def test_other_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Linux" in found[1].remedy
 
 
+def test_addresses_of_plain_processes() -> None:
+    assert doctor.addresses(has_calls=True).status == "ok"
+    check = doctor.addresses(has_calls=False)
+    assert (check.status, "Linux 5.6" in check.remedy) == ("warn", True)
+
+
 @pytest.mark.parametrize(
     ("has_namespaces", "engine", "status", "words"),
     [

@@ -73,7 +73,7 @@ def checks(directory: Path, *, needs_namespaces: bool = False) -> list[Check]:
             if is_root
             else [user_ids(idmap.read_ranges("/etc/subuid"), idmap.read_ranges("/etc/subgid"), _helpers())]
         ),
-        *(_namespaces_for(attempts, directory) if has_namespaces or needs_namespaces else ()),
+        *(_namespaces_for(attempts, directory) if has_namespaces or needs_namespaces else (_own_addresses(),)),
         *_gpus(),
         control_groups(attempts, is_root=is_root),
         inotify(
@@ -89,6 +89,25 @@ def checks(directory: Path, *, needs_namespaces: bool = False) -> list[Check]:
 def _namespaces_for(attempts: Mapping[str, Attempt], directory: Path) -> list[Check]:
     """What containers in namespaces need of the kernel besides."""
     return [network(attempts), overlay(attempts, directory), way_out(attempts), policies(attempts), services(attempts)]
+
+
+def _own_addresses() -> Check:
+    from homeport.node.plain.supervisor import can_watch  # for machines without namespaces only
+
+    return addresses(has_calls=can_watch())
+
+
+def addresses(*, has_calls: bool) -> Check:
+    """Whether plain processes can have addresses; `has_calls`: the kernel hands system calls over."""
+    if has_calls:
+        return Check("Addresses", "ok", "plain processes have addresses, services and names all the same")
+    return Check(
+        "Addresses",
+        "warn",
+        "plain processes have none of their own: the kernel hands no system calls over (seccomp's user notification)",
+        "It needs Linux 5.6, and nobody else who has them already. Till then pods can't find one another by name, and "
+        "a port can be used once.",
+    )
 
 
 def explain(problem: str, directory: Path) -> str:
