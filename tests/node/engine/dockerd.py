@@ -51,6 +51,9 @@ def service(directory: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(60)
+        # It leaves its network namespaces mounted for its next life.
+        for place in (directory / "exec" / "netns").glob("*"):
+            subprocess.run(["umount", str(place)], capture_output=True)
 
 
 def _answers(path: Path) -> bool:
