@@ -131,9 +131,16 @@ async def ask(directory: str, **message: Any) -> tuple[socket.socket, wire.Messa
 async def open_session(directory: str, *, attached: bool, **message: Any) -> InsideSession:
     """Raises as :func:`ask` does."""
     connected, answer, descriptors = await ask(directory, **message)
-    names = answer["ends"]
-    assert isinstance(names, list)
-    connection = await Connection.open(connected)
+    try:
+        names = answer.get("ends")
+        if not isinstance(names, list) or len(names) != len(descriptors):
+            raise SandboxError("the streams of the session were not handed over: its container is about to end")
+        connection = await Connection.open(connected)
+    except BaseException:
+        connected.close()
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise
     return InsideSession(dict(zip(names, descriptors, strict=True)), connection, attached=attached)
 
 
