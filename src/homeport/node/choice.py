@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,18 +78,9 @@ def look(environ: Mapping[str, str] = os.environ) -> Machine:
     if not refused:
         return Machine("", "")
     try:
-        return Machine(refused, engine_for(environ))
+        return Machine(refused, enginesocket.find_shared(environ))
     except enginesocket.NoEngine as error:
         return Machine(refused, "", str(error))
-
-
-def engine_for(environ: Mapping[str, str], system: str = sys.platform) -> str:
-    """The engine that pods are given to where nobody says which. Raises NoEngine."""
-    if system != "linux":
-        raise enginesocket.NoEngine(
-            "engines on this system have their containers in a virtual machine, which shares nothing with the platform"
-        )
-    return enginesocket.find_shared(environ)
 
 
 def best(machine: Machine) -> str:

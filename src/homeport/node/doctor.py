@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from homeport.node import choice, enginesocket, nvml
+from homeport.node import enginesocket, nvml
 from homeport.node.sandbox import __main__ as program
 from homeport.node.sandbox import idmap
 
@@ -200,7 +200,7 @@ def runtime(has_namespaces: bool, engine: str, lacking: str, *, is_root: bool) -
 def engine(environ: Mapping[str, str], system: str = sys.platform) -> tuple[str, str]:
     """The socket of Docker or Podman, if pods are given to it where namespaces are missing, else empty; and why not."""
     try:
-        return choice.engine_for(environ, system), ""
+        return enginesocket.find_shared(environ, system), ""
     except enginesocket.NoEngine as error:
         return "", str(error)
 

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +49,14 @@ def find(environ: Mapping[str, str] = os.environ) -> str:
     )
 
 
-def find_shared(environ: Mapping[str, str] = os.environ) -> str:
+def find_shared(environ: Mapping[str, str] = os.environ, system: str = sys.platform) -> str:
     """The socket of an engine that pods can be given to without anybody's asking for it: it answers, and it runs on
     this very machine, with rights that this one's user lacks. Raises NoEngine, with why none of those that there are
     will do."""
+    if system != "linux":
+        raise NoEngine(
+            "engines on this system have their containers in a virtual machine, which shares nothing with the platform"
+        )
     named = _named(environ)
     looked = [named] if named is not None else [place for place in places(environ) if usable(place)]
     reasons = []
