@@ -339,3 +339,30 @@ def test_a_tree_is_copied_as_it_is(tmp_path: Path) -> None:
         )
     with pytest.raises(FileExistsError):
         trees.copy(str(origin), str(copied))
+
+
+def test_an_event_is_not_told_to_who_has_the_number_next() -> None:
+    events = Loop()
+    pipes = [os.pipe(), os.pipe()]
+    told: list[str] = []
+
+    def take_over(other: int) -> None:
+        """Close the one whose event comes next, and watch another that gets its number and has nothing to read."""
+        events.forget(other)
+        os.close(other)
+        end, far = os.pipe()
+        assert end == other
+        events.watch(end, lambda _: told.append("wrong"))
+        events.after(0, lambda: setattr(events, "is_running", False))
+        kept.append((end, far))
+
+    kept: list[tuple[int, int]] = []
+    for this, other in (pipes, pipes[::-1]):
+        os.write(this[1], b"x")
+        events.watch(this[0], lambda _, other=other[0]: None if kept else take_over(other))  # type: ignore[misc]
+    events.run()
+    assert kept
+    assert not told
+    events.close()
+    for end in {*(end for pair in (*pipes, *kept) for end in pair)}:
+        os.close(end)

@@ -34,6 +34,8 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._fresh: set[int] = set()
+        """Descriptors that are watched since the events of this round were told."""
         self._timers: list[Timer] = []
         self._order = 0
         self.is_running = True
@@ -44,6 +46,7 @@ class Loop:
             self._epoll.modify(descriptor, events)
         else:
             self._epoll.register(descriptor, events)
+            self._fresh.add(descriptor)
         self._callbacks[descriptor] = callback
 
     def forget(self, descriptor: int) -> None:
@@ -66,10 +69,13 @@ class Loop:
 
     def run(self) -> None:
         while self.is_running:
-            for descriptor, events in self._epoll.poll(self._timeout()):
+            ready = self._epoll.poll(self._timeout())
+            self._fresh.clear()
+            for descriptor, events in ready:
                 callback = self._callbacks.get(descriptor)
-                # An earlier callback of the same round may have forgotten it.
-                if callback is not None:
+                # An earlier callback of the same round may have forgotten it, and its number may be another's by now:
+                # what is ready of that one is told in the next round.
+                if callback is not None and descriptor not in self._fresh:
                     callback(events)
             self._run_timers()
 
