@@ -36,10 +36,10 @@ def test_a_deployment_by_its_verbs(any_kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=manifest("Deployment", "web", replicas=2))
     done = kubectl("rollout", "status", "deployment/web", "--timeout=60s", timeout=70)
     assert done.splitlines()[-1] == 'deployment "web" successfully rolled out'
-    heading, row = kubectl("get", "deployments").splitlines()
+    heading, row = kubectl("get", "deployments", "web").splitlines()
     assert heading.split() == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE"]
     assert row.split()[:4] == ["web", "2/2", "2", "2"]
-    heading, row = kubectl("get", "replicasets").splitlines()
+    heading, row = kubectl("get", "replicasets", "-l", "app=web").splitlines()
     assert heading.split() == ["NAME", "DESIRED", "CURRENT", "READY", "AGE"]
     assert row.split()[1:4] == ["2", "2", "2"]
     replica_set = row.split()[0]
@@ -87,7 +87,8 @@ def test_revisions_by_kubectl(any_kubectl: Kubectl, kind: str) -> None:
     if kind == "StatefulSet":
         assert heading.split() == ["NAME", "READY", "AGE"]
         assert row.split()[:2] == ["db", "2/2"]
-        assert [line.split()[0] for line in kubectl("get", "pods", "--no-headers").splitlines()] == ["db-0", "db-1"]
+        pods = kubectl("get", "pods", "-l", "app=db", "--no-headers").splitlines()
+        assert [line.split()[0] for line in pods] == ["db-0", "db-1"]
     else:
         columns = ["NAME", "DESIRED", "CURRENT", "READY", "UP-TO-DATE", "AVAILABLE", "NODE", "SELECTOR", "AGE"]
         assert heading.split() == columns
