@@ -135,6 +135,18 @@ async def test_a_deployment_that_does_not_come_on_fails_and_recovers() -> None:
         assert meta.annotations(back)["deployment.kubernetes.io/revision-history"] == "1"
 
 
+async def test_the_first_pod_of_a_new_template_is_progress() -> None:
+    async with cluster() as here:
+        here.broken = {"web:2"}
+        await here.create(workload("Deployment", replicas=3))  # none of which may be missing
+        await here.settled(DEPLOYMENTS, availableReplicas=3)
+        await here.image(DEPLOYMENTS, "web:2")
+        obj = await here.settled(DEPLOYMENTS, replicas=4, updatedReplicas=1)
+        own = meta.name((await sets(here))["web:2"])
+        words = f'ReplicaSet "{own}" is progressing.'
+        assert condition(obj, "Progressing") == ("True", "ReplicaSetUpdated", words)
+
+
 async def test_pausing_holds_a_rollout_and_scaling_a_paused_one_is_proportional() -> None:
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}
     async with cluster() as here:
@@ -173,6 +185,16 @@ async def test_only_so_many_old_replica_sets_are_kept() -> None:
             await here.settled(DEPLOYMENTS, updatedReplicas=1, availableReplicas=1, replicas=1)
         await asyncio.sleep(5)
         assert set(await sets(here)) == {"web:3", "web:4"}
+
+
+async def test_what_a_rollback_brought_back_is_not_the_first_to_be_forgotten() -> None:
+    async with cluster() as here:
+        await here.create(workload("Deployment", replicas=1, revisionHistoryLimit=1))
+        for image in ("web:1", "web:2", "web:1", "web:3"):
+            await here.image(DEPLOYMENTS, image)
+            await here.settled(DEPLOYMENTS, updatedReplicas=1, availableReplicas=1, replicas=1)
+            await asyncio.sleep(2)
+        assert set(await sets(here)) == {"web:1", "web:3"}
 
 
 async def test_a_name_that_is_taken_gets_another_hash() -> None:

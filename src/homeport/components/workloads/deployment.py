@@ -70,6 +70,8 @@ def sync(observed: Observed) -> Desired:
 def _roll_out(step: _Step, failures: tuple[Failure, ...]) -> Desired:
     parent, limits, before = step.deployment, step.limits, meta.status(step.deployment)
     _follow(step)
+    if step.patches:  # another set is the new one now: what the status counts as updated were not its pods
+        before = {**before, "updatedReplicas": 0}
     if not limits.rolling:
         emptied = rollout.emptied(step.sets)
         _scale(step, emptied)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from homeport.components.workloads.amounts import fenceposts
-from homeport.components.workloads.lineage import DESIRED, MOST, Lineage, by_age, number, size
+from homeport.components.workloads.lineage import DESIRED, MOST, Lineage, by_age, number, revision, size
 from homeport.kube import meta
 from homeport.kube.meta import Object
 
@@ -194,9 +194,12 @@ def _fraction(deployment: Object, limits: Limits, replica_set: Object) -> int:
 
 
 def forgotten(deployment: Object, old: Iterable[Object]) -> set[str]:
-    """The names of old sets beyond the history limit, the oldest first, if they have no pods."""
+    """The names of old sets beyond the history limit, if they have no pods. Those with the lowest revision are first:
+    one that a rollback brought back has a higher one than its age tells."""
     limit = meta.spec(deployment).get("revisionHistoryLimit")
-    alive = sorted((each for each in old if not meta.is_deleting(each)), key=by_age)
+    alive = sorted(
+        (each for each in old if not meta.is_deleting(each)), key=lambda each: (revision(each), by_age(each))
+    )
     surplus = 0 if limit is None else max(len(alive) - int(limit), 0)
     return {meta.name(each) for each in alive[:surplus] if _is_empty(each)}
 
