@@ -55,11 +55,13 @@ class Applier:
         self._settled = settled
 
     async def carry_out(self, parent_resource: Resource, parent: Object, plan: Plan, writes: OwnWrites) -> None:
-        """Do all of `plan`. What can be done is done before the first error is raised."""
-        await self._all([partial(self._make_other, parent, write, writes) for write in plan.others])
+        """Do all of `plan`. What can be done is done before the first error is raised: only what is to be created may
+        need the objects without an owner."""
+        failed: list[Exception] = []
+        await self._collect([partial(self._make_other, parent, write, writes) for write in plan.others], failed)
         gradual: list[Write] = []
         calls: list[_Call] = []
-        for write in plan.creates:
+        for write in () if failed else plan.creates:
             if self._declared[write.resource].gradual:
                 gradual.append(write)
             else:
@@ -70,7 +72,6 @@ class Applier:
         record: list[_Call] = []
         if plan.status is not None:
             record.append(partial(self._write_status, parent_resource, parent, plan.status, writes))
-        failed: list[Exception] = []
         await asyncio.gather(
             self._collect(record, unrecorded),
             self._collect(calls, failed),
@@ -87,12 +88,6 @@ class Applier:
 
     async def delete_parent(self, resource: Resource, parent: Object, writes: OwnWrites) -> None:
         await self._delete(Deletion(resource, parent), writes)
-
-    async def _all(self, calls: Sequence[_Call]) -> None:
-        failed: list[Exception] = []
-        await self._collect(calls, failed)
-        if failed:
-            raise failed[0]
 
     async def _collect(self, calls: Sequence[_Call], failed: list[Exception]) -> None:
         """Do all of `calls`, and put the errors into `failed`."""

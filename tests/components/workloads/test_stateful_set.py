@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from cluster import CLAIMS, PODS, REVISIONS, STATEFUL_SETS, Cluster, cluster, workload
 
-from homeport.kube import meta
+from homeport.kube import core, meta
 from homeport.kube.meta import Object
 
 CLAIM = {
@@ -215,6 +215,26 @@ async def test_the_retention_policy_decides_who_owns_the_claims(deleted: str, sc
         await asyncio.sleep(10)
         assert await owners("data-web-1") == ([meta.uid(pod)] if scaled == "Delete" else with_set)
         assert await owners("data-web-0") == with_set
+
+
+@pytest.mark.parametrize("policy", ["OrderedReady", "Parallel"])
+async def test_a_claim_that_is_refused_holds_up_neither_the_status_nor_other_pods(policy: str) -> None:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": "default"}}
+    async with cluster() as here:
+        hard = {"hard": {"persistentvolumeclaims": "2"}}
+        await here.client.create(core.RESOURCE_QUOTA.resource, {**quota, "spec": hard})
+        spec = {"podManagementPolicy": policy, "volumeClaimTemplates": [CLAIM]}
+        await here.create(workload("StatefulSet", replicas=3, serviceName="web", **spec))
+        await here.settled(STATEFUL_SETS, readyReplicas=2, replicas=2)
+        assert await here.names() == ["web-0", "web-1"]
+        words = "create Claim data-web-2 for Pod web-2 in StatefulSet web failed error: "
+        assert any(reason == "FailedCreate" and said.startswith(words) for reason, said in await here.events("web"))
+        await here.client.delete(PODS, "web-0", "default")
+        await asyncio.sleep(5)
+        await here.settled(STATEFUL_SETS, readyReplicas=2, replicas=2)
+        more = {"spec": {"hard": {"persistentvolumeclaims": "3"}}}
+        await here.client.patch(core.RESOURCE_QUOTA.resource, "q", "default", more)
+        await here.settled(STATEFUL_SETS, readyReplicas=3, replicas=3)
 
 
 async def test_a_pod_waits_for_a_claim_that_goes_away() -> None:

@@ -44,7 +44,8 @@ def sync(observed: Observed) -> Desired:
         return Desired(status=status)
     blocked = frozenset(_blocked(observed))
     steps = Planner(parent, members, meta.name(update), blocked, observed.now).plan()
-    made = [_made(parent, number, current, update) for number in steps.make]
+    numbers = _in_turn(observed, steps.make)
+    made = [_made(parent, number, current, update) for number in steps.make if number in numbers]
     kept = {meta.name(current), meta.name(update), *map(revision_of, members.values())}
     limit = int(meta.spec(parent).get("revisionHistoryLimit", 10))
     gone = {("ControllerRevision", name) for name in forgotten(known, limit, kept)}
@@ -55,7 +56,7 @@ def sync(observed: Observed) -> Desired:
         children=tuple(made),
         keep=frozenset(present - gone),
         patches=(*renumbered(known), *_patches(observed, steps)),
-        others=tuple(_claims(observed, steps)),
+        others=tuple(_claims(observed, numbers)),
         requeue_after=pods.next_availability(members.values(), Rules.of(parent).min_ready, observed.now),
     )
 
@@ -88,15 +89,27 @@ def _blocked(observed: Observed) -> Iterator[int]:
             yield number
 
 
-def _claims(observed: Observed, steps: Steps) -> Iterator[Object]:
-    """Those of pods that are made, and those that pending pods lack."""
+def _in_turn(observed: Observed, made: list[int]) -> list[int]:
+    """The numbers whose claims are made if they lack any: of pods that are `made` and of those that wait. Who was just
+    refused a claim waits until the others have theirs, which it would hold up."""
     parent = observed.parent
     if not meta.spec(parent).get("volumeClaimTemplates"):
-        return
+        return made
     waiting = (ordinal(parent, pod) for pod in observed.children["Pod"].values() if pods.phase(pod) == "Pending")
-    for number in (*steps.make, *(number for number in waiting if number in Rules.of(parent).numbers)):
-        assert number is not None
-        yield from (claim for claim in claims(parent, number) if _claim(observed, meta.name(claim)) is None)
+    lacking_claims = (number for number in waiting if number in Rules.of(parent).numbers)
+    numbers = [*made, *(number for number in lacking_claims if number is not None and _lacks(observed, number))]
+    refused = {failure.name for failure in observed.failures if failure.kind == "PersistentVolumeClaim"}
+    others = [number for number in numbers if refused.isdisjoint(name for _, name in claim_names(parent, number))]
+    return others or numbers
+
+
+def _lacks(observed: Observed, number: int) -> bool:
+    return any(_claim(observed, name) is None for _, name in claim_names(observed.parent, number))
+
+
+def _claims(observed: Observed, numbers: list[int]) -> Iterator[Object]:
+    for number in numbers:
+        yield from (claim for claim in claims(observed.parent, number) if _claim(observed, meta.name(claim)) is None)
 
 
 def _patches(observed: Observed, steps: Steps) -> Iterator[Patch]:
