@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import ROUND_CEILING, Decimal
-from typing import Any
 
 from homeport.kube import meta, quantity
-from homeport.kube.core import taints
+from homeport.kube.core import node_terms, taints
 from homeport.kube.meta import Object
-from homeport.kube.selector import Requirement
 from homeport.node import resources
 from homeport.node.memory import Verdict
 from homeport.node.pod import qos_class
@@ -22,14 +20,6 @@ _AFFINITY = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affi
 _TAINTS = "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"
 _PORTS = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
 _EVERYWHERE = ("", "0.0.0.0", "::")
-_OPERATORS: Mapping[str, Any] = {
-    "In": "in",
-    "NotIn": "notin",
-    "Exists": "exists",
-    "DoesNotExist": "!",
-    "Gt": "gt",
-    "Lt": "lt",
-}
 
 
 def refusal(
@@ -109,7 +99,7 @@ def _is_wanted(pod: Object, labels: Mapping[str, str], node_name: str) -> bool:
     )
     if affinity is None:
         return True
-    return any(_matches(term, labels, node_name) for term in affinity.get("nodeSelectorTerms") or ())
+    return any(node_terms.matches(term, labels, node_name) for term in affinity.get("nodeSelectorTerms") or ())
 
 
 def _host_ports(pod: Object) -> Iterator[tuple[str, int, str]]:
@@ -125,20 +115,6 @@ def _host_ports(pod: Object) -> Iterator[tuple[str, int, str]]:
 def _clash(one: tuple[str, int, str], other: tuple[str, int, str]) -> bool:
     where = (one[2], other[2])
     return one[:2] == other[:2] and (where[0] == where[1] or any(each in _EVERYWHERE for each in where))
-
-
-def _matches(term: Mapping[str, Any], labels: Mapping[str, str], node_name: str) -> bool:
-    expressions, fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
-    if not expressions and not fields:
-        return False
-    return all(_holds(e, labels) for e in expressions) and all(_holds(f, {"metadata.name": node_name}) for f in fields)
-
-
-def _holds(entry: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    operator = _OPERATORS.get(entry.get("operator") or "")
-    if operator is None:
-        return False
-    return Requirement(entry["key"], operator, frozenset(entry.get("values") or ())).matches(labels)
 
 
 def _tolerates_memory_pressure(pod: Object) -> bool:

@@ -99,8 +99,8 @@ class _Round:
         new = [pod for pod in self._tracked if pods.has_succeeded(pod) and self._is_valid(pod)]
         if self._indexed:
             completions = self._spec["completions"]
-            self._was_done = indexes.parse(self._status.get("completedIndexes") or "", completions)
-            self._done = indexes.with_indexes(self._was_done, (pods.index_of(pod) or 0 for pod in new))
+            done = indexes.parse(self._status.get("completedIndexes") or "", completions)
+            self._done = indexes.with_indexes(done, (pods.index_of(pod) or 0 for pod in new))
             self._lost = self._lost_indexes(completions)
             self._succeeded = indexes.total(self._done)
         else:
