@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -57,6 +58,27 @@ except ConnectionRefusedError:
 """
 ORPHANS = (
     "import os, time\nif os.fork():\n    os._exit(3)\nos.setsid()\nif os.fork():\n    os._exit(0)\ntime.sleep(600)\n"
+)
+SENSELESS = """
+import ctypes, os, socket, struct
+libc = ctypes.CDLL(None, use_errno=True)
+
+def call(function, *arguments):
+    return ctypes.get_errno() if function(*arguments) < 0 else 0
+
+tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
+unix, six = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_INET6)
+nowhere = ctypes.c_void_p(2**64 - 16)
+address = struct.pack("=H", socket.AF_INET) + struct.pack(">H", 2222) + socket.inet_aton("127.0.0.1") + bytes(8)
+print(*(call(libc.connect, each.fileno(), nowhere, 16) for each in (tcp, udp, unix)))
+print(call(libc.bind, tcp.fileno(), nowhere, 16), call(libc.uname, nowhere))
+print(*(call(libc.connect, each.fileno(), address, 16) > 0 for each in (unix, six)))
+libc.sendto.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long, ctypes.c_char_p, ctypes.c_int]
+print(call(libc.sendto, udp.fileno(), b"x", 1, 2**32 + socket.MSG_NOSIGNAL, address, 16))
+"""
+UNMARKED = (
+    "import os, time\nif os.fork():\n    time.sleep(1)\n    os._exit(0)\nos.setsid()\nif os.fork():\n    os._exit(0)\n"
+    "os.execve('/bin/sleep', ['sleep', '{}'], {{}})\n"
 )
 
 
@@ -114,6 +136,18 @@ async def network(node: Node) -> None:
         raise AssertionError("policies can't be enforced")
 
 
+async def senseless(node: Node) -> None:
+    """Calls that make no sense fail as they would anywhere, and harm nobody but their process."""
+    one = await node.create("senseless")
+    await one.start(node.spec(one, SENSELESS))
+    ended = await end_of(one)
+    said = node.said(one)
+    assert (ended.exit_code, ended.name) == (0, "main"), (ended, said)
+    efault = str(errno.EFAULT)
+    assert said == [" ".join([efault] * 3), f"{efault} {efault}", "True True", "0"], said
+    await one.destroy()
+
+
 async def files(node: Node) -> None:
     one = await node.create("one")
     source, target = node.directory / "volume", node.directory / "appears" / "here"
@@ -149,6 +183,21 @@ async def ends(node: Node) -> None:
     async with asyncio.timeout(30):
         while living(node, "killed"):
             await asyncio.sleep(0.02)
+    seconds = f"{600 + os.getpid() / 1e8:.8f}"
+    three = await node.create("unmarked")
+    await three.start(node.spec(three, UNMARKED.format(seconds)))
+    assert (await end_of(three)).exit_code == 0
+    await three.destroy()
+    assert not with_argument(seconds)
+
+
+def with_argument(argument: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if argument.encode() in path.read_bytes().split(b"\0"):
+                found.append(path.parent.name)
+    return found
 
 
 def living(node: Node, uid: str) -> list[int]:
@@ -164,6 +213,7 @@ async def main(directory: Path) -> None:
     try:
         if can_watch():
             await network(node)
+            await senseless(node)
         await files(node)
         await ends(node)
     finally:

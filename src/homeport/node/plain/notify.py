@@ -154,10 +154,20 @@ def _process_of(thread: int) -> int:
 def read(call: Call, address: int, size: int) -> bytes:
     """That much of the process's memory. Raises OSError."""
     with open(f"/proc/{call.pid}/mem", "rb", buffering=0) as memory:
-        return os.pread(memory.fileno(), size, address)
+        return os.pread(memory.fileno(), size, _place(address))
 
 
-def write(call: Call, address: int, data: bytes) -> None:
-    """Raises OSError."""
+def write(listener: int, call: Call, address: int, data: bytes) -> None:
+    """Raises OSError; ESRCH if the process has gone: what has its id now is another one, whose memory stays as it
+    is."""
     with open(f"/proc/{call.pid}/mem", "r+b", buffering=0) as memory:
-        os.pwrite(memory.fileno(), data, address)
+        if not is_waiting(listener, call):
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+        os.pwrite(memory.fileno(), data, _place(address))
+
+
+def _place(address: int) -> int:
+    """Raises OSError for an address that no process has, and that would be no number of a place in a file."""
+    if address >> 63:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+    return address

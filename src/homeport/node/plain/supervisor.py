@@ -9,6 +9,7 @@ import ipaddress
 import os
 import signal
 import socket
+import time
 from typing import Any
 
 from homeport.node.plain import family, notify, process
@@ -22,6 +23,9 @@ from homeport.node.sandbox.node import Node
 from homeport.node.sandbox.running import Running
 from homeport.node.sandbox.supervisor import Supervisor
 from homeport.node.sandbox.wire import Message, Peer
+
+_REST_SECONDS = 2.0
+"""How long the end of what a pod's containers have left is waited for; it is killed in any case."""
 
 
 def hosts_path(directory: str, address: str) -> str:
@@ -201,8 +205,22 @@ class PlainSupervisor(Supervisor):
         marked, session = self._marks(running.spec)[family.MARK], running.launch.pid
         return [pid for pid in orphans if family.mark_of(pid) == marked or family.session_of(pid) == session]
 
-    def _clear(self, *more: str) -> str:
+    def _end_rest(self) -> None:
+        """Nothing of the pod is to be left: neither what has its mark, nor what has thrown that away and is ours by
+        now, as it has lost its parent."""
         family.kill(family.marked(mark(self._node.directory, self._pod.uid)))
+        family.kill(self._watcher.connecting)
+        until = time.monotonic() + _REST_SECONDS
+        while (left := self._rest()) and time.monotonic() < until:
+            family.kill(left)
+            time.sleep(0.005)
+
+    def _rest(self) -> list[int]:
+        own = os.getsid(0)
+        return [pid for pid in self._orphans(set()) if family.session_of(pid) != own and not family.is_zombie(pid)]
+
+    def _clear(self, *more: str) -> str:
+        self._end_rest()
         try:
             self._links.release()
             with contextlib.suppress(FileNotFoundError):

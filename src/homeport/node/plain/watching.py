@@ -50,7 +50,8 @@ class Watcher:
         except OSError as error:
             if error.errno in (errno.ESRCH, errno.ENOENT):
                 return  # it has gone
-            # Its memory or its descriptors are nobody's to see: a program that protects itself so.
+            # Its memory or its descriptors are nobody's to see: a program that protects itself so. Or what it asks for
+            # makes no sense, which the kernel tells it.
             notify.let_go(listener, call)
 
     def _answer(self, listener: int, call: Call) -> None:
@@ -68,7 +69,7 @@ class Watcher:
         names[1] = self._hostname.decode()
         fields = [*names, "(none)"]
         data = b"".join(name.encode()[: _NAME_FIELD - 1].ljust(_NAME_FIELD, b"\0") for name in fields)
-        notify.write(call, call.arguments[0], data)
+        notify.write(listener, call, call.arguments[0], data)
         notify.answer(listener, call)
 
     def _bind(self, listener: int, call: Call) -> None:
@@ -77,7 +78,7 @@ class Watcher:
         if wanted is None or place is None:
             notify.let_go(listener, call)
             return
-        with notify.socket_of(call, _descriptor(call)) as found:
+        with self._socket_of(call, wanted) as found:
             error = 0
             if notify.is_waiting(listener, call):
                 try:
@@ -95,7 +96,7 @@ class Watcher:
         if wanted is None:
             notify.let_go(listener, call)
             return
-        with notify.socket_of(call, _descriptor(call)) as found:
+        with self._socket_of(call, wanted) as found:
             try:
                 place = self._target(wanted, found.type)
             except Refused:
@@ -141,7 +142,7 @@ class Watcher:
         if wanted is None:
             notify.let_go(listener, call)
             return
-        with notify.socket_of(call, _descriptor(call)) as found:
+        with self._socket_of(call, wanted) as found:
             try:
                 place = self._target(wanted, found.type) if found.type == socket.SOCK_DGRAM else None
             except Refused:
@@ -155,7 +156,7 @@ class Watcher:
                 return
             try:
                 self._set_source(found, wanted, place)
-                sent = found.sendto(data, call.arguments[3] | socket.MSG_DONTWAIT, wanted.at(*place))
+                sent = found.sendto(data, _int(call.arguments[3]) | socket.MSG_DONTWAIT, wanted.at(*place))
             except OSError as error:
                 notify.answer(listener, call, error.errno or errno.EINVAL)
             else:
@@ -172,12 +173,21 @@ class Watcher:
             choose=self._tables.choose,
         )
 
+    def _socket_of(self, call: Call, wanted: Address) -> socket.socket:
+        """The socket that the call is about. Raises OSError, also if it can't have such an address at all."""
+        found = notify.socket_of(call, _int(call.arguments[0]))
+        if found.family != wanted.family:
+            found.close()
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        return found
+
     def _read(self, call: Call, address: int, size: int) -> bytes:
         return notify.read(call, address, min(size & 0xFFFFFFFF, _LONGEST_ADDRESS)) if address else b""
 
 
-def _descriptor(call: Call) -> int:
-    return int(struct.unpack("=i", struct.pack("=I", call.arguments[0] & 0xFFFFFFFF))[0])
+def _int(argument: int) -> int:
+    """An argument of a call as the kernel takes it where it is declared as an ``int``."""
+    return int(struct.unpack("=i", struct.pack("=I", argument & 0xFFFFFFFF))[0])
 
 
 def _nameservers() -> frozenset[str]:
