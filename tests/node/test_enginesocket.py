@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import socket
 import threading
@@ -82,6 +83,18 @@ def test_the_usual_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with engine(tmp_path / "podman" / "podman.sock", info()) as place:
         assert enginesocket.find(environ) == place
         assert enginesocket.find_shared(environ) == place
+
+
+def test_sockets_of_others_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not [place for place in enginesocket.places({"HOME": "/home/me"}, "linux") if place.startswith("/tmp/")]
+    with engine(tmp_path / "engine.sock", b"") as place:
+        assert enginesocket.usable(place)
+        if os.geteuid() == 0:
+            os.chown(place, 54321, 54321)
+            assert not enginesocket.usable(place)
+            monkeypatch.setattr(os, "geteuid", lambda: 54321)
+            assert enginesocket.usable(place)
+        assert enginesocket.unfit(place)
 
 
 @pytest.mark.parametrize(

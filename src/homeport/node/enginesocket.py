@@ -155,12 +155,13 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def places(environ: Mapping[str, str] = os.environ) -> list[str]:
+def places(environ: Mapping[str, str] = os.environ, system: str = sys.platform) -> list[str]:
     """Where engines usually have their sockets: Docker and Podman, then those in virtual machines (Docker Desktop,
     colima, ``podman machine``)."""
     own = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
     home, temporary = environ.get("HOME") or str(Path.home()), environ.get("TMPDIR") or "/tmp"
-    return list(_places(own, home, temporary.rstrip("/")))
+    # On macOS it is the user's own; everywhere else it is everybody's.
+    return list(_places(own, home, temporary.rstrip("/") if system == "darwin" else ""))
 
 
 def _places(own: str, home: str, temporary: str) -> Iterator[str]:
@@ -172,10 +173,17 @@ def _places(own: str, home: str, temporary: str) -> Iterator[str]:
     yield f"{home}/.docker/desktop/docker.sock"
     yield f"{home}/.colima/default/docker.sock"
     yield f"{home}/.colima/docker.sock"
-    yield f"{temporary}/podman/podman-machine-default-api.sock"
+    if temporary:
+        yield f"{temporary}/podman/podman-machine-default-api.sock"
     yield f"{home}/.local/share/containers/podman/machine/podman.sock"
 
 
 def usable(place: str) -> bool:
-    """Whether a socket is there that this user may use; an engine that starts when it is asked has one, too."""
-    return os.access(place, os.R_OK | os.W_OK) and Path(place).is_socket()
+    """Whether a socket is there that this user may use; an engine that starts when it is asked has one, too. Only
+    root's and this user's own: whoever else has put one where engines usually are would get to see what pods are
+    told."""
+    try:
+        owner = os.stat(place).st_uid
+    except OSError:
+        return False
+    return owner in (0, os.geteuid()) and os.access(place, os.R_OK | os.W_OK) and Path(place).is_socket()
