@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -67,6 +68,18 @@ def test_records_of_former_versions_and_broken_ones(tmp_path: Path) -> None:
 def test_other_systems_have_no_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert isolating.problem() == "namespaces are Linux's"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
+@pytest.mark.parametrize(("number", "is_refusal"), [(errno.EPERM, True), (errno.EAGAIN, False), (errno.EMFILE, False)])
+def test_only_a_refusal_has_pods_be_less_than_they_can(
+    monkeypatch: pytest.MonkeyPatch, number: int, is_refusal: bool
+) -> None:
+    def refuse() -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(isolating, "_try", refuse)
+    assert bool(isolating.problem()) == is_refusal
 
 
 def looked(*before: str) -> str:

@@ -15,18 +15,21 @@ import sys
 from homeport.node.sandbox import linux
 
 _SECONDS = 5.0
+_PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.ETIMEDOUT})
+"""What says nothing about namespaces: the machine is busy, or this process has too many files open."""
 _KINDS = linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC
 
 
 def problem() -> str:
-    """Why containers can't have processes, mounts and a network of their own here; empty if they can."""
+    """Why containers can't have processes, mounts and a network of their own here; empty if they can, or if it can't be
+    said just now: pods get less than the machine can do only where that is sure."""
     if sys.platform != "linux":
         return "namespaces are Linux's"
     try:
         number = _try()
     except OSError as error:
         number = error.errno or errno.EIO
-    return os.strerror(number) if number else ""
+    return os.strerror(number) if number and number not in _PASSING else ""
 
 
 def _try() -> int:
@@ -39,10 +42,11 @@ def _try() -> int:
     try:
         watch = select.poll()
         watch.register(pidfd, select.POLLIN)
-        if not watch.poll(_SECONDS * 1000):
+        is_late = not watch.poll(_SECONDS * 1000)
+        if is_late:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        return code if code >= 0 else errno.EIO
+        return code if code >= 0 else errno.ETIMEDOUT if is_late else errno.EIO
     finally:
         os.close(pidfd)
 
