@@ -10,8 +10,11 @@ from homeport.node import security
 from homeport.node.memory import Verdict
 from homeport.node.pod import members
 from homeport.node.references import Unresolved
+from homeport.node.sandbox import linux
 from homeport.node.sandbox.capabilities import ALL, DEFAULT, NUMBERS
 from homeport.node.security import DEFAULT_POLICY, Policy
+from homeport.platform.node import policy_of
+from homeport.settings import NodeSettings
 
 
 def make(context: dict[str, Any] | None = None, pod_context: dict[str, Any] | None = None, **spec: Any) -> Any:
@@ -93,6 +96,14 @@ def test_unmasked_proc_needs_a_user_namespace() -> None:
     with pytest.raises(Unresolved, match="procMount"):
         security.security(member, pod, DEFAULT_POLICY)
     assert security.security(member, pod, Policy(user_namespace=True)).unmasked_proc
+
+
+@pytest.mark.parametrize(("kind", "has_one"), [("processes", True), ("docker", False), ("plain", False)])
+def test_only_an_ordinary_users_processes_are_in_a_user_namespace(
+    monkeypatch: pytest.MonkeyPatch, kind: str, has_one: bool
+) -> None:
+    monkeypatch.setattr(linux, "is_machines_root", lambda: False)
+    assert policy_of(NodeSettings(), kind).user_namespace is has_one
 
 
 @pytest.mark.parametrize(("value", "sealed"), [(None, False), (True, False), (False, True)])

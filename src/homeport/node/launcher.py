@@ -33,8 +33,8 @@ _NO_LINK = (
 )
 
 _NO_USERS = (
-    "the pod asks for a user namespace of its own (hostUsers: false), and here root of a container is root of the "
-    "machine. Run Homeport as an ordinary user, or with --allow-privileged if that does not matter"
+    "the pod asks for a user namespace (hostUsers: false), and containers have none here. Run Homeport as an ordinary "
+    "user where pods are processes in namespaces, or with --allow-privileged if that does not matter"
 )
 
 

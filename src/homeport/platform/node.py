@@ -57,14 +57,16 @@ class NodeLink:
         return await self._ready().attach(pod, container, _streams(wanted))
 
 
-def _policy(chosen: NodeSettings) -> Policy:
+def policy_of(chosen: NodeSettings, kind: str) -> Policy:
+    """`kind` is the runtime's."""
     from homeport.node.security import Policy  # as above
 
     return Policy(
         allow_privileged=chosen.allow_privileged,
         unsafe_sysctls=chosen.unsafe_sysctls,
         seccomp_default=chosen.seccomp_default,
-        user_namespace=not linux.is_machines_root(),
+        # An engine's containers are root's whoever asks for them, and plain processes have no namespaces.
+        user_namespace=kind == choice.PROCESSES and not linux.is_machines_root(),
     )
 
 
@@ -122,7 +124,7 @@ async def node(platform: Platform) -> AsyncIterator[str]:
             log_bytes=settings.log_bytes,
             log_files=settings.log_files,
             api_address=platform.settings.services.api_address,
-            policy=_policy(settings),
+            policy=policy_of(settings, platform.choice.runtime),
         )
         async with platform.background("node", agent.run()):
             await platform.wait_for(agent.ready)
