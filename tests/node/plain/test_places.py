@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from homeport.node.plain.places import Links, make_environment, replace
+from homeport.node.plain.supervisor import give_tree
 from homeport.node.sandbox.container import StartFailure
 from homeport.node.sandbox.spec import Mounted
 
@@ -27,6 +29,18 @@ from homeport.node.sandbox.spec import Mounted
 )
 def test_paths_of_an_image_are_replaced_by_the_real_ones(text: str, expected: str) -> None:
     assert replace(text, {"/opt/venv": "/e", "/app": "/s"}) == expected
+
+
+def test_a_tree_is_given_from_its_leaves_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    (tmp_path / "venv" / "bin" / "tool").touch()
+    (tmp_path / "venv" / "share").symlink_to("/usr/share")
+    given: list[str] = []
+    monkeypatch.setattr(os, "chown", lambda path, *_ids, **_options: given.append(os.path.relpath(path, tmp_path)))
+    give_tree(str(tmp_path), 1000, 1000)
+    assert sorted(given) == [".", "venv", "venv/bin", "venv/bin/tool", "venv/share"]
+    for inside, around in (("venv/bin/tool", "venv/bin"), ("venv/bin", "venv"), ("venv/share", "venv"), ("venv", ".")):
+        assert given.index(inside) < given.index(around)
 
 
 def test_an_environment_over_another(tmp_path: Path) -> None:

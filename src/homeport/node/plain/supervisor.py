@@ -39,6 +39,15 @@ def mark(directory: str, uid: str) -> str:
     return f"{hashlib.sha256(directory.encode()).hexdigest()[:12]}/{uid}/"
 
 
+def give_tree(top: str, uid: int, gid: int) -> None:
+    """Let a user own a tree in which only we can have made changes so far: what lies in a directory first, so that
+    nobody can put something else in its place while it is given. Raises OSError."""
+    for directory, names, files in os.walk(top, topdown=False):
+        for name in (*files, *(name for name in names if os.path.islink(os.path.join(directory, name)))):
+            os.chown(os.path.join(directory, name), uid, gid, follow_symlinks=False)
+        os.chown(directory, uid, gid, follow_symlinks=False)
+
+
 def can_watch() -> bool:
     """Whether the kernel hands system calls over: tried in a process that ends at once."""
     pid = os.fork()
@@ -122,9 +131,7 @@ class PlainSupervisor(Supervisor):
         with contextlib.suppress(containers.StartFailure):  # which the container's own process tells
             user = process.user_of(wanted)
             if user.uid != os.geteuid():
-                for directory, _names, files in os.walk(home.directory):
-                    for path in (directory, *(os.path.join(directory, name) for name in files)):
-                        os.chown(path, user.uid, user.gid, follow_symlinks=False)
+                give_tree(home.directory, user.uid, user.gid)
 
     def _marks(self, wanted: spec.Container) -> dict[str, str]:
         return {family.MARK: f"{mark(self._node.directory, self._pod.uid)}{wanted.layer_name}"}
