@@ -22,7 +22,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[1]
@@ -38,12 +38,17 @@ _KEPT = ("LANG", "LC_", "PIP_", "UV_", "PYTHON", "SSL_", "REQUESTS_", "CURL_", "
 
 
 class Account:
-    """Somebody who is not root. `group` is their only one."""
+    """Somebody who is not root. `group` is their only one, `given` are the further ids of users that they may use."""
 
-    def __init__(self, name: str, user: int, group: int) -> None:
+    def __init__(self, name: str, user: int, group: int, given: Sequence[range] = ()) -> None:
         self.name = name
         self.user = user
         self.group = group
+        self.given = given
+
+    def owns(self, user: int) -> bool:
+        """Whether it is them who run a process of that user."""
+        return user == self.user or any(user in ids for ids in self.given)
 
 
 @contextlib.contextmanager
@@ -67,9 +72,15 @@ def account(home: Path, *, with_range: bool) -> Iterator[Account]:
                 with open(path, "a", encoding="ascii") as file:
                     file.write(f"{name}:{RANGE_FIRST}:{RANGE_COUNT}\n")
         ids = [int(subprocess.check_output(["id", kind, name])) for kind in ("-u", "-g")]
-        yield Account(name, *ids)
+        yield Account(name, *ids, given_to(name, Path("/etc/subuid").read_text()))
     finally:
         subprocess.run(["userdel", "--force", name], check=False, stderr=subprocess.DEVNULL)
+
+
+def given_to(name: str, ranges: str) -> list[range]:
+    """The ids that a file like ``/etc/subuid`` gives an account."""
+    found = (line.split(":") for line in ranges.splitlines() if line.startswith(f"{name}:"))
+    return [range(int(first), int(first) + int(count)) for _, first, count in found]
 
 
 def link(source: Path, target: Path, *left_out: str) -> None:
@@ -149,12 +160,17 @@ def processes(who: Account) -> list[tuple[int, str]]:
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError):
-                status = os.stat(f"/proc/{name}").st_uid
+                # Of the files below, which are root's where a process protects itself, as a container's does.
+                user = int(_field(f"/proc/{name}/status", "Uid:").split()[0])
                 state = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[0]
-                if status == who.user and state != "Z":
+                if who.owns(user) and state != "Z":
                     command = Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                     found.append((int(name), command.strip()))
     return found
+
+
+def _field(path: str, name: str) -> str:
+    return next(line for line in Path(path).read_text().splitlines() if line.startswith(name)).removeprefix(name)
 
 
 def end_all(who: Account) -> list[str]:
