@@ -76,6 +76,17 @@ print(*(call(libc.connect, each.fileno(), address, 16) > 0 for each in (unix, si
 libc.sendto.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long, ctypes.c_char_p, ctypes.c_int]
 print(call(libc.sendto, udp.fileno(), b"x", 1, 2**32 + socket.MSG_NOSIGNAL, address, 16))
 """
+BOTH_FAMILIES = """
+import asyncio, socket
+
+async def main():
+    servers = [await asyncio.start_server(lambda reader, writer: writer.close(), None, 2222)]
+    for host in ("127.0.0.1", "::1"):
+        reader, writer = await asyncio.open_connection(host, 2222)
+        print(await reader.read() == b"", flush=True)
+
+asyncio.run(main())
+"""
 UNMARKED = (
     "import os, time\nif os.fork():\n    time.sleep(1)\n    os._exit(0)\nos.setsid()\nif os.fork():\n    os._exit(0)\n"
     "os.execve('/bin/sleep', ['sleep', '{}'], {{}})\n"
@@ -148,6 +159,19 @@ async def senseless(node: Node) -> None:
     await one.destroy()
 
 
+async def both_families(node: Node) -> None:
+    """Servers listen with a socket for each family, as they are used to; those of several pods on the same port."""
+    for name in ("both", "too"):
+        one = await node.create(name)
+        await one.start(node.spec(one, BOTH_FAMILIES + "import time; time.sleep(600)" * (name == "both")))
+        if name == "too":
+            ended = await end_of(one)
+            assert ended.exit_code == 0, (ended, node.said(one))
+        async with asyncio.timeout(30):
+            while node.said(one) != ["True", "True"]:
+                await asyncio.sleep(0.02)
+
+
 async def files(node: Node) -> None:
     one = await node.create("one")
     source, target = node.directory / "volume", node.directory / "appears" / "here"
@@ -214,6 +238,7 @@ async def main(directory: Path) -> None:
         if can_watch():
             await network(node)
             await senseless(node)
+            await both_families(node)
         await files(node)
         await ends(node)
     finally:

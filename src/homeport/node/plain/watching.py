@@ -19,6 +19,9 @@ _MOST_DATAGRAM = 65536
 _NAME_FIELD = 65
 """Bytes of each of the six names that uname(2) tells."""
 _IP_BIND_ADDRESS_NO_PORT = 24
+_OUT_OF_THE_WAY = ("::1", 0)
+"""Where sockets for IPv6 alone listen, as servers have them beside one for IPv4: nobody reaches a pod by IPv6, and who
+asks for ``::1`` in it is led to the other one."""
 
 
 class Watcher:
@@ -82,7 +85,7 @@ class Watcher:
             error = 0
             if notify.is_waiting(listener, call):
                 try:
-                    found.bind(wanted.at(*place))
+                    found.bind(_OUT_OF_THE_WAY if _is_ipv6_only(found) else wanted.at(*place))
                 except OSError as problem:
                     error = problem.errno or errno.EINVAL
             notify.answer(listener, call, error)
@@ -183,6 +186,10 @@ class Watcher:
 
     def _read(self, call: Call, address: int, size: int) -> bytes:
         return notify.read(call, address, min(size & 0xFFFFFFFF, _LONGEST_ADDRESS)) if address else b""
+
+
+def _is_ipv6_only(found: socket.socket) -> bool:
+    return found.family == socket.AF_INET6 and bool(found.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
 
 
 def _int(argument: int) -> int:
