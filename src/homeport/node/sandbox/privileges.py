@@ -63,9 +63,10 @@ def _share_processes() -> None:
     """The same where all pods of the node are in one user namespace: what one of them has can't be told from what
     another has. But together they may not have all that the machine gives the user, who could not even log in to end
     them."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     if soft != resource.RLIM_INFINITY and linux.counts_processes_by_namespace():
-        resource.setrlimit(resource.RLIMIT_NPROC, (soft * _SHARE_OF_PROCESSES // 100, hard))
+        share = soft * _SHARE_OF_PROCESSES // 100
+        resource.setrlimit(resource.RLIMIT_NPROC, (share, share))  # else whoever wants more could have it
 
 
 def seal(security: spec.Security) -> None:
