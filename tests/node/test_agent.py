@@ -700,24 +700,30 @@ async def test_secrets_in_memory_go_with_their_pods(node: Node) -> None:
 
 async def test_what_lies_in_memory_of_a_platform_whose_directory_is_gone(node: Node, tmp_path: Path) -> None:
     """Whoever deletes a data directory without `homeport down` leaves secrets; the next platform removes them."""
-    gone, lives = (
-        VolumePlaces(tmp_path / name / "node" / "pods" / "p", f"{name}-{uuid.uuid4()}") for name in ("gone", "lives")
+    gone, lives, unseen = (
+        VolumePlaces(tmp_path / name / "node" / "pods" / "p", f"{name}-{uuid.uuid4()}")
+        for name in ("gone", "lives", "unseen")
     )
-    for place in (gone, lives):
+    for place in (gone, lives, unseen):
         spec = {"volumes": [{"name": "m", "secret": {"secretName": "s"}}]}
         pod = {"metadata": {"name": "p", "namespace": "default", "uid": place.uid}, "spec": spec}
         secret = {"metadata": {"name": "s", "namespace": "default"}, "data": {"f": "eA=="}}
         sources = Sources(pod, {Ref("Secret", "s"): secret})
         await asyncio.to_thread(volumes.set_up, place, sources)
         assert (place.memory / "m" / "f").exists()
-    await asyncio.to_thread(shutil.rmtree, tmp_path / "gone")
+    for name in ("gone", "unseen"):
+        await asyncio.to_thread(shutil.rmtree, tmp_path / name)
+    (unseen.memory / ".view").unlink()
+    (unseen.memory / ".view").symlink_to("mnt:[1]")  # as of a container's platform with the same memory
     await node.stop()
     await node.start()
     try:
         await removed(gone.memory)
         assert (lives.memory / "m" / "f").exists()
+        assert (unseen.memory / "m" / "f").exists()
     finally:
-        await asyncio.to_thread(shutil.rmtree, lives.memory)
+        for place in (lives, unseen):
+            await asyncio.to_thread(shutil.rmtree, place.memory)
 
 
 async def test_an_empty_directory_in_memory(node: Node) -> None:

@@ -35,8 +35,8 @@ GROUPED = CONTENT | {"emptyDir", "persistentVolumeClaim", "ephemeral"}
 _SHARED_MEMORY = Path("/dev/shm")  # the file system pods' memory volumes lie on
 
 
-_OWNER = ".pod"
-"""Beside a pod's volumes in memory: a link to the pod's directory."""
+_OWNER, _VIEW = ".pod", ".view"
+"""Beside a pod's volumes in memory: links to the pod's directory, and to the mount namespace in which it is there."""
 
 
 def _memory() -> Path:
@@ -200,11 +200,16 @@ def _put_in_memory(directory: Path, places: VolumePlaces) -> None:
     _make_private(places.memory.parent)
     behind.mkdir(mode=0o755, parents=True, exist_ok=True)
     behind.chmod(0o755)
-    with contextlib.suppress(FileExistsError):
-        (places.memory / _OWNER).symlink_to(places.pod_directory)
+    for name, target in ((_VIEW, _own_view()), (_OWNER, str(places.pod_directory))):
+        with contextlib.suppress(FileExistsError):
+            (places.memory / name).symlink_to(target)
     if directory.is_symlink():  # the machine was restarted, and the memory with it
         directory.unlink()
     directory.symlink_to(behind)
+
+
+def _own_view() -> str:
+    return os.readlink("/proc/self/ns/mnt")
 
 
 def remove_memory(places: VolumePlaces) -> None:
@@ -219,13 +224,14 @@ def forget_secrets(pods: Path) -> None:
         if volume.is_symlink() and payload.is_one(volume):
             behind = Path(os.readlink(volume))
             shutil.rmtree(behind, ignore_errors=True)
-            if os.listdir(behind.parent) == [_OWNER]:  # else other volumes of the pod lie there too
+            if {_OWNER, _VIEW}.issuperset(os.listdir(behind.parent)):  # else other volumes of the pod lie there too
                 shutil.rmtree(behind.parent, ignore_errors=True)
 
 
 def abandoned() -> list[Path]:
     """What lies in memory of pods whose directories are gone, with the platform's data directory most likely: nobody
-    else is left to take it away."""
+    else is left to take it away. Not of those who see other directories than we do, as in a container that shares the
+    memory with us: theirs may well be there."""
     top = _memory()
     try:
         status = top.lstat()
@@ -235,7 +241,7 @@ def abandoned() -> list[Path]:
     found = []
     for entry in entries:
         with contextlib.suppress(OSError):  # gone meanwhile, or of a version that did not say whose it is
-            if not os.path.isdir(os.readlink(entry / _OWNER)):
+            if os.readlink(entry / _VIEW) == _own_view() and not os.path.isdir(os.readlink(entry / _OWNER)):
                 found.append(entry)
     return found
 
