@@ -78,6 +78,35 @@ def test_a_pods_groups(group: str) -> None:
     groups.clear_pod("u", os.getpid())
 
 
+BORN = """
+import os, sys
+from homeport.node.sandbox import cgroups, linux
+made = cgroups.Group([cgroups.Base(2, sys.argv[1], frozenset())], [sys.argv[1]], is_divided=False)
+place = made.open_birthplace()
+pid, pidfd = linux.fork_into(linux.CLONE_NEWNS, place)
+if pid == 0:
+    os.read(0, 1)
+    os._exit(0)
+made.enter(pid, born=True)
+print(pid, linux.parent_of(pid) == os.getpid(), flush=True)
+os.waitpid(pid, 0)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace takes root")
+def test_a_process_is_born_in_its_group(group: str) -> None:
+    """Nothing moves it there: :meth:`cgroups.Group.enter` has nothing to do for one that was born there."""
+    command = [sys.executable, "-c", BORN, group]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        pid, is_child = process.stdout.readline().split()
+        assert is_child == "True"
+        assert hierarchies.processes(group) == [int(pid)]
+        process.stdin.close()
+    assert process.returncode == 0
+
+
 class Mover:
     def __init__(self, group: str, how: str) -> None:
         self._process = subprocess.Popen(
