@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import farm
+import msgspec
 import pytest
 from farm import CONFIG_MAPS, FARMS, PODS
 from test_manager import managed, reasons, settled
@@ -180,6 +181,17 @@ async def test_refusals_are_told_once_and_few_requests_are_made(world: support.W
         assert manager.counters["farm"].failures < 12
         await world.client.patch(FARMS, "f", "default", {"spec": {"pods": 2}})
         await settled(world, "f", pods=2, refused=[])
+
+
+async def test_refusals_that_come_and_go_with_each_sync_are_tried_ever_more_rarely(world: support.World) -> None:
+    def fickle(observed: Observed) -> Desired:
+        wrong = pod("Wrong_Name", name(observed.parent))
+        return Desired(children=() if observed.failures else (wrong,))
+
+    async with managed(world, msgspec.structs.replace(CONTROLLER, sync=fickle)) as manager:
+        await world.client.create(FARMS, farm.farm("f"))
+        await asyncio.sleep(3600)
+        assert manager.counters["farm"].syncs < 60
 
 
 async def test_single_fields_are_patched_and_others_made_without_an_owner(world: support.World) -> None:

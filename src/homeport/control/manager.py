@@ -36,13 +36,13 @@ _PARALLEL = 64
 """Requests in flight of all controllers together."""
 _SLOW = 0.05
 """Seconds of processor time of one sync call after which the log says so: it holds up all else in the process."""
-
-
 _REST = 9
 """How many times as long as its last sync took a parent waits before its children bring about the next: a thousand pods
 that start one by one keep nobody else from work."""
 _BRIEF = 0.02
 """Seconds that are not worth waiting."""
+_NEWS, _TURN = 3, 0.005
+"""So many changes of failures in a row are looked at at once, the next after so many seconds, doubled each time."""
 
 
 class Counters(msgspec.Struct):
@@ -60,6 +60,8 @@ class _Last(msgspec.Struct):
     uid: str
     failures: tuple[Failure, ...] = ()
     memory: Mapping[str, Object] = msgspec.field(default_factory=dict)
+    turns: int = 0
+    """How many syncs in a row failed otherwise than the one before."""
 
 
 class Manager:
@@ -206,7 +208,11 @@ class ControllerRunner:
         finally:
             last.memory, last.failures = desired.memory, tuple(writes.failures)
             if {each.reason for each in observed.failures} != {each.reason for each in last.failures}:
-                self.loop.queue.add(key)  # failures that came or went are a reason to sync: a condition tells of them
+                # A reason to sync: a condition tells of them. Those that come and go with each sync are soon no news.
+                last.turns += 1
+                self.loop.queue.add_after(key, _TURN * 2.0 ** min(last.turns, 64) if last.turns > _NEWS else 0)
+            else:
+                last.turns = 0
             for blocked, message in writes.blocked.items():
                 waiting = self._blocked.setdefault(blocked, {})
                 if message and waiting.get(key) != message:
