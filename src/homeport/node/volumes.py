@@ -224,8 +224,9 @@ def forget_secrets(pods: Path) -> None:
         if volume.is_symlink() and payload.is_one(volume):
             behind = Path(os.readlink(volume))
             shutil.rmtree(behind, ignore_errors=True)
-            if {_OWNER, _VIEW}.issuperset(os.listdir(behind.parent)):  # else other volumes of the pod lie there too
-                shutil.rmtree(behind.parent, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # the memory has been emptied meanwhile
+                if {_OWNER, _VIEW}.issuperset(os.listdir(behind.parent)):  # else other volumes of the pod lie there too
+                    shutil.rmtree(behind.parent, ignore_errors=True)
 
 
 def abandoned() -> list[Path]:
