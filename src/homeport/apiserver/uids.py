@@ -6,6 +6,8 @@ import os
 import random
 from collections.abc import Iterator
 
+from homeport.kube.names import SAFE_LETTERS
+
 _BYTES = 16
 _AT_ONCE = 256
 """Uids whose random bytes are asked for together: asking takes a system call, longer than all the rest."""
@@ -29,15 +31,13 @@ def new_uid() -> str:
 
 
 SUFFIX_LENGTH = 5
-_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
-"""No vowels and nothing that looks like another, as upstream."""
-_PAIRS = [first + second for first in _LETTERS for second in _LETTERS]
-_TRIPLES = len(_PAIRS) * len(_LETTERS)
+_PAIRS = [first + second for first in SAFE_LETTERS for second in SAFE_LETTERS]
+_TRIPLES = len(_PAIRS) * len(SAFE_LETTERS)
 
 
 def new_suffix() -> str:
     """The random letters that make a generated name a name of its own."""
     number = int(random.random() * _TRIPLES * len(_PAIRS))
     number, last = divmod(number, len(_PAIRS))
-    first, middle = divmod(number, len(_LETTERS))
-    return _PAIRS[first] + _LETTERS[middle] + _PAIRS[last]
+    first, middle = divmod(number, len(SAFE_LETTERS))
+    return _PAIRS[first] + SAFE_LETTERS[middle] + _PAIRS[last]

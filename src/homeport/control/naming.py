@@ -11,9 +11,8 @@ from collections.abc import Collection, Iterator
 from hashlib import blake2b
 
 from homeport.kube.meta import Object, resource_version, uid
+from homeport.kube.names import SAFE_LETTERS
 
-_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
-"""Upstream's (``util/rand``): no vowels and nothing that reads like one, so that no words come about."""
 _LENGTH = 5
 _LONGEST_PREFIX = 63 - _LENGTH
 
@@ -23,8 +22,8 @@ def suffix(*seed: str) -> str:
     number = int.from_bytes(blake2b("\0".join(seed).encode(), digest_size=8).digest())
     letters = []
     for _ in range(_LENGTH):
-        number, index = divmod(number, len(_LETTERS))
-        letters.append(_LETTERS[index])
+        number, index = divmod(number, len(SAFE_LETTERS))
+        letters.append(SAFE_LETTERS[index])
     return "".join(letters)
 
 

@@ -17,6 +17,8 @@ LABEL_LIMIT: Final = 63
 SUBDOMAIN_LIMIT: Final = 253
 ANNOTATIONS_LIMIT: Final = 256 << 10
 """Bytes of an object's annotations, keys and values together."""
+SAFE_LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
+"""For generated names: no vowels, and nothing that looks like another (upstream: ``apimachinery/pkg/util/rand``)."""
 
 _LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN: Final = rf"{_LABEL}(\.{_LABEL})*"

@@ -10,6 +10,7 @@ from homeport.components.workloads import pods
 from homeport.control.controller import Child, Claim, Controller, Deed, Note, Related
 from homeport.control.reports import of_pods
 from homeport.kube import core, meta
+from homeport.kube.core import pod_state
 from homeport.kube.core.declare import deferred
 from homeport.kube.kind import Kind
 from homeport.kube.meta import Object
@@ -56,7 +57,7 @@ REPLICA_SETS = Controller(
     name="replicaset-controller",
     parent=core.REPLICA_SET.resource,
     sync=_replicas("sync"),
-    children=(_pods(Claim(_selector, considered=pods.is_active)),),
+    children=(_pods(Claim(_selector, considered=pod_state.is_active)),),
     gather=_GATHER,
     until_gone=True,
 )
@@ -64,7 +65,7 @@ REPLICATION_CONTROLLERS = Controller(
     name="replication-controller",
     parent=core.REPLICATION_CONTROLLER.resource,
     sync=_replicas("sync"),
-    children=(_pods(Claim(_of_labels, considered=pods.is_active)),),
+    children=(_pods(Claim(_of_labels, considered=pod_state.is_active)),),
     gather=_GATHER,
     until_gone=True,
 )

@@ -13,6 +13,7 @@ from homeport.components.workloads.daemon_nodes import belongs, target
 from homeport.components.workloads.history import LABEL
 from homeport.control.controller import Note
 from homeport.kube import meta
+from homeport.kube.core import pod_state
 from homeport.kube.meta import Object
 
 GENERATION = "deprecated.daemonset.template.generation"
@@ -95,9 +96,9 @@ class Plan:
         if place.wanted and not place.pods:
             self.steps.make.append(place.node)
         elif place.tolerated:
-            running = [pod for pod in alive if not pods.has_ended(pod)]
+            running = [pod for pod in alive if not pod_state.has_ended(pod)]
             for pod in alive:
-                if pods.has_ended(pod):
+                if pod_state.has_ended(pod):
                     self._bury(place.node, pod)
             if self._surge:
                 self._thin_out(running)
@@ -140,7 +141,7 @@ class Plan:
         new = [pod for pod in running if self.is_updated(pod)]
         old = [pod for pod in running if not self.is_updated(pod)]
         gone = [*new[1:], *old[1:]]
-        if new and old and (not pods.is_ready(old[0]) or self.is_available(new[0])):
+        if new and old and (not pod_state.is_ready(old[0]) or self.is_available(new[0])):
             gone.append(old[0])
         self.steps.delete.update(meta.name(pod) for pod in gone)
 

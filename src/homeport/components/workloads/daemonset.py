@@ -19,6 +19,7 @@ from homeport.components.workloads.replicas import BURST
 from homeport.control.controller import Desired, Observed
 from homeport.control.naming import fresh_names
 from homeport.kube import meta
+from homeport.kube.core import pod_state
 from homeport.kube.meta import Object
 
 
@@ -83,7 +84,7 @@ def _status(observed: Observed, plan: Plan, known: History) -> Object:
             continue
         counts["currentNumberScheduled"] += 1
         first = place.pods[0]
-        counts["numberReady"] += pods.is_ready(first)
+        counts["numberReady"] += pod_state.is_ready(first)
         counts["numberAvailable"] += plan.is_available(first)
         counts["updatedNumberScheduled"] += plan.is_updated(first)
     before = meta.status(observed.parent)

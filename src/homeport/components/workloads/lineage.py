@@ -10,6 +10,7 @@ import msgspec
 
 from homeport.kube import meta
 from homeport.kube.meta import Object
+from homeport.kube.names import SAFE_LETTERS
 
 HASH = "pod-template-hash"
 _PREFIX = "deployment.kubernetes.io/"
@@ -29,7 +30,6 @@ _OWN = frozenset(
 )
 """Annotations that a deployment does not share with its replica sets."""
 _LONGEST_HISTORY = 2000
-_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
 class Lineage(msgspec.Struct, frozen=True):
@@ -87,7 +87,7 @@ def fnv1a(data: bytes) -> int:
 
 def safe(text: str) -> str:
     """Upstream's ``SafeEncodeString``."""
-    return "".join(_LETTERS[ord(letter) % len(_LETTERS)] for letter in text)
+    return "".join(SAFE_LETTERS[ord(letter) % len(SAFE_LETTERS)] for letter in text)
 
 
 def revision(obj: Object) -> int:

@@ -7,31 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from homeport.kube import meta
+from homeport.kube.core import pod_state
 from homeport.kube.meta import Object
-
-_ENDED = ("Succeeded", "Failed")
 
 
 def phase(pod: Object) -> str:
     return str(meta.status(pod).get("phase") or "")
-
-
-def has_ended(pod: Object) -> bool:
-    return phase(pod) in _ENDED
-
-
-def is_active(pod: Object) -> bool:
-    """It runs or is going to."""
-    return phase(pod) not in _ENDED and not meta.is_deleting(pod)
-
-
-def is_terminating(pod: Object) -> bool:
-    """It is being deleted and has not ended yet."""
-    return phase(pod) not in _ENDED and meta.is_deleting(pod)
-
-
-def is_ready(pod: Object) -> bool:
-    return meta.holds(meta.status(pod).get("conditions"), "Ready")
 
 
 def ready_since(pod: Object) -> str:
@@ -43,7 +24,7 @@ def ready_since(pod: Object) -> str:
 def available_in(pod: Object, min_ready: int, now: datetime) -> float | None:
     """Seconds until the pod has been ready for `min_ready` seconds: 0 if it is available. None for one that isn't
     ready."""
-    if not is_ready(pod):
+    if not pod_state.is_ready(pod):
         return None
     if not min_ready:
         return 0.0

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from homeport.components.workloads import pods
 from homeport.kube import meta
+from homeport.kube.core import pod_state
 from homeport.kube.meta import Object
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -42,7 +43,7 @@ def doomed(active: Sequence[Object], count: int, now: datetime) -> list[Object]:
 def _standing(pod: Object, crowds: Counter[str], now: datetime) -> _Standing:
     node = meta.spec(pod).get("nodeName") or ""
     ready = pods.ready_since(pod)
-    order = (bool(node), _PHASES.get(pods.phase(pod), 0), pods.is_ready(pod), _cost(pod), -crowds[node])
+    order = (bool(node), _PHASES.get(pods.phase(pod), 0), pod_state.is_ready(pod), _cost(pod), -crowds[node])
     created = str(meta.metadata(pod).get("creationTimestamp") or "")
     return _Standing(order, _since(ready, now), _restarts(pod), _since(created, now), meta.uid(pod))
 

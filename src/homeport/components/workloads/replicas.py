@@ -11,6 +11,7 @@ from homeport.components.workloads.ranking import doomed
 from homeport.control.controller import Desired, Observed
 from homeport.control.naming import fresh_names
 from homeport.kube import meta
+from homeport.kube.core import pod_state
 from homeport.kube.meta import Object
 
 BURST = 500
@@ -20,7 +21,7 @@ BURST = 500
 def sync(observed: Observed) -> Desired:
     parent = observed.parent
     own = observed.children["Pod"]
-    active = [pod for pod in own.values() if pods.is_active(pod)]
+    active = [pod for pod in own.values() if pod_state.is_active(pod)]
     surplus = len(active) - int(meta.spec(parent).get("replicas") or 0)
     min_ready = int(meta.spec(parent).get("minReadySeconds") or 0)
     surplus = max(min(surplus, BURST), -BURST)
@@ -47,7 +48,7 @@ def new_pods(parent: Object, present: Iterable[str], count: int) -> list[Object]
 def _status(observed: Observed, active: list[Object], surplus: int, min_ready: int) -> Object:
     parent = observed.parent
     wanted = meta.labels(meta.spec(parent).get("template") or {}).items()
-    ready = [pod for pod in active if pods.is_ready(pod)]
+    ready = [pod for pod in active if pod_state.is_ready(pod)]
     counts = pods.without_zeros(
         {
             "fullyLabeledReplicas": sum(wanted <= meta.labels(pod).items() for pod in active),
@@ -57,7 +58,7 @@ def _status(observed: Observed, active: list[Object], surplus: int, min_ready: i
             "conditions": _conditions(observed, surplus),
         }
     )
-    terminating = sum(map(pods.is_terminating, observed.children["Pod"].values()))
+    terminating = sum(map(pod_state.is_terminating, observed.children["Pod"].values()))
     status = {"replicas": len(active), **counts}
     return status if parent["kind"] == "ReplicationController" else {**status, "terminatingReplicas": terminating}
 

@@ -14,6 +14,7 @@ from homeport.components.workloads import pods
 from homeport.components.workloads.amounts import scaled
 from homeport.components.workloads.stateful_pods import identity, ordinal, pod_name, revision_of
 from homeport.kube import meta
+from homeport.kube.core import pod_state
 from homeport.kube.meta import Object
 
 
@@ -95,7 +96,7 @@ class Planner:
             if number not in self._blocked:
                 self._steps.make.append(number)
             return False
-        if pods.has_ended(pod):
+        if pod_state.has_ended(pod):
             if not meta.is_deleting(pod):
                 self._steps.delete.add(meta.name(pod))
             return False

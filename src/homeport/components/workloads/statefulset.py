@@ -27,6 +27,7 @@ from homeport.components.workloads.stateful_pods import (
 )
 from homeport.control.controller import Deed, Desired, Note, Observed, Patch
 from homeport.kube import meta
+from homeport.kube.core import pod_state
 from homeport.kube.meta import Object
 
 
@@ -160,7 +161,7 @@ def _counts(members: Mapping[str, Object], rules: Rules, current: str, update: s
     counts = dict.fromkeys(("replicas", "readyReplicas", "availableReplicas", "currentReplicas", "updatedReplicas"), 0)
     for pod in members.values():
         counts["replicas"] += 1
-        if pods.phase(pod) == "Running" and pods.is_ready(pod):
+        if pods.phase(pod) == "Running" and pod_state.is_ready(pod):
             counts["readyReplicas"] += 1
             counts["availableReplicas"] += pods.is_available(pod, rules.min_ready, now)
         if not meta.is_deleting(pod):

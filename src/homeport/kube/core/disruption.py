@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from homeport.kube.core.pod_state import has_ended
+from homeport.kube.core.pod_state import has_ended, is_ready
 from homeport.kube.errors import BadRequest, Forbidden, TooManyRequests, object_details
 from homeport.kube.meta import (
     Object,
-    is_condition_true,
     is_deleting,
     labels,
     metadata,
@@ -29,10 +28,6 @@ MOST_UNCONFIRMED = 2000
 RETRY_AFTER = 10
 """Seconds, where waiting may help."""
 _REFUSED = "Cannot evict pod as it would violate the pod's disruption budget."
-
-
-def is_ready(pod: Object) -> bool:
-    return is_condition_true(pod, "Ready")
 
 
 def covers(budget: Object, pod: Object) -> bool:

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from homeport.control.naming import fresh_names
-from homeport.kube import core, meta
+from homeport.kube import meta
 from homeport.kube.meta import Object
 
 FINALIZER = "batch.kubernetes.io/job-tracking"
@@ -37,14 +37,6 @@ def is_tracked(pod: Object) -> bool:
     return FINALIZER in (meta.metadata(pod).get("finalizers") or ())
 
 
-def is_active(pod: Object) -> bool:
-    return not core.has_ended(pod) and not meta.is_deleting(pod)
-
-
-def is_terminating(pod: Object) -> bool:
-    return not core.has_ended(pod) and meta.is_deleting(pod)
-
-
 def has_succeeded(pod: Object) -> bool:
     return meta.status(pod).get("phase") == "Succeeded"
 
@@ -60,10 +52,6 @@ def has_failed(job: Object, pod: Object) -> bool:
     if meta.status(pod).get("phase") == "Failed":
         return True
     return not replaces_failed_only(job) and meta.is_deleting(pod) and not has_succeeded(pod)
-
-
-def is_ready(pod: Object) -> bool:
-    return meta.is_condition_true(pod, "Ready")
 
 
 def restarts(pods: Iterable[Object]) -> int:

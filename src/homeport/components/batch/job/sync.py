@@ -18,6 +18,7 @@ from homeport.components.batch.job import failures, indexes, pods, success
 from homeport.components.batch.job.conditions import with_condition
 from homeport.control.controller import Desired, Note, Observed
 from homeport.kube import meta
+from homeport.kube.core import pod_state
 from homeport.kube.meta import Object
 
 MANAGER = "kubernetes.io/job-controller"
@@ -69,8 +70,8 @@ class _Round:
         found = observed.children.get("Pod", {})
         self._pods = [found[name] for name in sorted(found)]
         self._tracked = [pod for pod in self._pods if pods.is_tracked(pod)]
-        self._active = [pod for pod in self._pods if pods.is_active(pod)]
-        self._terminating = sum(map(pods.is_terminating, self._pods))
+        self._active = [pod for pod in self._pods if pod_state.is_active(pod)]
+        self._terminating = sum(map(pod_state.is_terminating, self._pods))
         self._conditions: list[Object] = list(self._status.get("conditions") or ())
         self._notes: list[Note] = []
         self._create: list[Object] = []
@@ -278,7 +279,7 @@ class _Round:
         """The first indexes that nobody works on."""
         there = [pods.index_of(pod) for pod in self._active]
         if pods.replaces_failed_only(self._job):
-            there += [pods.index_of(pod) for pod in self._pods if pods.is_terminating(pod)]
+            there += [pods.index_of(pod) for pod in self._pods if pod_state.is_terminating(pod)]
         busy = indexes.with_indexes(self._done, (index for index in there if index is not None))
         pending = indexes.missing(indexes.merged(busy, self._lost or ()), self._spec["completions"])
         return [index for index, _ in zip(pending, range(count), strict=False)]
@@ -351,7 +352,7 @@ class _Round:
             counters["succeeded"] = self._counted["succeeded"]
         for name, value in counters.items():
             self._put(name, value)
-        self._status["ready"] = sum(map(pods.is_ready, staying))
+        self._status["ready"] = sum(map(pod_state.is_ready, staying))
         self._status["terminating"] = terminating
         self._status["uncountedTerminatedPods"] = {kind: uids for kind, uids in self._uncounted.items() if uids}
         if end is not None:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from homeport.kube import quantity
-from homeport.kube.core.disruption import is_ready
+from homeport.kube.core.pod_state import is_ready
 from homeport.kube.errors import HomeportError
 from homeport.kube.meta import Object, dicts, find_condition, is_deleting, name, parse_time, spec, status
 

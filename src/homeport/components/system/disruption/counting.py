@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from homeport.kube.core import has_ended
-from homeport.kube.core.disruption import is_ready, with_verdict
+from homeport.kube.core.disruption import with_verdict
+from homeport.kube.core.pod_state import has_ended, is_ready
 from homeport.kube.meta import Object, find_condition, is_deleting, metadata, name, parse_time, spec, status
 
 DELETION_TIMEOUT = timedelta(minutes=2)

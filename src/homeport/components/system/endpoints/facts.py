@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from homeport.kube import meta
+from homeport.kube.core.pod_state import is_ready
 from homeport.kube.meta import Object
 
 Ports = tuple[tuple[str, str, int | None, str | None], ...]
@@ -42,10 +43,6 @@ def has_address(pod: Object) -> bool:
     """Whether the pod can be behind any service: it has an address and has not ended."""
     status = meta.status(pod)
     return status.get("phase") not in _ENDED and bool(status.get("podIP") or status.get("podIPs"))
-
-
-def is_ready(pod: Object) -> bool:
-    return meta.is_condition_true(pod, "Ready")
 
 
 def relevant(pod: Object) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from homeport.components.system.endpoints import facts
 from homeport.components.system.endpoints.facts import Ports
 from homeport.kube import meta
+from homeport.kube.core.pod_state import is_ready
 from homeport.kube.meta import Object
 
 MOST = 1000
@@ -30,7 +31,7 @@ def subsets(service: Object, pods: Iterable[Object], family: str) -> tuple[list[
         if not ports and not without_ports:
             continue
         entry = facts.address(service, pod, found[0])
-        ready = publishes_all or facts.is_ready(pod)
+        ready = publishes_all or is_ready(pod)
         # One subset for each port would do as well; what has the same ports is put together.
         groups.setdefault(ports, ([], []))[0 if ready else 1].append(entry)
     result, room, is_over = [], MOST, False
