@@ -257,39 +257,40 @@ def overlay(attempts: Mapping[str, Attempt], directory: Path) -> Check:
 
 
 def way_out(attempts: Mapping[str, Attempt]) -> Check:
-    attempt = attempts.get("way_out", _NOT_TRIED)
-    if not attempt.errno:
-        return Check("Way out", "ok", "pods reach what this machine reaches")
-    return Check(
+    return _network_part(
         "Way out",
-        "warn",
-        f"pods can't reach the outside: {attempt.text}",
-        "The kernel needs nftables with transparent proxies: sudo modprobe -a nf_tables nft_tproxy nf_conntrack.",
+        attempts.get("way_out", _NOT_TRIED),
+        "pods reach what this machine reaches",
+        "pods can't reach the outside: {}",
+        "nftables with transparent proxies: sudo modprobe -a nf_tables nft_tproxy nf_conntrack",
     )
 
 
 def services(attempts: Mapping[str, Attempt]) -> Check:
-    attempt = attempts.get("services", _NOT_TRIED)
-    if not attempt.errno:
-        return Check("Services", "ok", "the kernel balances them")
-    return Check(
+    return _network_part(
         "Services",
-        "warn",
-        f"the kernel can't balance them ({attempt.text}): a process does, more slowly, and pods see it as the client",
-        "The kernel needs nftables with address translation: sudo modprobe -a nf_tables nft_ct nft_nat nft_numgen.",
+        attempts.get("services", _NOT_TRIED),
+        "the kernel balances them",
+        "the kernel can't balance them ({}): a process does, more slowly, and pods see it as the client",
+        "nftables with address translation: sudo modprobe -a nf_tables nft_ct nft_nat nft_numgen",
     )
 
 
 def policies(attempts: Mapping[str, Attempt]) -> Check:
-    attempt = attempts.get("policies", _NOT_TRIED)
-    if not attempt.errno:
-        return Check("Policies", "ok", "network policies are enforced")
-    return Check(
+    return _network_part(
         "Policies",
-        "warn",
-        f"network policies are not enforced: {attempt.text}",
-        "The kernel needs nftables: sudo modprobe -a nf_tables nft_ct nft_fib_ipv4.",
+        attempts.get("policies", _NOT_TRIED),
+        "network policies are enforced",
+        "network policies are not enforced: {}",
+        "nftables: sudo modprobe -a nf_tables nft_ct nft_fib_ipv4",
     )
+
+
+def _network_part(name: str, attempt: Attempt, works: str, fails: str, needed: str) -> Check:
+    """`fails` has a place for the reason; `needed` is what the kernel lacks."""
+    if not attempt.errno:
+        return Check(name, "ok", works)
+    return Check(name, "warn", fails.format(attempt.text), f"The kernel needs {needed}.")
 
 
 def _gpus() -> list[Check]:
