@@ -5,33 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from logreading import NOW, Options
 
 from homeport.node import logchain, logs
 from homeport.node.inotify import Inotify
 from homeport.node.logs import LogSource
 from homeport.node.sandbox.logs import LogFile
-
-NOW = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Options:
-    follow: bool = False
-    previous: bool = False
-    timestamps: bool = False
-    tail_lines: int | None = None
-    since: datetime | None = None
-    since_seconds: int | None = None
-    limit_bytes: int | None = None
-    stream: str = "All"
 
 
 @pytest.fixture

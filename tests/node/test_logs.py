@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from logreading import NOW, Options
 
 from homeport.kube.errors import BadRequest, NotFound
 from homeport.node import logs
@@ -19,20 +19,6 @@ from homeport.node.logs import LogSource
 from homeport.node.memory import ContainerMemory, Memory
 from homeport.node.podlogs import PodLogs
 from homeport.node.runtime import ContainerState
-
-NOW = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Options:
-    follow: bool = False
-    previous: bool = False
-    timestamps: bool = False
-    tail_lines: int | None = None
-    since: datetime | None = None
-    since_seconds: int | None = None
-    limit_bytes: int | None = None
-    stream: str = "All"
 
 
 @pytest.fixture
