@@ -68,7 +68,9 @@ class Account:
         if not self._node.exists():
             return
         for entry in self._node.iterdir():
-            keeps = entry.name in _STAYS or (entry.suffix == ".json" and entry.name != "netd.json")
+            # A helper that is killed while it writes a record leaves the new one beside it, where the next write goes.
+            record = entry.name.removesuffix(".new")
+            keeps = entry.name in _STAYS or (record.endswith(".json") and record != "netd.json")
             if not keeps:
                 yield entry
         for name in ("layers", "warm"):
