@@ -14,7 +14,8 @@ from homeport.client.http import HttpTransport
 from homeport.datadir import DataDir
 from homeport.kube.errors import Permanent
 from homeport.store import backup
-from homeport.store.database import Damaged, Incompatible, sync_directory
+from homeport.store.database import sync_directory
+from homeport.store.format import Damaged, Incompatible
 from homeport.store.protocol import StoreError
 from homeport.store.sqlite import SqliteStore
 

@@ -16,6 +16,7 @@ import msgspec
 
 from homeport.files import write_atomically
 from homeport.kube.errors import Permanent
+from homeport.settings import GANG_SCHEDULERS
 
 HOST = "127.0.0.1"
 """Where a platform serves its API."""
@@ -99,6 +100,18 @@ class DataDir(msgspec.Struct, frozen=True):
     def images(self) -> Path:
         """The user's image files."""
         return self.path / "images"
+
+    def gang_scheduler(self, chosen: str | None) -> str:
+        """Keep the gang scheduler that was `chosen`; None: the one that is kept, ``none`` at first."""
+        kept = self.path / "gang-scheduler"
+        if chosen is not None:
+            write_atomically(kept, chosen + "\n")
+            return chosen
+        try:
+            found = kept.read_text().strip()
+        except FileNotFoundError:
+            return "none"
+        return found if found in GANG_SCHEDULERS else "none"
 
     @property
     def log(self) -> Path:

@@ -12,7 +12,7 @@ import os
 import random
 import sys
 
-from homeport.store import sqlite, writer
+from homeport.store import log, sqlite, writer
 from homeport.store.history import Limits
 from homeport.store.protocol import Delete, Key, Put
 from homeport.store.sqlite import SqliteStore
@@ -26,6 +26,8 @@ def make_small() -> None:
     writer._CHECKPOINT_PAGES = 40  # type: ignore[misc]
     writer._LOG_PAGES = 120  # type: ignore[misc]
     sqlite._FORGOTTEN = 7  # type: ignore[misc]
+    log._PIECE = 60_000  # type: ignore[misc]
+    log._ZEROS = memoryview(bytes(log._PIECE))  # type: ignore[misc]
 
 
 def key(name: str) -> Key:

@@ -125,10 +125,19 @@ class Recorder:
 async def record(directory: Path, seed: int, writes: int, workers: int) -> list[Step]:
     import crash_worker
 
+    from homeport.store import log
     from homeport.store.sqlite import SqliteStore
 
     crash_worker.make_small()
     recorder = Recorder()
+    append = log.append
+
+    def appended(file: int, size: int) -> int:
+        added = append(file, size)
+        recorder.steps.append(Step("write", "store.db-wal", size, bytes(added)))
+        return added
+
+    log.append = appended
     store = SqliteStore.open(directory / "store.db", crash_worker.LIMITS)
     rng = random.Random(seed)
 

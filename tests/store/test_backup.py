@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from homeport.store import backup
-from homeport.store.database import FORMAT, Damaged, Incompatible
+from homeport.store.format import FORMAT, Damaged, Incompatible
 from homeport.store.memory import MemoryStore
 from homeport.store.protocol import Compacted, Delete, Key, Put, Record, Store, Unavailable
 from homeport.store.sqlite import SqliteStore

@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from homeport.store import database, sqlite, writer
-from homeport.store.database import APPLICATION_ID, FORMAT, Damaged, Incompatible, Locked
+from homeport.store.database import Locked
+from homeport.store.format import APPLICATION_ID, FORMAT, Damaged, Incompatible
 from homeport.store.history import History, Limits
 from homeport.store.protocol import Compacted, Conflicting, Delete, Event, Full, Key, Put, Record, Unavailable
 from homeport.store.sqlite import SqliteStore

@@ -14,19 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from homeport.store.database import (
-    FORMAT,
-    Damaged,
-    Incompatible,
-    Loaded,
-    Row,
-    check_header,
-    checksum_of,
-    create,
-    load,
-    reading,
-    sync_directory,
-)
+from homeport.store.database import Row, create, sync_directory
+from homeport.store.format import FORMAT, Damaged, Incompatible, check_header, checksum_of, reading
+from homeport.store.loading import Loaded, load
 from homeport.store.protocol import Delete, Full, Put, Record, StoreError, Unavailable
 
 _ROWS: Final = 256
@@ -126,11 +116,11 @@ def _copy(origin: sqlite3.Connection, copy: sqlite3.Connection, path: Path) -> B
     while chunk := rows.fetchmany(_ROWS):
         whole = []
         for *columns, stored in chunk:
-            row = Row._make(columns)
-            computed = checksum_of(*row)
+            row = Row(*columns)
+            computed = checksum_of(*columns)
             if stored is not None and stored != computed:
                 raise Damaged(path, f"the object {row.resource} {row.namespace}/{row.name} is not what was stored")
-            whole.append((*row, computed))
+            whole.append((*columns, computed))
         copy.executemany("INSERT INTO record VALUES (?,?,?,?,?,?,?,?)", whole)
         objects += len(chunk)
     copy.execute("UPDATE counter SET revision = ?, compacted = ?", (revision, revision))

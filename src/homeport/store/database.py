@@ -1,89 +1,29 @@
-"""The SQLite file of a store: who may open it, what is in it, and how a batch of writes goes in.
+"""The SQLite file of a store: who may open it, and how a batch of writes goes in.
 
-One table, keyed by revision, which is the log: each write appends its state, or its deletion, at one end of one B-tree.
-The newest row of a key is its state; older ones are the history, and go in bulk, next to each other, when the history
-forgets them (`counter.compacted`). The store's memory has every other index.
+What is in it, :mod:`homeport.store.format` says.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import gc
 import os
 import sqlite3
 import sys
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from homeport.store.encode import NO_LABELS, decode_labels, restamp
-from homeport.store.protocol import Event, Key, Record, StoreError
-from homeport.store.state import EMPTY_REVISION
-
-APPLICATION_ID: Final = 0x484D5054
-"""Marks the file as ours (``HMPT``) in SQLite's header."""
-
-FORMAT: Final = 2
-"""Version of the tables below (SQLite's ``user_version``).
-
-1: current records only. 2: the history and checksums.
-"""
-
-_TABLES: Final = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE record (
-    revision  INTEGER PRIMARY KEY,
-    resource  TEXT NOT NULL,
-    namespace TEXT NOT NULL,
-    name      TEXT NOT NULL,
-    labels    BLOB,
-    value     BLOB NOT NULL,
-    deleted   INTEGER NOT NULL DEFAULT 0,
-    checksum  INTEGER
-);
-CREATE TABLE counter (
-    one       INTEGER PRIMARY KEY CHECK (one = 1),
-    revision  INTEGER NOT NULL,
-    compacted INTEGER NOT NULL DEFAULT {EMPTY_REVISION}
-);
-INSERT INTO counter VALUES (1, {EMPTY_REVISION}, {EMPTY_REVISION});
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT};
-COMMIT;
-"""
-_FROM_FORMAT_1: Final = f"""
-BEGIN IMMEDIATE;
-ALTER TABLE record ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE record ADD COLUMN checksum INTEGER;
-ALTER TABLE counter ADD COLUMN compacted INTEGER NOT NULL DEFAULT {EMPTY_REVISION};
-UPDATE counter SET compacted = max(revision, (SELECT coalesce(max(revision), 0) FROM record));
-PRAGMA user_version = 2;
-COMMIT;
-"""
-
-_FREEZE_ABOVE: Final = 10_000
-"""Records loaded from which on they are taken out of the garbage collector's sight for good."""
+from homeport.files import sync
+from homeport.store.format import TABLES, Damaged, Incompatible, check_header, checksum_of, reading, upgrade
+from homeport.store.loading import Loaded, load
+from homeport.store.protocol import StoreError
 
 _CHUNKS: Final = (64, 32, *range(16, 0, -1))
 """Rows per statement. One statement for many rows takes Python's global lock once instead of once a row, and what goes
 into one statement needs none to begin and to end a transaction. So few sizes keep all statements prepared."""
-
-_DAMAGE: Final = frozenset(
-    {
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_FORMAT,
-        sqlite3.SQLITE_ERROR,
-        sqlite3.SQLITE_MISMATCH,
-    }
-)
-"""What SQLite says of a file that is not what it wrote. Its ERROR is for statements that do not fit the tables: ours
-do."""
 
 _T = TypeVar("_T")
 
@@ -92,21 +32,7 @@ class Locked(StoreError):
     """Another process has the database open."""
 
 
-class Incompatible(StoreError):
-    """The file is no database of ours, or one of a newer version."""
-
-
-class Damaged(StoreError):
-    """The file is ours, but not what was written: nothing is served from it."""
-
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            f"the database {path} is damaged: {why}. Put a backup in its place with `homeport restore FILE`, or move "
-            "the file away to start with nothing"
-        )
-
-
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, gc=False):
     revision: int
     resource: str
     namespace: str
@@ -129,17 +55,6 @@ class Batch(NamedTuple):
     """The revision up to which the history is gone; None leaves it."""
 
 
-class Loaded(NamedTuple):
-    """What a file holds."""
-
-    records: list[Record]
-    """The current ones, in no order."""
-    revision: int
-    events: list[Event]
-    """The history: every event after `compacted`."""
-    compacted: int
-
-
 class Database:
     """An open file. Its methods may be called from any thread, one at a time."""
 
@@ -147,6 +62,7 @@ class Database:
         self.path = path
         self._lock = lock
         self._connection = connection
+        self._cursor = connection.cursor()
 
     @classmethod
     def open(cls, path: Path) -> Database:
@@ -178,12 +94,12 @@ class Database:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")  # An earlier commit failed, and so did its own way back.
         if len(statements) == 1:
-            self._connection.execute(*statements[0])  # A transaction of its own.
+            self._execute(*statements[0])  # A transaction of its own.
             return
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             for statement, values in statements:
-                self._connection.execute(statement, values)
+                self._execute(statement, values)
             self._connection.execute("COMMIT")
         except sqlite3.Error:
             # Some errors end the transaction themselves.
@@ -191,11 +107,17 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise
 
+    def _execute(self, statement: str, values: Sequence[object]) -> None:
+        # For one set of values, this does not ask for the last row's number, for which it would let go of Python's lock
+        # once more, to wait for a busy event loop to give it back.
+        self._cursor.executemany(statement, (values,))
+
     def checkpoint(self) -> int:
         """As the function of this name, on the connection that writes."""
         return checkpoint(self._connection)
 
     def close(self) -> None:
+        self._cursor.close()  # which would keep the connection, and so the log, open
         self._connection.close()
         os.close(self._lock)
 
@@ -217,113 +139,11 @@ def checkpoint(connection: sqlite3.Connection) -> int:
     return int(pages)
 
 
-def load(connection: sqlite3.Connection, path: Path) -> Loaded:
-    """What the database of `path` holds, each row checked against its checksum. Raises Damaged or sqlite3.Error."""
-    collecting = gc.isenabled()
-    gc.disable()  # Nothing below makes garbage; collections would take half of the time.
-    try:
-        loaded = _load(connection, path)
-    finally:
-        if collecting:
-            gc.enable()
-    if len(loaded.records) > _FREEZE_ABOVE:
-        gc.freeze()
-    return loaded
-
-
-def _load(connection: sqlite3.Connection, path: Path) -> Loaded:
-    counters = connection.execute("SELECT revision, compacted FROM counter").fetchone()
-    if counters is None:
-        raise Damaged(path, "its revision counter is missing")
-    revision, compacted = counters
-    query = "SELECT revision, resource, namespace, name, labels, value, deleted, checksum FROM record ORDER BY revision"
-    known: dict[bytes | None, Mapping[str, str]] = {None: NO_LABELS}  # Equal labels share one dict.
-    places: dict[tuple[str, str], dict[str, Record]] = {}
-    """The current records by resource and namespace, then by name."""
-    events: list[Event] = []
-    last = 0
-    for number, resource, namespace, name, labels, value, deleted, checksum in connection.execute(query):
-        if checksum is not None and checksum != checksum_of(number, resource, namespace, name, labels, value, deleted):
-            raise Damaged(path, f"the object {resource} {namespace}/{name} of revision {number} is not what was stored")
-        if number <= last:
-            raise Damaged(path, f"revision {number} comes after revision {last}")
-        last = number
-        parsed = known.get(labels)
-        if parsed is None:
-            parsed = known[labels] = decode_labels(labels or b"{}")
-        place = places.get((resource, namespace))
-        if place is None:
-            place = places[sys.intern(resource), sys.intern(namespace)] = {}
-        previous = place.get(name)
-        key = previous.key if previous else Key(sys.intern(resource), sys.intern(namespace), name)
-        if number <= compacted:
-            place[name] = Record(key, number, value, parsed)
-        elif not deleted:
-            record = place[name] = Record(key, number, value, parsed)
-            events.append(Event("MODIFIED" if previous else "ADDED", record, previous))
-        elif previous is not None:
-            del place[name]
-            final = Record(key, number, value or restamp(previous.value, number), parsed)
-            events.append(Event("DELETED", final, previous))
-        else:
-            raise Damaged(path, f"{resource} {namespace}/{name} was deleted at revision {number}, but never created")
-    newest = events[-1].record.revision if events else compacted
-    records = list(chain.from_iterable(place.values() for place in places.values()))
-    return Loaded(records, max(revision, newest), events, compacted)
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Say of a damaged file that it is: Damaged in place of SQLite's own errors."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        # Text that is no UTF-8 comes without a code.
-        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _DAMAGE:
-            raise Damaged(path, str(error)) from error
-        raise
-    except (ValueError, TypeError, msgspec.MsgspecError) as error:
-        raise Damaged(path, f"it holds what cannot be read: {error}") from error
-
-
-def check_header(connection: sqlite3.Connection, path: Path, *, in_use: bool = False) -> int:
-    """The format of a database that is ours. Raises Incompatible or Damaged, and says what to do if the database is to
-    be worked with (`in_use`): of a backup there is nothing more to say."""
-    try:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) == sqlite3.SQLITE_NOTADB:
-            advice = "; put a backup in its place with `homeport restore FILE`, or move it away to start with nothing"
-            raise Incompatible(
-                f"{path} is not an SQLite database, or the beginning of it is damaged{advice if in_use else ''}"
-            ) from error
-        raise
-    if application != APPLICATION_ID:
-        advice = "; choose another data directory"
-        raise Incompatible(f"{path} is a database of another program{advice if in_use else ''}")
-    if version > FORMAT:
-        raise Incompatible(
-            f"{path} was written by a newer version (format {version}; this one reads up to {FORMAT}); "
-            "install that version or a newer one"
-        )
-    if version < 1 or not tables >= {"record", "counter"}:
-        raise Damaged(path, f"its header says format {version}, and its tables are {sorted(tables) or 'none'}")
-    return int(version)
-
-
-def upgrade(connection: sqlite3.Connection, version: int) -> None:
-    """Bring a database of an older format up to date, in one transaction."""
-    if version == 1:
-        connection.executescript(_FROM_FORMAT_1)
-
-
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable: files made, renamed or removed."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -334,7 +154,7 @@ def create(path: Path) -> sqlite3.Connection:
     connection = _connect(path)
     try:
         connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(_TABLES)
+        connection.executescript(TABLES)
     except BaseException:
         connection.close()
         raise
@@ -354,7 +174,11 @@ def _create(path: Path) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64, timeout=10)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64, timeout=10)
+    if sys.platform == "darwin":
+        # Else what is synchronous may be in the drive's memory only.
+        connection.execute("PRAGMA fullfsync = ON")
+    return connection
 
 
 def _make_directory(path: Path) -> None:
@@ -394,19 +218,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     upgrade(connection, version)
 
 
-def checksum_of(
-    revision: int, resource: str, namespace: str, name: str, labels: bytes | None, value: bytes, deleted: bool
-) -> int:
-    """What is stored beside a row, to find out that the row is not what was written."""
-    head = f"{revision} {resource} {namespace} {name} {deleted:d} ".encode()
-    return zlib.crc32(value, zlib.crc32(head + labels if labels else head))
-
-
 def _statements(batch: Batch) -> Iterator[tuple[str, Sequence[object]]]:
     for chunk in _chunks(batch.rows):
         places = ",".join(["(?,?,?,?,?,?,?,?)"] * len(chunk))
-        values = [value for row in chunk for value in (*row, checksum_of(*row))]
-        yield f"INSERT INTO record VALUES {places}", values
+        yield f"INSERT INTO record VALUES {places}", _columns(chunk)
     for removed in _chunks(batch.removed):
         yield f"DELETE FROM record WHERE revision IN ({','.join('?' * len(removed))})", removed
     if batch.compacted is not None:
@@ -420,6 +235,19 @@ def _statements(batch: Batch) -> Iterator[tuple[str, Sequence[object]]]:
             (),
         )
         yield "DELETE FROM record WHERE revision = -1", ()
+
+
+def _columns(rows: Sequence[Row]) -> list[object]:
+    """The values of all columns of all rows, one after the other, of types that the driver knows by themselves: for
+    bytes and truth values it looks for somebody who adapts them, each time, which takes longer than to copy them."""
+    values: list[object] = []
+    for row in rows:
+        revision, resource, namespace, name = row.revision, row.resource, row.namespace, row.name
+        labels, value, deleted = row.labels, row.value, row.deleted
+        checksum = checksum_of(revision, resource, namespace, name, labels, value, deleted)
+        stored_labels = None if labels is None else bytearray(labels)
+        values += (revision, resource, namespace, name, stored_labels, bytearray(value), int(deleted), checksum)
+    return values
 
 
 def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

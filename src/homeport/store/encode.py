@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -53,7 +54,7 @@ def labels_of(obj: Mapping[str, Any], known: Mapping[str, str] = NO_LABELS) -> M
         return NO_LABELS
     if labels == known:
         return known
-    return _interned(labels)
+    return _shared(tuple(labels.items())) if len(labels) <= _FEW else _interned(labels)
 
 
 def encode_labels(labels: Mapping[str, str]) -> bytes | None:
@@ -63,6 +64,16 @@ def encode_labels(labels: Mapping[str, str]) -> bytes | None:
 
 def decode_labels(text: bytes) -> Mapping[str, str]:
     return _interned(_LABELS.decode(text))
+
+
+_FEW: Final = 16
+"""Labels of an object that others may share."""
+
+
+@lru_cache(maxsize=256)
+def _shared(labels: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """The objects of one job or replica set have the same labels: one dict serves them all."""
+    return _interned(dict(labels))
 
 
 def _interned(labels: Mapping[str, str]) -> dict[str, str]:

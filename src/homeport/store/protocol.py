@@ -147,6 +147,10 @@ class Watch(Protocol):
         """Whether nothing is to be had any more: the watch is closed, or lagging and empty."""
 
     @property
+    def quiet(self) -> bool:
+        """Whether there is nothing to take and nothing was lost."""
+
+    @property
     def lagging(self) -> bool:
         """Whether events were lost: iterating raises Lagging after those that are here."""
 

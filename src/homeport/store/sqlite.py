@@ -36,8 +36,8 @@ class SqliteStore(State):
     def open(cls, path: str | Path, limits: Limits | None = None) -> SqliteStore:
         """Open or create the database at `path` and load it. Blocks; needs no event loop.
 
-        Raises `homeport.store.database.Locked` if a process has it open, `homeport.store.database.Incompatible` if it
-        is of another program or of a newer version, `homeport.store.database.Damaged` if it is not what was written,
+        Raises `homeport.store.database.Locked` if a process has it open, `homeport.store.format.Incompatible` if it
+        is of another program or of a newer version, `homeport.store.format.Damaged` if it is not what was written,
         `Unavailable` if it cannot be read.
         """
         try:

@@ -12,7 +12,8 @@ import itertools
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from homeport.store.encode import encode, labels_of, restamp, shallow
 from homeport.store.history import History, Limits
@@ -27,14 +28,11 @@ LIFE = 1_000_000_000
 restoration (the figure that etcd's documentation gives)."""
 
 
-class _Pending(NamedTuple):
+class _Pending(msgspec.Struct, frozen=True, gc=False):
     """The newest state of a key while it is not yet committed."""
 
     revision: int
     record: Record | None
-
-
-_NOTHING: Mapping[Key, _Pending] = {}
 
 
 class State(ABC):
@@ -80,13 +78,14 @@ class State(ABC):
 
     def heads(self, resource: str, namespace: str) -> Sequence[Record]:
         index = self._indexes.get(resource)
-        records = index.scan(namespace) if index else []
-        pending = {
-            (key.namespace, key.name): newest.record
-            for key, newest in self._pending.get(resource, _NOTHING).items()
-            if key.namespace == namespace
+        records = index.scan(namespace) if index is not None else ()
+        pending = self._pending.get(resource)
+        if pending is None:
+            return records
+        newer = {
+            (key.namespace, key.name): newest.record for key, newest in pending.items() if key.namespace == namespace
         }
-        return _with(records, pending) if pending else records
+        return _with(records, newer) if newer else records
 
     def scan(
         self, resource: str, namespace: str | None = None, *, revision: int | None = None

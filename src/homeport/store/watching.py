@@ -10,8 +10,8 @@ from typing import Final
 from homeport.store.history import Limits
 from homeport.store.protocol import Event, Lagging
 
-_AT_ONCE: Final = 128
-"""Readers that are handed their events in one turn of the event loop: a few milliseconds, then others have a turn."""
+_AT_ONCE: Final = 64
+"""Readers that are handed their events in one turn of the event loop: it takes some two milliseconds."""
 
 
 class Subscription:
@@ -49,8 +49,9 @@ class Subscription:
         """Whether the hub is about to have them taken."""
         self._alarm: asyncio.TimerHandle | None = None
 
-    def offer(self, event: Event) -> None:
-        """Queue an event for the reader, or cut the reader off if it is too far behind."""
+    def offer(self, event: Event) -> bool:
+        """Queue an event for the reader, or cut the reader off if it is too far behind. Whether the hub has to have it
+        taken now."""
         limits = self._hub.limits
         size = len(event.record.value)
         if self._queue and (len(self._queue) >= limits.watch_events or self._bytes + size > limits.watch_bytes):
@@ -68,13 +69,15 @@ class Subscription:
                 self._wake()
             elif not self._due:
                 self._due = True
-                self._hub.due(self)
+                return True
+        return False
 
     def hand_over(self) -> None:
         """Have the events that are here taken, by what the reader has left for that or by the reader itself."""
         self._due = False
-        while self._queue and self._waiter is not None and not self._waiter.done():  # else the reader takes them
-            if self._deliver is None or not self._deliver():
+        waiter, deliver = self._waiter, self._deliver
+        while self._queue and waiter is not None and not waiter.done():  # else the reader takes them
+            if deliver is None or not deliver():
                 self._wake()
 
     def __aiter__(self) -> Subscription:
@@ -132,6 +135,12 @@ class Subscription:
         """The events that are here already, without waiting; perhaps none."""
         if self._closed:
             return []
+        queue = self._queue
+        if not self._backlog and (most is None or len(queue) <= most):
+            events = list(queue)
+            queue.clear()
+            self._bytes = 0
+            return events
         waiting = len(self._backlog) + len(self._queue)
         if most is None or waiting <= most:
             events = [*self._backlog, *self._queue]
@@ -148,6 +157,10 @@ class Subscription:
                 self._bytes -= len(event.record.value)
                 events.append(event)
         return events
+
+    @property
+    def quiet(self) -> bool:
+        return not (self._queue or self._backlog or self._lagging)
 
     @property
     def lagging(self) -> bool:
@@ -197,16 +210,13 @@ class Hub:
             watches = self._watches.get(concerned)
             if watches:
                 # A copy, because a lagging watch removes itself.
-                for subscription in list(watches):
-                    subscription.offer(event)
-
-    def due(self, subscription: Subscription) -> None:
-        """Have the subscription's events taken in a later turn of the loop: all that have come by then, at once."""
-        if not self._due:
-            asyncio.get_running_loop().call_soon(self._hand_over)
-        self._due.append(subscription)
+                due = [subscription for subscription in list(watches) if subscription.offer(event)]
+                if due and not self._due:
+                    asyncio.get_running_loop().call_soon(self._hand_over)
+                self._due += due
 
     def _hand_over(self) -> None:
+        """Have events taken, in a later turn of the loop than that in which they come: all that are here, at once."""
         for _ in range(min(len(self._due), _AT_ONCE)):
             self._due.popleft().hand_over()
         if self._due:

@@ -13,18 +13,20 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import Empty, SimpleQueue
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from homeport.store.database import Batch, Database, Row, checkpoint, connect_beside
 from homeport.store.encode import encode_labels, restamp
 from homeport.store.history import Forgotten
+from homeport.store.log import PAGE, LogRoom
 from homeport.store.protocol import Event, Full, Record, StoreError, Unavailable
 
 _log = logging.getLogger(__name__)
 
 _BATCH_EVENTS: Final = 2_000
 _BATCH_BYTES: Final = 16 << 20
-_PAGE: Final = 4096
 _CHECKPOINT_PAGES: Final = 1_000
 """Log pages (an estimate) after which the log is copied in the background: about 4 MB."""
 _LOG_PAGES: Final = 16_000
@@ -34,7 +36,7 @@ background ends where the log ended when it began, and under a constant load the
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
 
-class Write(NamedTuple):
+class Write(msgspec.Struct, frozen=True):
     """A staged write on its way to the disk."""
 
     events: Sequence[Event]
@@ -66,6 +68,7 @@ class Writer:
         self.failing = False
         """Whether the newest commit failed."""
         self._log_pages = 0
+        self._room = LogRoom(database.path)
         self._checkpointer = _Checkpointer(database)
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -78,6 +81,7 @@ class Writer:
         self._queue.put(None)
         self._thread.join()
         self._checkpointer.close()
+        self._room.close()
         self._database.close()
 
     def _run(self) -> None:
@@ -91,6 +95,8 @@ class Writer:
             if not current:
                 continue
             batch = batch_of(current)
+            pages = _pages_of(batch)
+            self._room.need(pages)
             try:
                 self._database.commit(batch)
             except Exception as error:
@@ -101,28 +107,31 @@ class Writer:
             else:
                 self.failing = False
                 _in_loop(current, self._committed, current)
-                self._checkpoint_after(batch)
+                self._checkpoint_after(pages)
 
     def _next(self) -> tuple[list[Write], bool]:
         """Wait for writes and take all that are there, within bounds; False once there will be no more."""
         writes: list[Write] = []
         events = size = 0
         write = self._queue.get()
-        with contextlib.suppress(Empty):
-            while write is not None:
-                writes.append(write)
-                events += len(write.events)
-                size += sum(len(event.record.value) for event in write.events)
-                if events >= _BATCH_EVENTS or size >= _BATCH_BYTES:
-                    return writes, True
+        while write is not None:
+            writes.append(write)
+            for event in write.events:
+                events += 1
+                size += len(event.record.value)
+            if events >= _BATCH_EVENTS or size >= _BATCH_BYTES:
+                return writes, True
+            try:
                 write = self._queue.get_nowait()
-            return writes, False
-        return writes, True
+            except Empty:
+                return writes, True
+        return writes, False
 
-    def _checkpoint_after(self, batch: Batch) -> None:
-        size = sum(len(row.value) for row in batch.rows)
-        # Each row dirties about a page of its own where it goes in, and one where it goes away.
-        self._log_pages += size // _PAGE + len(batch.rows) + len(batch.removed) + 1
+    def _checkpoint_after(self, pages: int) -> None:
+        if self._checkpointer.done.is_set():
+            self._checkpointer.done.clear()
+            self._room.copied()
+        self._log_pages += pages
         if self._log_pages >= _CHECKPOINT_PAGES:
             self._log_pages = 0
             self._checkpointer.wake()
@@ -130,6 +139,7 @@ class Writer:
             self._checkpointer.finish.clear()
             with _reported(self._database):
                 self._database.checkpoint()
+            self._room.copied()
 
 
 class _Checkpointer:
@@ -141,6 +151,8 @@ class _Checkpointer:
         self._wanted: SimpleQueue[bool] = SimpleQueue()
         self.finish = threading.Event()
         """The log is long: the writer should copy the rest between two commits."""
+        self.done = threading.Event()
+        """The log was copied as far as it went then."""
         self._thread = threading.Thread(target=self._run, name="store-checkpoint", daemon=True)
         self._thread.start()
 
@@ -160,6 +172,14 @@ class _Checkpointer:
                     self._connection = connect_beside(self._database.path)
                 if checkpoint(self._connection) >= _LOG_PAGES:
                     self.finish.set()
+                self.done.set()
+
+
+def _pages_of(batch: Batch) -> int:
+    """About how many pages of the log a batch takes."""
+    size = sum([len(row.value) for row in batch.rows])
+    # Each row dirties about a page of its own where it goes in, and one where it goes away.
+    return size // PAGE + len(batch.rows) + len(batch.removed) + 1
 
 
 def batch_of(writes: Iterable[Write]) -> Batch:
@@ -174,8 +194,8 @@ def batch_of(writes: Iterable[Write]) -> Batch:
             deleted = event.type == "DELETED"
             if deleted and previous is not None and restamp(previous.value, record.revision) == value:
                 value = b""
-            place = (key.resource, key.namespace, key.name)
-            rows.append(Row(record.revision, *place, encode_labels(record.labels), value, deleted))
+            labels = encode_labels(record.labels)
+            rows.append(Row(record.revision, key.resource, key.namespace, key.name, labels, value, deleted))
         if write.forgotten is not None:
             removed += write.forgotten.revisions
             compacted = write.forgotten.compacted
