@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeport.kube import fieldset, structured
+from homeport.kube import fieldset, merging, structured
 from homeport.kube.apply import LAST_APPLIED, apply, track_update
 from homeport.kube.errors import BadRequest, Conflict
 from homeport.kube.merge_schema import root
@@ -615,7 +615,7 @@ def test_applying_states_what_it_says(live: Object, wanted: Object) -> None:
     obj = applied(updated(None, live, "other"), wanted, "me", force=True)
     check_managers(obj)
     node = root(SCHEMA, COMPONENTS)
-    assert plain(structured.merge(obj, wanted, node)) == plain(obj), "all that is wanted is there"
+    assert plain(merging.merge(obj, wanted, node)) == plain(obj), "all that is wanted is there"
     wants = fieldset.difference(structured.fields_of(wanted, node), {"f:apiVersion": {}, "f:kind": {}})
     mine = set(managers(obj).get("me", []))
     assert mine == {path for path in fieldset.paths(wants) if path not in (".metadata.name", ".metadata.namespace")}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeport.kube.errors import BadRequest, Invalid, TooLarge
-from homeport.kube.patch import MAX_OPERATIONS, json_patch, merge_patch, strategic_merge_patch
+from homeport.kube.patch import MAX_OPERATIONS, difference, json_patch, merge_patch, strategic_merge_patch
 
 
 def jsonpatched(obj: Any, *operations: dict[str, Any]) -> Any:
@@ -498,3 +498,20 @@ class TestStrategicMergePatch:
         assert set(names) == set(live) | {item["name"] for item in patch}
         assert [name for name in names if name in order] == [name for name in order if name in names]
         assert [name for name in names if name not in order] == [name for name in live if name not in order]
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(["", "a", "b/c", "~"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b/c", "~", "d"]), inner),
+    max_leaves=10,
+)
+_OBJECTS = st.dictionaries(st.sampled_from(["a", "b/c", "~", "d"]), _JSON)
+
+
+@settings(max_examples=200)
+@given(_OBJECTS, _OBJECTS)
+def test_a_difference_makes_one_of_the_other(old: dict[str, Any], new: dict[str, Any]) -> None:
+    operations = difference(old, new)
+    made = json_patch(old, operations) if operations else old
+    assert json.dumps(made, sort_keys=True) == json.dumps(new, sort_keys=True)
+    assert difference(new, new) == []

@@ -96,8 +96,31 @@ def test_memories_are_bounded():
     node = Node(SCHEMA, {})
     for number in range(3 * structured._MOST_PLANS):
         everything({"labels": {f"label-{number}": "x"}, "env": [{"name": f"name-{number}"}]}, node)
+        everything({"env": [{"name": f"name-{number}"}, {"name": "other"}]}, node)
     everything({"labels": {"x" * 1000: "x"}, "env": [{"name": "y" * 1000}]}, node)
+    for _ in range(2):  # remembered at the second look, if at all
+        everything({"env": [{"name": "y" * 1000}, {"name": "other"}]}, node)
+        everything({"env": [{"name": f"n{number}"} for number in range(1000)]}, node)
     assert len(node.child("labels").plans) <= structured._MOST_PLANS
     assert all(len(name) < 1000 for names in node.child("labels").plans for name in names)
     assert len(node.child("env").elements) <= structured._MOST_ELEMENTS
     assert all(len(key) < 1000 for key in node.child("env").elements)
+    lists = node.child("env").lists
+    assert 0 < len(lists) <= structured._MOST_LISTS
+    assert all(len(known) <= structured._LONGEST_LIST and "y" * 1000 not in known for known in lists)
+
+
+def test_lists_with_the_same_texts_are_told_apart():
+    """By which of them are keys, and where each element ends."""
+    node = Node(SCHEMA, {})
+    env = [
+        [{"name": "a", "value": "x"}, {"name": "b"}],
+        [{"name": "a"}, {"name": "b", "value": "x"}],
+        [{"name": "b", "value": "x"}, {"name": "a"}],
+        [{"name": "a", "value": "x"}, {"name": "a"}],
+        [{"name": "a"}, {"name": "b"}],
+    ]
+    expected = [plain({"env": items}, NODE) for items in env]
+    for _ in range(3):
+        assert [everything({"env": items}, node) for items in env] == expected
+    assert len(node.child("env").lists) == len(env)

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from homeport.kube import fieldset, meta, names, structured
+from homeport.kube import fieldset, merging, meta, names, structured
 from homeport.kube.errors import BadRequest, Conflict
 from homeport.kube.fieldset import FieldSet
 from homeport.kube.managed import (
@@ -53,6 +53,9 @@ def track_update(
     it is applied to. What managers of other `versions` own is compared in those; without `versions` there are none.
     """
     sent = (new.get("metadata") or {}).get("managedFields")
+    writer = Manager(manager or "unknown", "Update", str(new.get("apiVersion", "")), subresource)
+    if old is None and sent is None:
+        return with_entries(new, _of_new(new, writer, root(schema, components), now))
     stored = (old.get("metadata") or {}).get("managedFields") if old else None
     if subresource or sent == stored:
         entries = _readable(stored)
@@ -63,7 +66,6 @@ def track_update(
         entries = _readable(sent, trusted=False) or _readable(stored)
     if old is not None and not entries:
         return without_entries(new)
-    writer = Manager(manager or "unknown", "Update", str(new.get("apiVersion", "")), subresource)
     view = View(writer.api_version, root(schema, components), versions)
     entries = _after_update(old or {}, new, entries, writer, view, now)
     return with_entries(new, capped(entries))
@@ -193,11 +195,11 @@ def _applied(
     """The merged object, without ``managedFields``, and its entries. Raises _ConflictsError."""
     previous = next((entry for entry in entries if entry.manager.identity == applier.identity), None)
     others = [entry for entry in entries if entry is not previous]
-    result = structured.merge(live, applied, view.own)
+    result = merging.merge(live, applied, view.own)
     if previous is not None and _gives_up(previous, applier, wanted):
         result = _pruned(result, previous, _ownership(others, Entry(applier, wanted)), view)
         # Once more, for lists that pruning emptied and that the configuration wants, if empty.
-        result = structured.merge(result, applied, view.own)
+        result = merging.merge(result, applied, view.own)
     changes = view.changes(live, result)
     kept = []
     conflicts: list[tuple[Manager, FieldSet]] = []
@@ -262,7 +264,7 @@ def _pruned(merged: Object, previous: Entry, owned: Mapping[str, _Owned], view: 
         return merged
     last = structured.with_named(previous.fields, node)
     whole = merged = view.shown(merged, version)
-    pruned: Object = structured.remove(merged, last, node)
+    pruned: Object = merging.remove(merged, last, node)
     # Its own version first: what others need to convert the object at all is back by then.
     for owners in sorted(owned, key=lambda each: (each != version, each)):
         place = view.node(owners)
@@ -272,11 +274,11 @@ def _pruned(merged: Object, previous: Entry, owned: Mapping[str, _Owned], view: 
         managed, claimed = owned[owners]
         left = _members(pruned, place)
         gone = fieldset.difference(_members(merged, place), fieldset.union(left, structured.with_named(managed, place)))
-        pruned = structured.remove(merged, gone, place, claimed)
+        pruned = merging.remove(merged, gone, place, claimed)
     left = _members(view.shown(pruned, version), node)
     gone = fieldset.intersection(fieldset.difference(_members(whole, node), left), last)
     claimed = owned[version].claimed if version in owned else fieldset.EMPTY
-    result: Object = structured.remove(whole, gone, node, claimed)
+    result: Object = merging.remove(whole, gone, node, claimed)
     return view.shown(result, view.api_version)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 
 _WORDS = {
@@ -51,9 +51,12 @@ class Schedule:
     any_weekday: bool = False
     every: float = 0.0
     """Seconds from one moment to the next, for ``@every``; then nothing else counts."""
+    zone: tzinfo | None = None
+    """That of a schedule that begins with one (``CRON_TZ=Asia/Tokyo 0 3 * * *``); it counts before any other."""
 
     def after(self, moment: datetime, zone: tzinfo = UTC) -> datetime | None:
         """The first moment after `moment`, in UTC; None if there is none in the next years."""
+        zone = self.zone or zone
         start = moment.astimezone(UTC).replace(microsecond=0)
         if self.every:
             return start + timedelta(seconds=self.every)
@@ -116,6 +119,15 @@ def zone(name: str) -> tzinfo:
 
 def parse(text: str) -> Schedule:
     """Raises ValueError with what is wrong."""
+    if text.startswith(("TZ=", "CRON_TZ=")):
+        named, space, rest = text.partition("=")[2].partition(" ")
+        if not space:
+            raise ValueError(f"expected exactly {len(_FIELDS)} fields, found 0: []")
+        try:
+            own = zone(named)
+        except ValueError as error:
+            raise ValueError(f"provided bad location {named}: {error}") from None
+        return replace(parse(rest.strip()), zone=own)
     if text.startswith("@"):
         if text.startswith("@every "):
             return Schedule(every=_span(text.removeprefix("@every ")))

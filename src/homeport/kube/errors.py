@@ -42,6 +42,10 @@ class Permanent(HomeportError):
     """The same input will fail the same way: report, do not retry."""
 
 
+class Ending(Permanent):
+    """The namespace goes away, and everything in it: nothing to tell of and nothing to retry."""
+
+
 class FieldError(msgspec.Struct, frozen=True):
     """One wrong field of an object, worded as Kubernetes words it.
 
@@ -159,6 +163,11 @@ class AlreadyExists(ApiError):
     @classmethod
     def of(cls, group: str, plural: str, name: str) -> AlreadyExists:
         return cls(f'{_qualified(plural, group)} "{name}" already exists', details=object_details(group, plural, name))
+
+
+class Superseded(HomeportError):
+    """Somebody else wrote first. Two writers that meet are nothing to tell of: what is new comes by itself, and then it
+    is decided anew."""
 
 
 class Conflict(ApiError):

@@ -74,8 +74,9 @@ PLAIN: Final = frozenset({str, int})
 
 def plain_keys(names: tuple[str, ...], values: Sequence[Any]) -> str:
     """As :func:`keys`, of values of such types."""
-    if any(type(value) is str and len(value) > LONGEST_REMEMBERED for value in values):
-        return keys(dict(zip(names, values, strict=True)))
+    for value in values:
+        if type(value) is str and len(value) > LONGEST_REMEMBERED:
+            return keys(dict(zip(names, values, strict=True)))
     return _plain_keys(names, tuple(values))
 
 

@@ -1,4 +1,4 @@
-"""JSON values as Go prints them, for errors that show one."""
+"""JSON values as Go prints them, for errors and events that show one."""
 
 from __future__ import annotations
 
@@ -28,3 +28,20 @@ def plain(value: Any) -> str:
 def type_of(value: Any) -> str:
     """As ``%T`` has it."""
     return _TYPES.get(type(value), "<nil>")
+
+
+def label_selector(selector: dict[str, Any] | None) -> str:
+    """A ``*metav1.LabelSelector`` as ``%v`` has it."""
+    if selector is None:
+        return "nil"
+    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
+    listed = "".join(_requirement(one) for one in selector.get("matchExpressions") or ())
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{listed}}},}}"
+    )
+
+
+def _requirement(one: dict[str, Any]) -> str:
+    values = " ".join(one.get("values") or ())
+    return f"LabelSelectorRequirement{{Key:{one['key']},Operator:{one['operator']},Values:[{values}],}},"

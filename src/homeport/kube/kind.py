@@ -149,6 +149,11 @@ class Kind(msgspec.Struct, frozen=True, eq=False):
         return imported(body) if isinstance(body, str) else body
 
     @property
+    def has_own_rules(self) -> bool:
+        """Whether `prepare` or `validate` say more than the schema."""
+        return self.prepare is not _unchanged or self.validate is not _no_errors
+
+    @property
     def kind(self) -> str:
         return self.resource.kind
 

@@ -141,9 +141,9 @@ def with_entries(obj: Object, entries: Sequence[Entry]) -> Object:
     metadata = obj.get("metadata") or {}
     if metadata.get("managedFields") == (encoded or None):
         return obj
-    metadata = {key: value for key, value in metadata.items() if key != "managedFields"}
-    if encoded:
-        metadata["managedFields"] = encoded
+    metadata = {**metadata, "managedFields": encoded}
+    if not encoded:
+        del metadata["managedFields"]
     return {**obj, "metadata": metadata}
 
 

@@ -37,6 +37,7 @@ class Node:
         "defaults",
         "elements",
         "keys",
+        "lists",
         "plans",
         "scalar",
     )
@@ -54,7 +55,8 @@ class Node:
         self._element: Node | None = None
         self.plans: dict[tuple[str, ...], Any] = {}
         self.elements: dict[str, str] = {}
-        """Both belong to :mod:`homeport.kube.structured`."""
+        self.lists: dict[tuple[Any, ...], Any] = {}
+        """All three belong to :mod:`homeport.kube.structured`."""
         self.scalar = schema.get("type") in _SCALARS or schema.get("format") in _SCALARS
         """Whether values have no parts."""
         self.atomic_map = extensions.get("x-kubernetes-map-type") == "atomic"

@@ -1,8 +1,9 @@
 """Reading and building the parts that every API object has: names, labels, owners, conditions, times."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
 
 Object: TypeAlias = dict[str, Any]
 """An API object as JSON. Stored and cached ones are read-only: build a new one instead."""
@@ -42,6 +43,11 @@ def annotations(obj: Mapping[str, Any]) -> dict[str, str]:
     return metadata(obj).get("annotations") or {}
 
 
+def is_relabelled(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Of a node, for instance: its labels say where it is."""
+    return labels(old) != labels(new)
+
+
 def spec(obj: Mapping[str, Any]) -> dict[str, Any]:
     return obj.get("spec") or {}
 
@@ -79,7 +85,17 @@ def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with whole seconds, as Kubernetes writes ``metav1.Time``."""
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
-    return f"{moment.isoformat()[:19]}Z"
+    return _of_second((moment - _EPOCH) // _SECOND)
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND: Final = timedelta(seconds=1)
+
+
+@lru_cache(maxsize=64)
+def _of_second(number: int) -> str:
+    """The RFC 3339 text of a Unix time: what is written in one second has the same."""
+    return f"{(_EPOCH + number * _SECOND).isoformat()[:19]}Z"
 
 
 def micro_timestamp(moment: datetime) -> str:

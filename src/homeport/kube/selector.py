@@ -84,10 +84,15 @@ class Selector:
         """True if every object matches."""
         return not self.requirements and not self.nothing
 
+    @property
+    def needs(self) -> str:
+        """A label without which no object matches; empty if there is none."""
+        return next((each.key for each in self.requirements if each.operator in ("in", "exists")), "")
+
     def matches(self, labels: Mapping[str, str]) -> bool:
         if self.nothing or not self._equal.items() <= labels.items():
             return False
-        return all(requirement.matches(labels) for requirement in self._others)
+        return not self._others or all(requirement.matches(labels) for requirement in self._others)
 
     def __str__(self) -> str:
         """As query text."""

@@ -1,13 +1,15 @@
-"""Walks over objects by their merge rules: which fields an object sets, how two objects differ, merging one into
-another, removing fields (upstream: structured-merge-diff ``typed``). Pure; results share parts with the arguments."""
+"""Walks over objects by their merge rules: which fields an object sets, and how two objects differ (upstream:
+structured-merge-diff ``typed``). Pure. What makes another object of one is in :mod:`homeport.kube.merging`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from homeport.kube import fieldset
-from homeport.kube.fieldset import LEAF, SELF, FieldSet, is_member, with_self
+from homeport.kube.fieldset import LEAF, SELF, FieldSet, with_self
 from homeport.kube.merge_schema import Node
 
 
@@ -114,8 +116,13 @@ def element_of(item: Any, node: Node) -> str:
             value = item[name] if name in item else node.defaults.get(name)
             if isinstance(value, (str, int, float)):
                 return fieldset.key(name, value)
-        values = [item[name] if name in item else node.defaults.get(name) for name in names]
-        if all(type(value) in fieldset.PLAIN for value in values):
+        values = []
+        for name in names:
+            value = item[name] if name in item else node.defaults.get(name)
+            if type(value) not in fieldset.PLAIN:
+                break
+            values.append(value)
+        else:
             return fieldset.plain_keys(names, values)
         found = {name: item[name] for name in names if name in item}
         for name, default in node.defaults.items():
@@ -140,7 +147,9 @@ class _Plan(NamedTuple):
 _MOST_PLANS: Final = 64
 _LONGEST_PLAN: Final = 64
 _MOST_ELEMENTS: Final = 256
-"""What a node remembers: so many maps of so many keys, and path elements of a list."""
+_MOST_LISTS: Final = 16
+_LONGEST_LIST: Final = 192
+"""What a node remembers: so many maps of so many keys, path elements of a list, and lists of so many texts."""
 
 
 def _plan(node: Node, names: tuple[str, ...]) -> _Plan:
@@ -186,7 +195,29 @@ def everything(value: Any, node: Node) -> FieldSet:
 
 
 def _everything_in_list(items: list[Any], node: Node) -> FieldSet:
+    if len(node.keys) != 1 or not 1 < len(items) <= _LONGEST_LIST // 3:
+        return _of_elements(items, node)[0]
+    try:
+        # What elements without parts come to follows from their keys and the names of their fields, which are the same
+        # for the variables of all replicas of a job. The lengths say where each element ends.
+        known = (*map(len, items), *map(itemgetter(node.keys[0]), items), *chain.from_iterable(items))
+        found = node.lists.get(known)
+    except (TypeError, KeyError):  # no maps, or without that key
+        return _of_elements(items, node)[0]
+    if found is None:
+        found, flat = _of_elements(items, node)
+        if flat and len(known) <= _LONGEST_LIST:
+            if len(node.lists) >= _MOST_LISTS:
+                node.lists.clear()
+            node.lists[known] = found
+    return found
+
+
+def _of_elements(items: list[Any], node: Node) -> tuple[FieldSet, bool]:
+    """The set of a list that is not empty; and whether nothing but the elements' keys, short texts, and the names of
+    their fields makes it what it is."""
     found: FieldSet = {SELF: LEAF}
+    flat = True
     below = node.element
     name = node.keys[0] if len(node.keys) == 1 else None
     plans = None if below.atomic_map else below.plans
@@ -196,18 +227,23 @@ def _everything_in_list(items: list[Any], node: Node) -> FieldSet:
             key = item.get(name) if name is not None else None
             if type(key) is str:
                 element = node.elements.get(key) or _element(node, key)
+                flat = flat and len(key) <= fieldset.LONGEST_REMEMBERED
             else:
+                flat = False
                 try:
                     element = element_of(item, node)
                 except ElementError:
-                    return LEAF
+                    return LEAF, False
             if plans is not None:
                 plan = plans.get(tuple(item))
         else:
+            flat = False
             try:
                 element = element_of(item, node)
             except ElementError:
-                return LEAF
+                return LEAF, False
+        if plan is None or plan.deeper:
+            flat = False
         if element in found:
             found[element] = LEAF  # duplicates share an entry, of which nothing more is said
         elif plan is not None and not plan.deeper:
@@ -215,7 +251,7 @@ def _everything_in_list(items: list[Any], node: Node) -> FieldSet:
         else:
             found[element] = everything(item, below)
     # Its own entry comes before any other.
-    return found if len(found) == 2 else {element: found[element] for element in sorted(found)}
+    return found if len(found) == 2 else {element: found[element] for element in sorted(found)}, flat
 
 
 def _element(node: Node, key: str) -> str:
@@ -327,82 +363,6 @@ def _diff_lists(old: list[Any], new: list[Any], node: Node) -> _Pair:
     return changed or None, removed or None
 
 
-def merge(live: Any, applied: Any, node: Node) -> Any:
-    """`live` with everything that `applied` sets; removes nothing. The order of a keyed list or a set is that of
-    `applied` where it says one, and that of `live` for the rest. `applied` must have passed `fields_of`."""
-    if isinstance(live, dict) and isinstance(applied, dict):
-        if node.atomic_map or not live:
-            return applied
-        result = dict(live)
-        for name, item in applied.items():
-            result[name] = merge(live[name], item, node.child(name)) if name in live else item
-        return result
-    if isinstance(live, list) and isinstance(applied, list):
-        if node.atomic_list or not live:
-            return applied
-        if not applied:
-            return live
-        return _merge_lists(live, applied, node)
-    if applied is None and (
-        (isinstance(live, dict) and live and not node.atomic_map)
-        or (isinstance(live, list) and live and not node.atomic_list)
-    ):
-        return live  # Null is an empty container, which says nothing of what is in it.
-    return applied
-
-
-def _merge_lists(live: list[Any], applied: list[Any], node: Node) -> list[Any]:
-    right = [element_of(item, node) for item in applied]
-    observed_right = dict(zip(right, applied, strict=True))
-    try:
-        left = [element_of(item, node) for item in live]
-    except ElementError:
-        return applied
-    observed_left: dict[str, Any] = {}
-    for element, item in zip(left, live, strict=True):
-        # Of duplicates, none is merged into.
-        observed_left[element] = _ABSENT if element in observed_left else item
-    below = node.element
-
-    def merged(element: str) -> Any:
-        ours, theirs = observed_left.get(element, _ABSENT), observed_right[element]
-        return theirs if ours is _ABSENT else merge(ours, theirs, below)
-
-    shared = iter([element for element in right if element in observed_left])
-    next_shared = next(shared, None)
-    taken: set[str] = set()
-    result: list[Any] = []
-    i = j = 0
-    while i < len(left) or j < len(right):
-        if i < len(left) and j < len(right):
-            element = left[i]
-            if element == right[j]:
-                taken.add(element)
-                result.append(merged(element))
-                i, j = i + 1, j + 1
-                next_shared = next(shared, None)
-                continue
-            if element in observed_right and next_shared is not None and next_shared != element:
-                i += 1  # In both lists, but `applied` has another one before it.
-                continue
-        if i < len(left):
-            element = left[i]
-            if element not in observed_right:
-                result.append(live[i])
-                i += 1
-                continue
-            if element in taken:
-                i += 1
-        if j < len(right):
-            element = right[j]
-            taken.add(element)
-            result.append(merged(element))
-            j += 1
-            if element == next_shared:
-                next_shared = next(shared, None)
-    return result
-
-
 def with_named(root: FieldSet, node: Node) -> FieldSet:
     """`root` and the named fields that lead to its members: whoever owns ``a.b.c`` has a say on ``a``, unless that is
     a key of a map or an element of a list."""
@@ -417,52 +377,6 @@ def with_named(root: FieldSet, node: Node) -> FieldSet:
         else:
             result[element] = with_named(child, node.element)
     return result
-
-
-def remove(obj: Any, unwanted: FieldSet, node: Node, keep: FieldSet = fieldset.EMPTY) -> Any:
-    """A whole object without the members of `unwanted`. Containers that this empties go too, unless they are members
-    of `keep` themselves."""
-    rest = _remove(obj, unwanted, node, keep)
-    return {} if rest is _ABSENT else rest
-
-
-def _remove(value: Any, unwanted: FieldSet, node: Node, keep: FieldSet | None) -> Any:
-    if isinstance(value, dict) and value:
-        if node.atomic_map:
-            return _ABSENT
-        result = {}
-        for name, item in value.items():
-            element = f"f:{name}"
-            below = unwanted.get(element)
-            if below is None:
-                result[name] = item
-            elif not is_member(below):
-                rest = _remove(item, below, node.child(name), keep.get(element) if keep else None)
-                if rest is not _ABSENT:
-                    result[name] = rest
-        return result if result or _keeps(keep) else _ABSENT
-    if isinstance(value, list) and value:
-        if node.atomic_list:
-            return _ABSENT
-        kept = []
-        for item in value:
-            try:
-                element = element_of(item, node)
-            except ElementError:
-                element = ""
-            below = unwanted.get(element)
-            if below is None:
-                kept.append(item)
-            elif not is_member(below):
-                rest = _remove(item, below, node.element, keep.get(element) if keep else None)
-                if rest is not _ABSENT:
-                    kept.append(rest)
-        return kept if kept or _keeps(keep) else _ABSENT
-    return value
-
-
-def _keeps(keep: FieldSet | None) -> bool:
-    return keep is not None and is_member(keep)
 
 
 def reconciled(root: FieldSet, node: Node) -> FieldSet:

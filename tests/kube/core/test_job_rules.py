@@ -147,3 +147,13 @@ def test_where_the_pods_of_a_suspended_job_go_may_change() -> None:
 )
 def test_cron_jobs(spec: Any, words: str) -> None:
     assert words in told(cron_job(**spec))
+
+
+def test_a_zone_in_a_schedule_that_was_stored_before_this_was_refused() -> None:
+    stored = cron_job(schedule="CRON_TZ=UTC * * * * *")
+    assert not told(cron_job(schedule="CRON_TZ=UTC 1 * * * *"), stored)
+    both = cron_job(schedule="CRON_TZ=UTC 1 * * * *", timeZone="UTC")
+    assert "cannot use both timeZone field and TZ or CRON_TZ in schedule" in told(both, stored)
+    wrong = told(cron_job(schedule="TZ=Middle/Earth 1 * * * *"), stored)
+    assert "provided bad location Middle/Earth: unknown time zone Middle/Earth" in wrong
+    assert "use timeZone field instead" in told(stored, cron_job())

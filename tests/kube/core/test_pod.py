@@ -182,6 +182,7 @@ REF = {"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.phase"}}}
             ["spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type"],
         ),
         (pod(volumes=[{"name": "v", "secret": {}}]), ["spec.volumes[0].secret.secretName: Required value"]),
+        (pod(volumes=[{"name": "v", "image": {}}]), ["spec.volumes[0].image.reference: Required value"]),
         (
             pod(volumes=[{"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": "../x"}]}}]),
             ["spec.volumes[0].configMap.items[0].path: Invalid value: \"../x\": must not contain '..'"],

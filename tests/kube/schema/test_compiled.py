@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from homeport.kube import core
 from homeport.kube.schema import REF_PREFIX
 from homeport.kube.schema.compiled import Schema
-from homeport.kube.schema.struct import components, schema_name
+from homeport.kube.schema.struct import Components, components, schema_name
 
 COMPONENTS = components(core.KINDS)
 POD = Schema({"$ref": REF_PREFIX + schema_name(core.POD.body)}, COMPONENTS)
@@ -138,6 +138,26 @@ def test_pruning_names_what_it_drops():
     pruned, unknown = CUSTOM.prune(obj)
     assert unknown == ["extra", "metadata.nam", "spec.replica", "spec.steps[0].cout"]
     assert pruned == custom(steps=[{"name": "a"}], open={"a": {"b": 1}}, labels={"k": "v"})
+
+
+def test_a_schema_that_another_thread_is_making_is_not_taken_for_whole():
+    pod = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a", "image": "b", "imag": ""}]}}
+    root = {"$ref": REF_PREFIX + schema_name(core.POD.body)}
+    unknown = []
+
+    class Interrupted(Components):
+        """Somebody else makes the same schema in the middle of a pod's."""
+
+        def __getitem__(self, name):
+            if name == schema_name(core.POD.body).removesuffix("Pod") + "PodSpec" and not unknown:
+                unknown.append("")
+                unknown[:] = Schema(root, self).prune(pod)[1]
+            return super().__getitem__(name)
+
+    shared = Interrupted()
+    shared.update(COMPONENTS)
+    assert Schema(root, shared).prune(pod)[1] == ["spec.containers[0].imag"]
+    assert unknown == ["spec.containers[0].imag"]
 
 
 def test_embedded_objects_keep_their_type_and_prune_their_metadata():

@@ -102,25 +102,38 @@ def mismatch(volume: Object, claim: Object) -> str:
     return ""
 
 
-def best_match(volumes: Iterable[Object], claim: Object, *, delayed: bool = False) -> Object | None:
-    """The volume for a claim that names none: one that is meant for it, else the smallest that is free and suits
-    (upstream: ``FindMatchingVolume``). `delayed`: only one that is meant for it, as others wait for a pod."""
+def candidate_key(volume: Object) -> list[tuple[str, ...]]:
+    """Where a claim finds the volume: under the claim that it is meant for, else under its class. For indexes."""
+    ref = claim_ref(volume)
+    if ref:
+        return [("claim", ref.get("namespace") or "", ref.get("name") or "")]
+    return [("class", class_name(volume))]
+
+
+def candidate_keys(claim: Object) -> tuple[tuple[str, ...], ...]:
+    """The keys of all volumes that may suit a claim that names none."""
+    return ("claim", meta.namespace(claim), meta.name(claim)), ("class", class_name(claim))
+
+
+def suiting(volumes: Iterable[Object], claim: Object, *, delayed: bool = False) -> list[Object]:
+    """The volumes that a claim that names none can have: those that are meant for it, then the free ones, the smallest
+    first (upstream: ``FindMatchingVolume``). `delayed`: only ones that are meant for it, as others wait for a pod."""
     selector = meta.spec(claim).get("selector")
-    best: Object | None = None
+    wanted = from_label_selector(selector) if selector else None
+    found: list[tuple[bool, Decimal, str, Object]] = []
     for volume in volumes:
         if mode(volume) != mode(claim) or meta.is_deleting(volume) or capacity(volume) < requested(claim):
             continue
-        if is_meant_for(volume, claim):
-            return volume
-        if delayed or claim_ref(volume) or meta.status(volume).get("phase") != "Available":
-            continue
-        if class_name(volume) != class_name(claim) or not _has_modes(volume, claim):
-            continue
-        if selector and not from_label_selector(selector).matches(meta.labels(volume)):
-            continue
-        if best is None or (capacity(volume), meta.name(volume)) < (capacity(best), meta.name(best)):
-            best = volume
-    return best
+        is_other = not is_meant_for(volume, claim)
+        if is_other:
+            if delayed or claim_ref(volume) or meta.status(volume).get("phase") != "Available":
+                continue
+            if class_name(volume) != class_name(claim) or not _has_modes(volume, claim):
+                continue
+            if wanted is not None and not wanted.matches(meta.labels(volume)):
+                continue
+        found.append((is_other, capacity(volume), meta.name(volume), volume))
+    return [each[-1] for each in sorted(found, key=lambda each: each[:3])]
 
 
 def _has_modes(volume: Object, claim: Object) -> bool:

@@ -28,18 +28,20 @@ _BASIC_AUTH = "kubernetes.io/basic-auth"
 
 def validate_config_map(new: Object, old: Object | None) -> Iterator[FieldError]:
     data, binary = new.get("data") or {}, new.get("binaryData") or {}
-    for key in data:
+    size = 0
+    for key, text in data.items():
+        size += len(text) if text.isascii() else len(text.encode())
         if not rules.follows(key, names.config_key):
             yield from rules.checked(f"data[{key}]", key, names.config_key)
         if key in binary:
             yield field.invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
-    for key in binary:
+    for key, text in binary.items():
+        size += _decoded_size(text)
         yield from rules.checked(f"binaryData[{key}]", key, names.config_key)
-    size = sum(len(text) if text.isascii() else len(text.encode()) for text in data.values())
-    size += sum(_decoded_size(text) for text in binary.values())
     if size > _MAX_SIZE:
         yield field.too_long("[]", _MAX_SIZE)  # how upstream writes a path without a name
-    yield from _unchanged(new, old, ("data", "binaryData"))
+    if old is not None:
+        yield from _unchanged(new, old, ("data", "binaryData"))
 
 
 def validate_secret(new: Object, old: Object | None) -> Iterator[FieldError]:

@@ -117,10 +117,22 @@ def _ports(ports: list[Object], path: str) -> Iterator[FieldError]:
             yield from rules.port(f"{at}.hostPort", port["hostPort"])
 
 
+_MOST_VARIABLES = 1024
+_LONGEST_VARIABLE = 256
+_variables: set[str] = set()
+"""Names of variables that were found to be right: all replicas of a job have the same ones."""
+
+
 def _env(variables: list[Object], path: str) -> Iterator[FieldError]:
     for index, variable in enumerate(variables):
         name, source = variable.get("name"), variable.get("valueFrom")
+        if source is None and name in _variables:
+            continue
         if name and source is None and rules.follows(name, names.env_name):
+            if len(name) <= _LONGEST_VARIABLE:
+                if len(_variables) >= _MOST_VARIABLES:
+                    _variables.clear()
+                _variables.add(name)
             continue
         at = f"{path}[{index}]"
         yield from rules.needed(f"{at}.name", name, names.env_name)

@@ -20,7 +20,7 @@ from homeport.kube.meta import (
     timestamp,
     with_transition,
 )
-from homeport.kube.selector import from_label_selector
+from homeport.kube.selector import NOTHING, Selector, from_label_selector
 
 DISRUPTION_ALLOWED = "DisruptionAllowed"
 MOST_UNCONFIRMED = 2000
@@ -33,10 +33,15 @@ _REFUSED = "Cannot evict pod as it would violate the pod's disruption budget."
 def covers(budget: Object, pod: Object) -> bool:
     """Whether a budget of the pod's namespace is about it. One without a selector, or with a broken one, is about
     none."""
+    return selector_of(budget).matches(labels(pod))
+
+
+def selector_of(budget: Object) -> Selector:
+    """Of the pods that a budget is about."""
     try:
-        return from_label_selector(spec(budget).get("selector")).matches(labels(pod))
+        return from_label_selector(spec(budget).get("selector"))
     except BadRequest:
-        return False
+        return NOTHING
 
 
 def needs_no_budget(pod: Object) -> bool:
@@ -111,7 +116,8 @@ def with_target(pod: Object, condition: Object, now: datetime) -> Object:
     """The pod with the condition that says why it goes."""
     former: Iterable[dict[str, Any]] = status(pod).get("conditions") or []
     others = [one for one in former if one.get("type") != "DisruptionTarget"]
-    added = with_transition({"type": "DisruptionTarget", **condition}, former, now)
+    generation = metadata(pod).get("generation") or 0
+    added = with_transition({"type": "DisruptionTarget", **condition, "observedGeneration": generation}, former, now)
     return {**pod, "status": {**status(pod), "conditions": [*others, added]}}
 
 

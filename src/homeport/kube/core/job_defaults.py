@@ -83,15 +83,15 @@ def _rule(rule: Object) -> Object:
 
 def _with_selector(spec: Object, metadata: Any) -> Object:
     """Labels by which a job knows its pods: its UID and name. A label that the user set to something else stays, and is
-    refused by validation."""
+    refused by validation. A job that has yet to get its name (``generateName``) has to wait."""
     template = spec.get("template")
-    if not isinstance(template, dict) or not isinstance(metadata, dict):
+    if not isinstance(template, dict) or not isinstance(metadata, dict) or not metadata.get("name"):
         return spec
     inner = template.get("metadata") or {}
     own = inner.get("labels") or {} if isinstance(inner, dict) else None
     if not isinstance(own, dict):
         return spec
-    uid, name = metadata.get("uid") or "", metadata.get("name") or ""
+    uid, name = metadata.get("uid") or "", metadata["name"]
     labels = {**dict.fromkeys(UID_LABELS, uid), **dict.fromkeys(NAME_LABELS, name), **own}
     result = {**spec, "template": {**template, "metadata": {**inner, "labels": labels}}}
     if spec.get("selector") is None:

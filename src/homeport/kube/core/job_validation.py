@@ -299,7 +299,7 @@ def validate_cron_job(new: Object, old: Object | None) -> Iterator[FieldError]:
     name = meta.name(new)
     if old is None and len(name) > _MAX_CRON_NAME:
         yield field.invalid("metadata.name", name, f"must be no more than {_MAX_CRON_NAME} characters")
-    yield from _schedule(spec)
+    yield from _schedule(spec, meta.spec(old).get("schedule") or "" if old is not None else "")
     for counted in ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
         yield from rules.not_negative(f"spec.{counted}", spec.get(counted))
     inner = meta.spec(spec.get("jobTemplate") or {})
@@ -310,18 +310,22 @@ def validate_cron_job(new: Object, old: Object | None) -> Iterator[FieldError]:
         yield field.not_supported("spec.jobTemplate.spec.manualSelector", True, ("nil", "false"))
 
 
-def _schedule(spec: Object) -> Iterator[FieldError]:
+def _schedule(spec: Object, former: str) -> Iterator[FieldError]:
+    """`former`: the schedule that is stored. One with a zone in it, of an older release, may go on having one."""
     text, zone = spec.get("schedule") or "", spec.get("timeZone")
     if not text:
         yield field.required("spec.schedule")
-    elif "TZ" in text:
-        words = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
-        yield field.invalid("spec.schedule", text, words)
     else:
         try:
             cron.parse(text)
         except ValueError as error:
             yield field.invalid("spec.schedule", text, str(error))
+        if "TZ" in text and "TZ" not in former:
+            words = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
+            yield field.invalid("spec.schedule", text, words)
+        elif "TZ" in text and zone is not None:
+            words = "cannot use both timeZone field and TZ or CRON_TZ in schedule"
+            yield field.invalid("spec.schedule", text, words)
     if zone is None:
         return
     if not zone:

@@ -36,6 +36,7 @@ def validate_pod(new: Object, old: Object | None) -> Iterator[FieldError]:
         if spec.get("ephemeralContainers"):
             yield field.forbidden("spec.ephemeralContainers", "cannot be set on create")
         yield from validate_pod_spec(spec, "spec")
+        yield from _image_volumes(spec)
         return
     before = old.get("spec") or {}
     if spec == before:
@@ -228,6 +229,13 @@ def _host_aliases(aliases: list[Object], path: str) -> Iterator[FieldError]:
         yield from rules.ip_address(f"{path}[{index}].ip", alias.get("ip", ""))
         for hostname in alias.get("hostnames") or ():
             yield from rules.checked(f"{path}[{index}].hostnames", hostname, names.dns1123_subdomain)
+
+
+def _image_volumes(spec: Object) -> Iterator[FieldError]:
+    """Of a pod; in a template the reference may be missing, for somebody else to fill in."""
+    for index, volume in enumerate(spec.get("volumes") or ()):
+        if volume.get("image") is not None and not volume["image"].get("reference"):
+            yield field.required(f"spec.volumes[{index}].image.reference")
 
 
 def _update(spec: Object, before: Object) -> Iterator[FieldError]:

@@ -244,7 +244,7 @@ class _Document:
     def _op_test(self, operation: _Operation) -> None:
         parent = self.get(operation.path[:-1])
         actual = _child(parent, operation.path[-1]) if operation.path else self.root
-        if not _equal(None if actual is _MISSING else actual, operation.value):
+        if not equal(None if actual is _MISSING else actual, operation.value):
             raise _MisfitError("test failed: the value differs")
 
 
@@ -277,14 +277,14 @@ def _position(items: list[Any], part: str, beyond: int = 0) -> int:
     return index if index >= 0 else index + length
 
 
-def _equal(left: Any, right: Any) -> bool:
+def equal(left: Any, right: Any) -> bool:
     """Equality of JSON values: Python's, but true is not 1."""
     if isinstance(left, dict):
         return (
             isinstance(right, dict)
             and left.keys() == right.keys()
-            and all(_equal(value, right[key]) for key, value in left.items())
+            and all(equal(value, right[key]) for key, value in left.items())
         )
     if isinstance(left, list):
-        return isinstance(right, list) and len(left) == len(right) and all(map(_equal, left, right))
+        return isinstance(right, list) and len(left) == len(right) and all(map(equal, left, right))
     return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)

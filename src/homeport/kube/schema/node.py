@@ -123,14 +123,21 @@ class Node:
 
 Keep = tuple[str, ...] | None
 """Which defaults of an object's own properties to set: None for all, else those of the named ones."""
+_Place = tuple[str, Keep, str]
+"""A shared schema by its name, and what else decides what becomes of it."""
 
 
 class Builder:
-    """Makes nodes of schemas. Those of shared schemas are made once, if `components` can remember them."""
+    """Makes nodes of schemas. Those of shared schemas are made once, if `components` can remember them.
+
+    Builders may work in several threads at once: nodes are shared when they are complete, never before. Two that need
+    the same at the same time each make their own.
+    """
 
     def __init__(self, components: Mapping[str, JsonSchema]) -> None:
         self._components = components
-        self._made: dict[tuple[str, Keep, str], Node] = components.nodes if isinstance(components, Components) else {}
+        self._shared: dict[_Place, Node] = components.nodes if isinstance(components, Components) else {}
+        self._made: dict[_Place, Node] = {}
         self._all: list[Node] = []
         """The nodes that this builder made; those that it found made know all about themselves."""
 
@@ -161,7 +168,7 @@ class Builder:
             keep = ()
         own = {key: schema[key] for key in schema if key not in _NOT_OWN}
         place = (name, keep, repr(own) if own else "")
-        made = self._made.get(place)
+        made = self._shared.get(place) or self._made.get(place)
         if made is None:
             target = {**self._components[name], **own}
             made = self._made[place] = Node(target)
@@ -239,3 +246,5 @@ class Builder:
             if not (node.checks or node.quantity or node.int_or_string or node.judged):
                 node.plain = _PLAIN.get(node.type)
             node.number_children = {name: part for name, part in node.properties.items() if part.has_numbers}
+        for place, node in self._made.items():
+            self._shared.setdefault(place, node)

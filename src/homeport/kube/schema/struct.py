@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Iterable
 from functools import cache
+from threading import Lock
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -41,7 +42,7 @@ class Components(dict[str, JsonSchema]):
     It remembers what compiled schemas made of the shared ones (a pod template, say), so that the next one need not.
     """
 
-    __slots__ = ("nodes", "whole")
+    __slots__ = ("filling", "nodes", "whole")
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,6 +50,8 @@ class Components(dict[str, JsonSchema]):
         """Belongs to :mod:`homeport.kube.schema.node`."""
         self.whole: dict[str, Kind] = {}
         """Kinds whose objects may be parts of objects of other kinds, by the schema's name."""
+        self.filling = Lock()
+        """Held while schemas are added: one is there before those that it refers to."""
 
 
 def schema_name(struct: type[msgspec.Struct]) -> str:
@@ -78,7 +81,11 @@ def components(kinds: Iterable[Kind], structs: Iterable[type[msgspec.Struct]] = 
 
 def add(found: Components, kinds: Iterable[Kind], structs: Iterable[type[msgspec.Struct]] = ()) -> None:
     """Put what is missing of `kinds`, their lists and `structs` into `found`."""
-    pending: list[type[msgspec.Struct]] = list(structs)
+    with found.filling:
+        _add(found, kinds, list(structs))
+
+
+def _add(found: Components, kinds: Iterable[Kind], pending: list[type[msgspec.Struct]]) -> None:
     for kind in kinds:
         name = schema_name(kind.struct)
         if name + "List" in found:
