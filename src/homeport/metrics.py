@@ -109,17 +109,17 @@ class Sampled:
 class Buckets:
     """What a histogram has observed with one combination of label values, for whoever observes often."""
 
-    __slots__ = ("_bounds", "counts", "sum")
+    __slots__ = ("bounds", "counts", "sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         """One for each bound, and for what lies above all of them."""
         self.sum = 0.0
 
     def observe(self, number: float) -> None:
         """Count one value."""
-        self.counts[bisect_left(self._bounds, number)] += 1
+        self.counts[bisect_left(self.bounds, number)] += 1
         self.sum += number
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from api_testing import Clock, make_server
+from msgspec.structs import replace
 from oidc_testing import Provider, token
 
 from homeport.apiserver.authn import BearerTokens
@@ -151,7 +152,7 @@ async def test_a_changed_file_counts(
     assert found is not None
     assert (found.user.name, found.user.groups, found.audiences) == ("jane", ("system:authenticated",), ())
     path.write_text("kind: [")
-    assert await tokens.authenticate_token(good, []) == found._replace(audiences=())
+    assert await tokens.authenticate_token(good, []) == replace(found, audiences=())
     provider.broken = True  # what is known of it goes on
     mappings = {"username": {"claim": "sub", "prefix": "b:"}, "groups": {"claim": "groups", "prefix": ""}}
     written(path, provider)

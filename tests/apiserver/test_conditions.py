@@ -50,6 +50,8 @@ async def test_put_creates_what_is_meant_to_be_new(api: Caller) -> None:
     words = "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
     refused = await api.put(path, body)
     refused.error(422, "Invalid", f'leases.coordination.k8s.io "{body["metadata"]["name"]}" is invalid: {words}')
+    zero = {**body, "metadata": {**body["metadata"], "resourceVersion": "0"}}
+    (await api.put(path, zero)).error(422, "Invalid", words)
     (await api.put(path, stale)).error(409, "Conflict", "the object has been modified")
     assert (await api.put(path, made)).ok() == made
 

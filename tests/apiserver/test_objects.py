@@ -245,6 +245,8 @@ async def test_update_needs_the_newest_version(api: Caller) -> None:
     answer = await api.put(f"{MAPS}/m", {**first, "data": {"a": "3"}})
     answer.error(409, "Conflict", "the object has been modified; please apply your changes to the latest version")
     (await api.put(f"{MAPS}/m", config_map("m", {"a": "4"}))).ok()  # built-in kinds may be written unconditionally
+    (await api.put(f"{MAPS}/m", config_map("m", {"a": "5"}, resourceVersion="0"))).ok()  # which this says, too
+    (await api.patch(f"{MAPS}/m", {"metadata": {"resourceVersion": "0"}, "data": {"a": "6"}})).ok()
     (await api.put(f"{MAPS}/m", config_map("m", uid="other"))).error(409, "Conflict", "UID in precondition: other")
     (await api.put(f"{MAPS}/m", config_map("n"))).error(400, "BadRequest", "does not match the name on the URL")
     (await api.put(f"{MAPS}/none", config_map("none"))).error(404, "NotFound", 'configmaps "none" not found')

@@ -227,3 +227,17 @@ class TestJobs:
         assert (made["spec"]["completions"], made["spec"]["backoffLimit"]) == (1, 6)
         (await api.patch(f"{self.PATH}/sample", {"spec": {"completions": 3}})).error(422, "Invalid", "immutable")
         (await api.patch(f"{self.PATH}/sample", {"spec": {"parallelism": 3, "suspend": True}})).ok()
+
+    async def test_a_name_that_the_server_draws_is_in_the_labels(self, api: Caller, monkeypatch: pytest.MonkeyPatch):
+        drawn = iter(["aaaaa", "aaaaa", "bbbbb"])
+        monkeypatch.setattr("homeport.apiserver.admission.objects.new_suffix", lambda: next(drawn))
+        pod = sample(core.JOB)["spec"]["template"]["spec"]
+        new = {"metadata": {"generateName": "job-"}, "spec": {"template": {"spec": pod}}}
+        for name in ("job-aaaaa", "job-bbbbb"):  # the second after a try with the name of the first
+            made = (await api.post(self.PATH, new)).ok(201)
+            assert made["metadata"]["name"] == name
+            uid, labels = made["metadata"]["uid"], made["spec"]["template"]["metadata"]["labels"]
+            wanted = {"batch.kubernetes.io/job-name": name, "batch.kubernetes.io/controller-uid": uid}
+            assert wanted.items() <= labels.items()
+            assert wanted.items() <= made["metadata"]["labels"].items()
+            assert made["spec"]["selector"] == {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}

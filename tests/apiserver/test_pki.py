@@ -124,10 +124,10 @@ async def test_tokens_name_users() -> None:
     def asking(header: str) -> Request:
         return Request("GET", "/", headers={"authorization": header})
 
-    user, audiences, *_ = await authenticate([ClientCertificates(), known], asking("Bearer secret"))
-    assert audiences == ("here",)
-    assert user.name == "kubernetes-admin"
-    assert "system:authenticated" in user.groups
+    found = await authenticate([ClientCertificates(), known], asking("Bearer secret"))
+    assert found.audiences == ("here",)
+    assert found.user.name == "kubernetes-admin"
+    assert "system:authenticated" in found.user.groups
     assert (await authenticate([known], asking("bearer  secret "))).user.name == "kubernetes-admin"
     for wrong in ("Bearer nope", "Basic c2VjcmV0", "Bearer", "", "secret"):
         with pytest.raises(Unauthorized):

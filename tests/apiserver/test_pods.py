@@ -59,11 +59,14 @@ async def bind(api: Caller, name: str, node: str = "n") -> None:
 
 async def test_binding(api: Caller) -> None:
     (await api.post(PODS, pod("p"))).ok(201)
+    nominated = {"status": {"nominatedNodeName": "n"}}
+    (await api.patch(f"{PODS}/p/status", nominated)).ok()
     body = {"metadata": {"name": "p", "annotations": {"a": "b"}}, "target": {"kind": "Node", "name": "n"}}
     assert (await api.post(f"{PODS}/p/binding", body)).ok(201)["status"] == "Success"
     bound = (await api.get(f"{PODS}/p")).ok()
     assert bound["spec"]["nodeName"] == "n"
     assert bound["metadata"]["annotations"] == {"a": "b"}
+    assert "nominatedNodeName" not in bound["status"]
     scheduled = [c for c in bound["status"]["conditions"] if c["type"] == "PodScheduled"]
     assert [c["status"] for c in scheduled] == ["True"]
     (await api.post(f"{PODS}/p/binding", body)).error(409, "Conflict", 'already assigned to node "n"')

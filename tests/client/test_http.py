@@ -102,6 +102,8 @@ async def test_a_stream_that_was_never_read_frees_its_connection() -> None:
         client = Client(transport)
         async with client.stream("/log"):
             pass
+        for connection in list(transport._open):
+            await connection.gone.wait()
         assert not transport._open
         assert await client.raw("GET", "/again") == b"{}"
         assert len(transport._open) == 1

@@ -165,7 +165,7 @@ class AtOnce:
                 steps.authorize(self._api.authorizer, who.user, info, trail)
                 call = steps.call_of(request, info, who.user, served)
                 try:
-                    acceptable(call.form, served.resource.api_version, served.kind)
+                    acceptable(call.form, served.api_version, served.kind)
                     response = verb(self._api, call)
                     self._settle(memory, call, who, place)
                 except ApiError as error:

@@ -17,7 +17,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from homeport.apiserver import base64url, health
 from homeport.apiserver.routes import collapse
@@ -41,7 +44,7 @@ TOKEN_PROTOCOL = "base64url.bearer.authorization.k8s.io."
 """Begins the WebSocket subprotocol that carries a bearer token."""
 
 
-class Identified(NamedTuple):
+class Identified(msgspec.Struct, frozen=True):
     """What a token says."""
 
     user: User
@@ -174,7 +177,7 @@ class BearerTokens:
         found = authenticator.recall_token(token, self.audiences)
         if found is None or found is UNSURE:
             return UNSURE
-        return _authenticated(found if found.audiences else found._replace(audiences=self.audiences))
+        return found if found.audiences else replace(found, audiences=self.audiences)
 
     async def authenticate_token(self, token: str, audiences: Sequence[str]) -> Authenticated:
         """Raises Unauthorized for a token that is wrong, or that nobody knows."""
@@ -202,9 +205,9 @@ class BearerTokens:
         """A token without audiences is good where one of the API server's own is asked for (upstream:
         ``WrapAudienceAgnosticToken``): else a service that checks for itself would take what was never meant for it."""
         if audiences is self.audiences:
-            return found._replace(audiences=self.audiences)
+            return replace(found, audiences=self.audiences)
         shared = tuple(audience for audience in self.audiences if audience in audiences)
-        return found._replace(audiences=shared) if shared else None
+        return replace(found, audiences=shared) if shared else None
 
 
 class ClientCertificates:
@@ -253,7 +256,7 @@ def authenticated(user: User) -> User:
 
 def _authenticated(found: Identified) -> Identified:
     user = authenticated(found.user)
-    return found if user is found.user else found._replace(user=user)
+    return found if user is found.user else replace(found, user=user)
 
 
 def recall(authenticators: Sequence[Authenticator], request: Request) -> Identified | None:

@@ -81,6 +81,9 @@ class Call(msgspec.Struct):
     served: Served
     query: dict[str, str]
     """The first value of each parameter."""
+    namespace: str
+    """Of the addressed objects, empty for cluster scope (where a namespace's own name stands in the same place of the
+    path)."""
     warnings: list[str] = msgspec.field(default_factory=list)
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
     """What admission has to say about this call in the audit log."""
@@ -91,12 +94,6 @@ class Call(msgspec.Struct):
     def form(self) -> Form:
         """The form of the answer. Raises NotAcceptable."""
         return negotiate(self.request.headers.get("accept"))
-
-    @property
-    def namespace(self) -> str:
-        """The namespace of the addressed objects, empty for cluster scope (where a namespace's own name stands in the
-        same place of the path)."""
-        return self.info.namespace if self.served.namespaced else ""
 
     @property
     def manager(self) -> str:

@@ -195,7 +195,7 @@ def served_versions(
     versions = [_served(crd, version, names, storage, revision, registry) for version in _versions(crd)]
     conversion = wanted.get("conversion") or {}
     if conversion.get("strategy") == "Webhook" and webhooks is not None:
-        complete = {served.resource.api_version: _completion(served) for served in versions}
+        complete = {served.api_version: _completion(served) for served in versions}
         converter = WebhookConverter(webhooks, crd["metadata"]["name"], names["kind"], conversion, complete)
         versions = [replace(served, converter=converter) for served in versions]
     return [

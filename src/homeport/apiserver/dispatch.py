@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
-from homeport.apiserver import component_statuses, resource_metrics, reviews
+from homeport.apiserver import component_statuses, ended_pods, event_files, resource_metrics, reviews
 from homeport.apiserver.answers import not_allowed, not_served
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.identity import reviews as identity_reviews
@@ -72,6 +72,8 @@ ANSWERS: Mapping[Virtual, Answer] = {
     **dict.fromkeys(reviews.VIRTUAL, reviews.answer),
     **dict.fromkeys(identity_reviews.VIRTUAL, identity_reviews.answer),
     **dict.fromkeys(resource_metrics.VIRTUAL, resource_metrics.answer),
+    **dict.fromkeys(ended_pods.VIRTUAL, ended_pods.answer),
+    **dict.fromkeys(event_files.VIRTUAL, event_files.answer),
     **dict.fromkeys(component_statuses.VIRTUAL, component_statuses.answer),
 }
 BINDINGS = pods.BINDINGS

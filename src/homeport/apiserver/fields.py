@@ -102,7 +102,7 @@ class Fields:
         return matches
 
     def _read(self, served: Served, record: Record, extract: Callable[[bytes], Mapping[str, str]]) -> Mapping[str, str]:
-        key = (record.key, record.revision, served.resource.api_version)
+        key = (record.key, record.revision, served.api_version)
         found = self._values.get(key)
         if found is None:
             found = extract(record.value if served.builtin and served.conversion is None else value_of(served, record))

@@ -85,11 +85,16 @@ class View:
         if self._chunks is None:
             return self.join(events)
         # Of one resource in one place: between two events there are as many others for all who see them.
-        key = (self, events[0].record.revision, events[-1].record.revision)
-        chunk = self._chunks.get(key)
+        chunks, first, last = self._chunks, events[0].record.revision, events[-1].record.revision
+        newest = chunks.newest
+        if newest[1] == first and newest[2] == last and newest[0] is self:
+            return chunks.chunk
+        key = (self, first, last)
+        chunk = chunks.get(key)
         if chunk is None:
             chunk = self.join(events)
-            self._chunks.put(key, chunk)
+            chunks.put(key, chunk)
+        chunks.newest, chunks.chunk = key, chunk
         return chunk
 
     def join(self, events: Iterable[Event]) -> bytes:
@@ -120,6 +125,10 @@ class _Chunks:
     def __init__(self) -> None:
         self._chunks: dict[tuple[View, int, int], bytes] = {}
         self._size = 0
+        self.newest: tuple[View | None, int, int] = (None, -1, -1)
+        """What was asked for last: the next one nearly always asks for the same."""
+        self.chunk = b""
+        """The answer to that."""
 
     def get(self, key: tuple[View, int, int]) -> bytes | None:
         return self._chunks.get(key)
@@ -209,7 +218,7 @@ def bookmark(served: Served, form: Form, revision: int, *, initial_end: bool = F
     metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
     if initial_end:
         metadata["annotations"] = {INITIAL_EVENTS_END: "true", LIST_BLUEPRINT: _blueprint(served, form)}
-    kind, version = served.kind, served.resource.api_version
+    kind, version = served.kind, served.api_version
     if form.convert:
         kind, version = form.convert, f"meta.k8s.io/{form.version}"
     obj: dict[str, Any] = {"kind": kind, "apiVersion": version, "metadata": metadata}
@@ -219,7 +228,7 @@ def bookmark(served: Served, form: Form, revision: int, *, initial_end: bool = F
 
 
 def _blueprint(served: Served, form: Form) -> str:
-    kind, version = served.list_kind, served.resource.api_version
+    kind, version = served.list_kind, served.api_version
     if form.convert:
         kind, version = "PartialObjectMetadataList", f"meta.k8s.io/{form.version}"
     return base64.b64encode(encode({"kind": kind, "apiVersion": version, "metadata": {}, "items": []})).decode()

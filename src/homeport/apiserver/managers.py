@@ -88,7 +88,7 @@ async def prepare(api: Api, call: Call, old: Object, new: Object) -> None:
     webhook fails, it will lack that."""
     if call.served.builtin:
         return
-    for api_version in sorted(_others((old, new), call.served.resource.api_version)):
+    for api_version in sorted(_others((old, new), call.served.api_version)):
         if versions_of(api, call).find(api_version) is not None:
             try:
                 await _convert(api, call, (old, new), api_version)

@@ -63,18 +63,9 @@ class Measure:
         verbs and subresources."""
         self._rows_of = registry.generation
 
-    def begin(self, info: RequestInfo) -> None:
-        """A request has come in."""
-        self._in_flight[_kind(info)].value += 1
-
-    def abandon(self, info: RequestInfo) -> None:
-        """The client went before the answer was there."""
-        self._in_flight[_kind(info)].value -= 1
-
-    def end(self, request: Request, info: RequestInfo, response: Response, seconds: float) -> Response:
-        """The request that has begun has its answer. As :meth:`answered`."""
-        self._in_flight[_kind(info)].value -= 1
-        return self.answered(request, info, response, seconds)
+    def in_flight(self, info: RequestInfo) -> Cell:
+        """Where a request counts while it is worked on."""
+        return self._in_flight[_READING if info.verb in ("get", "list", "watch", "head") else _CHANGING]
 
     def answered(self, request: Request, info: RequestInfo, response: Response, seconds: float) -> Response:
         """A request has its answer, after so many seconds. The answer, measured where it goes on as a stream."""
@@ -172,10 +163,6 @@ _READING = "readOnly"
 _CHANGING = "mutating"
 
 
-def _kind(info: RequestInfo) -> str:
-    return _READING if info.verb in ("get", "list", "watch", "head") else _CHANGING
-
-
 def _path(path: str) -> str:
     """The first part of a path that is no resource: what discovery, health and OpenAPI have in common."""
     first = "/" + path.split("/", 2)[1]
@@ -204,13 +191,13 @@ def _of_process() -> Iterator[metrics.Family]:
         return [((), used.ru_utime + used.ru_stime)]
 
     def resident() -> list[tuple[Labels, float]]:
-        return [((), _memory_pages(1) * os.sysconf("SC_PAGE_SIZE"))]
+        return [((), pages * os.sysconf("SC_PAGE_SIZE")) for pages in _memory_pages(1)]
 
     def virtual() -> list[tuple[Labels, float]]:
-        return [((), _memory_pages(0) * os.sysconf("SC_PAGE_SIZE"))]
+        return [((), pages * os.sysconf("SC_PAGE_SIZE")) for pages in _memory_pages(0)]
 
     def files() -> list[tuple[Labels, float]]:
-        return [((), len(os.listdir("/proc/self/fd")))]
+        return [((), len(os.listdir("/dev/fd")))]
 
     build = (__version__, f"{sys.version_info.major}.{sys.version_info.minor}", sys.platform)
     yield Sampled(
@@ -230,5 +217,9 @@ def _of_process() -> Iterator[metrics.Family]:
     )
 
 
-def _memory_pages(column: int) -> int:
-    return int(Path("/proc/self/statm").read_text().split()[column])
+def _memory_pages(column: int) -> list[int]:
+    """Nothing where the kernel does not say."""
+    try:
+        return [int(Path("/proc/self/statm").read_text().split()[column])]
+    except FileNotFoundError:
+        return []

@@ -94,6 +94,16 @@ class NodeProxy(Protocol):
         Raises BadRequest for a container that has not started, or that has no previous attempt.
         """
 
+    async def ended(self, namespace: str) -> list[Object]:
+        """Jobs' pods that are gone and whose logs are kept, as they ended; of all namespaces if none is given."""
+
+    async def ended_logs(self, pod: tuple[str, str, str], container: str, options: LogOptions) -> AsyncIterator[bytes]:
+        """As :meth:`logs`, of such a pod: its namespace, name and uid. Raises BadRequest or NotFound."""
+
+    async def event_files(self, pod: Object, container: str, directory: str, after: str) -> Object:
+        """The newest value of each scalar in TensorBoard's event files in a directory of a container: ``scalars``, the
+        ``position`` to go on ``after``, and whether there is ``more``. Raises BadRequest or NotFound."""
+
     async def summary(self) -> Object:
         """What the node and its running containers use now, as the kubelet's ``/stats/summary``; with the seconds that
         the rates are of (``windowSeconds``)."""

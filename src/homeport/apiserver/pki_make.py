@@ -58,12 +58,18 @@ def authority(certificate: Path, key: Path, days: int, name: str = "homeport-ca"
 
 
 def server(
-    ca: Issuer, certificate: Path, key: Path, names: tuple[str, ...], addresses: tuple[str, ...], days: int
+    ca: Issuer,
+    certificate: Path,
+    key: Path,
+    names: tuple[str, ...],
+    addresses: tuple[str, ...],
+    days: int,
+    title: str = "kube-apiserver",
 ) -> None:
-    """The API server's certificate."""
+    """A server's certificate, with `title` as its common name."""
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
     alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, title)])
     _issue(ca, certificate, key, subject, days, ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
 
 

@@ -78,6 +78,11 @@ def render_transient(
 async def render_written(api: Api, call: Call, record: Record, status: int = 200) -> Response:
     """The answer to a write, of a record as the store has it."""
     shown = record if call.served.converter is None else await shown_one(call.served, record)
+    return render_shown(api, call, shown, status)
+
+
+def render_shown(api: Api, call: Call, shown: Record, status: int = 200) -> Response:
+    """The same, of a record in the request's version."""
     response = render_object(api, call, shown)
     response.status = status
     return response

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from homeport.apiserver import subresources
 from homeport.apiserver.offload import off_loop
@@ -166,18 +167,15 @@ class Served(msgspec.Struct, frozen=True, eq=False):
     """``group/plural``, the store's name of the resource: of the stored version, whose group may be another."""
     head: bytes = b""
     """How the JSON of an object stored in this version begins."""
-
-    @property
-    def group(self) -> str:
-        return self.resource.group
-
-    @property
-    def kind(self) -> str:
-        return self.resource.kind
-
-    @property
-    def namespaced(self) -> bool:
-        return self.resource.namespaced
+    # What every request asks for, so that none has to work it out. All of it is the resource's.
+    group: str = ""
+    kind: str = ""
+    namespaced: bool = True
+    api_version: str = ""
+    storage_api_version: str = ""
+    """``apiVersion`` of what is stored."""
+    has_status: bool = False
+    """Whether the status is a subresource."""
 
     @property
     def verbs(self) -> tuple[str, ...]:
@@ -194,17 +192,24 @@ class Served(msgspec.Struct, frozen=True, eq=False):
     def schema(self) -> Schema:
         return self.definition.schema
 
-    @property
-    def has_status(self) -> bool:
-        return "status" in self.subresources
-
 
 def make_served(resource: Resource, **fields: Any) -> Served:
     """A Served with the parts filled in that follow from the address."""
     head = f'{{"apiVersion":"{resource.api_version}","kind":"{resource.kind}",'.encode()
     conversion: Conversion | None = fields.get("conversion")
-    group = resource.group if conversion is None else conversion.stored.group
-    return Served(resource=resource, key=f"{group}/{resource.plural}", head=head, **fields)
+    stored = replace(resource, version=fields["storage_version"]) if conversion is None else conversion.stored
+    return Served(
+        resource=resource,
+        key=f"{stored.group}/{resource.plural}",
+        head=head,
+        group=resource.group,
+        kind=resource.kind,
+        namespaced=resource.namespaced,
+        api_version=resource.api_version,
+        storage_api_version=stored.api_version,
+        has_status="status" in fields["subresources"],
+        **fields,
+    )
 
 
 class Registry:

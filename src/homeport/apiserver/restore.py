@@ -18,7 +18,7 @@ from homeport.apiserver.writing import stored
 from homeport.kube.errors import BadRequest
 from homeport.kube.wire import Request, Response
 from homeport.store import backup
-from homeport.store.database import Loaded
+from homeport.store.loading import Loaded
 from homeport.store.protocol import Delete, StoreError
 
 log = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -51,6 +51,7 @@ from homeport.apiserver.webhooks.conversion import ConversionWebhooks
 from homeport.apiserver.webhooks.conversion_metrics import ConversionMetrics
 from homeport.clock import utc_now
 from homeport.kube import core
+from homeport.kube.admission import Hook
 from homeport.kube.errors import ApiError, FieldError, ServiceUnavailable
 from homeport.kube.kind import Kind
 from homeport.kube.meta import Object
@@ -74,7 +75,8 @@ class ApiServer:
     default ones). ``/metrics`` shows the families of `shown`, to which the server adds its own; `shares` is what
     clients get of the server. `accounts` issues the tokens of service accounts; without it, pods need no account.
     `auditor` records requests. `front_proxy` is what extra API servers believe this one by. `pod_security` says what
-    holds for pods of namespaces without labels, and for whom nothing does.
+    holds for pods of namespaces without labels, and for whom nothing does. `hooks` are what components ask of objects
+    before they are stored.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class ApiServer:
         front_proxy: Identity | None = None,
         pod_security: PodSecurityConfiguration | None = None,
         service_ranges: ServiceSettings | None = None,
+        hooks: Sequence[Hook] = (),
     ) -> None:
         self._auditor = auditor
         registry = Registry(kinds)
@@ -101,7 +104,7 @@ class ApiServer:
         self._measure = Measure(store, registry, self.metrics)
         self._authenticators = tuple(authenticators)
         self._anonymous = anonymous
-        quotas = Ledger(store)
+        self.quotas = quotas = Ledger(store, now)
         allocations = Allocations(store, service_ranges)
         webhooks = WebhookClient(self._open_service)
         conversions = ConversionWebhooks(webhooks, ConversionMetrics(self.metrics))
@@ -140,11 +143,14 @@ class ApiServer:
         self._api.followers[QUOTAS] = quotas.follow
         self._api.followers[SERVICES] = allocations.follow
         registry.changed = self.aggregation.changed
-        self._api.admission = plugins.chain(self._api, self.metrics, pod_security)
+        self._api.admission = plugins.chain(self._api, self.metrics, pod_security, hooks)
         self.at_once = AtOnce(
             self._api, self._authenticators, self.priority, self.aggregation, self._measure, self._auditor
         )
         """Answers what has nothing to wait for. To ask it before :meth:`handle` saves a task."""
+        self.first: Callable[[Request], Coroutine[Any, Any, Response] | None] | None = None
+        """Asked about each ``POST`` from the network before anybody is authenticated, for those whose credentials only
+        a component knows. It answers them by itself; None: they are none of its own."""
 
     async def close(self) -> None:
         """Stop what runs in the background. The store is its owner's to close."""
@@ -172,16 +178,16 @@ class ApiServer:
         """The answer to `request`. Raises nothing: every error is an answer with a ``Status``."""
         begin = time.perf_counter()
         info = request_info(request)
-        self._measure.begin(info)
+        in_flight = self._measure.in_flight(info)
+        in_flight.value += 1
         try:
             if self._auditor is None:
                 response = await self._answered(request, info)
             else:
                 response = await self._auditor.around(request, info, self._api.now, self._answered)
-        except BaseException:
-            self._measure.abandon(info)
-            raise
-        response = self._measure.end(request, info, response, time.perf_counter() - begin)
+        finally:
+            in_flight.value -= 1
+        response = self._measure.answered(request, info, response, time.perf_counter() - begin)
         # What a pod or another server says is passed on as it is.
         own = request.user is None and info.subresource not in NO_OBJECTS
         return compress(request, response) if own else response
@@ -198,12 +204,20 @@ class ApiServer:
         except Exception:
             return steps.fault(request)
 
-    async def _answer(self, request: Request, info: RequestInfo) -> Response:
+    # A function that ends in a coroutine gives it to whoever waits: one that waits itself costs every request a bit.
+
+    def _answer(self, request: Request, info: RequestInfo) -> Coroutine[Any, Any, Response]:
         if request.user is not None:
-            return await self._serve(request, info, Identified(request.user))
+            return self._serve(request, info, Identified(request.user))
+        if self.first is not None and request.method == "POST":
+            answering = self.first(request)
+            if answering is not None:
+                return answering
         who = recall(self._authenticators, request)
-        if who is None:
-            who = await authenticate(self._authenticators, request, self._anonymous)
+        return self._authenticate(request, info) if who is None else self._serve(request, info, who)
+
+    async def _authenticate(self, request: Request, info: RequestInfo) -> Response:
+        who = await authenticate(self._authenticators, request, self._anonymous)
         return await self._serve(request, info, who)
 
     async def _serve(self, request: Request, info: RequestInfo, who: Identified) -> Response:
@@ -236,21 +250,21 @@ class ApiServer:
         response.headers.update(place.schema.headers)
         return response
 
-    async def _allowed(self, request: Request, info: RequestInfo, user: User) -> Response:
-        """The answer, if the user may have it."""
+    def _allowed(self, request: Request, info: RequestInfo, user: User) -> Coroutine[Any, Any, Response]:
+        """The answer, if the user may have it. Raises Forbidden."""
         if info.path in OPEN and request.method in ("GET", "HEAD"):
-            return await self._open(request, info.path)
+            return self._open(request, info.path)
         steps.authorize(self._api.authorizer, user, info, trails.current.get())
         check_session(self._api.authorizer, user, info)
         remote = self.aggregation.find(info)
         if remote is not None:
-            return await self.aggregation.forward(remote, request, user)
+            return self.aggregation.forward(remote, request, user)
         if not info.is_resource:
-            return await self._non_resource(request, info)
+            return self._non_resource(request, info)
         served = self._api.registry.find(info.group, info.version, info.resource)
         if served is None:
-            return await self._virtual(request, info, user)
-        return await self._resource(request, info, user, served)
+            return self._virtual(request, info, user)
+        return self._resource(request, info, user, served)
 
     async def _virtual(self, request: Request, info: RequestInfo, user: User) -> Response:
         """The answer about a resource that is not stored."""
@@ -268,7 +282,7 @@ class ApiServer:
             await default_account.wait_for(self._api, call)
         try:
             if info.subresource not in NO_OBJECTS:
-                acceptable(call.form, served.resource.api_version, served.kind)
+                acceptable(call.form, served.api_version, served.kind)
             reads_nothing = info.verb in dispatch.READING and not self._api.store.count(served.key)
             if not served.definition.is_ready and not reads_nothing:
                 self._api.registry.share_metadata()
@@ -304,7 +318,7 @@ class ApiServer:
 
     def _root(self) -> Object:
         groups = sorted({served.group for served in self._api.registry if served.group})
-        versions = sorted({served.resource.api_version for served in self._api.registry if served.group})
+        versions = sorted({served.api_version for served in self._api.registry if served.group})
         paths = ["/api", "/api/v1", "/apis", *(f"/apis/{name}" for name in (*groups, *versions)), *self.health.paths]
         paths += openid.PATHS if self._api.accounts is not None else ()
         return {"paths": [*paths, "/metrics", "/openapi/v2", "/openapi/v3", "/version"]}

@@ -46,7 +46,7 @@ def call_of(request: Request, info: RequestInfo, user: User, served: Served) -> 
     query: dict[str, str] = {}
     for key, value in request.query:
         query.setdefault(key, value)
-    call = Call(request, info, user, served, query)
+    call = Call(request, info, user, served, query, info.namespace if served.namespaced else "")
     if served.warning:
         call.warnings.append(served.warning)
     return call

@@ -37,6 +37,26 @@ class WatchStream:
     resumes from the last resourceVersion that it saw.
     """
 
+    __slots__ = (
+        "_bookmarks",
+        "_closed",
+        "_converts",
+        "_deadline",
+        "_error",
+        "_form",
+        "_initial",
+        "_initial_end",
+        "_last_bookmark",
+        "_loop",
+        "_next_bookmark",
+        "_options",
+        "_served",
+        "_sink",
+        "_store",
+        "_view",
+        "_watch",
+    )
+
     def __init__(
         self,
         store: Store,
@@ -164,7 +184,8 @@ class WatchStream:
         try:
             if not sink.ready():
                 return False
-            chunk = self._ready()
+            batch = self._watch.take(_BATCH)
+            chunk = self._view.chunk(batch) if batch else b""
             if chunk:
                 sink.write(chunk)
         except Exception as error:

@@ -46,14 +46,14 @@ async def shown(served: Served, records: Sequence[Record]) -> Sequence[Record]:
     """`records` as far as only a webhook can bring them into the version of `served`. Raises ApiError."""
     if served.converter is None:
         return records
-    return await served.converter.show(records, served.resource.api_version)
+    return await served.converter.show(records, served.api_version)
 
 
 async def shown_one(served: Served, record: Record) -> Record:
     """As :func:`shown`, of one record."""
     if served.converter is None:
         return record
-    return (await served.converter.show([record], served.resource.api_version))[0]
+    return (await served.converter.show([record], served.api_version))[0]
 
 
 def value_of(served: Served, record: Record) -> bytes:
@@ -70,8 +70,8 @@ def object_of(served: Served, record: Record) -> Object:
         return obj
     if served.conversion is not None:
         # The stored object has its defaults, and the conversion is the kind's own: there is nothing to add or to drop.
-        return _headed(served.conversion.show(obj), served.resource.api_version, served.kind)
-    obj["apiVersion"] = served.resource.api_version
+        return _headed(served.conversion.show(obj), served.api_version, served.kind)
+    obj["apiVersion"] = served.api_version
     obj["kind"] = served.kind
     pruned, _ = served.schema.prune(obj)
     result: Object = served.schema.default(pruned)
@@ -101,7 +101,7 @@ async def converted(obj: Object, served: Served, wanted: Served) -> Object:
 async def stored(served: Served, obj: Object) -> Object:
     """`obj`, of the version of `served`, as it is stored. Raises ApiError where a webhook can't convert it."""
     if served.converter is not None and served.storage_version != served.resource.version:
-        (obj,) = await served.converter.convert([obj], storage_api_version(served))
+        (obj,) = await served.converter.convert([obj], served.storage_api_version)
     return to_storage(served, obj)
 
 
@@ -109,16 +109,8 @@ def to_storage(served: Served, obj: Object) -> Object:
     """`obj` in the storage version, with what it is at the start of its bytes; what a webhook has to do is done."""
     conversion = served.conversion
     if conversion is not None:
-        return _headed(conversion.store(obj), conversion.stored.api_version, conversion.stored.kind)
-    return _headed(obj, storage_api_version(served), served.kind)
-
-
-def storage_api_version(served: Served) -> str:
-    """``apiVersion`` of what is stored."""
-    if served.conversion is not None:
-        return served.conversion.stored.api_version
-    group, version = served.group, served.storage_version
-    return f"{group}/{version}" if group else version
+        return _headed(conversion.store(obj), served.storage_api_version, conversion.stored.kind)
+    return _headed(obj, served.storage_api_version, served.kind)
 
 
 _HEAD = ("apiVersion", "kind", "metadata")

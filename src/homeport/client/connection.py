@@ -42,10 +42,12 @@ def encode_request(request: Request, host: str, extra: Iterable[tuple[str, str]]
 
 
 class Connection(asyncio.Protocol):
-    """`server` is the address for messages. After an exchange `reusable` says whether another one may follow."""
+    """`server` is the address for messages. After an exchange `reusable` says whether another one may follow. `on_gone`
+    hears of its end."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, on_gone: Callable[[Connection], None] = lambda connection: None) -> None:
         self._server = server
+        self._on_gone = on_gone
         self._transport: asyncio.Transport | None = None
         self._parser: Any = None
         self._head: asyncio.Future[None] | None = None
@@ -62,6 +64,7 @@ class Connection(asyncio.Protocol):
         self._keep = False
         self._lost: BaseException | None = None
         self.closed = False
+        self.gone = asyncio.Event()
         self.exchanges = 0
 
     # asyncio.Protocol
@@ -71,6 +74,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        self.gone.set()
+        self._on_gone(self)
         if not self._complete:
             until_close = self._answered and not self._framed
             if exc is None and until_close and self._status:
@@ -226,10 +231,17 @@ class Connection(asyncio.Protocol):
         return self._transport
 
     def close(self) -> None:
+        """Begin to close it. It is closed (`gone`) once both sides have said farewell, as TLS has it."""
         if not self.closed:
             self.closed = True
             if self._transport is not None:
                 self._transport.close()
+
+    def abort(self) -> None:
+        """Close it without a farewell."""
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
 
     # Below
 

@@ -14,7 +14,7 @@ import os
 import socket
 import ssl
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -29,6 +29,8 @@ _RETRIES = 3
 _LONGEST_WAIT = 10.0
 _KEPT = 32
 _CONNECT_TIMEOUT = 15.0
+_FAREWELL = 1.0
+"""Seconds that a server has to close a connection, too."""
 
 
 class HttpTransport:
@@ -51,6 +53,7 @@ class HttpTransport:
         self._context_version = -1
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
+        """Those that are not gone yet, also where they are being closed."""
         self._closed = False
 
     @classmethod
@@ -80,10 +83,19 @@ class HttpTransport:
         raise AssertionError("unreachable")
 
     async def close(self) -> None:
+        """Return once all connections are closed, so that the event loop may end."""
         self._closed = True
-        for connection in list(self._open):
+        connections = list(self._open)
+        for connection in connections:
             connection.close()
         self._idle.clear()
+        try:
+            async with asyncio.timeout(_FAREWELL):
+                for connection in connections:
+                    await connection.gone.wait()
+        except TimeoutError:  # the server doesn't answer any more
+            for connection in connections:
+                connection.abort()
 
     async def _send_once(self, request: Request, headers: tuple[tuple[str, str], ...]) -> Response:
         if self._prefix:
@@ -94,14 +106,10 @@ class HttpTransport:
             try:
                 response = await connection.exchange(request.method, data)
             except Stale as stale:
-                self._open.discard(connection)
                 # Kept connections die in crowds (server restart): each try uses one up, then a fresh one is made.
                 if request.method in _SAFE or connection.exchanges == 0:
                     continue
                 raise Unreachable(f"{self._access.server}: the server closed the connection") from stale
-            except BaseException:
-                self._open.discard(connection)
-                raise
             if isinstance(response.body, Body):
                 response.body.ended = self._give_back
             else:
@@ -113,14 +121,13 @@ class HttpTransport:
             connection = self._idle.pop()
             if connection.reusable:
                 return connection
-            self._open.discard(connection)
+            connection.close()
         return None
 
     def _give_back(self, connection: Connection) -> None:
         if connection.reusable and not self._closed and len(self._idle) < _KEPT:
             self._idle.append(connection)
         else:
-            self._open.discard(connection)
             connection.close()
 
     async def _connect(self) -> Connection:
@@ -138,14 +145,15 @@ class HttpTransport:
             ) from error
         except OSError as error:
             raise Unreachable(f"{self._access.server}: {error.strerror or error}") from error
-        self._open.add(connection)
+        if not connection.gone.is_set():
+            self._open.add(connection)
         return connection
 
     async def _dial(self) -> Connection:
         loop = asyncio.get_running_loop()
         context = self._tls_context() if self._tls else None
         server_name = (self._access.tls_server_name or self._host) if context else None
-        factory: Callable[[], Connection] = lambda: Connection(self._access.server)  # noqa: E731
+        factory: Callable[[], Connection] = lambda: Connection(self._access.server, self._open.discard)  # noqa: E731
         proxy = self._proxy()
         if proxy is None:
             _, connection = await loop.create_connection(
@@ -216,22 +224,35 @@ def _make_context(access: Access, credentials: Credentials) -> ssl.SSLContext:
 
 def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
     """The ssl module reads keys from files only: hand it one that has no name on any disk."""
-    descriptor = os.memfd_create("client-certificate") if hasattr(os, "memfd_create") else _unnamed_file()
+    with _file(certificate.rstrip() + b"\n" + key) as path:
+        _load(context, path)
+
+
+def _load(context: ssl.SSLContext, path: str) -> None:
     try:
-        os.write(descriptor, certificate.rstrip() + b"\n" + key)
-        context.load_cert_chain(f"/dev/fd/{descriptor}")
+        context.load_cert_chain(path)
     except ssl.SSLError as error:
         raise Unreachable(f"the kubeconfig's client certificate and key can't be used: {error.reason}") from error
-    finally:
-        os.close(descriptor)
 
 
-def _unnamed_file() -> int:
+@contextlib.contextmanager
+def _file(content: bytes) -> Iterator[str]:
+    """A name by which that can be read for now, by this user alone."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("client-certificate")
+        try:
+            os.write(descriptor, content)
+            yield f"/dev/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+        return
+    # Elsewhere /dev/fd has no files but duplicates of descriptors, which are read once.
     import tempfile
 
-    descriptor, path = tempfile.mkstemp()
-    os.unlink(path)
-    return descriptor
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        yield file.name
 
 
 def _keep_alive(connection: Connection) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_testing import Caller, config_map, crd, make_server, pod, with_default_namespace
+from api_testing import Caller, Clock, config_map, crd, make_server, pod, with_default_namespace
 
 from homeport.apiserver.quota import ledger
 from homeport.store import backup
@@ -282,3 +282,36 @@ async def test_a_quota_that_a_backup_brings_back_counts(api: Caller, tmp_path: P
     (await api.post("/restore", {})).ok()
     (await api.post(MAPS, config_map("one"))).ok(201)
     (await api.post(MAPS, config_map("two"))).error(403, "Forbidden", "exceeded quota: q")
+
+
+async def stuck(api: Caller, name: str) -> None:
+    """A pod whose node does not answer: it is deleted, with a second's grace (which counts twice), and stays."""
+    (await api.post(PODS, worker(name, {"cpu": "1"}, nodeName="n"))).ok(201)
+    (await api.delete(f"{PODS}/{name}?gracePeriodSeconds=1")).ok()
+
+
+async def test_pods_that_should_have_gone_are_not_counted(api: Caller) -> None:
+    (await api.post(QUOTAS, quota("q", {"pods": "1", "count/pods": "9", "requests.cpu": "1"}))).ok(201)
+    await stuck(api, "lost")
+    assert (await api.post(PODS, worker("next", {"cpu": "1"}))).status == 403
+    (await api.patch(f"{PODS}/lost", {"metadata": {"labels": {"looked": "at"}}})).ok()
+    assert (await used(api))["pods"] == "1"
+    async with asyncio.timeout(10):
+        while (await used(api)) != {"pods": "0", "count/pods": "1", "requests.cpu": "0"}:
+            await asyncio.sleep(0.05)
+    (await api.post(PODS, worker("next", {"cpu": "1"}))).ok(201)
+    (await api.delete(f"{PODS}/lost?gracePeriodSeconds=0")).ok()
+    assert await used(api) == {"pods": "1", "count/pods": "1", "requests.cpu": "1"}
+
+
+async def test_pods_that_should_have_gone_before_the_server_started(api: Caller, clock: Clock) -> None:
+    (await api.post(QUOTAS, quota("q", {"pods": "1"}))).ok(201)
+    await stuck(api, "lost")
+    clock.advance(3)
+    server = make_server(api.store, clock)
+    server.quotas.start()
+    again = Caller(server, api.store, clock)
+    async with asyncio.timeout(5):
+        while (await used(again)) != {"pods": "0"}:
+            await asyncio.sleep(0.01)
+    await server.close()

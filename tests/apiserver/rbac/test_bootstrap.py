@@ -51,7 +51,7 @@ async def test_the_second_start_writes_nothing(store: MemoryStore) -> None:
 async def test_aggregated_roles_are_complete_at_once(store: MemoryStore) -> None:
     await bootstrap(store, NOW)
     view, edit, admin = (stored(store, CLUSTER_ROLES, name)["rules"] for name in ("view", "edit", "admin"))
-    parts = ("system:aggregate-to-view", "system:aggregated-metrics-reader")
+    parts = ("homeport:aggregated-ended-pods-reader", "system:aggregate-to-view", "system:aggregated-metrics-reader")
     assert [rule for part in parts for rule in stored(store, CLUSTER_ROLES, part)["rules"]] == view
     assert [rule for rule in view if rule not in edit] == []
     assert [rule for rule in edit if rule not in admin] == []

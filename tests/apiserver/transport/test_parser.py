@@ -41,6 +41,18 @@ heads = st.sampled_from(
         b"Host: a\r\nAuthorization: Bearer t\r\nAccept: x\r\nAccept: y\r\n\r\n",
         b"Host: a\r\nContent-Length: 0\r\n\r\n",
         b"Host: a\r\nContent-Length: 2\r\n\r\nab",
+        b"Host: a\r\nContent-Length: 3\r\n\r\nabc",
+        b"Host: a\r\nContent-Length: 3\r\n\r\nabcd",
+        b"Host: a\r\nContent-Length: 03\r\n\r\nabc",
+        b"Host: a\r\nContent-Length: 3\r\n\r\nab",
+        b"Host: a\r\nContent-Length: +3\r\n\r\nabc",
+        b"Host: a\r\nContent-Length: 3, 3\r\n\r\nabc",
+        b"Host: a\r\nContent-Length: 101\r\n\r\n" + b"x" * 101,
+        b"Host: a\r\ncontent-length: 12\r\nX: y\r\n\r\nX: y\r\n\r\nabcd",
+        b"Host: a\r\ncontent-length: 1\r\nX: y\r\n\r\n\r",
+        b"Host: a\r\nX: content-length:\r\n\tcontent-length: 5\r\nContent-Length: 2\r\n\r\nab",
+        b"Host: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nab",
+        b"Host: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nab",
         b"Host: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"Host: a\r\nExpect: 100-continue\r\n\r\n",
         b"Host: a\r\nConnection: close\r\n\r\n",
@@ -55,7 +67,7 @@ heads = st.sampled_from(
     )
 )
 lines = st.tuples(
-    st.sampled_from((b"GET", b"GET", b"GET", b"HEAD", b"POST", b"get")),
+    st.sampled_from((b"GET", b"GET", b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"get")),
     targets,
     st.sampled_from((b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/1.1 ")),
 ).map(lambda parts: b"%b /%b %b\r\n" % parts)
@@ -116,3 +128,33 @@ def test_plain_targets_are_read_like_all_others() -> None:
 
     for raw in (before + bytes([code]) + b"b" for code in range(256) for before in (b"", b"/", b"/a", b"/a?")):
         assert read(target.parse_target, raw) == read(target._parse, raw)
+
+
+bodies = st.integers(1, 101).map(lambda size: b"Host: a\r\nContent-Length: %d\r\nX: y\r\n\r\n%b" % (size, b"x" * size))
+
+
+@given(st.lists(st.tuples(st.sampled_from((b"POST", b"PUT", b"PATCH", b"GET")), targets, bodies), min_size=2))
+def test_requests_that_differ_in_their_bodies_are_read_as_if_each_were_the_first(
+    requests: list[tuple[bytes, bytes, bytes]],
+) -> None:
+    used = parser()
+    for method, path, rest in requests:
+        data = b"%b /%b HTTP/1.1\r\n%b" % (method, path, rest)
+        messages = used.feed(data)
+        assert said(messages) == said(parser().feed(data))
+        if used.in_message or used.ended:
+            break
+
+
+def test_headers_that_differ_in_the_length_of_the_body_only_are_known_again() -> None:
+    used = parser()
+    data = b"POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nX: y\r\n\r\n%b"
+    (first,) = used.feed(data % (2, b"ab"))
+    (second,) = used.feed(data % (2, b"cd"))
+    (third,) = used.feed(data % (3, b"abc"))
+    assert first.request is not None
+    assert second.request is not None
+    assert third.request is not None
+    assert second.request.headers is first.request.headers
+    assert third.request.headers == {**first.request.headers, "content-length": "3"}
+    assert (first.request.headers["content-length"], third.request.body) == ("2", b"abc")

@@ -32,7 +32,6 @@ from homeport.apiserver.admission.objects import (
     draft_update,
     finish_create,
     finish_update,
-    generated_name,
     without_empty_metadata,
 )
 from homeport.apiserver.admission.plugin import Plugin
@@ -56,7 +55,6 @@ __all__ = [
     "finds_duplicates",
     "finish_create",
     "finish_update",
-    "generated_name",
     "read_object",
     "read_whole",
     "unmarshal_errors",

@@ -50,6 +50,8 @@ class Attributes(msgspec.Struct):
     """What a stage remembers about the request."""
     rough: bool = False
     """Whether `object` was changed in a way that calls for defaults."""
+    waited: bool = False
+    """Whether anybody else may have had a turn since admission began, so that what was looked up may be another now."""
     deadline: float = 0.0
     """When webhooks have to be done, by the event loop's clock; 0 before the first was asked."""
 
@@ -64,7 +66,7 @@ class Attributes(msgspec.Struct):
     def kind(self) -> tuple[str, str, str]:
         """Group, version and kind of `object`: a subresource may have a kind of its own (``autoscaling/v1`` Scale)."""
         obj = self.object if self.object is not None else self.old
-        api_version = str((obj or {}).get("apiVersion") or self.served.resource.api_version)
+        api_version = str((obj or {}).get("apiVersion") or self.served.api_version)
         group, _, version = api_version.rpartition("/")
         return group, version, str((obj or {}).get("kind") or self.served.kind)
 

@@ -91,10 +91,9 @@ def check_type(call: Call, obj: Object) -> Object:
             raise _unrecognized(call, f"couldn't get version/kind; json parse error: {why}")
     if not served.builtin and not kind:
         raise _unrecognized(call, "Object 'Kind' is missing")
-    if version and version != served.resource.api_version:
+    if version and version != served.api_version:
         raise BadRequest(
-            f"the API version in the data ({version}) does not match the expected API version "
-            f"({served.resource.api_version})"
+            f"the API version in the data ({version}) does not match the expected API version ({served.api_version})"
         )
     if kind and kind != served.kind:
         if not served.builtin:
@@ -110,7 +109,7 @@ def check_type(call: Call, obj: Object) -> Object:
         raise BadRequest(f"{served.kind}: metadata has to be an object")
     elif version and kind:
         return obj
-    return {**obj, "apiVersion": served.resource.api_version, "kind": served.kind, "metadata": metadata}
+    return {**obj, "apiVersion": served.api_version, "kind": served.kind, "metadata": metadata}
 
 
 def _name(obj: Object) -> str:

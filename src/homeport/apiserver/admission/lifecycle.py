@@ -36,7 +36,7 @@ class NamespaceLifecycle(Plugin):
         return attributes.object
 
     def validate(self, attributes: Attributes) -> None:
-        if attributes.operation == CREATE and attributes.served.namespaced:
+        if attributes.waited and attributes.operation == CREATE and attributes.served.namespaced:
             # Once more: a webhook may have taken its time.
             self._check_creation(attributes)
 

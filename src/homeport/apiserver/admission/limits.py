@@ -38,13 +38,17 @@ class LimitRanger(Plugin):
     def _items(self, attributes: Attributes) -> list[Mapping[str, Any]]:
         """The limits of the namespace."""
         records = self._store.heads(_LIMIT_RANGES, attributes.namespace)
+        if not records:
+            return []
         return [item for record in records for item in dicts(spec(msgspec.json.decode(record.value)).get("limits"))]
 
     def mutate(self, attributes: Attributes) -> Object | None:
         pod = attributes.object
         if pod is None or attributes.served.key != _PODS or attributes.operation != CREATE:
             return pod
-        items = [item for item in self._items(attributes) if item.get("type") == "Container"]
+        items = self._items(attributes)
+        if items:
+            items = [item for item in items if item.get("type") == "Container"]
         return with_defaults(pod, items) if items else pod
 
     def validate(self, attributes: Attributes) -> None:

@@ -7,7 +7,9 @@ Pure.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from homeport.apiserver import managers
 from homeport.apiserver.admission.attributes import Attributes
@@ -39,7 +41,7 @@ _REQUIRED = "FieldValueRequired"
 _COLLECTIONS = ("labels", "annotations", "ownerReferences", "finalizers")
 
 
-class Draft(NamedTuple):
+class Draft(msgspec.Struct, frozen=True):
     """An object on its way through admission."""
 
     object: Object
@@ -94,9 +96,11 @@ def finish_create(
     sent = draft.sent
     if call.info.name and metadata.get("name") != call.info.name:
         raise BadRequest("the name of the object does not match the name on the URL")
+    named = {**admitted, "metadata": metadata}
     if not metadata.get("name") and isinstance(metadata.get("generateName"), str) and metadata["generateName"]:
-        metadata["name"] = generated_name(metadata["generateName"])
-    obj = _valid(call, {**admitted, "metadata": metadata}, None, patient)
+        metadata["name"] = _generated_name(metadata["generateName"])
+        named = served.prepare(named, None)  # once more, for what depends on the name
+    obj = _valid(call, named, None, patient)
     return obj if applied else _tracked(api, call, obj, sent, None)
 
 
@@ -123,7 +127,7 @@ def _with_server_fields(metadata: Any, before: dict[str, Any]) -> dict[str, Any]
     return result
 
 
-def generated_name(base: str) -> str:
+def _generated_name(base: str) -> str:
     """`base`, cut so that it fits, and five random letters."""
     return base[:_MAX_GENERATED_BASE] + new_suffix()
 
@@ -256,10 +260,9 @@ def _counts(new: Object, old: Object, served: Served) -> bool:
 
 def _draft(served: Served, obj: Object, old: Object | None, whole: bool = False) -> Draft:
     """Default and normalise, unless that is done; prepare."""
-    schema = served.schema
     sent = without_empty_metadata(obj)
     if not whole:
-        sent = schema.complete(sent)
+        sent = served.schema.complete(sent)
     return Draft(served.prepare(sent, old), sent)
 
 
@@ -283,7 +286,7 @@ def _valid(call: Call, obj: Object, old: Object | None, patient: bool) -> Object
     if old is not None:
         errors += validate_metadata_update(obj["metadata"], old["metadata"])
     found = schema.validate(obj, old)
-    if served.builtin and any(error.reason == _REQUIRED and error.path.startswith("status.") for error in found):
+    if found and served.builtin and any(_lacks_status(error) for error in found):
         obj = schema.with_zero_status(obj)
         found = schema.validate(obj, old)
     errors += judged(served, obj, old, found)
@@ -299,6 +302,10 @@ def _valid(call: Call, obj: Object, old: Object | None, patient: bool) -> Object
         raise Invalid.of(served.group, served.kind, obj["metadata"].get("name") or "", unique)
     obj = served.finish(obj, old)
     return {**obj, "metadata": dict(obj["metadata"])}
+
+
+def _lacks_status(error: FieldError) -> bool:
+    return error.reason == _REQUIRED and error.path.startswith("status.")
 
 
 def _tracked(api: Api, call: Call, obj: Object, sent: Object, old: Object | None, subresource: str = "") -> Object:
@@ -331,7 +338,10 @@ def without_empty_metadata(obj: Object) -> Object:
     """`obj` without metadata that says nothing: ``omitempty`` in ``metav1.ObjectMeta``, so that it never reaches a
     store there either."""
     metadata = obj["metadata"]
-    if not any(key in metadata and metadata[key] in ({}, []) for key in _COLLECTIONS):
+    for key in _COLLECTIONS:
+        if key in metadata and metadata[key] in ({}, []):
+            break
+    else:
         return obj
     kept = {key: value for key, value in metadata.items() if key not in _COLLECTIONS or value not in ({}, [])}
     return {**obj, "metadata": kept}

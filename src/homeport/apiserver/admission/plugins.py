@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from homeport import metrics
 from homeport.apiserver.admission.certificates import (
     CertificateApproval,
@@ -9,6 +11,7 @@ from homeport.apiserver.admission.certificates import (
     CertificateSubjectRestriction,
 )
 from homeport.apiserver.admission.chain import Chain
+from homeport.apiserver.admission.components import ComponentHooks
 from homeport.apiserver.admission.dispatch import Webhooks
 from homeport.apiserver.admission.lifecycle import NamespaceLifecycle
 from homeport.apiserver.admission.limits import LimitRanger
@@ -28,11 +31,17 @@ from homeport.apiserver.admission.storage import (
 )
 from homeport.apiserver.context import Api
 from homeport.apiserver.rbac.escalation import Escalation
+from homeport.kube.admission import Hook
 
 
-def chain(api: Api, shown: metrics.Registry, pod_security: PodSecurityConfiguration | None = None) -> Chain:
+def chain(
+    api: Api,
+    shown: metrics.Registry,
+    pod_security: PodSecurityConfiguration | None = None,
+    hooks: Sequence[Hook] = (),
+) -> Chain:
     """The admission of the server whose parts are `api`, at the latest state in its store. It shows what it counts in
-    `shown`."""
+    `shown`. `hooks` are those of components."""
     counted = AdmissionMetrics(shown)
     # A server that issues no tokens asks for no accounts either.
     accounts: tuple[Plugin, ...] = (ServiceAccount(api),) if api.accounts is not None else ()
@@ -49,6 +58,7 @@ def chain(api: Api, shown: metrics.Registry, pod_security: PodSecurityConfigurat
         StorageObjectInUseProtection(),
         RuntimeClass(api),
         PersistentVolumeClaimResize(api),
+        ComponentHooks(api.store, hooks, api.now),
         PodSecurity(api, counted, pod_security or PodSecurityConfiguration()),
         Escalation(api.authorizer),
     )

@@ -5,7 +5,6 @@ Upstream: ``plugin/pkg/admission/defaulttolerationseconds`` and ``plugin/pkg/adm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +20,10 @@ from homeport.store.protocol import Key
 _PODS = "/pods"
 _TROUBLES = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _SECONDS = 300
+_TOLERATED = [
+    {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _SECONDS} for key in _TROUBLES
+]
+"""What pods without tolerations get; they share it."""
 _RUNTIME_CLASSES = "node.k8s.io/runtimeclasses"
 
 
@@ -38,16 +41,12 @@ class DefaultTolerationSeconds(Plugin):
         present = pod["spec"].get("tolerations") or []
         if not isinstance(present, list):
             return pod
-        missing: Sequence[str] = _TROUBLES
-        if present:
-            missing = [
-                key for key in _TROUBLES if not any(_tolerates(toleration, key) for toleration in dicts(present))
-            ]
-            if not missing:
-                return pod
-        added = [
-            {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _SECONDS} for key in missing
-        ]
+        if not present:
+            return {**pod, "spec": {**pod["spec"], "tolerations": [*_TOLERATED]}}
+        missing = [key for key in _TROUBLES if not any(_tolerates(toleration, key) for toleration in dicts(present))]
+        if not missing:
+            return pod
+        added = [toleration for toleration in _TOLERATED if toleration["key"] in missing]
         return {**pod, "spec": {**pod["spec"], "tolerations": [*present, *added]}}
 
 

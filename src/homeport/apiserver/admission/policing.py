@@ -191,7 +191,7 @@ class PolicyStage(Generic[P]):
 
     def _served(self, kind: ParamKind) -> Served:
         for served in self._api.registry:
-            if served.kind == kind.kind and served.resource.api_version == kind.api_version:
+            if served.kind == kind.kind and served.api_version == kind.api_version:
                 return served
         raise ParamsError(f"failed to find resource referenced by paramKind: '{kind.api_version}, Kind={kind.kind}'")
 

@@ -94,7 +94,7 @@ class Priority(Plugin):
         changes = {"priority": value, "preemptionPolicy": asked.get("preemptionPolicy") or policy}
         if found is not None:
             changes["priorityClassName"] = name(found)
-        if all(asked.get(key) == changes[key] for key in changes):
+        if asked | changes == asked:
             return pod
         return {**pod, "spec": {**asked, **changes}}
 
@@ -108,9 +108,12 @@ class Priority(Plugin):
 
     def _default(self) -> Object | None:
         """The class for pods that name none: of several, which only a race can make, the lowest."""
-        records = [record for record in self._store.heads(CLASSES, "") if _IS_DEFAULT in record.value]
-        defaults: list[Object] = [msgspec.json.decode(record.value) for record in records]
-        defaults = [found for found in defaults if found.get("globalDefault")]
+        defaults: list[Object] = []
+        for record in self._store.heads(CLASSES, ""):
+            if _IS_DEFAULT in record.value:
+                found = msgspec.json.decode(record.value)
+                if found.get("globalDefault"):
+                    defaults.append(found)
         return min(defaults, key=lambda found: found.get("value", 0), default=None)
 
     def validate(self, attributes: Attributes) -> None:

@@ -147,20 +147,24 @@ def _mounted(container: Object, name: str) -> Object:
     return {**container, "volumeMounts": [*mounts, {"name": name, "readOnly": True, "mountPath": MOUNT_PATH}]}
 
 
+_PROJECTED = {
+    "sources": [
+        {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {
+            "downwardAPI": {
+                "items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]
+            }
+        },
+    ],
+    "defaultMode": 0o644,
+}
+"""What all pods find there; they share it."""
+
+
 def volume(name: str) -> dict[str, Any]:
     """The volume with what a client inside a pod needs: token, certificate authority, namespace."""
-    field = {"apiVersion": "v1", "fieldPath": "metadata.namespace"}
-    return {
-        "name": name,
-        "projected": {
-            "sources": [
-                {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
-                {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-                {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": field}]}},
-            ],
-            "defaultMode": 0o644,
-        },
-    }
+    return {"name": name, "projected": _PROJECTED}
 
 
 def _check_secrets(attributes: Attributes, spec: Object, account: Object) -> None:

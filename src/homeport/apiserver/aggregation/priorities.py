@@ -31,6 +31,7 @@ _GROUPS = {
     "storage.k8s.io": 16800,
     "apiextensions.k8s.io": 16700,
     "admissionregistration.k8s.io": 16700,
+    "scheduling.volcano.sh": 16610,
     "scheduling.k8s.io": 16600,
     "coordination.k8s.io": 16500,
     "node.k8s.io": 16300,
@@ -41,6 +42,7 @@ _GROUPS = {
     "apiregistration.k8s.io": 15800,
     "metrics.k8s.io": 100,
 }
+"""Volcano's come first of all that have ``podgroups``: ``kubectl get podgroups`` shows those of the first group."""
 _VERSION = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?")
 
 

@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from homeport.apiserver import config_file
 from homeport.apiserver.authn import UNSURE, Authenticated, Identified, Recalled, is_open_to_all
 from homeport.apiserver.identity import configuration
@@ -81,7 +83,7 @@ class ConfiguredTokens:
 
     def _for_now(self, found: Identified) -> Identified:
         """`found`, to be asked about again when the file is looked at again: nothing tells the store of its changes."""
-        return found._replace(until=min(found.until, self._now().timestamp() + _LOOK_SECONDS))
+        return replace(found, until=min(found.until, self._now().timestamp() + _LOOK_SECONDS))
 
     async def anonymous(self, request: Request) -> bool:
         """Whether the request needs no credentials."""

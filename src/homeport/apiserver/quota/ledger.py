@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from homeport.apiserver.quota.overdue import Overdue
 from homeport.apiserver.quota.scopes import counts_for
 from homeport.apiserver.quota.usage import CLAIMS, PODS, SERVICES, count_name, counted, text, unspecified, usage
+from homeport.clock import utc_now
 from homeport.kube.core.pod_resources import Amounts, add, amounts
 from homeport.kube.errors import Forbidden, object_details
 from homeport.kube.meta import Object, name, spec, status
@@ -32,13 +35,22 @@ RESYNC_SECONDS = 30.0
 class Ledger:
     """The quotas of one store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, now: Callable[[], datetime] = utc_now) -> None:
         self._store = store
+        self._overdue = Overdue(store, now, self._settle)
         self._namespaces = {record.key.namespace for record in store.scan(QUOTAS)[0]}
         self._resyncs: dict[Key, asyncio.TimerHandle] = {}
         self._writing: set[asyncio.Task[None]] = set()
 
+    def start(self) -> None:
+        """Look at what was stored before: pods that should have gone meanwhile."""
+        for namespace in self._namespaces:
+            for record in self._store.heads(PODS, namespace):
+                self._overdue.found(record.key, msgspec.json.decode(record.value))
+            self._settle(namespace)
+
     async def close(self) -> None:
+        self._overdue.close()
         for timer in self._resyncs.values():
             timer.cancel()
         self._resyncs.clear()
@@ -66,6 +78,8 @@ class Ledger:
         record = self._store.head(key)
         old: Object | None = msgspec.json.decode(record.value) if record is not None else None
         new = operation.object if isinstance(operation, Put) else None
+        if key.resource == PODS:
+            self._overdue.seen(key, dict(new) if new is not None else None)
         entries = []
         for quota_record in self._store.heads(QUOTAS, key.namespace):
             if quota_record.key == key:
@@ -74,8 +88,8 @@ class Ledger:
             if "hard" not in status(quota):  # written before quotas were kept
                 quota["status"] = self._status(key.namespace, quota)
             hard = status(quota)["hard"]
-            before = _counted_usage(quota, hard, key, old)
-            after = _counted_usage(quota, hard, key, new)
+            before = self._usage(quota, hard, key, old)
+            after = self._usage(quota, hard, key, new)
             delta = {r: after.get(r, Decimal(0)) - before.get(r, Decimal(0)) for r in before.keys() | after.keys()}
             delta = {resource: amount for resource, amount in delta.items() if amount}
             if new is not None and _is_enforced(key.resource, old, new):
@@ -108,10 +122,23 @@ class Ledger:
                 if record.key.resource == QUOTAS and record.key.name == name(quota):
                     continue
                 obj: Object = msgspec.json.decode(record.value)
-                add(used, _counted_usage(quota, hard, record.key, obj))
+                add(used, self._usage(quota, hard, record.key, obj))
         if QUOTAS in counted(hard):
-            add(used, _counted_usage(quota, hard, Key(QUOTAS, namespace, name(quota)), quota))
+            add(used, self._usage(quota, hard, Key(QUOTAS, namespace, name(quota)), quota))
         return {"hard": dict(hard), "used": {resource: text(resource, amount) for resource, amount in used.items()}}
+
+    def _usage(self, quota: Object, hard: Mapping[str, Any], key: Key, obj: Mapping[str, Any] | None) -> Amounts:
+        """What `obj` uses of what the quota limits."""
+        if obj is None or not counts_for(spec(quota), key.resource, dict(obj)):
+            return {}
+        if key.resource == PODS and not self._overdue.counts(obj):
+            obj = {**obj, "status": {"phase": "Failed"}}
+        return {resource: amount for resource, amount in usage(key.resource, dict(obj)).items() if resource in hard}
+
+    def _settle(self, namespace: str) -> None:
+        """Measure the quotas of a namespace now."""
+        for record in self._store.heads(QUOTAS, namespace):
+            self._resync(record.key)
 
     def _resync_later(self, key: Key) -> None:
         if key not in self._resyncs:
@@ -135,13 +162,6 @@ class Ledger:
                 await self._store.write(Put(key, measured, record.revision))
         except (Conflicting, StoreError) as error:
             log.warning("the status of quota %s/%s could not be written: %s", key.namespace, key.name, error)
-
-
-def _counted_usage(quota: Object, hard: Mapping[str, Any], key: Key, obj: Mapping[str, Any] | None) -> Amounts:
-    """What `obj` uses of what the quota limits."""
-    if obj is None or not counts_for(spec(quota), key.resource, dict(obj)):
-        return {}
-    return {resource: amount for resource, amount in usage(key.resource, dict(obj)).items() if resource in hard}
 
 
 def _is_enforced(resource: str, old: Object | None, new: Mapping[str, Any]) -> bool:

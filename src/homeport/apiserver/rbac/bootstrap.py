@@ -109,6 +109,7 @@ def cluster_roles() -> Iterator[Object]:
 
     labels = {f"{_AGGREGATE_TO}{own}": "true" for own in policy.AGGREGATED}
     yield _object(CLUSTER_ROLE, policy.METRICS_READER, labels=labels, rules=_rules(policy.METRICS))
+    yield _object(CLUSTER_ROLE, policy.ENDED_READER, labels=labels, rules=_rules(policy.ENDED))
 
 
 def roles_of_kinds(kinds: Iterable[Kind]) -> Iterator[Object]:

@@ -105,6 +105,8 @@ class Index:
             return True
         changed = False
         for resource, watch in self._watches:
+            if watch.quiet:
+                continue
             for event in watch.take():
                 self._apply(resource, event)
                 changed = True

@@ -221,6 +221,9 @@ CLUSTER_ROLES: Mapping[str, tuple[Rule, ...]] = {
 METRICS_READER = "system:aggregated-metrics-reader"
 METRICS = (rule(READ, "nodes pods", "metrics.k8s.io"),)
 """A part of ``view``, ``edit`` and ``admin`` (upstream: the manifests of metrics-server)."""
+ENDED_READER = "homeport:aggregated-ended-pods-reader"
+ENDED = (rule("list", "endedpods", "homeport.dev"), rule("get", "eventfiles", "homeport.dev"))
+"""The same for what is kept of jobs' pods, and for scalars of event files: who reads pods and logs reads these."""
 
 
 def group(name: str) -> Subject:

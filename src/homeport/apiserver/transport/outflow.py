@@ -15,8 +15,38 @@ _SMALL = 1 << 16
 """Bodies up to this size travel in one write with their head: one TLS record, one system call."""
 
 
+class _Framed:
+    """The last chunk, with its length around it. Many watches are sent the same one after the other."""
+
+    __slots__ = ("chunk", "framed")
+
+    def __init__(self) -> None:
+        self.chunk = b""
+        self.framed = b""
+
+    def remember(self, chunk: bytes) -> bytes:
+        self.chunk = chunk
+        self.framed = framed = b"%x\r\n%b\r\n" % (len(chunk), chunk)
+        return framed
+
+
+_last = _Framed()
+
+
 class Outflow:
     """Writes to one transport. It is the :class:`~homeport.apiserver.transport.bodies.Sink` of streamed bodies."""
+
+    __slots__ = (
+        "_bytes",
+        "_drained",
+        "_lost",
+        "_transport",
+        "_turn",
+        "_waiting",
+        "closing",
+        "paused",
+        "streaming",
+    )
 
     def __init__(self, transport: asyncio.Transport, turn: Turn) -> None:
         self._transport = transport
@@ -102,8 +132,10 @@ class Outflow:
         return not (self.paused or self._lost)
 
     def write(self, chunk: bytes) -> None:
-        if len(chunk) <= _SMALL:
-            self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        if chunk is _last.chunk:
+            self._transport.write(_last.framed)
+        elif len(chunk) <= _SMALL:
+            self._transport.write(_last.remember(chunk))
         else:
             self._transport.write(b"%x\r\n" % len(chunk))
             self._transport.write(chunk)

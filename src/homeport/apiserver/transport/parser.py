@@ -16,8 +16,8 @@ never parsed as a request, so that nothing can be smuggled behind an upgrade.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import httptools
 import msgspec
@@ -33,10 +33,15 @@ _MOST_FRAMING = 16
 """Bytes around each byte of a chunked body: the smallest chunk of one has five, and nobody sends such."""
 _MOST_USUAL = 1 << 13
 """Bytes of headers that a connection remembers."""
-_GET = re.compile(rb"GET (?:(/[!-\"$&->@-~]*)|(/[!-\"$-~]*)) HTTP/1\.1\r\n")
+_TARGET = rb"(?:(/[!-\"$&->@-~]*)|(/[!-\"$-~]*)) HTTP/1\.1\r\n"
+_GET = re.compile(rb"(GET) " + _TARGET)
+_CHANGE = re.compile(rb"(POST|PUT|PATCH|DELETE) " + _TARGET)
 """The request lines that :meth:`Parser.feed` recognises without a parser. In the target is what the parser takes for
-granted: any printable character but those that begin a fragment. The first group is a target without escapes and query,
-which is the path as it is."""
+granted: any printable character but those that begin a fragment. The second group is a target without escapes and
+query, which is the path as it is."""
+_LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]+)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
+_MOST_DIGITS = 8
+_METHODS = {name.encode("ascii"): name for name in ("GET", "POST", "PUT", "PATCH", "DELETE")}
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -80,6 +85,16 @@ class Message(msgspec.Struct):
     """What has come behind a request that asks to switch protocols; None for all others."""
 
 
+class _Framed(NamedTuple):
+    """Headers of a request whose body has a length, as bytes and as the parser read them."""
+
+    before: bytes
+    """Up to the length."""
+    after: bytes
+    """From there to the empty line."""
+    headers: Mapping[str, str]
+
+
 class Parser:
     """Reads one connection. `certificate` and `source` are the peer's, for its requests."""
 
@@ -107,6 +122,8 @@ class Parser:
         self._usual: tuple[bytes, dict[str, str], dict[str, Any]] | None = None
         """What followed the request line of the last ``GET`` that came in one piece, the headers that this was, and the
         memory of such messages."""
+        self._framed: _Framed | None = None
+        """The same of the last request with a body that came in one piece."""
 
     @property
     def body_size(self) -> int:
@@ -123,7 +140,7 @@ class Parser:
         if self.ended:
             return ()
         if not self.in_message:
-            again = self._as_before(data) if self._usual is not None else None
+            again = self._as_before(data)
             if again is not None:
                 return (again,)
         elif self.in_body:
@@ -182,25 +199,62 @@ class Parser:
     # -- what came before
 
     def _remember(self, data: bytes, message: Message) -> None:
-        """If `data` is a ``GET`` as clients send them, know the next one by its bytes. It differs in its target only:
-        as long as that is a plain one, the parser would make the same of the rest."""
-        line, end, rest = data.partition(b"\r\n")
+        """If `data` is a request as clients send them, know the next one by its bytes. It differs in its target, and in
+        its body and the length of that: as long as the target is a plain one, the parser would make the same of the
+        rest."""
         request = message.request
-        if request is None or not message.keep_alive or request.body or len(rest) > _MOST_USUAL:
+        if request is None or not message.keep_alive:
             return
-        if _GET.fullmatch(line + end):
+        if request.body:
+            self._remember_framed(data, request)
+            return
+        line, end, rest = data.partition(b"\r\n")
+        if len(rest) <= _MOST_USUAL and _GET.fullmatch(line + end):
             self._usual = (rest, self._headers, message.memory)
 
+    def _remember_framed(self, data: bytes, request: Request) -> None:
+        line = _CHANGE.match(data)
+        end = data.find(b"\r\n\r\n") + 4
+        if line is None or end - line.end() > _MOST_USUAL or "expect" in request.headers:
+            return
+        length = _LENGTH.search(data, line.end(), end)
+        if length is not None and len(data) - end == int(length[1]):
+            start, stop = length.span(1)
+            self._framed = _Framed(data[line.end() : start], data[stop:end], request.headers)
+
     def _as_before(self, data: bytes) -> Message | None:
-        """The request in `data`, if all but its target is as it was before."""
-        assert self._usual is not None
-        rest, headers, memory = self._usual
-        if not data.endswith(rest) or len(data) > self._limits.header_bytes:
+        """The request in `data`, if all that the parser would have to find out is as it was before."""
+        usual = self._usual
+        if usual is not None and data.endswith(usual[0]) and len(data) <= self._limits.header_bytes:
+            rest, headers, memory = usual
+            line = _GET.fullmatch(data, 0, len(data) - len(rest))
+            if line is not None:
+                return self._known(line, headers, b"", memory)
+        return self._framed_as_before(data, self._framed) if self._framed is not None else None
+
+    def _framed_as_before(self, data: bytes, framed: _Framed) -> Message | None:
+        line = _CHANGE.match(data)
+        if line is None or not data.startswith(framed.before, line.end()):
             return None
-        line = _GET.fullmatch(data, 0, len(data) - len(rest))
-        if line is None:
+        start = line.end() + len(framed.before)
+        stop = data.find(framed.after, start, start + _MOST_DIGITS + len(framed.after))
+        end = stop + len(framed.after)
+        length = data[start:stop]
+        if stop < 0 or not length.isdigit() or end > self._limits.header_bytes:
             return None
-        plain, target = line.groups()
+        size = int(length)
+        if size != len(data) - end or not 0 < size <= self._limits.body_bytes:
+            return None
+        headers = framed.headers
+        if headers["content-length"] != length.decode("ascii"):
+            headers = {**headers, "content-length": length.decode("ascii")}
+        return self._known(line, headers, data[end:], {})
+
+    def _known(
+        self, line: re.Match[bytes], headers: Mapping[str, str], body: bytes, memory: dict[str, Any]
+    ) -> Message | None:
+        """The request with that request line."""
+        method, plain, target = line.groups()
         query: tuple[tuple[str, str], ...] = ()
         if plain is not None:
             path = plain.decode("ascii")
@@ -209,7 +263,7 @@ class Parser:
                 path, query = parse_target(target)
             except BadTarget:
                 return None  # whoever parses it says what is wrong
-        request = Request("GET", path, query, headers, b"", None, self._certificate, self._source)
+        request = Request(_METHODS[method], path, query, headers, body, None, self._certificate, self._source)
         return Message(request, None, True, memory)
 
     # -- the parser's callbacks

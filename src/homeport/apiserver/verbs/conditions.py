@@ -7,6 +7,7 @@ files of ``pkg/registry``); what is listed here differs from the rest of its kin
 from __future__ import annotations
 
 from homeport.apiserver.resources import Served
+from homeport.kube.meta import Object
 
 _CREATING = frozenset(
     {
@@ -51,3 +52,9 @@ def creates_by_put(served: Served) -> bool:
 def needs_version(served: Served) -> bool:
     """Whether ``PUT`` has to say which resourceVersion it replaces."""
     return not served.builtin or served.key in _CONDITIONAL
+
+
+def stated_version(new: Object) -> str:
+    """The resourceVersion that a change says it replaces; empty: whichever there is, which ``0`` says as well."""
+    version = new["metadata"].get("resourceVersion")
+    return "" if version in (None, "0") else str(version)

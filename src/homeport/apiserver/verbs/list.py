@@ -30,7 +30,7 @@ async def list_objects(api: Api, call: Call) -> Response:
     found = await page(api, call, options)
     if form.convert == "Table":
         return await _table(api, call, found)
-    kind, version = call.served.list_kind, call.served.resource.api_version
+    kind, version = call.served.list_kind, call.served.api_version
     if form.convert:
         kind, version = "PartialObjectMetadataList", f"meta.k8s.io/{form.version}"
     head = encode({"kind": kind, "apiVersion": version, "metadata": _list_meta(found)})

@@ -14,6 +14,7 @@ from homeport.apiserver.admission import read_object
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import media_type
 from homeport.apiserver.verbs import apply
+from homeport.apiserver.verbs.conditions import stated_version
 from homeport.apiserver.verbs.get import get
 from homeport.apiserver.verbs.patch import APPLY_PATCH, change_of, check_version, patched
 from homeport.apiserver.verbs.update import Make, change
@@ -59,7 +60,7 @@ def _verb(
 
 def _update(call: Call) -> Make:
     new = read_object(call)
-    name, version = new["metadata"].get("name"), new["metadata"].get("resourceVersion")
+    name, version = new["metadata"].get("name"), stated_version(new)
     if name != call.info.name:
         raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({call.info.name})")
 

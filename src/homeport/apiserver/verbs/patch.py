@@ -12,6 +12,7 @@ from homeport.apiserver.encoding import Body, check_depth, decode_json, media_ty
 from homeport.apiserver.options import check_options
 from homeport.apiserver.resources import Served
 from homeport.apiserver.verbs import apply
+from homeport.apiserver.verbs.conditions import stated_version
 from homeport.apiserver.verbs.update import change
 from homeport.apiserver.writing import modified
 from homeport.kube import field, gotext
@@ -143,6 +144,6 @@ def unfit(call: Call, new: Object, why: str) -> Invalid:
 
 def check_version(call: Call, new: Object, current: str) -> None:
     """A patch that says a resourceVersion applies to that one only. Raises Conflict."""
-    version = new["metadata"].get("resourceVersion")
+    version = stated_version(new)
     if version and version != current:
         raise modified(call, call.info.name)

@@ -20,7 +20,7 @@ from homeport.apiserver.versions import object_of
 from homeport.apiserver.virtual import Virtual
 from homeport.apiserver.writing import modified
 from homeport.kube import field
-from homeport.kube.errors import BadRequest, Conflict, Invalid, MethodNotAllowed, ServiceUnavailable
+from homeport.kube.errors import BadRequest, Conflict, Invalid, MethodNotAllowed, NotFound, ServiceUnavailable
 from homeport.kube.meta import Object, find_condition, metadata, spec, status, timestamp
 from homeport.kube.wire import Duplex, Request, Response
 from homeport.store.protocol import Conflicting
@@ -29,6 +29,9 @@ SUCCESS: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status
 """What a POST that creates nothing answers."""
 
 
+POD_UID = "podUID"
+"""Of a log's query: which pod of that name is meant. It may be gone, if it was a job's (:mod:`.ended_pods`); servers of
+other makers don't know it."""
 BINDINGS = Virtual("", "v1", "bindings", "binding", "Binding", True)
 """``POST .../bindings``: as ``pods/binding``, with the pod's name in the body only."""
 
@@ -107,11 +110,12 @@ def _bound(pod: Object, binding: Object, now: str) -> Object:
         raise _conflict(name, f"pod {name} is being deleted, cannot be assigned to a host")
     if spec(pod).get("nodeName"):
         raise _conflict(name, f'pod {name} is already assigned to node "{spec(pod)["nodeName"]}"')
+    kept = {key: value for key, value in status(pod).items() if key != "nominatedNodeName"}  # it has its place now
     return {
         **pod,
         "metadata": _merged_annotations(metadata(pod), metadata(binding).get("annotations")),
         "spec": {**spec(pod), "nodeName": binding["target"]["name"]},
-        "status": {**status(pod), "conditions": _scheduled(pod, now)},
+        "status": {**kept, "conditions": _scheduled(pod, now)},
     }
 
 
@@ -141,14 +145,23 @@ async def log(api: Api, call: Call) -> Response:
     """``GET``: a container's log as text, whatever the client accepts, or as messages on a WebSocket."""
     if call.info.verb != "get":
         raise MethodNotAllowed("pods/log takes GET only")
-    pod = object_of(call.served, find(api, call))
     options = log_options(call.query)
-    container = _container(pod, call.query.get("container", ""))
-    if not spec(pod).get("nodeName"):
-        raise BadRequest(
-            f'container "{container}" in pod "{call.info.name}" is waiting to start: the pod has not been '
-            "assigned to a node"
-        )
+    uid = call.query.get(POD_UID, "")
+    try:
+        pod: Object | None = object_of(call.served, find(api, call))
+    except NotFound:
+        if not uid:
+            raise
+        pod = None
+    is_there = pod is not None and uid in ("", metadata(pod)["uid"])
+    container = call.query.get("container", "")
+    if pod is not None and is_there:
+        container = _container(pod, container)
+        if not spec(pod).get("nodeName"):
+            raise BadRequest(
+                f'container "{container}" in pod "{call.info.name}" is waiting to start: the pod has not been '
+                "assigned to a node"
+            )
     if api.node is None:
         raise ServiceUnavailable("no node delivers logs to this server")
     protocol = None
@@ -156,7 +169,10 @@ async def log(api: Api, call: Call) -> Response:
         protocol = websocket.choose(call.request.headers, reader.PROTOCOLS)
         if protocol is None:
             return switch_to_websocket(call, None, _nothing, reader.PROTOCOLS[1:])
-    lines = await api.node.logs(pod, container, options)
+    if pod is not None and is_there:
+        lines = await api.node.logs(pod, container, options)
+    else:
+        lines = await api.node.ended_logs((call.namespace, call.info.name, uid), container, options)
     headers = {"content-type": "text/plain", "cache-control": "no-cache, private"}
     lines = _limited(lines, options.limit_bytes) if options.limit_bytes else lines
     if protocol is None:

@@ -108,7 +108,7 @@ async def _apply(api: Api, call: Call) -> Response:
     root, components = call.served.definition.parts
     path = _path(call)
     config = {
-        "apiVersion": call.served.resource.api_version,
+        "apiVersion": call.served.api_version,
         "kind": call.served.kind,
         "metadata": {key: value for key, value in (("name", call.info.name), ("namespace", call.namespace)) if value},
     }

@@ -22,7 +22,7 @@ from homeport.apiserver.offload import finished, off_loop, takes_long
 from homeport.apiserver.rendering import render_transient, render_written
 from homeport.apiserver.services.allocation import SERVICES
 from homeport.apiserver.sizes import LIMIT
-from homeport.apiserver.verbs.conditions import creates_by_put, needs_version
+from homeport.apiserver.verbs.conditions import creates_by_put, needs_version, stated_version
 from homeport.apiserver.verbs.create import create_object
 from homeport.apiserver.verbs.get import not_found
 from homeport.apiserver.versions import object_of, shown_one, stored, to_storage
@@ -63,7 +63,7 @@ async def replace(api: Api, call: Call, new: Object, *, subresource: str = "", w
             return await _create(api, call, new, whole)
         except AlreadyExists:
             pass  # somebody else was faster while a webhook took its time: now this is an update
-    version = metadata.get("resourceVersion") or ""
+    version = stated_version(new)
     if not version and needs_version(call.served):
         head(api, call)
         detail = "must be specified for an update"

@@ -287,10 +287,12 @@ def _ignored(namespace: str, policies: Policies, labels: Mapping[str, str], defa
     return [f'namespace "{namespace}" is exempt from Pod Security, and the policy ({said}) will be ignored']
 
 
+_COUNTED = {_PODS: "pod", _NAMESPACES: "namespace"}
+
+
 def _labels(attributes: Attributes) -> Labels:
     """What metrics say about a request."""
-    kinds = {_PODS: "pod", _NAMESPACES: "namespace"}
-    kind = kinds.get(attributes.served.key, "controller")
+    kind = _COUNTED.get(attributes.served.key, "controller")
     return attributes.operation.lower(), kind, attributes.subresource
 
 
