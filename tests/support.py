@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,7 @@ from homeport.client.transport import Transport, Unreachable, discard
 from homeport.clock import utc_now
 from homeport.components.training import KINDS as TRAINING
 from homeport.kube import core
+from homeport.kube.admission import Hook
 from homeport.kube.errors import AlreadyExists, ApiError, Conflict, Expired, InternalError, NotFound, TooManyRequests
 from homeport.kube.kind import Kind, Resource
 from homeport.kube.meta import Object, namespace
@@ -86,9 +87,11 @@ class World:
 
 
 @asynccontextmanager
-async def world(kinds: Iterable[Kind] = (), now: Callable[[], datetime] = utc_now) -> AsyncIterator[World]:
+async def world(
+    kinds: Iterable[Kind] = (), now: Callable[[], datetime] = utc_now, hooks: Sequence[Hook] = ()
+) -> AsyncIterator[World]:
     store = MemoryStore()
-    server = ApiServer(store, (*core.KINDS, *TRAINING, *kinds), now=now)
+    server = ApiServer(store, (*core.KINDS, *TRAINING, *kinds), now=now, hooks=hooks)
     made = World(store, server)
     await made.make_namespace("default")
     try:

@@ -41,7 +41,10 @@ class _Selector(selectors.DefaultSelector):  # type: ignore[valid-type,misc]
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    newest: VirtualTimeLoop | None = None
+
     def __init__(self) -> None:
+        VirtualTimeLoop.newest = self
         self._selector_ = _Selector()
         super().__init__(self._selector_)
         self.began = datetime.now(UTC)
@@ -61,8 +64,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def now() -> datetime:
-    """The time of day on the running loop."""
-    loop = asyncio.get_running_loop()
+    """The time of day on the running loop; on the newest in a thread, which works for one."""
+    try:
+        loop: object = asyncio.get_running_loop()
+    except RuntimeError:
+        loop = VirtualTimeLoop.newest
     assert isinstance(loop, VirtualTimeLoop)
     return loop.began + timedelta(seconds=loop.time())
 

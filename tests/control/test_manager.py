@@ -12,7 +12,7 @@ from farm import CONTROLLER, FARMS, PODS, SERVICES
 
 import support
 from homeport.client.client import Client
-from homeport.control.controller import Child, Controller, Desired, Observed
+from homeport.control.controller import Child, Controller, Desired, Note, Observed
 from homeport.control.informer import Informers
 from homeport.control.manager import Manager
 from homeport.kube import core
@@ -172,6 +172,23 @@ async def test_a_taken_name_is_left_alone_until_it_is_free(world: support.World)
         await settled(world, "f", pods=2)
 
 
+async def test_a_child_is_completed_once_with_what_no_sync_knows(world: support.World) -> None:
+    def complete(pod: Object) -> Object:
+        drawn.append(f"key {len(drawn)}")
+        return {**pod, "metadata": {**metadata(pod), "annotations": {"key": drawn[-1]}}}
+
+    drawn: list[str] = []
+    children = (Child(PODS, update="never", complete=complete), Child(SERVICES))
+    async with managed(world, msgspec.structs.replace(CONTROLLER, children=children)):
+        await world.client.create(FARMS, farm.farm("f", pods=1))
+        await settled(world, "f", pods=1)
+        await world.client.patch(FARMS, "f", "default", {"spec": {"services": 1}})
+        await settled(world, "f", services=1)
+    pod = await world.client.get(PODS, "f-0", "default")
+    assert metadata(pod)["annotations"] == {"key": "key 0"}
+    assert drawn == ["key 0"]
+
+
 async def test_notes_become_events_once(world: support.World) -> None:
     async with managed(world) as manager:
         await world.client.create(FARMS, farm.farm("f", pods=2))
@@ -242,6 +259,21 @@ async def test_a_child_that_the_server_refuses_is_reported(world: support.World)
             return any((kind, reason) == ("Warning", "FailedCreatePod") for kind, reason, _ in found)
 
         await world.eventually(told)
+
+
+async def test_nothing_is_told_or_tried_again_in_a_namespace_that_goes(
+    world: support.World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "homeport.control.loop")
+    await world.make_namespace("going")
+    parent = farm.farm("f", pods=2)
+    await world.client.create(FARMS, {**parent, "metadata": {"name": "f", "namespace": "going"}})
+    await world.client.delete(core.NAMESPACE.resource, "going")
+    async with managed(world) as manager:
+        await asyncio.sleep(3600)
+        assert manager.counters["farm"].failures == 0
+    assert not [record for record in caplog.records if record.name == "homeport.control.loop"]
+    assert not await world.names(core.EVENT.resource)
 
 
 async def test_a_parent_can_ask_for_its_own_end(world: support.World) -> None:
@@ -398,3 +430,42 @@ async def test_cluster_scoped_children_of_a_namespaced_parent_are_refused(world:
             return await reasons(world, "f") == [("Warning", "SyncFailed", 1)]
 
         await world.eventually(told)
+
+
+async def test_what_a_status_tells_is_told_though_a_child_was_refused(world: support.World) -> None:
+    """The next sync finds the status as it should be, and has no note again."""
+
+    def sync(observed: Observed) -> Desired:
+        news = () if status(observed.parent).get("told") else (Note("Normal", "News", "it is so"),)
+        child = {"kind": "Pod", "metadata": {"name": "Wrong_Name"}, "spec": {}}
+        return Desired(status={"told": True}, children=(child,), notes=news)
+
+    async with managed(world, msgspec.structs.replace(CONTROLLER, sync=sync)):
+        await world.client.create(FARMS, farm.farm("f"))
+
+        async def told() -> bool:
+            return ("Normal", "News", 1) in await reasons(world, "f")
+
+        await world.eventually(told)
+
+
+async def test_related_objects_are_deleted(world: support.World) -> None:
+    def sync(observed: Observed) -> Desired:
+        found = observed.related["ConfigMap"].values()
+        return Desired(status={"left": len(found)}, removed=tuple(each for each in found if "old" in each["data"]))
+
+    async with managed(world, msgspec.structs.replace(CONTROLLER, sync=sync)):
+        for name, data in (("f", {"old": "1"}), ("f-config", {"new": "1"})):
+            config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+            await world.client.create(farm.CONFIG_MAPS, {**config, "metadata": {"name": name, "namespace": "default"}})
+        await world.client.create(FARMS, farm.farm("f"))
+        await settled(world, "f", left=2)
+
+        async def going() -> bool:
+            found = await world.get(farm.CONFIG_MAPS, "f", "default")
+            return found is not None and metadata(found).get("finalizers") == ["foregroundDeletion"]
+
+        await world.eventually(going)
+        kept = await world.get(farm.CONFIG_MAPS, "f-config", "default")
+        assert kept is not None
+        assert "deletionTimestamp" not in metadata(kept)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from homeport.control.loop import KeyedLoop
 from homeport.control.queue import WorkQueue
-from homeport.kube.errors import HomeportError, Permanent
+from homeport.kube.errors import Conflict, HomeportError, Permanent, Superseded
 
 
 async def test_a_key_added_twice_comes_once() -> None:
@@ -200,3 +200,54 @@ async def test_what_comes_later_can_be_hastened() -> None:
     assert queue.idle
     queue.hasten()
     assert [await queue.get(), await queue.get()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("error", "failures", "levels"),
+    [
+        (Superseded("changed meanwhile"), 4, {"DEBUG"}),
+        (Conflict("the object has been modified"), 4, {"DEBUG"}),
+        (Superseded("changed meanwhile"), 12, {"DEBUG", "WARNING"}),
+        (HomeportError("no route to host"), 4, {"INFO", "WARNING", "DEBUG"}),
+    ],
+)
+async def test_two_writers_that_meet_are_no_news(
+    error: Exception, failures: int, levels: set[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "homeport.control.loop")
+    left = failures
+
+    async def reconcile(key: str) -> None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise error
+
+    loop: KeyedLoop[str] = KeyedLoop("test", reconcile)
+    loop.queue.add("a")
+    running = asyncio.create_task(loop.run())
+    while left >= 0:
+        loop.queue.hasten()
+        await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert {record.levelname for record in caplog.records if record.name == "homeport.control.loop"} == levels
+
+
+async def test_the_attempts_of_a_second_are_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Nine failures take 2.6 s; the first warning comes with the third, the next when a second lies between two."""
+    done = asyncio.Event()
+    caplog.set_level("INFO", "homeport.control.loop")
+
+    async def reconcile(key: str) -> None:
+        if loop.queue.failures(key) == 9:
+            done.set()
+            return
+        asyncio.get_running_loop().call_soon(loop.queue.hasten)
+        raise HomeportError("exceeded quota")
+
+    loop: KeyedLoop[str] = KeyedLoop("test", reconcile)
+    loop.queue.add("a")
+    await run_until(loop, done)
+    told = [record.message.rpartition("again in ")[2] for record in caplog.records if record.levelname == "WARNING"]
+    assert told == ["0.02 s", "1.28 s"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -24,11 +25,23 @@ from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.control.naming import another
 from homeport.control.writes import OwnWrites
-from homeport.kube.errors import AlreadyExists, ApiError, Conflict, HomeportError, Invalid, NotFound, TooManyRequests
+from homeport.kube.errors import (
+    AlreadyExists,
+    ApiError,
+    Conflict,
+    Ending,
+    HomeportError,
+    Invalid,
+    NotFound,
+    Superseded,
+    TooManyRequests,
+)
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, controller_of, is_deleting, metadata, name, namespace, resource_version, uid
 
 _Call: TypeAlias = Callable[[], Awaitable[None]]
+_REFUSALS = 1024
+"""So many that were told of are remembered."""
 
 
 class Applier:
@@ -53,6 +66,8 @@ class Applier:
         self._claimer = Claimer(client, controller.name)
         self._limit = limit
         self._settled = settled
+        self._refusals: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        """What was said of children that can't be made: by their parents' uids, their kinds and names."""
 
     async def carry_out(self, parent_resource: Resource, parent: Object, plan: Plan, writes: OwnWrites) -> None:
         """Do all of `plan`. What can be done is done before the first error is raised: only what is to be created may
@@ -66,7 +81,7 @@ class Applier:
                 gradual.append(write)
             else:
                 calls.append(partial(self._create, parent, write, writes))
-        calls += [partial(self._apply, write, writes) for write in plan.applies]
+        calls += [partial(self._apply, parent, write, writes) for write in plan.applies]
         calls += [partial(self._change, parent, change, writes) for change in plan.patches]
         unrecorded: list[Exception] = []
         record: list[_Call] = []
@@ -84,7 +99,7 @@ class Applier:
         await self._collect([partial(self._finalize, child, writes) for child in plan.finalized], failed)
         await self._collect([partial(self._delete_child, parent, each, writes) for each in plan.deletes], failed)
         if failed:
-            raise failed[0]
+            raise next((error for error in failed if not isinstance(error, Ending)), failed[0])
 
     async def delete_parent(self, resource: Resource, parent: Object, writes: OwnWrites) -> None:
         await self._delete(Deletion(resource, parent), writes)
@@ -122,13 +137,16 @@ class Applier:
             else:
                 self._taken(parent, write.resource, known, writes)
             return
+        complete = self._declared[write.resource].complete
+        wanted = write.object if complete is None else await asyncio.to_thread(complete, write.object)
         try:
-            made = await self._client.create(write.resource, write.object, field_manager=self._manager)
+            made = await self._client.create(write.resource, wanted, field_manager=self._manager)
         except AlreadyExists:
             await self._look_at_namesake(parent, write, writes)
         except ApiError as error:
             raise self._refused(parent, write, error, writes) from error
         else:
+            self._refusals.pop((uid(parent), write.resource.kind, name(made)), None)
             writes.note(write.resource, made)
             self._tell("create", parent, made)
 
@@ -140,16 +158,22 @@ class Applier:
     def _refused(self, parent: Object, write: Write, error: ApiError, writes: OwnWrites) -> HomeportError:
         kind = write.resource.kind
         message = f"can't create {kind} {name(write.object)!r}: {error}"
-        if not _ending(error):
-            writes.failures.append(Failure("create", kind, name(write.object), error.reason, error.message))
+        if _is_ending(error):
+            return Ending(message)
+        writes.failures.append(Failure("create", kind, name(write.object), error.reason, error.message))
         if self._words[kind] is not None:
-            if not _ending(error):
-                self._tell("create", parent, write.object, error.message)
+            self._tell("create", parent, write.object, error.message)
         elif error.code < 500 and not isinstance(error, NotFound | TooManyRequests):  # those two pass by themselves
-            self._recorder.record(parent, "Warning", f"FailedCreate{kind}", message)
+            refused = uid(parent), kind, name(write.object)
+            if self._refusals.get(refused) != message:  # tried again and again: told of once
+                self._recorder.record(parent, "Warning", f"FailedCreate{kind}", message)
+            self._refusals[refused] = message
+            self._refusals.move_to_end(refused)
+            if len(self._refusals) > _REFUSALS:
+                self._refusals.popitem(last=False)
         return HomeportError(message)
 
-    def _tell(self, verb: Literal["create", "delete"], parent: Object, child: Object, error: str = "") -> None:
+    def _tell(self, verb: Literal["create", "apply", "delete"], parent: Object, child: Object, error: str = "") -> None:
         tell = self._words.get(child["kind"])
         note = tell(Deed(verb, parent, child, error)) if tell is not None else None
         if note is not None:
@@ -181,7 +205,7 @@ class Applier:
                 field_manager=self._manager,
             )
         except (Conflict, NotFound) as error:  # its events bring the parent back
-            raise HomeportError(f"{resource.kind} {name(obj)!r} changed meanwhile") from error
+            raise Superseded(f"{resource.kind} {name(obj)!r} changed meanwhile") from error
         except ApiError as error:
             writes.failures.append(Failure("patch", resource.kind, name(obj), error.reason, error.message))
             raise HomeportError(f"can't change {resource.kind} {name(obj)!r}: {error}") from error
@@ -193,7 +217,7 @@ class Applier:
         try:
             live = await self._client.get(resource, name(wanted), namespace(wanted))
         except NotFound as error:
-            raise HomeportError(f"{resource.kind} {name(wanted)!r} is just being deleted") from error
+            raise Superseded(f"{resource.kind} {name(wanted)!r} is just being deleted") from error
         if controller_uid(live) == uid(parent):
             writes.note(resource, live)
             self._tell("create", parent, live)
@@ -219,7 +243,7 @@ class Applier:
         failure = Failure("create", resource.kind, name(live), AlreadyExists.reason, _exists(resource, live))
         writes.failures.append(failure)
 
-    async def _apply(self, write: Write, writes: OwnWrites) -> None:
+    async def _apply(self, parent: Object, write: Write, writes: OwnWrites) -> None:
         resource, observed = write.resource, write.observed
         assert observed is not None
         entries = metadata(observed).get("managedFields") or ()
@@ -229,7 +253,12 @@ class Applier:
         try:
             applied = await self._client.apply(resource, wanted, field_manager=self._manager)
         except (NotFound, Conflict) as error:  # replaced or deleted since: its events bring the parent back
-            raise HomeportError(f"{resource.kind} {name(observed)!r} changed meanwhile: {error}") from error
+            raise Superseded(f"{resource.kind} {name(observed)!r} changed meanwhile: {error}") from error
+        except ApiError as error:
+            if self._words[resource.kind] is None:
+                raise
+            self._tell("apply", parent, write.object, error.message)
+            raise HomeportError(f"can't apply {resource.kind} {name(observed)!r}: {error}") from error
         writes.note(resource, applied)
         self._settled.add(applied, write.object)
 
@@ -254,7 +283,7 @@ class Applier:
                 resource, name(live), namespace(live), patch, type="json", field_manager=self._manager
             )
         except (Conflict, Invalid, NotFound) as error:
-            raise HomeportError(f"{resource.kind} {name(live)!r} changed meanwhile: {error}") from error
+            raise Superseded(f"{resource.kind} {name(live)!r} changed meanwhile: {error}") from error
 
     async def _write_status(self, resource: Resource, parent: Object, patch: Object, writes: OwnWrites) -> None:
         body = {"metadata": {"uid": uid(parent)}, "status": patch}  # the uid: never write onto a namesake
@@ -269,6 +298,7 @@ class Applier:
             )
         except NotFound:
             return
+        writes.recorded = True
         writes.note(resource, written)
 
     async def _delete_child(self, parent: Object, deletion: Deletion, writes: OwnWrites) -> None:
@@ -287,8 +317,7 @@ class Applier:
 
     async def _delete(self, deletion: Deletion, writes: OwnWrites) -> None:
         resource, obj = deletion.resource, deletion.object
-        declared = self._declared.get(resource)
-        way: Literal["Foreground", "Background"] = "Foreground" if declared and declared.foreground else "Background"
+        way: Literal["Foreground", "Background"] = "Foreground" if deletion.foreground else "Background"
         with contextlib.suppress(NotFound):  # the cache will show it
             await self._client.delete(resource, name(obj), namespace(obj), propagation=way, uid=uid(obj))
         writes.deletions.add((resource, key_of(obj), uid(obj)))
@@ -304,8 +333,8 @@ def _exists(resource: Resource, obj: Object) -> str:
     return AlreadyExists.of(resource.group, resource.plural, name(obj)).message
 
 
-def _ending(error: ApiError) -> bool:
-    """Whether the namespace goes away, about which there is nothing to tell."""
+def _is_ending(error: ApiError) -> bool:
+    """Whether the namespace goes away."""
     causes = error.details.get("causes") or ()
     return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
 

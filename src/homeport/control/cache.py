@@ -3,7 +3,7 @@ its informer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -35,8 +35,46 @@ def key_of(obj: Object) -> ObjectKey:
     return meta.get("namespace") or "", meta["name"]
 
 
+class Index:
+    """The objects of a cache by what a function finds in them: its keys. Made by `Cache.index`."""
+
+    def __init__(self, objects: Mapping[ObjectKey, Object], keys: Callable[[Object], Iterable[Hashable]]) -> None:
+        self._objects = objects
+        self._keys = keys
+        self._found: dict[Hashable, dict[ObjectKey, None]] = {}
+        self._of: dict[ObjectKey, tuple[Hashable, ...]] = {}
+        for key, obj in objects.items():
+            self._put(key, obj)
+
+    def get(self, key: Hashable) -> list[Object]:
+        """The objects that have the key, the one that got it first coming first."""
+        return [self._objects[each] for each in self._found.get(key, ())]
+
+    def count(self, key: Hashable) -> int:
+        return len(self._found.get(key, ()))
+
+    def _put(self, own: ObjectKey, obj: Object) -> None:
+        keys, former = tuple(self._keys(obj)), self._of.get(own, ())
+        if keys == former:
+            return
+        self._remove(own)
+        for key in keys:
+            self._found.setdefault(key, {})[own] = None
+        if keys:
+            self._of[own] = keys
+
+    def _remove(self, own: ObjectKey) -> None:
+        for key in self._of.pop(own, ()):
+            found = self._found.get(key)
+            if found is not None:
+                found.pop(own, None)
+                if not found:
+                    del self._found[key]
+
+
 class Cache:
     def __init__(self) -> None:
+        self._indexes: dict[Callable[[Object], Iterable[Hashable]], Index] = {}
         self._objects: dict[ObjectKey, Object] = {}
         self._owned: dict[str, dict[ObjectKey, Object]] = {}
         self._orphans: dict[str, dict[ObjectKey, Object]] | None = None
@@ -57,6 +95,14 @@ class Cache:
         """The objects that name `uid` as their controlling owner."""
         return self._owned.get(uid, _NONE)
 
+    def index(self, keys: Callable[[Object], Iterable[Hashable]]) -> Index:
+        """An index of the objects by `keys`, kept up to date from now on. Whoever asks for the same function gets the
+        same index."""
+        found = self._indexes.get(keys)
+        if found is None:
+            found = self._indexes[keys] = Index(self._objects, keys)
+        return found
+
     def index_orphans(self) -> None:
         """From now on `orphans` can be asked."""
         if self._orphans is None:
@@ -74,6 +120,8 @@ class Cache:
         key = key_of(obj)
         old = self._objects.get(key)
         self._objects[key] = obj
+        for index in self._indexes.values():
+            index._put(key, obj)
         owner = controller_uid(obj)
         if old is not None:
             former = controller_uid(old)
@@ -90,6 +138,8 @@ class Cache:
         """For the informer only. Gives the former state."""
         old = self._objects.pop(key, None)
         if old is not None:
+            for index in self._indexes.values():
+                index._remove(key)
             owner = controller_uid(old)
             if owner:
                 self._disown(owner, key)

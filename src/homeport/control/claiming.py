@@ -11,7 +11,7 @@ from homeport.client.client import Client
 from homeport.control.controller import Child, Claim
 from homeport.control.informer import Informer
 from homeport.control.writes import OwnWrites
-from homeport.kube.errors import Conflict, HomeportError, Invalid, NotFound
+from homeport.kube.errors import Conflict, Invalid, NotFound, Superseded
 from homeport.kube.kind import Resource
 from homeport.kube.meta import (
     Object,
@@ -96,9 +96,9 @@ class Claimer:
         try:
             live = await self._client.get(resource, name(parent), namespace(parent))
         except NotFound as error:
-            raise HomeportError(f"{resource.kind} {name(parent)!r} has just gone") from error
+            raise Superseded(f"{resource.kind} {name(parent)!r} has just gone") from error
         if uid(live) != uid(parent) or is_deleting(live):
-            raise HomeportError(f"{resource.kind} {name(parent)!r} is just being deleted")
+            raise Superseded(f"{resource.kind} {name(parent)!r} is just being deleted")
 
     async def _adopt(self, parent: Object, change: Transfer, writes: OwnWrites) -> None:
         patch: Object = {
@@ -110,7 +110,7 @@ class Claimer:
         try:
             await self._patch(change.child, change.object, patch, writes)
         except Conflict as error:
-            raise HomeportError(f"{change.object['kind']} {name(change.object)!r} changed meanwhile") from error
+            raise Superseded(f"{change.object['kind']} {name(change.object)!r} changed meanwhile") from error
 
     async def _release(self, parent: Object, change: Transfer, writes: OwnWrites) -> None:
         patch: Object = {"ownerReferences": [{"$patch": "delete", "uid": uid(parent)}]}

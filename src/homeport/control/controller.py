@@ -88,11 +88,13 @@ class Desired(msgspec.Struct, frozen=True):
     """Single fields of children that are kept, and of related objects."""
     others: tuple[Object, ...] = ()
     """Objects of ``related`` kinds to make, before any child, if they are missing. They get no controller reference."""
+    removed: tuple[Object, ...] = ()
+    """Observed objects of ``related`` kinds to delete, in the foreground; when children are."""
     finalized: frozenset[tuple[str, str]] = frozenset()
     """(kind, name) of observed children that their ``Child.finalizer`` need no longer hold. It is taken off when the
     status is on record."""
     notes: tuple[Note, ...] = ()
-    """Emitted when this sync's changes were applied."""
+    """Emitted when this sync's changes were applied, or its status at least."""
     memory: Mapping[str, Object] = msgspec.field(default_factory=dict)
     """What the parent's next sync is told, as long as the process runs: for back-off."""
     requeue_after: float | None = None
@@ -102,9 +104,9 @@ class Desired(msgspec.Struct, frozen=True):
 
 
 class Deed(msgspec.Struct, frozen=True):
-    """A child made or deleted, or not: then `error` says why."""
+    """A child made or deleted, or not: then `error` says why. ``apply`` is told of only where it was refused."""
 
-    verb: Literal["create", "delete"]
+    verb: Literal["create", "apply", "delete"]
     parent: Object
     child: Object
     error: str = ""
@@ -151,6 +153,13 @@ class Child(msgspec.Struct, frozen=True):
     finalizer: str = ""
     """Put on each child by `sync`, so that none goes uncounted. The runtime takes it off those in ``Desired.finalized``
     and those that have lost their parent."""
+    patched: bool = False
+    """Whether ``Desired.patches`` changes it, though it is never updated: the right to do so is asked for."""
+    optional: bool = False
+    """A cluster may do without this kind of child: there the parent is told, and goes without."""
+    complete: Callable[[Object], Object] | None = None
+    """Adds what `sync` can't know to a child that is about to be created: keys that are drawn at random. Called in a
+    thread, so that it may take its time. Only for children that are never updated."""
 
 
 class Related(msgspec.Struct, frozen=True):
@@ -178,5 +187,9 @@ class Controller(msgspec.Struct, frozen=True):
     gather: float = 0.0
     """Seconds from one sync of a parent to the next that its children's changes bring about: many that come one by one
     are counted together. The first after a while is synced at once."""
+    grants: tuple[Object, ...] = ()
+    """The rules of roles that it makes: who makes a role has to hold what it gives."""
+    on_parent: frozenset[Verb] = frozenset()
+    """What it does to its parents beside writing their status: ``delete`` (a time to live), ``patch``."""
     until_gone: bool = False
     """Sync also parents that are being deleted, for what their status tells: nothing is made, claimed or deleted."""

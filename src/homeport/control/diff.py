@@ -50,6 +50,7 @@ class Write(msgspec.Struct, frozen=True):
 class Deletion(msgspec.Struct, frozen=True):
     resource: Resource
     object: Object
+    foreground: bool = False
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -135,7 +136,7 @@ def plan(controller: Controller, observed: Observed, desired: Desired, settled: 
         wanted[kind][key] = child
     creates: list[Write] = []
     applies: list[Write] = []
-    deletes: list[Deletion] = []
+    deletes = list(_removed(controller, desired))
     for kind, declared in kinds.items():
         present = observed.children.get(kind, {})
         for key, child in wanted[kind].items():
@@ -149,7 +150,7 @@ def plan(controller: Controller, observed: Observed, desired: Desired, settled: 
                     settled.add(known, child)
         for key, known in present.items():
             if key not in wanted[kind] and (kind, key) not in desired.keep and not is_deleting(known):
-                deletes.append(Deletion(declared.resource, known))
+                deletes.append(Deletion(declared.resource, known, declared.foreground))
     patch = None if desired.status is None else merge_patch(status(parent), desired.status)
     return Plan(
         others=tuple(_others(controller, observed, desired)),
@@ -173,6 +174,16 @@ def _others(controller: Controller, observed: Observed, desired: Desired) -> Ite
         if label not in observed.related.get(resource.kind, {}):
             complete = {**metadata(obj), **({"namespace": place} if place else {})}
             yield Write(resource, {**obj, "apiVersion": resource.api_version, "metadata": complete})
+
+
+def _removed(controller: Controller, desired: Desired) -> Iterator[Deletion]:
+    resources = {related.resource.kind: related.resource for related in controller.related}
+    for obj in desired.removed:
+        resource = resources.get(obj.get("kind") or "")
+        if resource is None:
+            raise Permanent(f"controller {controller.name}: kind {obj.get('kind')!r} is not declared as related")
+        if not is_deleting(obj):
+            yield Deletion(resource, obj, foreground=True)
 
 
 def _patches(controller: Controller, desired: Desired) -> Iterator[Change]:

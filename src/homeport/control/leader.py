@@ -73,10 +73,13 @@ class LeaderElector:
             finally:
                 self.leading.clear()
                 lost = holding.done()
+                ended = working.done()  # what it raised is its caller's to tell
                 working.cancel()
                 holding.cancel()
-                for error in await asyncio.gather(working, holding, return_exceptions=True):
-                    if isinstance(error, Exception):
+                for task, error in zip(
+                    (working, holding), await asyncio.gather(working, holding, return_exceptions=True), strict=True
+                ):
+                    if isinstance(error, Exception) and not (ended and task is working):
                         _log.error(
                             "%s: leading %s/%s ended", self._identity, self._namespace, self._name, exc_info=error
                         )

@@ -8,10 +8,16 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 from homeport.control.queue import WorkQueue
-from homeport.kube.errors import HomeportError, Permanent
+from homeport.kube.errors import Conflict, Ending, HomeportError, Permanent, Superseded
 
 K = TypeVar("K", bound=Hashable)
 _log = logging.getLogger(__name__)
+_TELLING = 3
+"""So many failures of a key in a row are a warning."""
+_ODD = 10
+"""So many times in a row nobody is only unlucky."""
+_QUICK = 1.0
+"""Seconds: a warning is not repeated for attempts that follow sooner than that."""
 
 
 class KeyedLoop(Generic[K]):
@@ -65,19 +71,31 @@ class KeyedLoop(Generic[K]):
                 queue.done(key)
 
     def _report(self, key: K, error: Exception) -> None:
+        if isinstance(error, Ending):
+            self.queue.forget(key)
+            _log.debug("%s %s: %s", self.name, _text(key), error)
+            return
         if isinstance(error, Permanent):
             self.queue.forget(key)
             _log.error("%s %s: %s; not tried again before something changes", self.name, _text(key), error)
         else:
             delay = self.queue.add_rate_limited(key)
-            # A first failure is mostly two writers that met, and its repetition goes through.
-            level = logging.INFO if self.queue.failures(key) < 3 else logging.WARNING
+            level = self._level(key, error, delay)
             if isinstance(error, HomeportError):
                 _log.log(level, "%s %s: %s; again in %.3g s", self.name, _text(key), error, delay)
             else:
                 _log.error("%s %s: again in %.3g s", self.name, _text(key), delay, exc_info=error)
         if self._failed is not None:
             self._failed(key, error)
+
+    def _level(self, key: K, error: Exception, delay: float) -> int:
+        """Two writers that meet are no news before it goes on and on; what fails once mostly goes through the next
+        time; and the attempts of a second all tell the same."""
+        failures = self.queue.failures(key)
+        first = _ODD if isinstance(error, Superseded | Conflict) else _TELLING
+        if failures < first:
+            return logging.DEBUG if first == _ODD else logging.INFO
+        return logging.WARNING if failures == first or delay >= _QUICK else logging.DEBUG
 
 
 def _text(key: object) -> str:

@@ -20,7 +20,7 @@ from homeport.clock import utc_now
 from homeport.control.apply import Applier
 from homeport.control.cache import Change, ObjectKey, key_of
 from homeport.control.claiming import Claimer
-from homeport.control.controller import Controller, Desired, Failure, Observed
+from homeport.control.controller import Controller, Desired, Failure, Note, Observed
 from homeport.control.diff import Settled, plan
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
@@ -108,6 +108,12 @@ class Manager:
         """Sync now what waits for a moment: the wall clock was set, or the machine has slept."""
         for runner in self._runners:
             runner.loop.queue.hasten()
+
+    def sync_all(self) -> None:
+        """Sync every parent: something has changed that no object tells of."""
+        for runner in self._runners:
+            for parent in self.informers.get(runner.controller.parent).cache:
+                runner.loop.queue.add(key_of(parent))
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -200,9 +206,13 @@ class ControllerRunner:
             todo = todo.of_deleted_parent
         try:
             if not todo.empty:
-                await self._applier.carry_out(self.controller.parent, parent, todo, writes)
-            for note in desired.notes:
-                self._recorder.record(parent, note.type, note.reason, note.message, component=self.controller.name)
+                try:
+                    await self._applier.carry_out(self.controller.parent, parent, todo, writes)
+                except Exception:
+                    if writes.recorded:  # the next sync finds nothing new in the status, and would not tell of it
+                        self._tell(parent, desired.notes)
+                    raise
+            self._tell(parent, desired.notes)
             if desired.delete_parent:
                 await self._applier.delete_parent(self.controller.parent, parent, writes)
         finally:
@@ -221,6 +231,10 @@ class ControllerRunner:
                     )
                 waiting[key] = message
         return desired.requeue_after
+
+    def _tell(self, parent: Object, notes: Sequence[Note]) -> None:
+        for note in notes:
+            self._recorder.record(parent, note.type, note.reason, note.message, component=self.controller.name)
 
     def _gather(self, key: ObjectKey) -> None:
         """A child changed: sync, but not too soon after the last time."""

@@ -60,6 +60,8 @@ class RelatedIndex:
             self._by_parent.setdefault(parent, {})[label] = change.new
         if after:
             self._concerned[label] = after
+        elif not before:
+            return
         old, new = change.old, change.new
         if old is not None and new is not None and before == after and not self._related.matters(old, new):
             return

@@ -130,6 +130,8 @@ def describe(desired: Desired) -> Object:
         ]
     if desired.others:
         document["others"] = list(desired.others)
+    if desired.removed:
+        document["removed"] = [f"{obj['kind']} {name(obj)}" for obj in desired.removed]
     if desired.finalized:
         document["finalized"] = [f"{kind} {key}" for kind, key in sorted(desired.finalized)]
     if desired.notes:
@@ -246,6 +248,9 @@ def applied(controller: Controller, current: Observed, desired: Desired) -> Obse
         place = namespace(obj) or namespace(current.parent)
         label = f"{place}/{name(obj)}" if place else name(obj)
         related[obj["kind"]].setdefault(label, obj)
+    for obj in desired.removed:
+        place = namespace(obj)
+        related[obj["kind"]].pop(f"{place}/{name(obj)}" if place else name(obj), None)
     for patch in desired.patches:
         _patch(children, related, patch)
     for kind, key in desired.finalized:

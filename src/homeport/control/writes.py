@@ -22,6 +22,8 @@ class OwnWrites(msgspec.Struct):
     """Names that somebody else's object has, and what to tell the user (empty: it goes by itself). Not waited for;
     their deletion is a reason to sync."""
     failures: list[Failure] = msgspec.field(default_factory=list)
+    recorded: bool = False
+    """Whether the parent's status was written."""
 
     def note(self, resource: Resource, obj: Object) -> None:
         version = resource_version(obj)
