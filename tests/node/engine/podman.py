@@ -15,6 +15,8 @@ from pathlib import Path
 import shellimage
 from shellimage import without_hosts_tools
 
+from homeport.node.sandbox import idmap
+
 _ENGINES_FILE = """
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
@@ -26,10 +28,15 @@ runtime = "runc"
 """What Podman needs where there is no systemd."""
 
 
+def ranges() -> bool:
+    """Whether this user has ids beside its own."""
+    return all(idmap.read_ranges(path) for path in ("/etc/subuid", "/etc/subgid"))
+
+
 def missing() -> str:
     """Why no service can be started here; empty if it can."""
-    if os.geteuid() != 0:
-        return "Podman's service is started as root here"
+    if os.geteuid() != 0 and not ranges():
+        return "an ordinary user's Podman needs a range of ids (/etc/subuid, /etc/subgid)"
     needed = [name for name in ("podman", "runc") if shutil.which(name) is None]
     return f"not installed: {', '.join(needed)} (Debian: apt install podman runc)" if needed else without_hosts_tools()
 
@@ -41,6 +48,9 @@ def service(directory: Path) -> Iterator[str]:
     storage.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{directory}/graph"\nrunroot = "{directory}/run"\n')
     engines.write_text(_ENGINES_FILE)
     environment = {**os.environ, "CONTAINERS_STORAGE_CONF": str(storage), "CONTAINERS_CONF": str(engines)}
+    if os.geteuid() != 0:
+        (directory / "own").mkdir(mode=0o700)
+        environment |= {"HOME": str(directory), "XDG_RUNTIME_DIR": str(directory / "own")}
     archive = directory / "shell.tar"
     archive.write_bytes(shellimage.archive())
     podman = ["podman", "--log-level=error"]
@@ -53,6 +63,7 @@ def service(directory: Path) -> Iterator[str]:
     process = subprocess.Popen(
         [*podman, "system", "service", "--time=0", f"unix://{path}"],
         env=environment,
+        cwd=directory,  # where its monitors note what has run out of memory
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -66,8 +77,16 @@ def service(directory: Path) -> Iterator[str]:
         _end_monitors(directory)
         process.terminate()
         process.wait(30)
+        _end_pause(directory / "own")
         # Podman leaves its storage mounted for the next command.
         subprocess.run(["umount", str(directory / "graph" / "overlay")], capture_output=True)
+
+
+def _end_pause(place: Path) -> None:
+    """What keeps an ordinary user's namespaces for the next command."""
+    for path in place.glob("**/pause.pid"):
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int(path.read_text()), signal.SIGKILL)
 
 
 def _end_monitors(directory: Path) -> None:

@@ -198,6 +198,39 @@ async def test_a_container_that_was_made_and_never_started_is_as_if_it_were_not(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("lost", ["create", "json"])
+async def test_a_container_whose_answer_was_lost_runs_once(
+    runtime: EngineRuntime, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    sandbox = await sandbox_of(runtime, tmp_path / "one")
+    image = await runtime.engine.request("GET", f"/images/{engines.IMAGE}/json")
+    log = tmp_path / "log"
+    container = a_container(
+        image=ImageRoot(reference=image["Id"]), log_path=str(log), argv=("sh", "-c", "echo once; exit 4")
+    )
+    ask = Engine.request
+
+    async def losing(self: Engine, method: str, path: str, *more: Any, **options: Any) -> Any:
+        answer = await ask(self, method, path, *more, **options)
+        if path.endswith(lost):
+            if lost == "json":  # it was made, started, and has ended
+                await ask(self, "POST", f"/containers/{name}/wait")
+            raise EngineError("the engine has gone")
+        return answer
+
+    name = bodies.container_name(bodies.node_key(runtime.directory), "main", "one", "default", "one", 0)
+    with monkeypatch.context() as gone, pytest.raises(SandboxError, match="the engine has gone"):
+        gone.setattr(Engine, "request", losing)
+        await sandbox.start(container)
+    await sandbox.start(container)
+    async with asyncio.timeout(30):
+        async for state in sandbox.changes():
+            assert (state.exit_code, state.reason) == (4, "Error")
+            break
+    assert len(log.read_text().splitlines()) == 1
+
+
+@pytest.mark.slow
 async def test_a_debugger_is_among_the_processes_of_its_target(runtime: EngineRuntime, tmp_path: Path) -> None:
     sandbox = await sandbox_of(runtime, tmp_path / "one")
     image = await runtime.engine.request("GET", f"/images/{engines.IMAGE}/json")
@@ -238,6 +271,24 @@ async def test_images_are_known_as_they_come_and_go(engine: str) -> None:
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
     await images.close()
+
+
+async def test_an_engine_in_a_virtual_machine_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    asked = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = await reader.readline()
+        asked.append(line.split()[1].decode())
+        body = json.dumps({"Name": "docker-desktop", "KernelVersion": "6.10.14-linuxkit", "CgroupDriver": "cgroupfs"})
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, tmp_path / "docker.sock")
+    async with server:
+        with pytest.raises(SandboxError, match=r"virtual machine \(kernel 6.10.14-linuxkit\)"):
+            await EngineRuntime(str(tmp_path / "docker.sock"), tmp_path / "node").start()
+    assert sorted(path.rpartition("/")[2] for path in asked) == ["info", "version"]
 
 
 async def test_an_engine_that_does_not_answer_is_told_with_the_remedy(tmp_path: Path) -> None:

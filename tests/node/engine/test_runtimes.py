@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import socket
-import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
-import engines
 import pytest
+from runtimes import Pods, dialled, end_of, everything, runs, said, until
 
-from homeport.node.choice import PodRuntime
-from homeport.node.cri import Decoder
-from homeport.node.engine.api import Engine
 from homeport.node.engine.runtime import EngineRuntime
 from homeport.node.plain.runtime import PlainRuntime
-from homeport.node.process import ProcessRuntime
 from homeport.node.runtime import (
-    ContainerSpec,
-    ContainerState,
-    ImageRoot,
     Mount,
-    Sandbox,
     SandboxError,
-    SandboxSpec,
     StartError,
     Unenforceable,
     Wanted,
@@ -38,103 +24,6 @@ pytestmark = pytest.mark.slow
 
 _WGET = "busybox wget -qO-"
 _GREETER = "cd $(mktemp -d); echo hello from $(hostname) > index.html; busybox httpd -f -p 8000"
-
-
-class Pods:
-    """A node directory with a runtime, and the pods of one test."""
-
-    def __init__(self, directory: Path, make: Callable[[Path], PodRuntime], root: ImageRoot) -> None:
-        self.directory = directory / "node"
-        self.make = make
-        self.runtime = make(self.directory)
-        self.root = root
-
-    async def create(self, name: str, **changes: Any) -> Sandbox:
-        place = self.directory / "pods" / name
-        place.mkdir(parents=True, exist_ok=True)
-        wanted = {
-            "uid": name,
-            "namespace": "default",
-            "name": name,
-            "directory": str(place),
-            "hostname": name,
-            "searches": ("default.svc.cluster.local",),
-        }
-        return await self.runtime.create(SandboxSpec(**(wanted | changes)))
-
-    def log(self, sandbox: Sandbox, name: str = "main") -> Path:
-        return Path(sandbox.directory) / "logs" / f"{name}.log"
-
-    def spec(self, sandbox: Sandbox, script: str, name: str = "main", **changes: Any) -> ContainerSpec:
-        wanted = {
-            "name": name,
-            "attempt": 0,
-            "argv": ("sh", "-c", script),
-            "env": {"PATH": "/usr/bin:/bin"},
-            "cwd": "/",
-            "image": self.root,
-            "mounts": (),
-            "log_path": str(self.log(sandbox, name)),
-        }
-        return ContainerSpec(**(wanted | changes))
-
-    async def run(self, sandbox: Sandbox, script: str, name: str = "main", **changes: Any) -> ContainerState:
-        """Run a script to its end."""
-        state = await sandbox.start(self.spec(sandbox, script, name, **changes))
-        return state if state.phase == "exited" else await end_of(sandbox)
-
-    def lines(self, sandbox: Sandbox, stream: str = "stdout", name: str = "main") -> list[str]:
-        decoder = Decoder(stream=stream.encode())
-        lines = list(decoder.feed(self.log(sandbox, name).read_bytes().splitlines()))
-        return [line.decode().removesuffix("\n") for line in lines]
-
-    async def again(self) -> dict[str, Sandbox]:
-        """As after a restart of the platform."""
-        await self.runtime.stop(end_pods=False)
-        self.runtime = self.make(self.directory)
-        await self.runtime.start()
-        return {sandbox.uid: sandbox for sandbox in await self.runtime.adopt()}
-
-
-async def end_of(sandbox: Sandbox) -> ContainerState:
-    async with asyncio.timeout(30), aclosing(sandbox.changes()) as changes:  # type: ignore[type-var]
-        async for state in changes:
-            return state
-    raise AssertionError("the sandbox has ended")
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not holds():
-            await asyncio.sleep(0.02)
-
-
-@pytest.fixture
-async def rooted(pods: Pods, request: pytest.FixtureRequest) -> Pods:
-    """The same where containers have a root of their own."""
-    if isinstance(pods.runtime, PlainRuntime):
-        pytest.skip("plain processes have the machine's files")
-    return pods
-
-
-@pytest.fixture(params=["processes", "plain", "docker"])
-async def pods(request: pytest.FixtureRequest) -> AsyncIterator[Pods]:
-    directory = Path(tempfile.mkdtemp(prefix="homeport-runtimes-"))
-    if request.param == "processes":
-        made = Pods(directory, lambda node: ProcessRuntime(node, hidden=[directory]), ImageRoot())
-    elif request.param == "plain":
-        made = Pods(directory, PlainRuntime, ImageRoot())
-    else:
-        path = request.getfixturevalue("engine")
-        image = await Engine(path).request("GET", f"/images/{engines.IMAGE}/json")
-        made = Pods(directory, lambda node: EngineRuntime(path, node), ImageRoot(reference=image["Id"]))
-    try:
-        await made.runtime.start()
-    except SandboxError as error:
-        pytest.skip(f"this machine can't run pods so: {error}")
-    yield made
-    await made.runtime.stop(end_pods=True)
-    shutil.rmtree(directory)
 
 
 async def test_a_container_runs_to_its_end_and_its_log_is_complete_when_that_is_told(pods: Pods) -> None:
@@ -229,24 +118,6 @@ async def test_pods_reach_one_another_and_the_platform_reaches_them(pods: Pods) 
     assert (await said(lambda: one.connect(8000))).endswith(b"\r\n\r\nhello from one\n")
 
 
-async def said(connect: Callable[[], Any]) -> bytes:
-    """What a web server says that may not listen yet."""
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                connection: socket.socket = await connect()
-            except ConnectionRefusedError:
-                await asyncio.sleep(0.02)
-                continue
-            with connection:
-                await loop.sock_sendall(connection, b"GET / HTTP/1.0\r\n\r\n")
-                data = b""
-                while part := await loop.sock_recv(connection, 4096):
-                    data += part
-                return data
-
-
 async def test_pods_reach_what_the_platform_listens_on(pods: Pods) -> None:
     sandbox = await pods.create("one")
     listener = await pods.runtime.listen(0)
@@ -286,17 +157,6 @@ async def test_services_lead_to_their_targets_from_pods_and_from_the_machine(pod
         await dialled("127.0.0.1", port)
 
 
-async def dialled(address: str, port: int) -> socket.socket:
-    made = socket.socket()
-    made.setblocking(False)
-    try:
-        await asyncio.get_running_loop().sock_connect(made, (address, port))
-    except OSError:
-        made.close()
-        raise
-    return made
-
-
 async def test_network_policies_hold_or_it_is_told_that_they_cannot(pods: Pods) -> None:
     server, client = await asyncio.gather(pods.create("server"), pods.create("client"))
     await server.start(pods.spec(server, _GREETER))
@@ -328,14 +188,6 @@ async def test_commands_in_a_container(pods: Pods) -> None:
     session.close()
     with pytest.raises(SandboxError):
         await sandbox.execute("other", ["true"], Wanted(stdout=True))
-
-
-async def everything(reader: Any) -> bytes:
-    data = b""
-    async with asyncio.timeout(30):
-        while part := await reader.read():
-            data += part
-    return data
 
 
 async def test_a_command_that_is_not_there_is_refused_or_ends_so(pods: Pods) -> None:
@@ -437,10 +289,6 @@ async def test_what_ended_while_nobody_looked_is_told_with_its_true_exit_code(po
     state = (await pods.again())["one"].containers()["main"]
     assert (state.phase, state.exit_code) == ("exited", 11)
     assert pods.lines(sandbox) == ["the end"]
-
-
-def runs(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
 
 
 async def test_a_sandbox_that_is_destroyed_leaves_nothing_that_runs(pods: Pods) -> None:

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from homeport.node.plain.notify import can_watch
 from homeport.node.plain.runtime import PlainRuntime
-from homeport.node.plain.supervisor import can_watch
 from homeport.node.runtime import (
     ContainerSpec,
     ContainerState,

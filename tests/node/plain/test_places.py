@@ -12,7 +12,8 @@ import pytest
 from homeport.node.plain.places import Links, make_environment, replace
 from homeport.node.plain.supervisor import give_tree
 from homeport.node.sandbox.container import StartFailure
-from homeport.node.sandbox.spec import Mounted
+from homeport.node.sandbox.mounts import NotYet
+from homeport.node.sandbox.spec import ImageTree, Mounted
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,11 @@ def test_volumes_have_no_place_where_something_is(tmp_path: Path) -> None:
         links.show([Mounted(str(other), "/etc", False)])
     with pytest.raises(StartFailure, match="can't be given to a volume"):
         links.show([Mounted(str(other), "/proc/data", False)])
-    with pytest.raises(StartFailure, match="leads out of the volume"):
+    with pytest.raises(NotYet, match="leads out of the volume"):
         links.show([Mounted(str(source), str(tmp_path / "new"), False, "../other")])
+    image = ImageTree([str(source)], [])
+    with pytest.raises(NotYet, match="no such file or directory"):
+        links.show([Mounted("", str(tmp_path / "new"), True, "made", image=image)])
+    assert not list(source.iterdir())  # nothing is made in an image
     links.release()
     assert source.is_dir()

@@ -45,11 +45,21 @@ class Engine:
         *,
         query: Mapping[str, str] | None = None,
     ) -> Any:
-        """The answer's JSON; None if it has none. Raises EngineError."""
+        """The answer's JSON; None if it has none, or is an id alone (as some of Podman's). Raises EngineError."""
         response = await self._send(method, path, body, query)
-        content = await _whole(response)
+        content = (await _whole(response)).strip()
         _check(response, content)
-        return json.loads(content) if content.strip() else None
+        return None if not content or content.isalnum() else json.loads(content)
+
+    async def described(self, container: str) -> Mapping[str, Any] | None:
+        """What the engine says of a container, by its id or name; None if there is none. Raises EngineError."""
+        try:
+            found: Mapping[str, Any] = await self.request("GET", f"/containers/{container}/json")
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
 
     async def lines(
         self, method: str, path: str, body: bytes | None = None, *, query: Mapping[str, str] | None = None

@@ -17,6 +17,7 @@ from homeport.node.sandbox.capabilities import NAMES
 LABEL = "dev.homeport"
 NODE, ROLE, UID = f"{LABEL}.node", f"{LABEL}.role", f"{LABEL}.pod-uid"
 NAMESPACE, POD, DIRECTORY, ADDRESS = f"{LABEL}.namespace", f"{LABEL}.pod", f"{LABEL}.directory", f"{LABEL}.address"
+GROUP = f"{LABEL}.group"
 PROCESSES, LOG_BYTES, LOG_FILES = f"{LABEL}.processes", f"{LABEL}.log-bytes", f"{LABEL}.log-files"
 CONTAINER, ATTEMPT, LOG, TERMINATION = (
     f"{LABEL}.container",
@@ -63,10 +64,15 @@ def _same_device(path: str) -> Body:
     return device(Mount(path, path))
 
 
-def infrastructure(spec: SandboxSpec, *, node: str, image: str, address: str) -> Body:
+def infrastructure(
+    spec: SandboxSpec, *, node: str, image: str, address: str, group: str = "", volumes: Mapping[str, str] | None = None
+) -> Body:
+    """`group` is the control group that the pod's containers are in, `volumes` has the names of the engine's volumes
+    that the pod is to have, by their places."""
     labels = {
         NODE: node,
         ROLE: SHARED,
+        GROUP: group,
         UID: spec.uid,
         NAMESPACE: spec.namespace,
         POD: spec.name,
@@ -82,6 +88,11 @@ def infrastructure(spec: SandboxSpec, *, node: str, image: str, address: str) ->
         "LogConfig": {"Type": "none"},
         "CapDrop": ["ALL"],
         "ReadonlyRootfs": True,
+        "CgroupParent": group,
+        "Mounts": [
+            {"Type": "volume", "Source": name, "Target": place, "VolumeOptions": {"NoCopy": True}}
+            for place, name in (volumes or {}).items()
+        ],
     }
     body: Body = {"Image": image, "Entrypoint": [PAUSE], "StopSignal": "SIGKILL", "Labels": labels, "HostConfig": host}
     if not spec.host_network:
@@ -100,9 +111,12 @@ def container(
     processes: str,
     target: str,
     is_podman: bool,
+    group: str = "",
+    profile: str = "",
 ) -> Body:
     """`shared` is the id of the pod's infrastructure container, `target` that of the container whose processes it is to
-    be among, if any; `files` are mounted before the container's own."""
+    be among, if any; `files` are mounted before the container's own. `group` is the pod's control group, `profile` the
+    filter of system calls as the engine takes it."""
     mounts = [*files, Mount(termination_log, spec.termination_message_path), *spec.mounts]
     with_network = f"container:{shared}"
     shown = _last_at_each_place(mounts)
@@ -116,7 +130,8 @@ def container(
         "LogConfig": _written_to(spec) if is_podman else _KEPT,
         "OomScoreAdj": spec.oom_score,
         **limited(spec.limits),
-        **secured(spec.security, is_podman=is_podman),
+        **secured(spec.security, profile=profile, is_podman=is_podman),
+        "CgroupParent": group,
     }
     if target:
         host["PidMode"] = f"container:{target}"
@@ -163,13 +178,13 @@ def user_of(spec: ContainerSpec) -> str:
     return user if spec.gid is None else f"{user}:{spec.gid}"
 
 
-def secured(security: Security, *, is_podman: bool) -> Body:
-    """The engine has a filter of system calls of its own, which stands for all but none: it takes no compiled one."""
+def secured(security: Security, *, profile: str, is_podman: bool) -> Body:
+    """`profile` is the filter of system calls that the pod names; else it is the engine's own, but for none."""
     if security.privileged:
         return {"Privileged": True}
     options = ["no-new-privileges"] if security.no_new_privileges else []
-    if not security.seccomp:
-        options.append("seccomp=unconfined")
+    if profile or not security.seccomp:
+        options.append(f"seccomp={profile or 'unconfined'}")
     unmasked = _unmasked(options, is_podman=is_podman) if security.unmasked_proc else {}
     added = sorted(NAMES[number] for number in security.capabilities)
     return {"SecurityOpt": options, "CapDrop": ["ALL"], "CapAdd": added, **unmasked}
@@ -196,6 +211,16 @@ def limited(limits: Limits) -> Body:
     quota = {"CpuPeriod": _CPU_PERIOD, "CpuQuota": limits.cpu_quota} if limits.cpu_quota else {}
     pids = {"PidsLimit": limits.pids} if limits.pids else {}
     return {"CpuShares": max(limits.cpu_shares, _LEAST_CPU_SHARES), **memory, **quota, **pids}
+
+
+def changed(limits: Limits, *, is_podman: bool) -> tuple[str, Body]:
+    """Where containers are given other limits, and the body. Podman 4 knows that only in its own words, which are
+    those of the OCI runtime specification."""
+    if not is_podman:
+        return "/containers", limited(limits)
+    cpu = {"shares": max(limits.cpu_shares, _LEAST_CPU_SHARES), "period": _CPU_PERIOD, "quota": limits.cpu_quota or -1}
+    memory = {"limit": limits.memory, "swap": limits.memory} if limits.memory else {}
+    return "/libpod/containers", {"cpu": cpu, "memory": memory}
 
 
 def helper(

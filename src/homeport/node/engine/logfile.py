@@ -29,12 +29,18 @@ class Place(NamedTuple):
 async def follow(engine: Engine, container: str, place: Place, *, tty: bool) -> None:
     """Append to the log what the engine has of the container's output and the file does not, until the
     container ends. What the engine keeps is not lost while nobody follows. Raises OSError, EngineError."""
+    await _append(engine, container, place, tty=tty, follow=True)
+    # Who follows is not always told the end of what a container wrote last (Docker 20.10); all of it is there by now.
+    await _append(engine, container, place, tty=tty, follow=False)
+
+
+async def _append(engine: Engine, container: str, place: Place, *, tty: bool, follow: bool) -> None:
     numbers = logchain.numbers(Path(place.path))
     after = resume(place.path)
     if after is None and numbers:  # it has just made room
         after = resume(str(logchain.cut_off(Path(place.path), numbers[-1])))
     entries = Entries(framed=not tty, after=after)
-    query = {"follow": "true", "stdout": "true", "stderr": "true", "timestamps": "true"}
+    query = {"follow": str(follow).lower(), "stdout": "true", "stderr": "true", "timestamps": "true"}
     if after:
         query["since"] = since(after.stamp.decode())
     log = LogFile(place.path, place.most_bytes, place.most_files, number=numbers[-1] if numbers else 0)

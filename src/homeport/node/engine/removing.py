@@ -1,10 +1,12 @@
-"""Removing containers, among them those that share something with one another."""
+"""Removing containers, among them those that share something with one another, and what else a pod has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from homeport.node.engine import bodies
 from homeport.node.engine.api import Engine, EngineError
+from homeport.node.engine.facts import Facts
 
 _CONFLICT = 409
 """Somebody removes it already."""
@@ -31,3 +33,39 @@ async def remove_all(engine: Engine, containers: Iterable[str]) -> None:
         if len(kept) == len(left):
             raise EngineError(f"containers share something with others that stay: {', '.join(kept)}", _CONFLICT)
         left = kept
+
+
+async def remove_pod(facts: Facts, uid: str) -> None:
+    """All that the engine has of a pod. Raises EngineError."""
+    query = bodies.labelled(node=facts.node, uid=uid)
+    found = await facts.engine.request("GET", "/containers/json", query=query)
+    await remove_all(facts.engine, [str(one["Id"]) for one in found])
+    await _remove_volumes(facts, uid)
+
+
+async def pods_of(facts: Facts) -> set[str]:
+    """The uids of pods of which the engine has something. Raises EngineError."""
+    found = await facts.engine.request("GET", "/containers/json", query=bodies.labelled(node=facts.node))
+    labels = [one["Labels"] for one in found]
+    uids = {str(one[bodies.UID]) for one in labels if one.get(bodies.ROLE) in (bodies.SHARED, bodies.OWN)}
+    return uids | {uid for uid, _ in await _volumes(facts)}
+
+
+async def _remove_volumes(facts: Facts, uid: str) -> None:
+    for owner, name in await _volumes(facts):
+        if owner == uid:
+            await _remove_volume(facts.engine, name)
+
+
+async def _volumes(facts: Facts) -> list[tuple[str, str]]:
+    """(uid of the pod, name) of each."""
+    found = await facts.engine.request("GET", "/volumes", query=bodies.labelled(node=facts.node))
+    return [(str(one["Labels"].get(bodies.UID)), str(one["Name"])) for one in found.get("Volumes") or ()]
+
+
+async def _remove_volume(engine: Engine, name: str) -> None:
+    try:
+        await engine.request("DELETE", f"/volumes/{name}")
+    except EngineError as error:
+        if error.status != 404:
+            raise

@@ -4,60 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import signal as signals
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from homeport.node.engine import bodies, logfile, states
-from homeport.node.engine.api import Engine, EngineError
-from homeport.node.engine.removing import remove, remove_all
-from homeport.node.engine.session import EngineSession
-from homeport.node.runtime import (
-    ContainerSpec,
-    ContainerState,
-    Limits,
-    Mount,
-    SandboxError,
-    Session,
-    StartError,
-    Wanted,
-)
-from homeport.node.sandbox import volumefiles
+from homeport.node.engine import bodies, lives, logfile, removing, states, visiting
+from homeport.node.engine.api import EngineError
+from homeport.node.engine.facts import Facts
+from homeport.node.engine.volumes import Volumes
+from homeport.node.runtime import ContainerSpec, ContainerState, Limits, Mount, SandboxError, Session, Wanted
 
 _LOG = logging.getLogger(__name__)
 _LOG_SECONDS = 10.0
 """How long after a container's end its output may take to arrive."""
-_NOT_FOUND, _CANNOT_START = 127, 128
-_RESIZE_DELAYS = (0.01, 0.03, 0.1, 0.3)
-"""A command has no terminal before it runs, which the engine does not tell: as Docker's own client, ask again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What all sandboxes of a node share."""
-
-    engine: Engine
-    node: str
-    """The node's key (:func:`homeport.node.engine.bodies.node_key`)."""
-    is_podman: bool
-    unlink: Callable[[str], Awaitable[None]]
-    """Take an address out of the node's network."""
-    loopback: Callable[[int], Awaitable[socket.socket]]
-    """A socket, unconnected, of the network of the process with this id. Raises OSError."""
-    kill: Callable[[int], Awaitable[None]]
-    """Kill the process with this id, which may be another user's. Raises SandboxError."""
-
-    def waiting(self, container: str) -> tuple[str, Mapping[str, str]]:
-        """Where to ask for a container's end. Podman's answer in Docker's words takes a processor for itself while it
-        waits (version 4.3); in its own it looks ten times a second, which costs next to nothing."""
-        if self.is_podman:
-            return f"/libpod/containers/{container}/wait", {"condition": "stopped", "interval": "100ms"}
-        return f"/containers/{container}/wait", {}
 
 
 @dataclass(slots=True)
@@ -90,6 +53,7 @@ class EngineSandbox:
         labels = shared["Config"]["Labels"]
         self._facts = facts
         self._engine = facts.engine
+        self._net = facts.net
         self._id = str(shared["Id"])
         self._pid = int(shared["State"]["Pid"])
         self._uid: str = labels[bodies.UID]
@@ -98,6 +62,9 @@ class EngineSandbox:
         self._directory: str = labels[bodies.DIRECTORY]
         self._address: str = labels[bodies.ADDRESS]
         self._processes: str = labels.get(bodies.PROCESSES, "container")
+        self._group: str = labels.get(bodies.GROUP, "")
+        self._is_linked = shared["HostConfig"]["NetworkMode"] != "host"
+        self._volumes = Volumes(facts.net, facts.places, shared)
         self._alive = bool(shared["State"]["Running"])
         self._files = tuple(files)
         self._on_destroyed = on_destroyed
@@ -127,6 +94,15 @@ class EngineSandbox:
 
     def containers(self) -> Mapping[str, ContainerState]:
         return {name: known.state for name, known in self._known.items()}
+
+    async def link(self) -> None:
+        """Connect the pod to the node's network. Raises SandboxError."""
+        await self._net.ask(op="link", pid=self._pid, address=self._address)
+
+    async def rejoin(self) -> None:
+        """The same where it may be connected already. Raises SandboxError."""
+        if self._is_linked and self._alive:
+            await self._net.ask_apart(op="join", pid=self._pid, address=self._address)
 
     async def adopt(self, containers: Sequence[Mapping[str, Any]]) -> None:
         """Take over containers that exist, as the engine describes them."""
@@ -162,10 +138,9 @@ class EngineSandbox:
         former = self._known.get(spec.name)
         if former is not None and former.id:
             await self._delete(former.id)
-        try:
-            spec = replace(spec, mounts=tuple(whole(mount) for mount in spec.mounts))
-        except OSError as error:
-            raise SandboxError(f"container {spec.name} could not be started: {error}") from error
+        if any(mount.image is not None for mount in spec.mounts):
+            raise SandboxError("containers of an engine can't have volumes of type image; sandboxes can")
+        spec = replace(spec, mounts=tuple([await self._volumes.whole(mount) for mount in spec.mounts]))
         place = os.path.join(self._directory, "termination", f"{spec.name}-{spec.attempt}")
         _make_empty(place)
         os.makedirs(os.path.dirname(spec.log_path), mode=0o755, exist_ok=True)
@@ -179,14 +154,17 @@ class EngineSandbox:
             processes=self._processes,
             target=self._inside(spec.target).id if spec.target else "",
             is_podman=self._facts.is_podman,
+            group=self._group,
+            profile=await asyncio.to_thread(lives.profile, self._directory, spec, is_podman=self._facts.is_podman),
         )
         name = bodies.container_name(self._facts.node, spec.name, self._pod, self._namespace, self._uid, spec.attempt)
         state = ContainerState(spec.name, spec.attempt, "running", 0, "")
         log = logfile.Place(spec.log_path, spec.log_bytes, spec.log_files)
         known = _Known("", log, place, spec.tty, state)
         try:
-            known.id = (await self._engine.request("POST", "/containers/create", body, query={"name": name}))["Id"]
-            described = await self._started(known.id)
+            known.id, described = await lives.made(self._engine, name, body)
+            if described is None:
+                described = await lives.started(self._engine, known.id)
         except EngineError as error:
             if not error.status or not self._alive:
                 raise SandboxError(f"container {spec.name} could not be started: {error}") from error
@@ -197,23 +175,14 @@ class EngineSandbox:
         known.watching = self._spawn(self._watch(known))
         return known.state
 
-    async def _started(self, identity: str) -> Mapping[str, Any]:
-        """Start a container; what the engine says of it then. Raises EngineError."""
-        refused: EngineError | None = None
-        try:
-            await self._engine.request("POST", f"/containers/{identity}/start")
-        except EngineError as error:
-            refused = error
-        described: Mapping[str, Any] = await self._engine.request("GET", f"/containers/{identity}/json")
-        # Podman fails for one that has ended before it has looked at it.
-        if refused is not None and not states.has_run(described):
-            raise refused
-        return described
-
     async def _not_started(self, known: _Known, text: str) -> ContainerState:
-        code = _NOT_FOUND if states.is_not_found(text) else _CANNOT_START
         known.state = replace(
-            known.state, phase="exited", exit_code=code, reason="StartError", message=text, finished_at=""
+            known.state,
+            phase="exited",
+            exit_code=states.code_of(text),
+            reason="StartError",
+            message=text,
+            finished_at="",
         )
         self._known[known.state.name] = known
         if known.id:
@@ -227,13 +196,21 @@ class EngineSandbox:
             known.following = self._spawn(self._follow(known))
 
     async def _follow(self, known: _Known) -> None:
-        try:
-            await logfile.follow(self._engine, known.id, known.log, tty=known.tty)
-        except (OSError, EngineError) as error:
-            _LOG.warning("the log of container %s of pod %s: %s", known.state.name, self._pod, error)
+        delay = lives.AGAIN_SECONDS
+        while True:
+            try:
+                await logfile.follow(self._engine, known.id, known.log, tty=known.tty)
+                return
+            except (OSError, EngineError) as error:
+                _LOG.warning("the log of container %s of pod %s: %s", known.state.name, self._pod, error)
+                if not isinstance(error, EngineError) or error.status == 404:
+                    return
+            # The engine is being restarted. It has what the container says meanwhile, as far as it goes on.
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, lives.LONGEST_AGAIN_SECONDS)
 
     async def _watch(self, known: _Known) -> None:
-        described = await self._until_ended(known.id)
+        described = await lives.until_ended(self._facts, known.id)
         await self._log_complete(known)
         if known.state.phase != "running":
             return
@@ -242,28 +219,12 @@ class EngineSandbox:
 
     async def _watch_shared(self) -> None:
         """When the infrastructure container ends, so does the sandbox: what still runs has no network any more."""
-        await self._until_ended(self._id)
+        await lives.until_ended(self._facts, self._id)
         self._alive = False
         watching = [known.watching for known in self._known.values() if known.watching is not None]
         await asyncio.gather(*(self.signal(name, signals.SIGKILL) for name in list(self._known)))
         await asyncio.gather(*watching)
         self._exits.put_nowait(None)
-
-    async def _until_ended(self, identity: str) -> Mapping[str, Any] | None:
-        """Wait for a container's end. What the engine says of it then; None if it does not know it."""
-        delay = 0.1
-        while True:
-            try:
-                path, query = self._facts.waiting(identity)
-                await self._engine.request("POST", path, query=query)
-                return dict(await self._engine.request("GET", f"/containers/{identity}/json"))
-            except EngineError as error:
-                if error.status == 404:
-                    return None
-                # The engine is being restarted. Containers go on meanwhile, or end with it.
-                _LOG.debug("%s", error)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, 5.0)
 
     async def _log_complete(self, known: _Known) -> None:
         """Return once all that the container wrote is in its log, for which it has some time."""
@@ -280,88 +241,23 @@ class EngineSandbox:
 
     async def execute(self, container: str, argv: Sequence[str], wanted: Wanted) -> Session:
         known = self._inside(container)
-        body = {
-            "AttachStdin": wanted.stdin,
-            "AttachStdout": wanted.stdout or wanted.tty,
-            "AttachStderr": wanted.stderr and not wanted.tty,
-            "Tty": wanted.tty,
-            "Cmd": list(argv),
-        }
-        try:
-            made = await self._engine.request("POST", f"/containers/{known.id}/exec", body)
-            identity = str(made["Id"])
-            begin = {"Detach": False, "Tty": wanted.tty}
-            connection, early = await self._engine.hijack(f"/exec/{identity}/start", begin)
-        except EngineError as error:
-            if error.status in (404, 409) and not states.is_not_found(str(error)):
-                raise SandboxError(str(error)) from error
-            raise StartError(str(error), _NOT_FOUND if states.is_not_found(str(error)) else _CANNOT_START) from error
-
-        async def exited() -> int:
-            await session.drained()
-            return await self._exit_code(identity)
-
-        async def kill() -> None:
-            # The engine has no word for it.
-            described = await self._engine.request("GET", f"/exec/{identity}/json")
-            if described["Running"] and described.get("Pid"):
-                await self._facts.kill(int(described["Pid"]))
-
-        resize = self._resizing(f"/exec/{identity}")
-        session = EngineSession(connection, early, wanted, tty=wanted.tty, exited=exited, resize=resize, kill=kill)
-        return session
-
-    async def _exit_code(self, identity: str) -> int:
-        """Of a command whose streams have ended: the engine notes it a moment later."""
-        delay = 0.005
-        while True:
-            try:
-                described = await self._engine.request("GET", f"/exec/{identity}/json")
-            except EngineError as error:
-                raise ConnectionError(str(error)) from error
-            if not described["Running"] and described.get("ExitCode") is not None:
-                return int(described["ExitCode"])
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, 0.5)
+        return await visiting.execute(self._engine, known.id, argv, wanted, self._kill)
 
     async def attach(self, container: str, wanted: Wanted) -> Session:
         known = self._inside(container)
-        query = {"stream": "true", "logs": "false"}
-        query |= {name: "true" for name in ("stdin", "stdout", "stderr") if getattr(wanted, name)}
-        try:
-            connection, early = await self._engine.hijack(f"/containers/{known.id}/attach", query=query)
-        except EngineError as error:
-            raise SandboxError(str(error)) from error
 
         async def exited() -> int:
             if known.watching is not None:
                 await asyncio.shield(known.watching)
             return known.state.exit_code
 
-        return EngineSession(
-            connection,
-            early,
-            wanted,
-            tty=known.tty,
-            exited=exited,
-            resize=self._resizing(f"/containers/{known.id}"),
-        )
+        return await visiting.attach(self._engine, known.id, wanted, tty=known.tty, exited=exited)
 
-    def _resizing(self, path: str) -> Callable[[int, int], Awaitable[None]]:
-        async def resize(rows: int, columns: int) -> None:
-            for delay in (*_RESIZE_DELAYS, None):
-                try:
-                    await self._engine.request("POST", f"{path}/resize", query={"h": str(rows), "w": str(columns)})
-                    return
-                except EngineError as error:
-                    if delay is None:
-                        raise ConnectionError(str(error)) from error
-                    await asyncio.sleep(delay)
-
-        return resize
+    async def _kill(self, pid: int) -> None:
+        await self._net.ask(op="kill", pid=pid)
 
     async def connect(self, port: int) -> socket.socket:
-        made = await self._facts.loopback(self._pid)
+        made = await self._net.make_socket(op="pod-socket", pid=self._pid)
         try:
             await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", port))
         except BaseException:
@@ -370,21 +266,25 @@ class EngineSandbox:
         return made
 
     async def read(self, volume: str, path: str) -> bytes | None:
-        try:
-            return await asyncio.to_thread(volumefiles.read, volume, path)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise SandboxError(f"{path} of {volume} can't be read: {error.strerror or error}") from error
+        return await self._volumes.read(volume, path)
 
     async def limit(self, pod: Limits, containers: Mapping[str, Limits]) -> None:
-        # The engine has no place for what all containers of a pod may use together.
+        if self._group:
+            # What the containers get more of, the pod has to have first; less of, last. The second try tells.
+            with contextlib.suppress(SandboxError):
+                await self._limit_group(pod)
         for name, wanted in containers.items():
             known = self._inside(name)
             try:
-                await self._engine.request("POST", f"/containers/{known.id}/update", bodies.limited(wanted))
+                place, body = bodies.changed(wanted, is_podman=self._facts.is_podman)
+                await self._engine.request("POST", f"{place}/{known.id}/update", body)
             except EngineError as error:
                 raise SandboxError(f"the limits of container {name} can't be changed: {error}") from error
+        if self._group:
+            await self._limit_group(pod)
+
+    async def _limit_group(self, limits: Limits) -> None:
+        await self._net.ask(op="limit", uid=self._uid, limits=asdict(limits))
 
     async def signal(self, container: str, signal: int) -> None:
         known = self._known.get(container)
@@ -393,16 +293,8 @@ class EngineSandbox:
         try:
             await self._engine.request("POST", f"/containers/{known.id}/kill", query={"signal": str(int(signal))})
         except EngineError as error:
-            if not await self._has_ended(known.id):
+            if not await lives.has_ended(self._engine, known.id):
                 raise SandboxError(f"container {container} can't be sent a signal: {error}") from error
-
-    async def _has_ended(self, identity: str) -> bool:
-        """Whether it runs no more, which whoever waits for it hears."""
-        try:
-            described = await self._engine.request("GET", f"/containers/{identity}/json")
-        except EngineError as error:
-            return error.status == 404
-        return not described["State"]["Running"]
 
     async def changes(self) -> AsyncIterator[ContainerState]:
         while (state := await self._exits.get()) is not None:
@@ -414,17 +306,21 @@ class EngineSandbox:
 
     async def destroy(self) -> None:
         self._alive = False
-        query = bodies.labelled(node=self._facts.node, uid=self._uid)
         try:
-            found = await self._engine.request("GET", "/containers/json", query=query)
-            await remove_all(self._engine, [str(one["Id"]) for one in found])
+            await removing.remove_pod(self._facts, self._uid)
         except EngineError as error:
             raise SandboxError(f"the containers of pod {self._pod} can't be removed: {error}") from error
         with contextlib.suppress(SandboxError, OSError):
             # The address is free at the latest when the container's network has gone, which it has.
-            await self._facts.unlink(self._address)
+            await self._net.ask(op="unlink", address=self._address)
+        await self._give_up_group()
         self.detach()
         self._on_destroyed(self)
+
+    async def _give_up_group(self) -> None:
+        """Raises SandboxError."""
+        if self._group:
+            await self._net.ask_apart(op="ungroup", uid=self._uid)
 
     async def leave(self, grace: float) -> None:
         """End the containers, politely first, and the infrastructure container. How they ended stays with the engine
@@ -439,6 +335,8 @@ class EngineSandbox:
                 await asyncio.wait(late)
         with contextlib.suppress(EngineError):
             await self._engine.request("POST", f"/containers/{self._id}/kill")
+            await lives.until_ended(self._facts, self._id)
+        await self._give_up_group()
 
     def detach(self) -> None:
         """Stop listening; the containers go on."""
@@ -449,7 +347,7 @@ class EngineSandbox:
     async def _delete(self, identity: str) -> None:
         """A container of ours, as far as nobody shares its processes: what is left goes with the sandbox."""
         try:
-            await remove(self._engine, identity)
+            await removing.remove(self._engine, identity)
         except EngineError as error:
             raise SandboxError(f"the engine can't remove a container of pod {self._pod}: {error}") from error
 
@@ -458,20 +356,6 @@ class EngineSandbox:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def whole(mount: Mount) -> Mount:
-    """A mount without a path below its source, since the engine knows none. Raises OSError if that leads out of the
-    source; a container that changes it at the same moment is not noticed."""
-    if not mount.sub_path:
-        return mount
-    source = os.path.realpath(mount.source)
-    place = os.path.realpath(os.path.join(source, mount.sub_path))
-    if place != source and not place.startswith(f"{source}/"):
-        raise PermissionError(errno.EPERM, "the path leads out of the volume", mount.sub_path)
-    if not os.path.lexists(place):
-        os.makedirs(place, mode=0o755)
-    return replace(mount, source=place, sub_path="")
 
 
 def _make_empty(path: str) -> None:

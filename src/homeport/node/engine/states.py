@@ -11,6 +11,7 @@ from homeport.node.cri import moment_key
 from homeport.node.runtime import ContainerState
 
 _MESSAGE_BYTES = 4096
+_NOT_FOUND, _CANNOT_START = 127, 128
 _NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -20,13 +21,23 @@ def is_not_found(text: str) -> bool:
     return "executable file not found" in lowered or ("no such file or directory" in lowered and "exec" in lowered)
 
 
+def code_of(text: str) -> int:
+    """The shell's exit code for a command that the engine could not start, by what it says."""
+    return _NOT_FOUND if is_not_found(text) else _CANNOT_START
+
+
 def has_run(described: Mapping[str, Any]) -> bool:
-    return bool(described["State"]["StartedAt"] != _NEVER)
+    return bool(_started(described["State"]))
+
+
+def _started(found: Mapping[str, Any]) -> str:
+    """Podman does not note the start of what has ended before its start was through, but the end."""
+    return _moment(found["StartedAt"]) or _moment(found.get("FinishedAt") or _NEVER)
 
 
 def running(state: ContainerState, described: Mapping[str, Any]) -> ContainerState:
     found = described["State"]
-    return replace(state, pid=int(found.get("Pid") or 0), started_at=_moment(found["StartedAt"]))
+    return replace(state, pid=int(found.get("Pid") or 0), started_at=_started(found))
 
 
 def ended(state: ContainerState, described: Mapping[str, Any], message: str) -> ContainerState:
@@ -34,7 +45,7 @@ def ended(state: ContainerState, described: Mapping[str, Any], message: str) -> 
     found = described["State"]
     code = int(found["ExitCode"])
     reason = "OOMKilled" if found.get("OOMKilled") else "Error" if code else "Completed"
-    started, finished = _moment(found["StartedAt"]), _moment(found["FinishedAt"])
+    started, finished = _started(found), _moment(found["FinishedAt"])
     return replace(
         state,
         phase="exited",

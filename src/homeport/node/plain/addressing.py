@@ -77,7 +77,14 @@ class Networks(NamedTuple):
         value = ipaddress.IPv4Address(address)
         if value not in self.pods:
             return address
+        if self.is_shared:
+            return str(self.real.network_address)
         return str(self.real.network_address + (int(value) - int(self.pods.network_address)))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all pods have one address of the machine's."""
+        return self.real.num_addresses == 1
 
     @property
     def gateway(self) -> str:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+
+from homeport.node.sandbox import processes, unix
+from homeport.node.sandbox.loop import Loop
 
 MARK = "HOMEPORT_CONTAINER"
 """A variable that processes inherit: ``<node's key>/<pod's uid>/<container>-<attempt>``."""
@@ -14,6 +19,10 @@ MARK = "HOMEPORT_CONTAINER"
 def children() -> dict[int, list[int]]:
     """Who is whose parent on this machine."""
     found: dict[int, list[int]] = {}
+    if not processes.IS_LINUX:
+        for each in unix.processes():
+            found.setdefault(each.parent, []).append(each.pid)
+        return found
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
@@ -67,8 +76,73 @@ def kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def marked(prefix: str) -> list[int]:
-    """The processes whose mark begins so, this user's at least."""
-    own = os.getpid()
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    return [pid for pid in pids if pid != own and mark_of(pid).startswith(prefix) and not is_zombie(pid)]
+def marked(prefix: str, sessions: Iterable[int] = ()) -> list[int]:
+    """The processes whose mark begins so, this user's at least, and those of these sessions."""
+    own, led = os.getpid(), frozenset(sessions)
+    if processes.IS_LINUX:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return [
+            pid
+            for pid in pids
+            if pid != own and (mark_of(pid).startswith(prefix) or session_of(pid) in led) and not is_zombie(pid)
+        ]
+    marks = unix.marks(MARK)
+    return [
+        each.pid
+        for each in unix.processes()
+        if each.pid != own
+        and not each.is_zombie
+        and (marks.get(each.pid, "").startswith(prefix) or session_of(each.pid) in led)
+    ]
+
+
+def end(find: Callable[[], Iterable[int]], seconds: float) -> None:
+    """Kill what is found, again and again as it may have started more meanwhile, and wait for its end; not for longer
+    than that."""
+    until = time.monotonic() + seconds
+    while left := list(find()):
+        kill(left)
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                descriptor = processes.watch(pid)
+                try:
+                    ended = select.poll()
+                    ended.register(descriptor, select.POLLIN)
+                    ended.poll(max(0.0, until - time.monotonic()) * 1000)
+                finally:
+                    os.close(descriptor)
+        if time.monotonic() >= until:
+            return
+
+
+class Ending:
+    """The same beside other work, without an end: `done` is called when nothing is found any more. For systems where
+    nobody is told of the end of processes that have lost their parents."""
+
+    def __init__(self, loop: Loop, find: Callable[[], list[int]], done: Callable[[], None]) -> None:
+        self._loop = loop
+        self._find = find
+        self._done = done
+        self._waiting: set[int] = set()
+        self._look()
+
+    def _look(self) -> None:
+        while not self._waiting:
+            left = self._find()
+            if not left:
+                self._done()
+                return
+            kill(left)
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    self._wait(processes.watch(pid))
+
+    def _wait(self, descriptor: int) -> None:
+        def ended(_events: int) -> None:
+            self._loop.forget(descriptor)
+            os.close(descriptor)
+            self._waiting.discard(descriptor)
+            self._look()
+
+        self._waiting.add(descriptor)
+        self._loop.watch(descriptor, ended)

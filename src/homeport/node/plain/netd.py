@@ -16,18 +16,20 @@ import socket
 from typing import Any
 
 from homeport.node.plain.addressing import Networks
+from homeport.node.plain.doors import Doors
+from homeport.node.plain.shared import RELAYS
 from homeport.node.plain.supervisor import hosts_path
 from homeport.node.plain.tables import DNS
-from homeport.node.sandbox import dns, linux, loop, netd, network, record, wire
+from homeport.node.sandbox import dns, loop, network, processes, record, spec, wire
 from homeport.node.sandbox.forward import HostSockets
-from homeport.node.sandbox.frontends import Backend, Frontend
+from homeport.node.sandbox.frontends import ANY, Backend, Frontend
+from homeport.node.sandbox.handover import Relay, StreamRelay
 from homeport.node.sandbox.nameserver import NameServer, Reply
 from homeport.node.sandbox.peers import Peers
-from homeport.node.sandbox.services import Services
+from homeport.node.sandbox.records import Records
+from homeport.node.sandbox.services import Balancer, Services
 from homeport.node.sandbox.wire import Peer
 from homeport.node.sandbox.zone import Zone
-
-RECORDS = "records.json"
 
 
 class Sockets(HostSockets):
@@ -37,7 +39,9 @@ class Sockets(HostSockets):
         """No thread is needed."""
 
     def open_raw(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        return socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+        made = socket.socket(family, kind, protocol)
+        made.setblocking(False)
+        return made
 
 
 class PlainNameServer(NameServer):
@@ -62,22 +66,38 @@ class PlainNameServer(NameServer):
     def _own_names(self, asker: str, name: str) -> list[str]:
         """Raises OSError if no pod has that address."""
         ipaddress.IPv4Address(asker)
-        with open(hosts_path(self._directory, asker), encoding="utf-8") as file:
-            known = json.load(file)
-        names: dict[str, list[str]] = known["names"]
-        for search in ("", *known["searches"]):
-            if name.endswith(f".{search}" if search else ""):
-                short = name.removesuffix(f".{search}") if search else name
-                if short in names:
-                    return names[short]
+        place = hosts_path(self._directory, asker)
+        for uid in sorted(os.listdir(place)):
+            if not uid.endswith(record.SUFFIX):
+                with open(os.path.join(place, uid), encoding="utf-8") as file:
+                    if found := _own_names(json.load(file), name):
+                        return found
         return []
 
 
-class PlainServices(Services):
-    """Front ends on the machine's network alone: pods find their targets themselves."""
+def _own_names(known: dict[str, Any], name: str) -> list[str]:
+    """What a pod calls so."""
+    names: dict[str, list[str]] = known["names"]
+    for search in ("", *known["searches"]):
+        if name.endswith(f".{search}" if search else ""):
+            short = name.removesuffix(f".{search}") if search else name
+            if short in names:
+                return names[short]
+    return []
 
-    def _balancer(self, *_arguments: Any) -> Nothing:
-        return Nothing()
+
+class PlainServices(Services):
+    """Front ends on the machine's network alone: pods find their targets themselves, or what listens for them."""
+
+    def __init__(self, inside: Balancer, *arguments: Any) -> None:
+        self._given = inside
+        super().__init__(*arguments)
+
+    def _balancer(self, *_arguments: Any) -> Balancer:
+        return self._given
+
+    def _watch_addresses(self) -> None:
+        """Node ports are listeners at any address."""
 
     def _save_later(self) -> None:
         self._save()  # at once, as pods read it
@@ -91,53 +111,101 @@ class Nothing:
         """Nobody asks."""
 
 
+class Relays:
+    """A port of the machine for each port of a cluster IP, which pods are told of in place of that: where they share an
+    address, and nothing can be done about their calls. `address` is that one."""
+
+    def __init__(self, events: loop.Loop, path: str, address: str) -> None:
+        self._loop = events
+        self._path = path
+        self._address = address
+        self._relays: dict[Frontend, Relay] = {}
+        self._ports: dict[str, int] = {}
+        with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+            self._ports = json.load(file)
+
+    def set_addresses(self, addresses: Any) -> None:
+        """Nobody asks."""
+
+    def change(self, changes: dict[Frontend, Backend | None]) -> None:
+        """Raises OSError."""
+        before = dict(self._ports)
+        for frontend, backend in changes.items():
+            if frontend.protocol != "tcp" or frontend.address == ANY:
+                continue
+            key, relay = f"{frontend.address}:{frontend.port}", self._relays.get(frontend)
+            if backend is None:
+                if relay is not None:
+                    self._relays.pop(frontend).close()
+                self._ports.pop(key, None)
+            elif relay is not None:
+                relay.backend = backend
+            else:
+                listener = self._listener(self._ports.get(key, 0))
+                self._relays[frontend] = StreamRelay(self._loop, listener, backend, _dial)
+                self._ports[key] = listener.getsockname()[1]
+        if self._ports != before:
+            record.write(self._path, self._ports)
+
+    def _listener(self, port: int) -> socket.socket:
+        """At that port if it is free, as pods know it. Raises OSError."""
+        made = socket.socket()
+        try:
+            made.setblocking(False)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                made.bind((self._address, port))
+            except OSError:
+                made.bind((self._address, 0))
+            made.listen(512)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+
+def _dial(kind: int) -> socket.socket:
+    made = socket.socket(socket.AF_INET, kind)
+    made.setblocking(False)
+    return made
+
+
 class PlainNetd:
     def __init__(self, directory: str, networks: Networks) -> None:
         """Raises OSError."""
-        linux.set_process_name("homeport-net")
+        processes.set_name("homeport-net")
         self._networks = networks
         net, services = networks.pods, networks.services
         gateway = network.gateway_of(net)
-        self._path = os.path.join(directory, RECORDS)
         self._socket = network.helper_socket(directory)
-        self._zone = Zone(netd.CLUSTER_DOMAIN, [net, services], str(gateway))
         self._loop = loop.Loop()
-        self._load()
+        delay = 0.0 if networks.is_shared else 1.0  # pods read it then
+        self._records = Records(self._loop, directory, [net, services], str(gateway), delay=delay)
         port = _listen(
-            PlainNameServer(self._loop, self._zone, directory),
+            PlainNameServer(self._loop, self._records.zone, directory),
             networks.behind(str(gateway)),
             os.path.join(directory, DNS),
         )
         record.write(os.path.join(directory, DNS), port)
         self._peers = Peers(self._loop, self._handle)
         local = network.api_address_of(services)
-        self._services = PlainServices(self._loop, directory, gateway, services, local, Sockets(), self._report)
+        self._doors = Doors(directory)
+        inside: Balancer = Nothing()
+        if networks.is_shared:
+            inside = Relays(self._loop, os.path.join(directory, RELAYS), networks.behind(str(gateway)))
+        self._services = PlainServices(inside, self._loop, directory, gateway, services, local, Sockets(), self._report)
         self._peers.accept_from(wire.listen(self._socket))
 
     def serve(self) -> None:
         self._loop.run()
 
-    def _load(self) -> None:
-        try:
-            with open(self._path, encoding="utf-8") as file:
-                for name, addresses in json.load(file).items():
-                    self._zone.set(name, addresses)
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            print(f"{self._path} can't be read: {error}", flush=True)  # the platform sends all of it again
-
     def _handle(self, peer: Peer, message: dict[str, Any]) -> None:
         operation = message.get("op")
-        if operation == "records":
-            if message.get("reset"):
-                self._zone.clear()
-            for name in message.get("remove", ()):
-                self._zone.remove(name)
-            for name, addresses in message.get("set", {}).items():
-                self._zone.set(name, addresses)
-            with contextlib.suppress(OSError):  # a full disk: it is known till this process ends
-                record.write(self._path, dict(self._zone.records))
+        answer: dict[str, Any] = {"id": message["id"]}
+        if operation == "release":
+            answer |= spec.release()
+        elif operation == "records":
+            self._records.update(message)
         elif operation == "policies":
             if message.get("pods"):
                 raise ValueError('pods of the runtime "plain" share the machine\'s network')
@@ -145,16 +213,23 @@ class PlainNetd:
             new = {text: self._real(value) for text, value in message.get("set", {}).items()}
             self._services.change(new, message.get("remove", ()), reset=bool(message.get("reset")))
         elif operation == "stop":
+            # Before the answer: who hears it may delete the directory.
+            self._records.save()
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._socket)  # before the answer: who hears it may delete the directory
+                os.unlink(self._socket)
             self._loop.is_running = False
         else:
             raise ValueError(f"no such operation: {operation}")
-        self._peers.send(peer, {"id": message["id"]})
+        self._peers.send(peer, answer)
 
     def _real(self, backend: dict[str, Any]) -> dict[str, Any]:
         """The same with targets as the machine's network knows them."""
-        return {**backend, "to": [[self._networks.behind(address), port] for address, port in backend["to"]]}
+        return {**backend, "to": [self._place(address, port) for address, port in backend["to"]]}
+
+    def _place(self, address: str, port: int) -> tuple[str, int]:
+        if self._networks.is_shared and (name := self._doors.name_of(address)):
+            port = self._doors.behind(name, port)
+        return self._networks.behind(address), port
 
     def _report(self, results: dict[str, int]) -> None:
         self._peers.broadcast({"event": "ports", "ports": results})

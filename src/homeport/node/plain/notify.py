@@ -14,7 +14,7 @@ import socket
 import struct
 from typing import NamedTuple
 
-from homeport.node.sandbox import linux
+from homeport.node.sandbox import linux, processes
 
 _NUMBERS = {
     "x86_64": (317, 0xC000003E, {"bind": 49, "connect": 42, "sendto": 44, "uname": 63}),
@@ -128,18 +128,23 @@ def is_waiting(listener: int, call: Call) -> bool:
 
 def socket_of(call: Call, number: int) -> socket.socket:
     """A further descriptor of the socket that the process knows by that number. Raises OSError."""
-    pidfd = os.pidfd_open(_process_of(call.pid))
+    found = _descriptor_of(_process_of(call.pid), number)
+    try:
+        return socket.socket(fileno=found)
+    except OSError:
+        os.close(found)
+        raise
+
+
+def _descriptor_of(pid: int, number: int) -> int:
+    pidfd = os.pidfd_open(pid)
     try:
         found: int = _libc.syscall(_PIDFD_GETFD, pidfd, number, 0)
     finally:
         os.close(pidfd)
     if found < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    try:
-        return socket.socket(fileno=found)
-    except OSError:
-        os.close(found)
-        raise
+    return found
 
 
 def _process_of(thread: int) -> int:
@@ -171,3 +176,34 @@ def _place(address: int) -> int:
     if address >> 63:
         raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
     return address
+
+
+def can_watch() -> bool:
+    """Whether the kernel hands system calls over, and the descriptors and the memory of those that make them: tried
+    with a process that ends at once."""
+    if not processes.IS_LINUX:
+        return False
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(install())
+            theirs.send(b"y")
+            ours.close()
+            theirs.recv(1)  # till it has been looked at
+        finally:
+            os._exit(0)
+    number = theirs.fileno()
+    theirs.close()
+    try:
+        with ours:
+            if not ours.recv(1):
+                return False
+            descriptor = _descriptor_of(pid, number)
+            os.close(descriptor)
+            os.close(os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    finally:
+        os.waitpid(pid, 0)
+    return True

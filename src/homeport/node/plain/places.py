@@ -11,16 +11,18 @@ import fcntl
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote, unquote
 
 from homeport.node.sandbox import spec, trees
 from homeport.node.sandbox.container import NOT_STARTED, StartFailure
 from homeport.node.sandbox.layout import ENVIRONMENT
+from homeport.node.sandbox.mounts import NotYet
 
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 _SHARED_MEMORY = "/dev/shm"
-_BOUNDARY = r"[:;,=\s\"']"
+_BOUNDARY = r"[:;,=\s\"'<>()|&]"
 _INTERFACES = ("GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 """What tells libraries that look for the interface of their address that it is the loopback."""
 
@@ -50,6 +52,8 @@ class Home:
         found = {}
         if self._container.environment is not None:
             found[ENVIRONMENT] = os.path.join(self.directory, "venv")
+        if self._container.termination_message_path:
+            found[os.path.normpath(self._container.termination_message_path)] = self.termination_log
         for mounted in self._container.files:
             found[os.path.normpath(mounted.target)] = os.path.join(mounted.source, mounted.sub_path).rstrip("/")
         return found
@@ -72,7 +76,7 @@ class Home:
             # What /etc/resolv.conf would say, as the C library takes it from here.
             "LOCALDOMAIN": " ".join(searches),
             "RES_OPTIONS": " ".join(options),
-            **dict.fromkeys(_INTERFACES, "lo"),
+            **dict.fromkeys(_INTERFACES, _loopback()),
         }
         if self._container.environment is not None:
             made["VIRTUAL_ENV"] = os.path.join(self.directory, "venv")
@@ -105,6 +109,11 @@ class Home:
         with open(path, "w", encoding="utf-8") as file:
             json.dump(content, file)
         return path
+
+
+def _loopback() -> str:
+    """What the machine calls its loopback."""
+    return next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), "lo")
 
 
 def replace(text: str, replaced: Mapping[str, str]) -> str:
@@ -157,7 +166,7 @@ class Links:
         self._uid = uid.replace("/", "_")
 
     def show(self, mounts: Sequence[spec.Mounted]) -> None:
-        """Raises StartFailure for a path that can't be given."""
+        """Raises StartFailure for a path that can't be given, NotYet for a part of a volume that is not there."""
         for mounted in mounts:
             source, target = real(mounted), os.path.normpath(mounted.target)
             if target == TOKEN:
@@ -215,12 +224,20 @@ class Links:
 
 
 def real(mounted: spec.Mounted) -> str:
-    """What a mount shows, which is made if need be. Raises StartFailure if its path leads out of the volume."""
-    source = os.path.realpath(mounted.source)
+    """What a mount shows, which is made if need be, but in images. Raises NotYet if its path leads out of the volume,
+    StartFailure for what plain processes can't have."""
+    image = mounted.image
+    if image is not None and (image.shown or len(image.layers) != 1):
+        raise StartFailure(NOT_STARTED, "plain processes can't have volumes of images with more than one layer")
+    source = os.path.realpath(mounted.source if image is None else image.layers[0])
     if not mounted.sub_path:
         return source
     place = os.path.realpath(os.path.join(source, mounted.sub_path))
     if place != source and not place.startswith(f"{source}/"):
-        raise StartFailure(NOT_STARTED, f"the path {mounted.sub_path} leads out of the volume")
-    os.makedirs(place, exist_ok=True) if not os.path.lexists(place) else None
+        raise NotYet(f"subPath {mounted.sub_path} leads out of the volume {mounted.source}")
+    if not os.path.lexists(place):
+        if image is not None:
+            text = f"subPath {mounted.sub_path} of the volume's image: no such file or directory"
+            raise NotYet(text, "CreateContainerError")
+        os.makedirs(place, exist_ok=True)
     return place

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from homeport.node.plain import notify
 from homeport.node.sandbox import container as containers
-from homeport.node.sandbox import execute, linux, privileges, spec, wire
+from homeport.node.sandbox import execute, linux, privileges, processes, spec, wire
 from homeport.node.sandbox.stdio import Streams
 from homeport.node.sandbox.users import User
 
@@ -42,7 +42,7 @@ def begin(
     ours: socket.socket | None = None
     theirs: socket.socket | None = None
     try:
-        opened += os.pipe2(os.O_CLOEXEC)
+        opened += os.pipe()
         outcome, outcome_write = opened
         if watched:
             ours, theirs = socket.socketpair()
@@ -74,7 +74,7 @@ def launch(
     """A container's first process. Raises OSError."""
     streams = Streams(stdin=container.stdin, tty=container.tty)
     begun = begin(container, argv, env, streams, watched=watched, tty=container.tty)
-    made = containers.Launch(begun.pid, os.pidfd_open(begun.pid), streams, begun.outcome, log)
+    made = containers.Launch(begun.pid, processes.open_child(begun.pid), streams, begun.outcome, log)
     return made, begun.listener
 
 
@@ -84,7 +84,7 @@ def run(
     """A further command. Raises OSError."""
     streams = Streams(stdin=command.stdin, tty=command.tty, stdout=command.stdout, stderr=command.stderr)
     begun = begin(container, argv, env, streams, watched=watched, tty=command.tty)
-    made = execute.Execution(begun.pid, os.pidfd_open(begun.pid), streams, begun.outcome)
+    made = execute.Execution(begun.pid, processes.open_child(begun.pid), streams, begun.outcome)
     return made, begun.listener
 
 
@@ -119,29 +119,41 @@ def _become(
     tty: bool,
 ) -> None:
     """Only returns by raising StartFailure."""
-    linux.set_oom_score(container.oom_score)
-    if container.limits.cpu_quota:
-        containers.keep_to_processors(container.limits.cpu_quota)
+    if processes.IS_LINUX:
+        linux.set_oom_score(container.oom_score)
+        if container.limits.cpu_quota:
+            containers.keep_to_processors(container.limits.cpu_quota)
     user = user_of(container)
     containers.change_directory(container, user)
     containers.raise_limits()
     if os.geteuid() == 0:
         privileges.give_streams(streams.far_ends, user)
-        allowed = container.security.capabilities & linux.permitted_capabilities()
         with contextlib.suppress(PermissionError):  # a root that lacks the right has no groups to give up, either
             os.setgroups(user.groups)
-        linux.limit_bounding_set(allowed)
-        if user.uid or user.gid:
-            os.setresgid(user.gid, user.gid, user.gid)
-            os.setresuid(user.uid, user.uid, user.uid)
-        linux.set_capabilities(allowed if user.uid == 0 else frozenset())
+        _become_user(container, user)
     if listener is not None:
         made = notify.install()
         wire.send_descriptors(listener, {}, [made])
         os.close(made)
     containers.take_place(user, streams, outcome)
-    if container.security.no_new_privileges or listener is not None:
-        linux.set_no_new_privileges()
-    if container.security.seccomp:
-        linux.filter_system_calls(container.security.seccomp)
+    if processes.IS_LINUX:
+        if container.security.no_new_privileges or listener is not None:
+            linux.set_no_new_privileges()
+        if container.security.seccomp:
+            linux.filter_system_calls(container.security.seccomp)
     containers.execute(argv, {"TERM": "xterm", **env} if tty else env)
+
+
+def _become_user(container: spec.Container, user: User) -> None:
+    """From root to the container's ids, and no way back. Raises OSError."""
+    if not processes.IS_LINUX:
+        if user.uid or user.gid:  # by root, these set the saved ids, too
+            os.setregid(user.gid, user.gid)
+            os.setreuid(user.uid, user.uid)
+        return
+    allowed = container.security.capabilities & linux.permitted_capabilities()
+    linux.limit_bounding_set(allowed)
+    if user.uid or user.gid:
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+    linux.set_capabilities(allowed if user.uid == 0 else frozenset())

@@ -1,4 +1,4 @@
-"""Pods as plain processes of this machine: the platform's side. Linux only.
+"""Pods as plain processes of this machine: the platform's side.
 
 Each pod has an address, and behind it one of a network of 127.0.0.0/8 that this node has for itself; the rest of what
 namespaces would do is in :mod:`homeport.node.plain.supervisor`.
@@ -8,77 +8,111 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import ipaddress
 import os
 import socket
-import sys
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from homeport.node import detached
 from homeport.node.control import Connection
+from homeport.node.messages import pod_message
 from homeport.node.network import NodeNetwork
-from homeport.node.networked import Networked
-from homeport.node.plain import family
+from homeport.node.plain import blocks, family, holding
 from homeport.node.plain.addressing import Networks
+from homeport.node.plain.doors import Doors
 from homeport.node.plain.places import Links
-from homeport.node.plain.supervisor import hosts_path, mark
+from homeport.node.plain.supervisor import LOCK_FILE, forget_hosts, mark
 from homeport.node.plain.tables import PUBLISHED
-from homeport.node.runtime import Sandbox, SandboxError, SandboxSpec
-from homeport.node.sandbox import __main__ as program
-from homeport.node.sandbox import groups, network, record, registry, spec, trees, wire
+from homeport.node.runtime import ContainerSpec, Sandbox, SandboxError, SandboxSpec
+from homeport.node.sandbox import groups, network, processes, record, registry, spec, trees, wire
 from homeport.node.supervised import Supervised, connect, dead
+from homeport.node.supervising import Supervising
 from homeport.node.warmth import Warmth
 
-_PROGRAM = os.path.abspath(program.__file__)
 _START_SECONDS = 30.0
-_FIRST, _COUNT = 16, 224
-"""Of the networks 127.N.0.0/16 that nodes have; 127.0.0.0/16 and 127.1.0.0/16 are everybody's."""
 
 
 class PlainSandbox(Supervised):
     """A pod without a network of its own: its loopback is its address."""
 
-    def __init__(self, networks: Networks, state: Mapping[str, Any], *others: Any) -> None:
+    def __init__(self, networks: Networks, doors: Doors, state: Mapping[str, Any], *others: Any) -> None:
         super().__init__(state, *others)
         self._networks = networks
+        self._doors = doors
 
     async def connect(self, port: int) -> socket.socket:
-        return await _dial(self._networks.behind(self.address), port)
+        return await _dial(*place_of(self._networks, self._doors, self.address, port))
 
 
-class PlainRuntime(Networked):
+def place_of(networks: Networks, doors: Doors, address: str, port: int) -> tuple[str, int]:
+    """Where a port is that pods know by that address."""
+    if networks.is_shared and (name := doors.name_of(address)):
+        port = doors.behind(name, port)
+    return networks.behind(address), port
+
+
+class PlainRuntime(Supervising):
     """The node's runtime on nothing but processes. `directory` holds the helper's socket and the pods' records."""
 
     def __init__(self, directory: Path, *, pod_cidr: str = "10.42.0.0/16", service_cidr: str = "10.43.0.0/16") -> None:
         self._directory = str(Path(directory).absolute())
         self._network, services = ipaddress.IPv4Network(pod_cidr), ipaddress.IPv4Network(service_cidr)
-        self._networks = Networks(self._network, services, _network(self._directory))
+        self._networks = Networks(self._network, services, blocks.recorded(self._directory))
+        self._doors = Doors(self._directory)
         self._net = NodeNetwork(self._directory, self._network, services, self._start_helper)
         self._sandboxes: dict[str, Supervised] = {}
         self._published: dict[int, int] = {}
         self._last = int(self._network.network_address) + 1
         self._starting = asyncio.Lock()
 
-    @property
-    def _registry(self) -> registry.Registry:
-        return registry.Registry(os.path.join(self._directory, "sandboxes"))
-
     async def start(self) -> None:
         """Raises SandboxError."""
-        if sys.platform != "linux":
-            raise SandboxError(
-                "pods as plain processes are known on Linux only, so far: run Homeport in a Linux machine"
-            )
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
         try:
+            are_apart = await self._can_watch()
+            real = await asyncio.to_thread(lambda: blocks.claim(self._directory, are_apart=are_apart))
+            self._networks = self._networks._replace(real=real)
+            await self._end_other_release()
             await self._net.start()
         except OSError as error:
             raise SandboxError(f"the node's network helper can't be reached: {error}") from error
 
     # Processes of ours.
+
+    async def _can_watch(self) -> bool:
+        """Whether the kernel hands system calls over: tried by a process without threads."""
+        return processes.IS_LINUX and await detached.probe("plain-probe")
+
+    async def _end_other_release(self) -> None:
+        """The network helper outlives the platform, but no update. Raises OSError."""
+        if (connection := await self._to_helper()) is None:
+            return
+        try:
+            told = await connection.request(op="release")
+        except SandboxError:
+            told = {}  # it doesn't know the question
+        finally:
+            connection.close()
+        if not spec.is_same_release(told):
+            await self._end_helper()
+
+    async def _to_helper(self) -> Connection | None:
+        """A connection to the one that runs, None if none does. Raises OSError."""
+        try:
+            return await Connection.open(wire.connect(network.helper_socket(self._directory)))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+
+    async def _end_helper(self) -> None:
+        """Raises OSError. The next one waits for the last that this one does."""
+        if (connection := await self._to_helper()) is not None:
+            try:
+                with contextlib.suppress(ConnectionError, SandboxError):
+                    await connection.request(op="stop")
+            finally:
+                connection.close()
 
     async def _start_helper(self) -> None:
         """Raises SandboxError."""
@@ -86,7 +120,7 @@ class PlainRuntime(Networked):
             with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
                 wire.connect(network.helper_socket(self._directory)).close()
                 return
-            receive, send = os.pipe2(os.O_CLOEXEC)
+            receive, send = os.pipe()
             try:
                 try:
                     await self._launch(send, "plain-net", "plain-net.log", *map(str, self._networks))
@@ -108,20 +142,10 @@ class PlainRuntime(Networked):
 
     async def _launch(self, descriptor: int, what: str, log: str, *arguments: str) -> None:
         """Start a process that is nobody's child and has that descriptor. Raises OSError."""
-        output = os.open(
-            os.path.join(self._directory, log), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
+        output = detached.open_log(os.path.join(self._directory, log))
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", _PROGRAM, what, str(descriptor), self._directory, *arguments),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=(descriptor,),
-                start_new_session=True,
-                cwd="/",
-                env={"LC_ALL": "C.UTF-8"},
-            )
+            told = (what, str(descriptor), self._directory, *arguments)
+            process = await detached.start(*told, log=output, keep=descriptor)
         finally:
             os.close(output)
         await process.wait()
@@ -129,19 +153,14 @@ class PlainRuntime(Networked):
     # Sandboxes.
 
     async def create(self, wanted: SandboxSpec) -> Sandbox:
-        existing = self._sandboxes.get(wanted.uid)
-        if existing is not None and existing.alive:
+        if (existing := self._known(wanted.uid)) is not None:
             return existing
         if wanted.sysctls:
             raise SandboxError(
                 f"kernel parameters ({', '.join(wanted.sysctls)}) are the machine's own here: pods of the runtime "
                 '"plain" have no namespaces'
             )
-        pod = {field: getattr(wanted, field) for field in spec.Pod._fields}
-        pod["hosts"] = dict(wanted.hosts)
-        pod["limits"] = dataclasses.asdict(wanted.limits)
-        pod["memory"] = [dataclasses.astuple(volume) for volume in wanted.memory]
-        pod["sysctls"] = {}
+        pod = pod_message(wanted)
         address = "" if wanted.host_network else self._allocate()
         ours, theirs = socket.socketpair()
         try:
@@ -161,10 +180,23 @@ class PlainRuntime(Networked):
         except BaseException:
             connection.close()
             raise
-        sandbox = PlainSandbox(self._networks, answer["state"], self._destroyed, self._settle, _kindle)
+        if "exists" in answer:
+            # Made for a platform that was killed before it heard of it.
+            connection.close()
+            connection, state = await self._connect(wanted.directory)
+        else:
+            state = answer["state"]
+        sandbox = PlainSandbox(self._networks, self._doors, state, self._destroyed, self._settle, _kindle)
         sandbox.talk_over(connection)
         self._sandboxes[wanted.uid] = sandbox
         return sandbox
+
+    async def _connect(self, directory: str) -> tuple[Connection, dict[str, Any]]:
+        """To the supervisor of the pod in that directory. Raises SandboxError."""
+        try:
+            return await connect(directory)
+        except OSError as error:
+            raise SandboxError(f"the pod's supervisor ended meanwhile: {error}") from error
 
     def _allocate(self) -> str:
         """The next free address; one that was given back is used again as late as can be."""
@@ -177,13 +209,8 @@ class PlainRuntime(Networked):
                 return str(value)
         raise SandboxError(f"every address of {self._network} is in use")
 
-    async def adopt(self) -> list[Sandbox]:
-        entries = await asyncio.to_thread(self._registry.entries)
-        for entry in entries:
-            known = self._sandboxes.get(entry.uid)
-            if known is None or not known.alive:
-                self._sandboxes[entry.uid] = await self._adopt(entry)
-        return [self._sandboxes[entry.uid] for entry in entries if entry.uid in self._sandboxes]
+    def not_held(self, container: ContainerSpec) -> list[str]:
+        return holding.not_held(container)
 
     async def _adopt(self, entry: registry.Entry) -> Supervised:
         try:
@@ -191,29 +218,29 @@ class PlainRuntime(Networked):
         except OSError:
             await self._end_processes(entry.uid)
             return dead(entry, self._destroyed, self._settle, _kindle)
-        sandbox = PlainSandbox(self._networks, state, self._destroyed, self._settle, _kindle)
+        sandbox = PlainSandbox(self._networks, self._doors, state, self._destroyed, self._settle, _kindle)
         sandbox.talk_over(connection)
         return sandbox
 
     async def _settle(self, path: str) -> None:
         """A supervisor was killed, and its containers' first processes with it: end the others, too."""
-        for sandbox in self._sandboxes.values():
-            if os.path.dirname(path) == sandbox.directory:
-                await self._end_processes(sandbox.uid)
+        directory = os.path.dirname(path)
+        # Found before the first wait: others come and go meanwhile.
+        for uid in [uid for uid, sandbox in self._sandboxes.items() if sandbox.directory == directory]:
+            await self._end_processes(uid)
 
     async def _end_processes(self, uid: str) -> None:
         prefix = mark(self._directory, uid)
         await asyncio.to_thread(lambda: family.kill(family.marked(prefix)))
 
     async def _destroyed(self, sandbox: Supervised) -> None:
-        if self._sandboxes.get(sandbox.uid) is sandbox:
-            del self._sandboxes[sandbox.uid]
+        self._forget(sandbox)
         await self._end_processes(sandbox.uid)
-        for name in ("layers", spec.SOCKET_FILE, spec.STATE_FILE, f"{spec.STATE_FILE}{record.SUFFIX}"):
+        for name in ("layers", LOCK_FILE, spec.SOCKET_FILE, spec.STATE_FILE, f"{spec.STATE_FILE}{record.SUFFIX}"):
             await self.remove(os.path.join(sandbox.directory, name))
         await asyncio.to_thread(Links(self._directory, sandbox.uid).release)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(hosts_path(self._directory, self._networks.behind(sandbox.address)))
+        await asyncio.to_thread(self._doors.release, sandbox.uid)
+        forget_hosts(self._directory, self._networks.behind(sandbox.address), sandbox.uid)
         self._registry.delete(sandbox.uid)
 
     # Files, which are the platform's user's.
@@ -253,7 +280,7 @@ class PlainRuntime(Networked):
         return True  # it is the same network
 
     async def dial(self, address: str, port: int) -> socket.socket:
-        return await _dial(self._networks.behind(address), port)
+        return await _dial(*place_of(self._networks, self._doors, address, port))
 
     async def listen(self, port: int) -> socket.socket:
         """Ports that an ordinary user may not have are others in truth, which pods are led to."""
@@ -271,12 +298,10 @@ class PlainRuntime(Networked):
     async def stop(self, *, end_pods: bool) -> None:
         if end_pods:
             await asyncio.gather(*(sandbox.destroy() for sandbox in await self.adopt()))
-        for sandbox in self._sandboxes.values():
-            sandbox.detach()
-        self._sandboxes.clear()
+        self._let_go()
         await self._net.stop()
         if end_pods:
-            await self._stop_helper()
+            await self._leave_nothing()
 
     async def shut_down(self, grace: float) -> None:
         """End every pod, within `grace` seconds if it listens to SIGTERM, and the helper. How the containers ended
@@ -288,13 +313,11 @@ class PlainRuntime(Networked):
             await self._end_processes(sandbox.uid)
             await asyncio.to_thread(Links(self._directory, sandbox.uid).release)
         await self.stop(end_pods=False)
-        await self._stop_helper()
+        await self._leave_nothing()
 
-    async def _stop_helper(self) -> None:
-        with contextlib.suppress(FileNotFoundError, ConnectionError, SandboxError):
-            connection = await Connection.open(wire.connect(network.helper_socket(self._directory)))
-            await connection.request(op="stop")
-            connection.close()
+    async def _leave_nothing(self) -> None:
+        await self._end_helper()
+        await asyncio.to_thread(blocks.release, self._directory)
 
 
 def _kindle(_warmth: Warmth, _message: dict[str, Any]) -> None:
@@ -323,9 +346,3 @@ def _listener(address: str, port: int) -> socket.socket:
         made.close()
         raise
     return made
-
-
-def _network(directory: str) -> ipaddress.IPv4Network:
-    """The node's, by its directory: several nodes of a machine hardly ever have the same one."""
-    number = _FIRST + zlib.crc32(directory.encode()) % _COUNT
-    return ipaddress.IPv4Network(f"127.{number}.0.0/16")
