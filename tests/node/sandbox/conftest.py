@@ -17,6 +17,7 @@ from leftovers import Account
 
 from homeport.node.process import ProcessRuntime
 from homeport.node.runtime import ContainerSpec, ContainerState, ImageRoot, Sandbox, SandboxError, SandboxSpec
+from homeport.node.sandbox import linux
 
 SEARCHES = ("default.svc.cluster.local", "svc.cluster.local", "cluster.local")
 
@@ -102,12 +103,27 @@ class Pods:
     @property
     def zygote(self) -> int:
         """The fork server's pid."""
-        (pid,) = [pid for pid in self.processes if Path(f"/proc/{pid}/comm").read_text() == "homeport-zygote\n"]
+        (pid,) = self.zygotes
         return pid
+
+    @property
+    def zygotes(self) -> list[int]:
+        """The pids of the fork servers: one, if none is about to replace another."""
+        found = {pid: linux.parent_of(pid) for pid in self.processes if is_zygote(pid)}
+        # What it forks has its name at first, or for a short life: that is none, and may have ended by now.
+        return [pid for pid, parent in found.items() if parent is not None and parent not in found]
 
     @property
     def processes(self) -> set[int]:
         return processes_of(self.directory)
+
+
+def is_zygote(pid: int) -> bool:
+    """Whether that is a fork server, or what one has just forked."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text() == "homeport-zygote\n"
+    except OSError:
+        return False
 
 
 def processes_of(directory: Path) -> set[int]:

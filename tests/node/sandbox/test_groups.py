@@ -90,3 +90,24 @@ async def test_a_user_gets_a_file(pods: Pods, tmp_path: Path) -> None:
     assert state.exit_code == 1
     with pytest.raises(SandboxError, match="can't be given to user 1000"):
         await pods.runtime.give_file(str(tmp_path / "none"), 1000)
+
+
+@pytest.mark.parametrize("processes", ["container", "pod"])
+@pytest.mark.parametrize(
+    "whom",
+    [{}, pytest.param({"uid": 1000, "gid": 3000, "groups": (GROUP, 3000)}, marks=pytest.mark.needs_ids)],
+    ids=["root", "other"],
+)
+async def test_whom_a_container_began_as_is_told(pods: Pods, processes: str, whom: dict[str, Any]) -> None:
+    sandbox = await pods.create("a", processes=processes)
+    state = await pods.run("a", "sh", "-c", "id -u; id -g; id -G", sandbox=sandbox, **whom)
+    user, group, *groups = (int(word) for word in pods.output("a").split())
+    assert state.ids[:2] == (user, group)
+    assert sorted(state.ids[1:]) == sorted(groups)
+    if whom:
+        assert state.ids == (1000, 3000, GROUP)
+
+
+async def test_whom_one_became_that_found_no_command_is_not_told(pods: Pods) -> None:
+    state = await pods.run("a", "/no/such/command")
+    assert (state.reason, state.ids) == ("StartError", ())

@@ -10,7 +10,7 @@ from typing import Any
 import little_root
 import pytest
 
-from homeport.node.runtime import ImageRoot
+from homeport.node.runtime import ImageRoot, Mount, NotYet
 from homeport.node.sandbox import spec
 
 
@@ -37,6 +37,16 @@ async def test_an_image_brings_its_own_root(pods: Any, tmp_path: Path) -> None:
         *["bin", "both", "dev", "etc", "lib", "lib64", "proc", "sys", "tmp"],
         *["topa", "/dev/null", "/proc/self/exe"],
     ]
+
+
+async def test_an_image_without_users_runs_as_root(pods: Any, tmp_path: Path) -> None:
+    """As those made ``FROM scratch`` are."""
+    little_root.make(tmp_path / "root")
+    (tmp_path / "root" / "etc" / "passwd").unlink()
+    image = ImageRoot(layers=layers(tmp_path / "root"), machine=False)
+    script = "echo $HOME; while read -r key value; do test $key != Uid: || echo $value; done < /proc/self/status"
+    state = await pods.run("a", "sh", "-c", script, image=image)
+    assert pods.output("a").split() == ["/", "0", "0", "0", "0"], state
 
 
 async def test_layers_over_the_machines_programs(pods: Any, tmp_path: Path) -> None:
@@ -98,3 +108,46 @@ async def test_an_image_cannot_lead_mounts_astray(pods: Any, tmp_path: Path, nam
 async def test_a_layer_that_is_gone_is_named(pods: Any, tmp_path: Path) -> None:
     state = await pods.run("a", "true", image=ImageRoot(layers=layers(tmp_path / "no")))
     assert (state.reason, state.message) == ("StartError", f"the image's layer {tmp_path}/no is not there")
+
+
+async def test_the_tree_of_an_image_as_a_volume(pods: Any, tmp_path: Path) -> None:
+    lower, top, data = tmp_path / "lower", tmp_path / "top", tmp_path / "data"
+    (lower / "opt").mkdir(parents=True)
+    (lower / "gone").write_text("x")
+    (lower / "dir").mkdir()
+    (lower / "dir" / "both").write_text("lower")
+    (top / "dir").mkdir(parents=True)
+    (top / "dir" / "both").write_text("top\n")
+    whiteout(top / "gone")
+    # Where a link of the image's leads is in the image, whatever the machine has there.
+    (top / "etc").symlink_to("/opt")
+    data.mkdir()
+    (data / "file").write_text("data\n")
+    whole = ImageRoot(layers=layers(top, lower), files=(Mount(str(data), "/etc/data", read_only=True),), machine=False)
+    bare = ImageRoot(layers=layers(lower), environment=str(data))
+    mounts = (
+        Mount("", "/whole", read_only=True, image=whole),
+        Mount("", "/part", read_only=True, sub_path="dir", image=whole),
+        Mount("", "/bare", read_only=True, image=bare),
+    )
+    script = """
+        ls /whole /whole/opt; cat /whole/dir/both /part/both /whole/opt/data/file /bare/opt/venv/file
+        ls /bare
+        for place in /whole/x /whole/opt/data/file /part/both /bare/x; do
+            (echo x >$place) 2>/dev/null && echo written
+        done
+        ls -d /etc/data 2>/dev/null
+    """
+    state = await pods.run("a", "sh", "-c", script, mounts=mounts)
+    assert pods.output("a").split() == [
+        *["/whole:", "dir", "etc", "opt", "/whole/opt:", "data", "top", "top", "data", "data", "dir", "gone", "opt"]
+    ], (state, pods.output("a", stream="stderr"))
+    assert not list(data.parent.glob("data/x"))
+    part = Mount("", "/m", read_only=True, sub_path="no/such", image=whole)
+    message = "subPath no/such of the volume's image: no such file or directory"
+    with pytest.raises(NotYet, match=message) as waits:
+        await pods.run("c", "true", mounts=(part,))
+    assert waits.value.reason == "CreateContainerError"
+    missing = ImageRoot(layers=layers(tmp_path / "no"), machine=False)
+    with pytest.raises(NotYet, match="which the image of a volume is made of, is not there"):
+        await pods.run("b", "true", mounts=(Mount("", "/m", read_only=True, image=missing),))

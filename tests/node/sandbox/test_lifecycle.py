@@ -17,9 +17,12 @@ from typing import Any
 import pytest
 from leftovers import processes
 
+import homeport
+from homeport.node.messages import container_message
 from homeport.node.process import ProcessRuntime
 from homeport.node.runtime import SandboxError
 from homeport.node.sandbox import linux, spec
+from homeport.node.supervised import connect
 
 Pods = Any
 PYTHON = "/usr/bin/python3"
@@ -54,18 +57,6 @@ def helper_pid(pods: Pods) -> int:
 
 def supervisor_pid(pods: Pods, name: str) -> int:
     return json.loads((pods.path(name) / "state.json").read_text())["pid"]
-
-
-def zygote_pid(pods: Pods) -> int:
-    (pid,) = [pid for pid in pods.processes if is_zygote(pid)]
-    return pid
-
-
-def is_zygote(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text() == "homeport-zygote\n"
-    except OSError:
-        return False
 
 
 def kill(pid: int) -> None:
@@ -106,23 +97,32 @@ async def test_pods_bind_one_port_and_meet_by_name(pods: Pods) -> None:
 async def test_names_change_and_unknown_ones_fail_at_once(pods: Pods) -> None:
     script = textwrap.dedent(
         """
-        import socket, time
+        import socket, sys, time
         began = time.time()
         try:
-            print(socket.gethostbyname("x.default.svc"))
+            print(socket.gethostbyname(sys.argv[1]))
         except OSError as error:
             print(error.errno, time.time() - began < 4)  # nobody waited for an answer that does not come
         """
     )
-    await pods.run("a", PYTHON, "-c", script)
+    # A name of the cluster's for sure, that is: others are asked of the machine's resolvers, which may take their time.
+    await pods.run("a", PYTHON, "-c", script, "x.default.svc.cluster.local.")
     assert pods.output("a") == "-2 True"
     await pods.runtime.set_records({"x.default.svc.cluster.local": ("10.42.9.9",)})
     await pods.runtime.set_records({"x.default.svc.cluster.local": ("10.42.9.8",), "y.z.cluster.local": ("10.42.1.1",)})
-    await pods.run("b", PYTHON, "-c", script)
+    await pods.run("b", PYTHON, "-c", script, "x.default.svc")
     assert pods.output("b") == "10.42.9.8"
     await pods.runtime.set_records({"y.z.cluster.local": ("10.42.1.1",)})
-    await pods.run("c", PYTHON, "-c", script)
+    await pods.run("c", PYTHON, "-c", script, "x.default.svc.cluster.local.")
     assert pods.output("c") == "-2 True"
+
+
+async def test_the_network_helper_writes_down_what_it_knows_before_it_ends(pods: Pods) -> None:
+    await pods.runtime.set_records({"x.default.svc.cluster.local": ("10.42.9.9",)})
+    await pods.runtime.stop(end_pods=True)
+    node = pods.directory / "node"
+    assert json.loads((node / "records.json").read_text()) == {"x.default.svc.cluster.local": ["10.42.9.9"]}
+    assert not list(node.glob("*.json.new"))
 
 
 async def test_platform_and_pods_reach_each_other(pods: Pods) -> None:
@@ -208,7 +208,7 @@ async def test_platform_killed_while_pods_run(pods: Pods) -> None:
 async def test_fork_server_killed(pods: Pods) -> None:
     old = await serve(pods, "old")
     await pods.runtime.set_records({"old.default.svc.cluster.local": (old.address,)})
-    kill(zygote_pid(pods))
+    kill(pods.zygote)
     state = await pods.run("new", PYTHON, "-c", CLIENT, "old.default.svc")
     assert state.exit_code == 0, pods.output("new", stream="stderr")
     assert pods.output("new") == f"old {old.address}"
@@ -219,7 +219,7 @@ async def test_fork_server_killed(pods: Pods) -> None:
 async def test_fork_server_and_network_helper_killed(pods: Pods) -> None:
     old = await serve(pods, "old")
     await pods.runtime.set_records({"old.default.svc.cluster.local": (old.address,)})
-    kill(zygote_pid(pods))
+    kill(pods.zygote)
     kill(helper_pid(pods))
     new = await pods.create("new")
     assert new.address != old.address
@@ -306,12 +306,25 @@ async def test_end_that_a_killed_supervisor_has_not_heard_of(pods: Pods, adopted
     assert not sandbox.alive
 
 
+async def test_a_supervisor_killed_before_anybody_heard_of_what_it_had_started(pods: Pods) -> None:
+    """The container has run: it counts as an attempt, and does not begin again as if it had not."""
+    sandbox = await pods.create("a")
+    other, _ = await connect(sandbox.directory)
+    await other.request(op="start", spec=container_message(pods.container("a", "sh", "-c", "echo ready; sleep 300")))
+    await pods.until(lambda: pods.output("a") == "ready")
+    assert not sandbox.containers()
+    kill(supervisor_pid(pods, "a"))
+    state = await pods.exit_of(sandbox)
+    assert (state.attempt, state.exit_code, state.reason) == (0, 137, "Error")
+    other.close()
+
+
 async def test_supervisor_killed_that_another_fork_server_made(pods: Pods) -> None:
     """Nobody has inherited its containers: how they ended is not known, and is not made up."""
     sandbox = await serve(pods, "a")
-    before = zygote_pid(pods)
+    before = pods.zygote
     kill(before)
-    await pods.until(lambda: any(is_zygote(pid) for pid in pods.processes - {before}))
+    await pods.until(lambda: set(pods.zygotes) - {before})
     kill(supervisor_pid(pods, "a"))
     state = await pods.exit_of(sandbox)
     assert (state.exit_code, state.reason) == (137, "ContainerStatusUnknown")
@@ -319,7 +332,7 @@ async def test_supervisor_killed_that_another_fork_server_made(pods: Pods) -> No
 
 async def test_fork_server_goes_with_the_last_who_needs_it(pods: Pods) -> None:
     """What outlives the platform: pods, and as long as there are any the fork server and the network helper."""
-    helpers = zygote_pid(pods), helper_pid(pods)
+    helpers = pods.zygote, helper_pid(pods)
     await pods.runtime.stop(end_pods=False)
     await pods.until(lambda: not any(is_running(pid) for pid in helpers))
     assert not [name for name in os.listdir(pods.directory / "node") if name.endswith(".sock")]
@@ -327,7 +340,7 @@ async def test_fork_server_goes_with_the_last_who_needs_it(pods: Pods) -> None:
     pods.runtime = ProcessRuntime(pods.directory / "node", hidden=[pods.directory])
     await pods.runtime.start()
     sandbox = await serve(pods, "a")
-    helpers = zygote_pid(pods), helper_pid(pods)
+    helpers = pods.zygote, helper_pid(pods)
     await pods.runtime.stop(end_pods=False)
     other = ProcessRuntime(pods.directory / "node")
     (sandbox,) = await other.adopt()
@@ -375,19 +388,24 @@ async def test_a_hundred_pods_at_once(pods: Pods) -> None:
     assert len(pods.processes) == 2
 
 
-async def test_fork_server_of_another_version_is_replaced(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("place", "name", "other"), [(spec, "VERSION", spec.VERSION + 1), (homeport, "__version__", "0.0.1")]
+)
+async def test_fork_server_of_another_release_is_replaced(
+    pods: Pods, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, other: object
+) -> None:
     old = await serve(pods, "old")
-    before = zygote_pid(pods)
+    before = pods.zygote
     await pods.runtime.stop(end_pods=False)
     pods.runtime = ProcessRuntime(pods.directory / "node")
     await pods.runtime.start()
-    assert zygote_pid(pods) == before
+    assert pods.zygote == before
     await pods.runtime.stop(end_pods=False)
 
-    monkeypatch.setattr(spec, "VERSION", spec.VERSION + 1)
+    monkeypatch.setattr(place, name, other)
     pods.runtime = ProcessRuntime(pods.directory / "node")
     await pods.runtime.start()
-    assert zygote_pid(pods) != before
+    assert pods.zygote != before
     (adopted,) = await pods.runtime.adopt()
     assert adopted.containers()["main"].phase == "running"
     (await pods.runtime.dial(old.address, 2222)).close()
@@ -414,7 +432,11 @@ async def test_shutting_down_asks_first_and_keeps_how_everything_ended(pods: Pod
 def restart_machine(pods: Pods) -> None:
     """What a power cut leaves: nothing that runs, and records of processes of another boot. Their pids are others' by
     now: this very process's."""
-    for pid, _ in processes(pods.directory / "node"):
+    all_of_them = [pid for pid, _ in processes(pods.directory / "node")]
+    for pid in all_of_them:  # at one moment: none may see another end, and write that down
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    for pid in all_of_them:
         with contextlib.suppress(ProcessLookupError):
             kill(pid)
     ticks = linux.start_time(os.getpid()).partition("@")[0]

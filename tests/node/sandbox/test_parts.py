@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -19,9 +21,9 @@ from homeport.node.sandbox import (
     layout,
     linux,
     logs,
+    overlays,
     record,
     registry,
-    rootfs,
     spec,
     trees,
     wire,
@@ -207,7 +209,7 @@ def test_find_command(tmp_path: Path) -> None:
 
 
 def test_escape() -> None:
-    assert rootfs.escape("/a:b,c\\d") == "/a\\:b\\,c\\\\d"
+    assert overlays.escape("/a:b,c\\d") == "/a\\:b\\,c\\\\d"
 
 
 # Processes.
@@ -366,3 +368,10 @@ def test_an_event_is_not_told_to_who_has_the_number_next() -> None:
     events.close()
     for end in {*(end for pair in (*pipes, *kept) for end in pair)}:
         os.close(end)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is a fork server on Linux only")
+def test_what_every_pod_is_forked_from_is_small() -> None:
+    code = "import sys; import homeport.node.sandbox.zygote; print(*sys.modules)"
+    loaded = subprocess.run((sys.executable, "-c", code), capture_output=True, text=True, check=True).stdout.split()
+    assert not {"asyncio", "subprocess", "logging", "msgspec", "homeport.kube"}.intersection(loaded)

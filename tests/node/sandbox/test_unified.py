@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from homeport.node.sandbox import cgroups, hierarchies
+from homeport.node.sandbox import cgroups, groupends, hierarchies
 from homeport.node.sandbox.hierarchies import Place
 from homeport.node.sandbox.spec import Limits
 
@@ -57,7 +57,7 @@ def group() -> Iterator[str]:
             pytest.skip(f"no cgroups of version 2 can be made: {error}")
         os.mkdir(path)
     yield path
-    cgroups.end(path)
+    groupends.end(path)
     assert not os.path.exists(path)
 
 
@@ -72,7 +72,7 @@ def test_a_pods_groups(group: str) -> None:
     assert groups.others({"u": os.getpid()}) == []
     container.remove()
     assert os.path.isdir(path)  # somebody is in it
-    cgroups.end_all(groups.others({}))
+    groupends.end_all(groups.others({}))
     assert child.wait() == -signal.SIGKILL
     assert not groups.has_pod("u", os.getpid())
     groups.clear_pod("u", os.getpid())

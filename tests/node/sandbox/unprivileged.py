@@ -118,6 +118,15 @@ async def use_volumes(node: Node) -> None:
     if state.phase == "running":
         state = await anext(aiter(sandbox.changes()))
     assert (state.exit_code, node.output("volumes")) == (0, "full"), (state, node.output("volumes"))
+    os.kill(json.loads((node.directory / "pods" / "volumes" / "state.json").read_text())["pid"], signal.SIGKILL)
+    async for _ in sandbox.changes():
+        pass
+    await sandbox.destroy()
+    sandbox = await node.create("volumes", MemoryVolume(str(place), 1 << 20, 2000))
+    state = await node.start(sandbox, "sh", "-c", "stat -c %s /m/x", uid=1000, gid=2000, mounts=mounts)
+    if state.phase == "running":
+        state = await anext(aiter(sandbox.changes()))
+    assert node.output("volumes").splitlines()[-1] == str(1 << 20), node.output("volumes")
     await sandbox.destroy()
     assert list(place.iterdir()) == []
     copied = node.directory / "copied"

@@ -11,7 +11,8 @@ import unprivileged
 
 from homeport.node import imagesweep
 from homeport.node.dockerfile.builder import Request, build
-from homeport.node.images import STOCK, ImageStore
+from homeport.node.imagefile import STOCK
+from homeport.node.images import ImageStore
 from homeport.node.local.load import load
 from homeport.node.sandbox import idmap
 

@@ -27,6 +27,10 @@ if __name__ == "__main__":
         from homeport.node.plain import netd
 
         sys.exit(netd.main(sys.argv[2:]))
+    if sys.argv[1] == "plain-probe":
+        from homeport.node.plain import notify
+
+        sys.exit(not notify.can_watch())
     if sys.argv[1] == "plain-pod":
         from homeport.node.plain import supervisor
 

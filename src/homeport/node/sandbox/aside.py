@@ -8,6 +8,7 @@ import select
 import signal
 from collections.abc import Callable
 
+from homeport.node.sandbox import processes
 from homeport.node.sandbox.loop import Loop
 
 
@@ -19,7 +20,7 @@ def do(loop: Loop, work: Callable[[], None], done: Callable[[], None]) -> None:
         with contextlib.suppress(OSError):
             work()
         os._exit(0)
-    handle = os.pidfd_open(pid)
+    handle = processes.open_child(pid)
 
     def ended(_events: int) -> None:
         loop.forget(handle)

@@ -17,20 +17,14 @@ import contextlib
 import errno
 import json
 import os
-import select
-import signal
-import time
-from collections.abc import Iterator
 
-from homeport.node.sandbox import files, groupfiles, hierarchies, linux, record
+from homeport.node.sandbox import files, groupends, groupfiles, hierarchies, linux, record
 from homeport.node.sandbox.hierarchies import Place
 from homeport.node.sandbox.spec import Limits
 
 _SHARES_OF_CPU = 1024
 _MOVED = "main"
 """The group that the platform's own processes are moved to, where they must not stay."""
-_LEAVING_SECONDS = 2.0
-"""How long an ended process may still count as one of its group's."""
 
 
 class Base:
@@ -57,7 +51,7 @@ class Group:
     def make(self, name: str, limits: Limits, *, divided: bool = False) -> Group:
         """A group in this one; if it is there already, it is changed. `divided`: it is to have groups of its own.
         Raises OSError; nothing is left then."""
-        made = Group(self._bases, [os.path.join(path, name) for path in self._paths], is_divided=divided)
+        made = self.below(name, divided=divided)
         try:
             for base, path in zip(self._bases, made._paths, strict=True):
                 try:
@@ -72,6 +66,10 @@ class Group:
             made.remove()
             raise
         return made
+
+    def below(self, name: str, *, divided: bool = False) -> Group:
+        """One of its groups, whether or not it is there."""
+        return Group(self._bases, [os.path.join(path, name) for path in self._paths], is_divided=divided)
 
     def limit(self, limits: Limits) -> None:
         """Have these limits from now on. Raises OSError, with errno EBUSY where more memory is in use than that."""
@@ -139,14 +137,14 @@ class Group:
         return frozenset().union(*(base.controllers for base in self._bases))
 
     def remove(self) -> None:
-        """Remove the group, which has ended, and its groups; what is busy still is left for :func:`end`, which may
-        wait."""
+        """Remove the group, which has ended, and its groups; what is busy still is left for :func:`groupends.end`,
+        which may wait."""
         for path in self._paths:
             try:
                 os.rmdir(path)  # as a rule it has no groups below, and a look at all its files takes longer
             except OSError:
                 with contextlib.suppress(OSError):
-                    for below in _below(path):
+                    for below in groupends.below(path):
                         os.rmdir(below)
 
 
@@ -171,10 +169,10 @@ class Groups(Group):
         """End what is left in a pod's group, and remove it. May take as long as processes take to end. Raises
         OSError."""
         for path in self._paths:
-            end(os.path.join(path, _pod_name(uid, supervisor)))
+            groupends.end(os.path.join(path, _pod_name(uid, supervisor)))
 
     def others(self, supervisors: dict[str, int]) -> list[str]:
-        """The groups of all pods but these, for :func:`end`. `supervisors`: uid -> pid."""
+        """The groups of all pods but these, for :func:`groupends.end`. `supervisors`: uid -> pid."""
         known = {_pod_name(uid, pid) for uid, pid in supervisors.items()}
         found: list[str] = []
         for path in self._paths:
@@ -220,7 +218,7 @@ def clear(directory: str, supervisors: dict[str, int]) -> None:
     """Remove what a fork server that was killed has left of the node's groups, but for the pods whose supervisors
     (uid -> pid) go on. By anybody who may. Raises OSError."""
     groups = Groups(_recorded(os.path.join(directory, "cgroups.json")), [])
-    end_all(groups.others(supervisors))
+    groupends.end_all(groups.others(supervisors))
     groups.give_up()
 
 
@@ -240,19 +238,19 @@ def _recorded(path: str) -> list[Base]:
     return bases if all(os.path.isdir(base.directory) for base in bases) else []
 
 
-def found(name: str, *, rehearse: bool = False, starter: int = 0) -> Groups:
+def found(name: str, *, rehearse: bool = False, starter: int = 0, at_root: bool = False) -> Groups:
     """Groups of that name, made wherever this machine allows it. `rehearse`: leave this platform's processes where they
-    are, and only find out whether they could be moved."""
+    are, and only find out whether they could be moved. `at_root`: in the hierarchies' roots, not in the own group."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
             mountinfo = file.read()
         with open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:
-            own = file.read()
+            own = "" if at_root else file.read()
     except OSError as error:
         return Groups([], [f"the kernel has no control groups: {error.strerror}"])
     bases: list[Base] = []
     problems: list[str] = []
-    for place in hierarchies.places(mountinfo, own, is_root=linux.is_machines_root()):
+    for place in hierarchies.places(mountinfo, own, is_root=at_root or linux.is_machines_root()):
         try:
             bases.append(_base(place, name, starter, rehearse=rehearse))
         except OSError as error:
@@ -282,8 +280,8 @@ def _base(place: Place, name: str, starter: int = 0, *, rehearse: bool) -> Base:
         return Base(2, path, controllers)
     except OSError:
         with contextlib.suppress(OSError):
-            _remove(os.path.join(path, _MOVED))
-            _remove(path)
+            groupends.remove(os.path.join(path, _MOVED))
+            groupends.remove(path)
         raise
 
 
@@ -320,7 +318,7 @@ def _give_back(path: str) -> None:
         for name in files.words(control):
             files.write(control, f"-{name}")
     _move(moved, parent)
-    _remove(moved)
+    groupends.remove(moved)
 
 
 def _names_below(path: str) -> list[str]:
@@ -341,80 +339,3 @@ def _divide(path: str, controllers: frozenset[str]) -> frozenset[str]:
             if error.errno == errno.EBUSY:
                 raise
     return offered.intersection(files.words(control))
-
-
-# The end.
-
-
-def _below(path: str) -> Iterator[str]:
-    """A group's groups and itself, the deepest first."""
-    with os.scandir(path) as entries:
-        below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    for group in below:
-        yield from _below(group)
-    yield path
-
-
-def _remove(path: str) -> None:
-    """Remove a group without processes. Raises OSError if there are some."""
-    deadline = time.monotonic() + _LEAVING_SECONDS
-    while True:
-        try:
-            os.rmdir(path)
-            return
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            if error.errno != errno.EBUSY or hierarchies.processes(path) or time.monotonic() > deadline:
-                raise
-            # Its last process has ended, but has not left the group yet. Of that version 1 gives no notice.
-            time.sleep(0.001)
-
-
-def end(path: str) -> None:
-    """End every process in the group at `path` and below it, wait for that, and remove it. No error if there is none.
-    Raises OSError, TimeoutError among them if a process doesn't end."""
-    try:
-        groups = list(_below(path))
-    except FileNotFoundError:
-        return
-    for group in groups:
-        deadline = time.monotonic() + _LEAVING_SECONDS * 10
-        while pids := [pid for pid in hierarchies.processes(group) if pid]:
-            if time.monotonic() > deadline:
-                raise TimeoutError(errno.ETIMEDOUT, f"process {pids[0]} doesn't end", group)
-            _kill(group, pids)
-        _remove(group)
-
-
-def end_all(paths: list[str]) -> None:
-    """The same for several; what is wrong with one keeps none of the others. Raises the last OSError."""
-    failure: OSError | None = None
-    for path in paths:
-        try:
-            end(path)
-        except OSError as error:
-            failure = error
-    if failure is not None:
-        raise failure
-
-
-def _kill(group: str, pids: list[int]) -> None:
-    """Kill processes of the group, and wait for their ends."""
-    handles = {}
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            handles[pid] = os.pidfd_open(pid)
-    try:
-        # Those that are still listed are who the descriptors refer to, and nobody who has their number by now.
-        listed = set(hierarchies.processes(group))
-        for pid, handle in handles.items():
-            if pid in listed:
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(handle, signal.SIGKILL)
-                waiting = select.poll()
-                waiting.register(handle, select.POLLIN)
-                waiting.poll(_LEAVING_SECONDS * 1000)
-    finally:
-        for handle in handles.values():
-            os.close(handle)

@@ -62,7 +62,8 @@ class Clients:
     def _socket(self, peer: Peer, message: dict[str, Any]) -> None:
         """A socket of the pod's own network, for the platform to connect: the pod's loopback is reached by it."""
         family = socket.AF_INET6 if message.get("family") == "ipv6" else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as made:
+        with socket.socket(family, socket.SOCK_STREAM) as made:
+            made.setblocking(False)
             try:
                 wire.send_descriptors(peer.connection, {"id": message["id"]}, [made.fileno()])
             except OSError:

@@ -25,8 +25,19 @@ import stat
 from collections.abc import Callable
 from typing import NoReturn
 
-from homeport.node.sandbox import cgroups, groupfiles, idmap, linux, privileges, spec, terminal, users
-from homeport.node.sandbox.mounts import SetupError
+from homeport.node.sandbox import (
+    cgroups,
+    groupfiles,
+    idmap,
+    linux,
+    outcomes,
+    privileges,
+    processes,
+    spec,
+    terminal,
+    users,
+)
+from homeport.node.sandbox.mounts import NotYet, SetupError
 from homeport.node.sandbox.rootfs import Root
 from homeport.node.sandbox.stdio import Streams
 
@@ -35,7 +46,11 @@ NOT_FOUND, NOT_STARTED = 127, 128
 """Exit codes of a container whose command is not there, and of one that could not be started for another reason."""
 
 _OPEN_FILES = 65536
+_OPEN_MAX = 10240
+"""What macOS takes in any case (sys/syslimits.h)."""
 _PID_BYTES = 8
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT)
+"""What Python and the supervisor ignore; exec resets handlers, and the zygote began with all at their default."""
 
 
 class StartFailure(Exception):
@@ -56,15 +71,16 @@ class Launch:
         self.pidfd = pidfd
         self.streams = streams
         self.outcome = outcome
-        """Reads nothing but the end once the command runs; else JSON ``[code, message]``."""
+        """Reads what :func:`outcomes.heard` understands, and the end once the command runs; the reason why it does not
+        is JSON, ``[code, message]``, with the reason for the container to wait if it is to."""
         self.termination_log = log
 
     def status(self) -> int:
         """How the process has ended, as ``waitpid`` would say it, once it has; it is left to be reaped."""
-        return linux.peek_status(self.pid)
+        return processes.status_of(self.pid)
 
     def reap(self) -> None:
-        os.waitpid(self.pid, 0)
+        processes.reap(self.pid)
 
 
 def launch(
@@ -115,7 +131,7 @@ def launch(
 
 
 def _pipe(opened: list[int]) -> tuple[int, int]:
-    ends = os.pipe2(os.O_CLOEXEC)
+    ends = os.pipe()
     opened += ends
     return ends
 
@@ -124,7 +140,7 @@ def send_in(outcome: int, enter: Callable[[int], None]) -> int:
     """Fork a doorkeeper, which is to leave a further child with this process: that one's pid. `enter` is run in the
     doorkeeper, with a descriptor to write the pid to (:func:`come_out`); why it could not goes to `outcome`. Raises
     OSError."""
-    receive, said = os.pipe2(os.O_CLOEXEC)
+    receive, said = os.pipe()
     try:
         doorkeeper = os.fork()
         if doorkeeper == 0:
@@ -174,6 +190,8 @@ def explain(outcome: int, error: BaseException) -> None:
     nobody else sees that process."""
     if isinstance(error, StartFailure):
         _report(outcome, error.code, str(error))
+    elif isinstance(error, NotYet):
+        _report(outcome, NOT_STARTED, str(error), error.reason)
     elif isinstance(error, SetupError | users.UnknownUser):
         _report(outcome, NOT_STARTED, str(error))
     elif isinstance(error, OSError):
@@ -183,8 +201,8 @@ def explain(outcome: int, error: BaseException) -> None:
         _report(outcome, NOT_STARTED, f"the container can't be set up: {type(error).__name__}: {error}")
 
 
-def _report(outcome: int, code: int, message: str) -> None:
-    os.write(outcome, json.dumps([code, message[:4096]]).encode())
+def _report(outcome: int, code: int, message: str, *reason: str) -> None:
+    os.write(outcome, json.dumps([code, message[:4096], *reason]).encode())
 
 
 def keep_to_processors(quota: int, pid: int = 0) -> None:
@@ -208,6 +226,7 @@ def _begin(
         raise StartFailure(NOT_STARTED, f"the container can't be set up: its cgroups: {said.decode()}")
     linux.close_descriptors({0, 1, 2, outcome, *streams.far_ends})
     user = settle(container, streams)
+    outcomes.tell_ids(outcome)
     become_command(container.argv, container, user, streams, outcome, tty=container.tty)
 
 
@@ -234,6 +253,7 @@ def _begin_among(
         linux.setns(processes, linux.CLONE_NEWPID)
     linux.close_descriptors({0, 1, 2, outcome, said, own, *streams.far_ends})
     user = settle(container, streams)
+    outcomes.tell_ids(outcome)
     come_out(
         said,
         outcome,
@@ -280,8 +300,13 @@ def take_place(user: users.User, streams: Streams, outcome: int) -> None:
     """Have a session, the streams, and a life as long as the parent's."""
     os.setsid()
     streams.take(user.uid)
+    if not processes.IS_LINUX:
+        # All that this process has opened is closed by the exec, and how to live with its parent only Linux knows.
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_DFL)
+        return
     linux.close_descriptors({0, 1, 2, outcome})
-    _reset_signals()
+    linux.leave_signals(_IGNORED)
     # Last, as a change of ids clears it. A supervisor that ends takes its containers along: nobody else could tell
     # how they ended.
     linux.die_with_parent(signal.SIGKILL)
@@ -319,12 +344,11 @@ def raise_limits() -> None:
     higher than what programs expect that try all numbers."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _reset_signals() -> None:
-    """What Python and the supervisor ignore; exec resets handlers, and the zygote began with all at their default."""
-    linux.leave_signals((signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (ValueError, OSError):
+        # macOS has a limit beside that one, and refuses what is beyond it.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, _OPEN_MAX), hard))
 
 
 def environment(container: spec.Container, *, tty: bool) -> dict[str, str]:
@@ -379,4 +403,4 @@ def _is_executable(path: str) -> bool:
         mode = os.stat(path).st_mode
     except OSError:
         return False
-    return stat.S_ISREG(mode) and os.access(path, os.X_OK, effective_ids=True)
+    return stat.S_ISREG(mode) and os.access(path, os.X_OK, effective_ids=os.access in os.supports_effective_ids)

@@ -2,7 +2,8 @@
 
 It is a privileged container of the engine itself, on the machine's network and with its process ids, and works in the
 node's network namespace, which another container holds. Beside what the helper does for every node it links containers'
-namespaces to the node's, and removes files of containers that only the engine's root can.
+namespaces to the node's, makes pods' control groups, and reads, gives and removes files of containers that only the
+engine's root can.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from homeport.node.sandbox import groups, linux, netd, netlink, network, trees, wire
+from homeport.node.sandbox import enginegroups, linux, netd, netlink, network, wire
+from homeport.node.sandbox.enginefiles import EngineFiles
+from homeport.node.sandbox.spec import limits_from
 from homeport.node.sandbox.wire import Peer
 
 T = TypeVar("T")
@@ -28,51 +31,54 @@ _IN_MEMORY = "/dev/shm/homeport-"
 
 class EngineNetd(netd.Netd):
     def __init__(
-        self, directory: str, net: ipaddress.IPv4Network, services: ipaddress.IPv4Network, namespace: int, volumes: str
+        self,
+        directory: str,
+        net: ipaddress.IPv4Network,
+        services: ipaddress.IPv4Network,
+        namespace: int,
+        volumes: str,
+        node: str,
     ) -> None:
         super().__init__(directory, net, services, namespace)
-        self._places = (f"{directory}/", f"{volumes}/", _IN_MEMORY)
         self._net = net
         self._namespace = namespace
         self._netlink = netlink.Netlink()
+        groups = enginegroups.PodGroups(node)
+        self._quick: dict[str, Callable[[dict[str, Any]], object]] = {
+            "link": lambda message: self._link(int(message["pid"]), str(message["address"])),
+            "join": lambda message: self._join(int(message["pid"]), str(message["address"])),
+            "unlink": lambda message: self._unlink(str(message["address"])),
+            "kill": lambda message: os.kill(int(message["pid"]), signal.SIGKILL),
+            "group": lambda message: groups.make(str(message["uid"]), limits_from(message["limits"])),
+            "limit": lambda message: groups.limit(str(message["uid"]), limits_from(message["limits"])),
+        }
+        self._slow: dict[str, Callable[[dict[str, Any]], dict[str, object]]] = {
+            **EngineFiles(places(directory, volumes)).operations,
+            "ungroup": lambda message: groups.remove(str(message["uid"])),
+            "ungroup-others": lambda message: groups.remove_others([str(uid) for uid in message["uids"]]),
+        }
 
     def _handle(self, peer: Peer, message: dict[str, Any]) -> None:
-        operation = message.get("op")
-        if operation == "link":
-            self._answer_to(peer, message, lambda: self._link(int(message["pid"]), str(message["address"])))
-        elif operation == "join":
-            self._answer_to(peer, message, lambda: self._join(int(message["pid"]), str(message["address"])))
-        elif operation == "unlink":
-            self._answer_to(peer, message, lambda: self._unlink(str(message["address"])))
-        elif operation == "remove":
-            self._answer_from_elsewhere(peer, message, lambda: self._remove(str(message["path"])))
-        elif operation == "copy":
-            self._answer_from_elsewhere(
-                peer, message, lambda: self._copy(str(message["source"]), str(message["target"]))
-            )
-        elif operation == "give":
-            self._answer_from_elsewhere(peer, message, lambda: self._give(message))
-        elif operation == "give-file":
-            self._answer_from_elsewhere(peer, message, lambda: self._give_file(message))
-        elif operation == "measure":
-            self._answer_from_elsewhere(peer, message, lambda: {"sizes": [trees.measure(p) for p in message["paths"]]})
-        elif operation == "kill":
-            self._answer_to(peer, message, lambda: os.kill(int(message["pid"]), signal.SIGKILL))
+        operation = str(message.get("op"))
+        if operation in self._quick:
+            self._answer_to(peer, message, self._quick[operation])
+        elif operation in self._slow:
+            self._answer_from_elsewhere(peer, message, self._slow[operation])
         elif operation == "pod-socket":
             self._pod_socket(peer, message)
         else:
             super()._handle(peer, message)
 
-    def _answer_to(self, peer: Peer, message: dict[str, Any], act: Any) -> None:
+    def _answer_to(self, peer: Peer, message: dict[str, Any], act: Callable[[dict[str, Any]], object]) -> None:
         answer: dict[str, object] = {"id": message["id"]}
         try:
-            act()
+            act(message)
         except OSError as error:
             answer["error"] = _words(error)
         self._peers.send(peer, answer)
 
     def _answer_from_elsewhere(
-        self, peer: Peer, message: dict[str, Any], work: Callable[[], dict[str, object]]
+        self, peer: Peer, message: dict[str, Any], work: Callable[[dict[str, Any]], dict[str, object]]
     ) -> None:
         """Do what may take long in a process of its own, which the kernel reaps (see `main`)."""
         connection = self._peers.release(peer)
@@ -81,7 +87,7 @@ class EngineNetd(netd.Netd):
             return
         answer: dict[str, object] = {"id": message["id"]}
         try:
-            answer |= work()
+            answer |= work(message)
         except OSError as error:
             answer["error"] = _words(error)
         try:
@@ -144,35 +150,10 @@ class EngineNetd(netd.Netd):
         with contextlib.suppress(OSError):
             self._netlink.run(netlink.delete_link(network.index_of(self._net, ipaddress.IPv4Address(address))))
 
-    def _copy(self, source: str, target: str) -> dict[str, object]:
-        for path in (source, target):
-            self._check(path)
-        trees.copy(source, target)
-        return {}
 
-    def _give(self, message: dict[str, Any]) -> dict[str, object]:
-        self._check(str(message["path"]))
-        groups.give(
-            str(message["path"]),
-            int(message["group"]),
-            read_only=message["read_only"],
-            only_if_root_differs=message["only_if_root_differs"],
-        )
-        return {}
-
-    def _give_file(self, message: dict[str, Any]) -> dict[str, object]:
-        self._check(str(message["path"]))
-        groups.give_file(str(message["path"]), int(message["user"]))
-        return {}
-
-    def _remove(self, path: str) -> dict[str, object]:
-        self._check(path)
-        trees.remove(path)
-        return {}
-
-    def _check(self, path: str) -> None:
-        if not path.startswith(self._places) or ".." in path.split("/"):
-            raise OSError(f"{path} is none of the node's")
+def places(directory: str, volumes: str) -> tuple[str, ...]:
+    """Where the node in `directory` has files of pods: what the helper may read and write."""
+    return f"{directory}/", f"{volumes}/", _IN_MEMORY
 
 
 def _words(error: OSError) -> str:
@@ -180,19 +161,18 @@ def _words(error: OSError) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """``engine-net DIRECTORY NETWORK SERVICES PID VOLUMES``, where PID has the node's network namespace.
+    """``engine-net DIRECTORY NETWORK SERVICES PID VOLUMES NODE``, where PID has the node's network namespace.
 
     Says on the standard output that it serves (:data:`READY`) or why it can't.
     """
-    directory, pid, volumes = arguments[0], int(arguments[3]), arguments[4]
+    directory, pid, volumes, node = arguments[0], int(arguments[3]), arguments[4], arguments[5]
     net, services = ipaddress.IPv4Network(arguments[1]), ipaddress.IPv4Network(arguments[2])
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     try:
-        helper = EngineNetd(
-            directory, net, services, os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC), volumes
-        )
+        namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        helper = EngineNetd(directory, net, services, namespace, volumes, node)
     except OSError as error:
         print(f"{error.strerror or error}", flush=True)
         return 1

@@ -15,74 +15,53 @@ from homeport.node.sandbox import groups, trees, wire
 Errand = Callable[[], wire.Message]
 
 
-def remove(message: dict[str, Any]) -> Errand:
-    """Delete a tree."""
-    path = message["path"]
+def _errand(work: Callable[[], wire.Message | None], words: str, subject: str, *, names_file: bool = False) -> Errand:
+    """`words` tell of a failure, with the `subject` of the errand (or, if `names_file`, the file that it was about) and
+    the reason."""
 
     def do() -> wire.Message:
         try:
-            trees.remove(path)
+            return work() or {}
         except OSError as error:
-            return {"error": f"{error.filename or path} can't be deleted: {error.strerror or error}"}
-        return {}
+            what = error.filename if names_file and error.filename else subject
+            return {"error": words.format(what, error.strerror or error)}
 
     return do
+
+
+def remove(message: dict[str, Any]) -> Errand:
+    """Delete a tree."""
+    path = message["path"]
+    return _errand(lambda: trees.remove(path), "{} can't be deleted: {}", path, names_file=True)
 
 
 def copy(message: dict[str, Any]) -> Errand:
     """Copy a tree to where there is none."""
     source, target = message["source"], message["target"]
-
-    def do() -> wire.Message:
-        try:
-            trees.copy(source, target)
-        except OSError as error:
-            return {"error": f"{error.filename or source} can't be copied: {error.strerror or error}"}
-        return {}
-
-    return do
+    return _errand(lambda: trees.copy(source, target), "{} can't be copied: {}", source, names_file=True)
 
 
 def give(message: dict[str, Any]) -> Errand:
     """Give a tree to a group."""
     path, group = message["path"], int(message["group"])
-    read_only, only_if_root_differs = message["read_only"], message["only_if_root_differs"]
-
-    def do() -> wire.Message:
-        try:
-            groups.give(path, group, read_only=read_only, only_if_root_differs=only_if_root_differs)
-        except OSError as error:
-            return {"error": f"{path} can't be given to group {group}: {error.strerror or error}"}
-        return {}
-
-    return do
+    how = {name: bool(message[name]) for name in ("read_only", "only_if_root_differs")}
+    return _errand(lambda: groups.give(path, group, **how), f"{{}} can't be given to group {group}: {{}}", path)
 
 
 def give_file(message: dict[str, Any]) -> Errand:
     """Give a file to a user."""
     path, user = message["path"], int(message["user"])
-
-    def do() -> wire.Message:
-        try:
-            groups.give_file(path, user)
-        except OSError as error:
-            return {"error": f"{path} can't be given to user {user}: {error.strerror or error}"}
-        return {}
-
-    return do
+    return _errand(lambda: groups.give_file(path, user), f"{{}} can't be given to user {user}: {{}}", path)
 
 
 def measure(message: dict[str, Any]) -> Errand:
     """How much room trees take."""
-    paths = message["paths"]
+    paths = list(message["paths"])
 
-    def do() -> wire.Message:
-        try:
-            return {"sizes": [trees.measure(path) for path in paths]}
-        except OSError as error:
-            return {"error": f"{error.filename} can't be measured: {error.strerror or error}"}
+    def sizes() -> wire.Message:
+        return {"sizes": [trees.measure(path) for path in paths]}
 
-    return do
+    return _errand(sizes, "{} can't be measured: {}", ", ".join(paths), names_file=True)
 
 
 LONG: dict[str, Callable[[dict[str, Any]], Errand]] = {

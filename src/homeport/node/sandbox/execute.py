@@ -39,7 +39,7 @@ def launch(first: int, container: spec.Container, group: cgroups.Group, command:
     streams = Streams(stdin=command.stdin, tty=command.tty, stdout=command.stdout, stderr=command.stderr)
     opened: list[int] = []
     try:
-        opened += os.pipe2(os.O_CLOEXEC)
+        opened += os.pipe()
         outcome, outcome_write = opened
         pid = containers.send_in(
             outcome_write, lambda said: _enter(first, container, group, command, streams, outcome_write, said)

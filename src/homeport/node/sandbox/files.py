@@ -42,14 +42,19 @@ def write(path: str, text: str | bytes) -> None:
         os.close(descriptor)
 
 
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it, in as many portions as the kernel takes it. Raises OSError."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
 def put(path: str, data: bytes, mode: int = 0o644) -> None:
     """Make it the content of a file, which is made if it is not there. Raises OSError, after which the file may have
     part of it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode)
     try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(descriptor, left) :]
+        write_all(descriptor, data)
         # Afterwards and to its length: some file systems write out at once what has been cut to nothing before.
         os.ftruncate(descriptor, len(data))
     finally:

@@ -65,6 +65,12 @@ def mounted(mountinfo: str) -> list[Mounted]:
     return list(best.values())
 
 
+def mounts(mountinfo: str) -> list[str]:
+    """Where hierarchies are mounted, those without a wanted controller as well."""
+    lines = (line.partition(" - ") for line in mountinfo.splitlines())
+    return [_plain(head.split()[4]) for head, _, tail in lines if tail.split(" ", 1)[0] in ("cgroup", "cgroup2")]
+
+
 def _plain(path: str) -> str:
     """A path without mountinfo's escapes."""
     return path.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")

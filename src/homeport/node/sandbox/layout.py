@@ -12,7 +12,7 @@ import os
 import stat
 from typing import Any
 
-from homeport.node.sandbox import trees
+from homeport.node.sandbox import files, trees
 
 PROGRAMS = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 """Directories of ``/`` that are shown where they exist; links among them stay links."""
@@ -345,7 +345,7 @@ def _copy_content(source: str, target: str, status: os.stat_result) -> None:
         writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             while part := os.read(reading, _COPY_LIMIT):
-                os.write(writing, part)
+                files.write_all(writing, part)
             os.fchmod(writing, stat.S_IMODE(status.st_mode))
         finally:
             os.close(writing)

@@ -155,9 +155,9 @@ def open_tree(descriptor: int) -> int:
     return int(tree)
 
 
-def set_tree_attributes(tree: int, attributes: int) -> None:
-    """Add MOUNT_ATTR_* to every mount of a detached tree."""
-    argument = struct.pack("=4Q", attributes, 0, 0, 0)
+def set_tree_attributes(tree: int, attributes: int, propagation: int = 0) -> None:
+    """Add MOUNT_ATTR_* to every mount of a detached tree, and let them be MS_PRIVATE, say; 0: as they are."""
+    argument = struct.pack("=4Q", attributes, 0, propagation, 0)
     _check(_libc.syscall(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, argument, len(argument)))
 
 

@@ -1,4 +1,5 @@
-"""A small event loop on epoll for the helper processes: callbacks by descriptor, and deadlines."""
+"""A small event loop on epoll, or what the system has instead, for the helper processes: callbacks by descriptor, and
+deadlines."""
 
 from __future__ import annotations
 
@@ -9,8 +10,45 @@ import select
 import time
 from collections.abc import Callable
 
-READ = select.EPOLLIN
-WRITE = select.EPOLLOUT
+if not hasattr(select, "epoll"):
+    import selectors
+
+READ: int = getattr(select, "EPOLLIN", 1)
+WRITE: int = getattr(select, "EPOLLOUT", 4)
+
+
+class _Selector:
+    """The methods of epoll by what the system has instead."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+
+    def register(self, descriptor: int, events: int) -> None:
+        self._selector.register(descriptor, _asked(events))
+
+    def modify(self, descriptor: int, events: int) -> None:
+        self._selector.modify(descriptor, _asked(events))
+
+    def unregister(self, descriptor: int) -> None:
+        self._selector.unregister(descriptor)
+
+    def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
+        return [(key.fd, _told(events)) for key, events in self._selector.select(timeout)]
+
+    def close(self) -> None:
+        self._selector.close()
+
+
+def _asked(events: int) -> int:
+    return (selectors.EVENT_READ if events & READ else 0) | (selectors.EVENT_WRITE if events & WRITE else 0)
+
+
+def _told(events: int) -> int:
+    return (READ if events & selectors.EVENT_READ else 0) | (WRITE if events & selectors.EVENT_WRITE else 0)
+
+
+def _poller() -> select.epoll | _Selector:
+    return select.epoll() if hasattr(select, "epoll") else _Selector()
 
 
 class Timer:
@@ -32,7 +70,7 @@ class Loop:
     """Sleeps until a descriptor is ready or a timer is due; never wakes for anything else."""
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
+        self._epoll = _poller()
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._fresh: set[int] = set()
         """Descriptors that are watched since the events of this round were told."""

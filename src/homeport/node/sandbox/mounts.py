@@ -18,6 +18,15 @@ class SetupError(Exception):
     """The root can't be made as asked; the text says what failed."""
 
 
+class NotYet(SetupError):
+    """What is to be mounted is not as it has to be, which may change: the container is to wait for it, and has not
+    ended. `reason` is what its status says meanwhile."""
+
+    def __init__(self, message: str, reason: str = "CreateContainerConfigError") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class Tree:
     """A source, detached."""
 
@@ -30,7 +39,7 @@ class Tree:
             source = os.open(mounted.source, os.O_PATH | os.O_CLOEXEC)
             try:
                 if mounted.sub_path:
-                    source = _replace(source, _inside(source, mounted.sub_path))
+                    source = _replace(source, self._part(source))
                 mode = os.fstat(source).st_mode
                 self.is_directory = stat.S_ISDIR(mode)
                 self._tree = linux.open_tree(source)
@@ -39,8 +48,9 @@ class Tree:
             attributes = 0 if devices or (mounted.device and stat.S_ISCHR(mode)) else linux.MOUNT_ATTR_NODEV
             if mounted.read_only:
                 attributes |= linux.MOUNT_ATTR_RDONLY
-            if attributes:
-                linux.set_tree_attributes(self._tree, attributes)
+            propagation = 0 if mounted.follows else linux.MS_PRIVATE
+            if attributes or propagation:
+                linux.set_tree_attributes(self._tree, attributes, propagation)
         except OSError as error:
             raise self._failure(error) from None
 
@@ -61,6 +71,13 @@ class Tree:
         finally:
             os.close(self._tree)
 
+    def _part(self, volume: int) -> int:
+        # The kubelet does so before there is a container.
+        try:
+            return inside(volume, self.mounted.sub_path)
+        except OSError as error:
+            raise NotYet(str(self._failure(error))) from None
+
     @property
     def _name(self) -> str:
         inside = f" (subPath {self.mounted.sub_path})" if self.mounted.sub_path else ""
@@ -79,7 +96,7 @@ def _replace(old: int, new: int) -> int:
     return new
 
 
-def _inside(volume: int, path: str) -> int:
+def inside(volume: int, path: str) -> int:
     """Open a path in a volume, all links on the way staying in it; what is missing is made as directories with the
     volume's own mode."""
     rules = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_MAGICLINKS
@@ -92,14 +109,19 @@ def open_target(path: str, *, is_directory: bool) -> int:
     one in /proc, where a mount would show a process other things than the kernel says; OSError."""
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        rules = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_MAGICLINKS
-        place = _descend(root, path.lstrip("/"), rules, 0o755, is_directory=is_directory)
+        place = open_below(root, path, is_directory=is_directory)
     finally:
         os.close(root)
     if linux.is_proc(place):
         os.close(place)
         raise SetupError(f'"{path}" cannot be mounted because it is inside /proc')
     return place
+
+
+def open_below(root: int, path: str, *, is_directory: bool) -> int:
+    """The same in another directory, which is the root of all links on the way. Raises OSError."""
+    rules = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_MAGICLINKS
+    return _descend(root, path.lstrip("/"), rules, 0o755, is_directory=is_directory)
 
 
 def _descend(top: int, path: str, rules: int, mode: int, *, is_directory: bool) -> int:

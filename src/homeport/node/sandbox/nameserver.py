@@ -35,8 +35,10 @@ class NameServer:
     def listen(self, address: str, port: int = PORT) -> int:
         """Answer at that address, by UDP and TCP, on a port that the system chooses if it is 0; the port. Raises
         OSError."""
-        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        datagrams.setblocking(False)
+        listener.setblocking(False)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((address, port))

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import json
 import os
 import resource
 import signal
 import socket
 from typing import Any
 
-from homeport.node.sandbox import forward, hostlink, isolation, linux, loop, network, record, relay, relaylink, wire
+from homeport.node.sandbox import forward, hostlink, isolation, linux, loop, network, relay, relaylink, wire
 from homeport.node.sandbox.nameserver import NameServer
 from homeport.node.sandbox.peers import Peers
+from homeport.node.sandbox.records import Records
 from homeport.node.sandbox.services import Services
 from homeport.node.sandbox.wire import Peer
-from homeport.node.sandbox.zone import Zone
 
-CLUSTER_DOMAIN = "cluster.local"
-_SAVE_SECONDS = 1.0
 _BACKLOG = 512
 _PASSING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 """Errors of a kernel that can, but not now."""
@@ -55,12 +52,9 @@ class Netd:
             # Only root may; and not where the machine has another use for the addresses.
             print(f"the machine's own programs can't reach pods by their addresses: {error}", flush=True)
         self._gateway = str(network.gateway_of(net))
-        self._records_path = os.path.join(directory, "records.json")
-        self._zone = Zone(CLUSTER_DOMAIN, [net, services], self._gateway)
-        self._load()
-        self._is_saving = False
         self._loop = loop.Loop()
-        NameServer(self._loop, self._zone, sockets).listen(self._gateway)
+        self._records = Records(self._loop, directory, [net, services], self._gateway)
+        NameServer(self._loop, self._records.zone, sockets).listen(self._gateway)
         self._peers = Peers(self._loop, self._handle)
         local = network.api_address_of(services)
         self._services = Services(
@@ -69,32 +63,24 @@ class Netd:
         self._peers.accept_from(wire.listen(network.helper_socket(directory)))
 
     def serve(self) -> None:
+        """Until SIGTERM; what is to be written is then."""
+        awake, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        self._loop.watch(awake, self._end)
         self._loop.run()
+        self._records.save()
+        self._services.save()
 
-    def _load(self) -> None:
-        try:
-            with open(self._records_path, encoding="utf-8") as file:
-                for name, addresses in json.load(file).items():
-                    self._zone.set(name, addresses)
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            # The platform sends all of it again when it connects.
-            print(f"{self._records_path} can't be read: {error}", flush=True)
-
-    def _save(self) -> None:
-        self._is_saving = False
-        try:
-            record.write(self._records_path, dict(self._zone.records))
-        except OSError as error:
-            print(f"{self._records_path} can't be written: {error}", flush=True)
+    def _end(self, _events: int) -> None:
+        self._loop.is_running = False
 
     # The platform's requests.
 
     def _handle(self, peer: Peer, message: dict[str, Any]) -> None:
         operation = message.get("op")
         if operation == "records":
-            self._update(message)
+            self._records.update(message)
             self._peers.send(peer, {"id": message["id"]})
         elif operation == "policies":
             try:
@@ -148,17 +134,6 @@ class Netd:
             raise
         return listener
 
-    def _update(self, message: dict[str, Any]) -> None:
-        if message.get("reset"):
-            self._zone.clear()
-        for name in message.get("remove", ()):
-            self._zone.remove(name)
-        for name, addresses in message.get("set", {}).items():
-            self._zone.set(name, addresses)
-        if not self._is_saving:
-            self._is_saving = True
-            self._loop.after(_SAVE_SECONDS, self._save)
-
 
 def run(
     directory: str,
@@ -167,7 +142,7 @@ def run(
     namespace: int | None,
     ready: int,
 ) -> None:
-    """Be the helper. Says on `ready` that it serves (an empty line) or why it can't; never returns before its end."""
+    """Be the helper. Says on `ready` that it serves (an empty line) or why it can't; returns when it has to end."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Every connection of a pod to the outside takes two descriptors.

@@ -13,6 +13,8 @@ from homeport.node.sandbox import linux, loop, network, record, registry, wire
 from homeport.node.sandbox.sealing import Refused
 
 _RESPAWN_SECONDS = 1.0
+_ENDING_SECONDS = 2.0
+"""How long it may take to write."""
 
 
 class _Process:
@@ -136,11 +138,13 @@ class NetHelper:
         return True
 
     def end(self) -> None:
-        """End it for good."""
+        """End it for good, when it has written what it was about to write."""
         self._is_ending = True
         if self._running is not None:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._running.pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(self._running.pidfd, signal.SIGTERM)
+                if not select.select([self._running.pidfd], [], [], _ENDING_SECONDS)[0]:
+                    signal.pidfd_send_signal(self._running.pidfd, signal.SIGKILL)
             # Not a child if an earlier fork server forked it.
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._running.pid, 0)

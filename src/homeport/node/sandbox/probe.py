@@ -21,8 +21,8 @@ from homeport.node.sandbox import (
     isolation,
     linux,
     network,
+    overlays,
     relaylink,
-    rootfs,
     trees,
 )
 
@@ -122,7 +122,7 @@ def _overlay(directory: str) -> str:
 def _mount_overlay(place: str) -> None:
     for name in ("lower", "upper", "work", "merged"):
         os.makedirs(f"{place}/{name}", exist_ok=True)
-    where = rootfs.escape(place)
+    where = overlays.escape(place)
     options = f"lowerdir={where}/lower,upperdir={where}/upper,workdir={where}/work,volatile"
     if not linux.is_machines_root():
         options += ",userxattr"

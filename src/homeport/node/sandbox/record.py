@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable
 
-from homeport.node.sandbox import files, linux
+from homeport.node.sandbox import files, linux, processes
 
 SUFFIX = ".new"
 """Of a file that is being written, or that a killed writer has left."""
@@ -40,6 +40,9 @@ def _write(path: str, value: object, move: Callable[[str, str], None]) -> None:
 
 
 def _change_places(new: str, old: str) -> None:
+    if not processes.IS_LINUX:
+        os.rename(new, old)
+        return
     try:
         linux.exchange(new, old)
     except OSError as error:

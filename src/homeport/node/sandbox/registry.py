@@ -11,7 +11,7 @@ import json
 import os
 from typing import NamedTuple
 
-from homeport.node.sandbox import linux, record
+from homeport.node.sandbox import processes, record
 
 
 class Entry(NamedTuple):
@@ -22,6 +22,8 @@ class Entry(NamedTuple):
     start_time: str
     namespace: int
     """The supervisor's descriptor of the node's network namespace, under /proc/<pid>/fd."""
+    has_memory: bool = False
+    """Whether the pod has volumes in memory."""
 
 
 class Registry:
@@ -52,7 +54,9 @@ class Registry:
                 continue
             try:
                 with open(os.path.join(self._directory, name), encoding="utf-8") as file:
-                    found.append(Entry(**json.load(file)))
+                    entry = json.load(file)
+                    # Another version may have written more.
+                    found.append(Entry(**{field: entry[field] for field in Entry._fields if field in entry}))
             except (OSError, ValueError, TypeError):
                 continue
         return found
@@ -79,6 +83,6 @@ def survivor(directory: str) -> int | None:
     entries = Registry(os.path.join(directory, "sandboxes")).entries()
     candidates = ([known] if known else []) + [(entry.pid, entry.start_time) for entry in entries]
     for pid, start_time in candidates:
-        if linux.is_alive(pid, start_time):
+        if processes.is_alive(pid, start_time):
             return pid
     return None

@@ -14,7 +14,7 @@ import errno
 import os
 import stat
 
-from homeport.node.sandbox import files, idmap, kernelfs, linux, spec, trees
+from homeport.node.sandbox import files, imagetrees, kernelfs, linux, overlays, spec, trees
 from homeport.node.sandbox.layout import ENVIRONMENT, Layout
 from homeport.node.sandbox.mounts import SetupError, Tree
 
@@ -25,19 +25,13 @@ _POD_BYTES = 4 << 20
 
 
 def make_pod_mounts(layout: Layout, pod: spec.Pod, settings: dict[str, str]) -> None:
-    """What a pod's containers share, in memory: its files of /etc (`settings`), their last messages, volumes, and
-    /dev/shm. In the mount namespace of the pod's supervisor."""
+    """What a pod's containers share, in memory: its files of /etc (`settings`), their last messages, and /dev/shm. In
+    the mount namespace of the pod's supervisor."""
     linux.mount("pod", layout.pod, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, f"mode=755,size={_POD_BYTES}")
     for name in ("lower", "lower/etc", "termination"):
         os.mkdir(os.path.join(layout.pod, name), 0o755)
     for name, text in settings.items():
         files.put(os.path.join(layout.pod, "lower", "etc", name), text.encode("utf-8", "surrogateescape"))
-    for volume in pod.memory:
-        os.makedirs(volume.path, mode=0o755, exist_ok=True)
-        # A group that does not exist in this user namespace is left out: everybody may write there anyway.
-        has_group = volume.group is not None and idmap.is_mapped("gid", volume.group)
-        owner = f"mode=3777,gid={volume.group}" if has_group else "mode=1777"
-        linux.mount("tmpfs", volume.path, "tmpfs", linux.MS_NODEV, f"{owner},size={volume.size}")
     if pod.host_ipc:
         linux.mount("/dev/shm", layout.shm, "", linux.MS_BIND | linux.MS_REC)
         # Where platforms keep the secrets of all their pods.
@@ -47,17 +41,6 @@ def make_pod_mounts(layout: Layout, pod: spec.Pod, settings: dict[str, str]) -> 
         return
     flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     linux.mount("shm", layout.shm, "tmpfs", flags, f"mode=1777,size={pod.shm_bytes}")
-
-
-def escape(path: str) -> str:
-    """As overlay's options want it: colons part layers, commas part options."""
-    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
-
-
-def _joined(layers: list[str]) -> str:
-    """As the option ``lowerdir``, the topmost first; what is below the working directory by its relative path."""
-    here = f"{os.getcwd()}/"
-    return ":".join(escape(path.removeprefix(here)) for path in layers)
 
 
 def _parts(layers: list[str], path: str) -> list[str]:
@@ -121,7 +104,8 @@ class Root:
     def assemble(self, groups: list[tuple[str, str]]) -> None:
         """Make the root and change to it. `groups` are the container's cgroups, as :func:`kernelfs.show_groups` has
         them. Raises SetupError, or OSError for what the machine should have allowed."""
-        linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
+        # Not private yet: a volume may have to follow what the machine mounts in it.
+        linux.mount("", "/", "", linux.MS_REC | linux.MS_SLAVE)
         interpreter = self._interpreter()
         try:
             self._layers()
@@ -143,6 +127,7 @@ class Root:
             wanted.append(spec.Mounted(self.termination_log, self._container.termination_message_path, False))
         trees = [Tree(mounted, devices=security.privileged) for mounted in wanted]
         self._change_root()
+        linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
         for tree in trees:
             tree.attach()
         if self._container.read_only_root:
@@ -151,7 +136,17 @@ class Root:
 
     def _mounts(self) -> list[spec.Mounted]:
         """Parents before what is mounted below them."""
-        return sorted(self._container.mounts, key=lambda mounted: os.path.normpath(mounted.target).count("/"))
+        wanted = [self._volume(mounted, number) for number, mounted in enumerate(self._container.mounts)]
+        return sorted(wanted, key=lambda mounted: os.path.normpath(mounted.target).count("/"))
+
+    def _volume(self, mounted: spec.Mounted, number: int) -> spec.Mounted:
+        if mounted.image is None:
+            return mounted
+        place = f"{self._base}/volume{number}"
+        imagetrees.make(mounted.image, place, user_xattr=self._user_xattr)
+        if mounted.sub_path:
+            imagetrees.check_part(place, mounted.sub_path)
+        return mounted._replace(source=place, image=None)
 
     def _interpreter(self) -> str | None:
         """The interpreter's real place, None if it is among what is shown anyway."""
@@ -206,7 +201,7 @@ class Root:
                 self._overlay(lower, spec.upper_of(shown.path), target, place)
             elif len(lower) > 1:
                 linux.mount(
-                    "overlay", target, "overlay", linux.MS_NODEV | linux.MS_RDONLY, f"lowerdir={_joined(lower)}"
+                    "overlay", target, "overlay", linux.MS_NODEV | linux.MS_RDONLY, f"lowerdir={overlays.joined(lower)}"
                 )
             else:
                 bind(lower[0], target, read_only=True)
@@ -244,7 +239,8 @@ class Root:
         if mode != 0o755:
             os.chmod(upper, mode)
         # Volatile: the layer doesn't outlive the container, so its end must not wait for the disk.
-        options = f"lowerdir={_joined(lower)},upperdir={escape(upper)},workdir={escape(work)},volatile"
+        own = f"upperdir={overlays.escape(upper)},workdir={overlays.escape(work)}"
+        options = f"lowerdir={overlays.joined(lower)},{own},volatile"
         if self._user_xattr:
             options += ",userxattr"
         linux.mount("overlay", target, "overlay", linux.MS_NODEV, options)

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 
-from homeport.node.sandbox import cgroups, loop, sessions, spec
+from homeport.node.sandbox import cgroups, loop, processes, sessions, spec
 from homeport.node.sandbox import container as containers
 from homeport.node.sandbox.output import Output
 from homeport.node.sandbox.watch import Watch
@@ -26,6 +26,7 @@ class Running:
         "launch",
         "mounts",
         "output",
+        "said",
         "spec",
         "status",
         "waiting",
@@ -42,6 +43,8 @@ class Running:
         self.attachments: list[sessions.Attachment] = []
         self.waiting: tuple[Peer, object] | None = None
         """Who is to hear that the command runs, and the id of the request; None once it does."""
+        self.said = b""
+        """What its first process has said before it became the command."""
         self.mounts: int | None = None
         """A descriptor of its mount namespace, by which its processes are known where they are among others."""
         self.status: int | None = None
@@ -86,7 +89,7 @@ class Running:
         self.is_out_of_memory = True
         # One that has ended in this moment needs no end.
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.launch.pidfd, signal.SIGKILL)
+            processes.send(self.launch.pid, self.launch.pidfd, signal.SIGKILL)
 
     def _client_ended_stdin(self) -> None:
         if self.spec.stdin_once and not self.spec.tty:

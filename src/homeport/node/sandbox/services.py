@@ -59,8 +59,12 @@ class Services:
         self._is_saving = False
         self._is_retrying = False
         self._inside = self._balancer(gateway, services, local)
-        self._watch = addresses.HostAddresses(events, sockets, self._inside.set_addresses)
+        self._watch_addresses()
         self._load()
+
+    def _watch_addresses(self) -> None:
+        """Tell of the machine's own as they change."""
+        self._watch = addresses.HostAddresses(self._loop, self._sockets, self._inside.set_addresses)
 
     def _balancer(
         self, gateway: ipaddress.IPv4Address, services: ipaddress.IPv4Network, local: ipaddress.IPv4Address
@@ -86,6 +90,11 @@ class Services:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             # The platform tells all of it again when it connects.
             print(f"{self._path} can't be read: {error}", flush=True)
+
+    def save(self) -> None:
+        """Write down what waits to be."""
+        if self._is_saving:
+            self._save()
 
     def _save(self) -> None:
         self._is_saving = False
@@ -195,7 +204,9 @@ def _listen(events: loop.Loop, listener: socket.socket, address: str, frontend: 
 
 def _dial(kind: int) -> socket.socket:
     """A socket of the node's namespace, which this thread is in."""
-    return socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
+    made = socket.socket(socket.AF_INET, kind)
+    made.setblocking(False)
+    return made
 
 
 class _ListeningBalancer:

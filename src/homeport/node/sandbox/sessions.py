@@ -228,7 +228,7 @@ class Attachment:
         try:
             for name in outputs:
                 if wanted.get(name):
-                    end, ours = os.pipe2(os.O_CLOEXEC)
+                    end, ours = os.pipe()
                     reading.append(end)
                     os.set_blocking(end, False)
                     ends[name] = end

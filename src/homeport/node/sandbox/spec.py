@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import binascii
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import homeport
 from homeport.node.sandbox.capabilities import DEFAULT
 
-VERSION = 25
-"""Of what travels between the platform and its helpers; another one after an update means that the fork server, which
-outlives the platform, is to be replaced."""
+VERSION = 30
+"""Of what travels between the platform and its helpers."""
 SOCKET_FILE = "sandbox.sock"
 STATE_FILE = "state.json"
 """A pod's directory holds these two."""
@@ -30,12 +31,34 @@ def path_of(upper: str) -> str:
     return upper.replace("%2F", "/").replace("%25", "%")
 
 
+def release() -> dict[str, object]:
+    """What helpers that outlive the platform (the fork server, the network helper) say of themselves."""
+    return {"version": VERSION, "release": homeport.__version__}
+
+
+def is_same_release(told: Mapping[str, object]) -> bool:
+    """Whether a helper is of this very release: else it is to be replaced, as it may not understand what it is told,
+    and what it has yet to import is not what it was written for."""
+    return all(told.get(name) == value for name, value in release().items())
+
+
+class ImageTree(NamedTuple):
+    """What an image has of its own: layers, the topmost first, and what is shown in them (path, place)."""
+
+    layers: list[str]
+    shown: list[list[str]]
+
+
 class Mounted(NamedTuple):
     source: str
     target: str
     read_only: bool
     sub_path: str = ""
     device: bool = False
+    image: ImageTree | None = None
+    """In the place of `source`."""
+    follows: bool = False
+    """Whether what the machine mounts below `source` later is seen."""
 
 
 class Security(NamedTuple):
@@ -145,13 +168,25 @@ def container_from(message: dict[str, Any]) -> Container:
     """Raises KeyError or TypeError for a message of another version."""
     values = {field: message[field] for field in Container._fields}
     for field in ("files", "mounts"):
-        values[field] = [Mounted(*entry) for entry in values[field]]
+        values[field] = [_mounted(*entry) for entry in values[field]]
     values["limits"] = limits_from(values["limits"])
     security = dict(values["security"])
     security["capabilities"] = frozenset(security["capabilities"])
     security["seccomp"] = binascii.a2b_base64(security["seccomp"])
     values["security"] = Security(**security)
     return Container(**values)
+
+
+def _mounted(
+    source: str,
+    target: str,
+    read_only: bool,
+    sub_path: str,
+    device: bool,
+    image: list[Any] | None = None,
+    follows: bool = False,
+) -> Mounted:
+    return Mounted(source, target, read_only, sub_path, device, None if image is None else ImageTree(*image), follows)
 
 
 def limits_from(message: dict[str, Any]) -> Limits:

@@ -45,7 +45,7 @@ class States:
         known = self._containers.get(name)
         return None if known is None else int(known["attempt"])
 
-    def started(self, wanted: spec.Container, pid: int, cgroups: dict[str, str]) -> None:
+    def started(self, wanted: spec.Container, pid: int, cgroups: dict[str, str], ids: list[int]) -> None:
         self._containers[wanted.name] = {
             "name": wanted.name,
             "attempt": wanted.attempt,
@@ -53,6 +53,7 @@ class States:
             "pid": pid,
             "started_at": self._stamps.now(),
             "cgroups": cgroups,
+            "ids": ids,
         }
 
     def not_started(self, wanted: spec.Container, code: int, text: str) -> None:

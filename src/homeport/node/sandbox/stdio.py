@@ -32,11 +32,11 @@ class Streams:
                 self._console, self._far_console = socket.socketpair()
                 return
             if stdin:
-                self._far[0], self.stdin = os.pipe2(os.O_CLOEXEC)
+                self._far[0], self.stdin = os.pipe()
             if stdout:
-                self.stdout, self._far[1] = os.pipe2(os.O_CLOEXEC)
+                self.stdout, self._far[1] = os.pipe()
             if stderr:
-                self.stderr, self._far[2] = os.pipe2(os.O_CLOEXEC)
+                self.stderr, self._far[2] = os.pipe()
         except BaseException:
             self.close()
             raise

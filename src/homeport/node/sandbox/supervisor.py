@@ -1,4 +1,4 @@
-"""One pod's supervisor: makes the pod's namespaces, starts its containers, writes their logs, keeps how they ended.
+"""One pod's supervisor: starts its containers, writes their logs, keeps how they ended.
 
 It needs nobody: the platform may come and go. What happened is in ``state.json`` in the pod's directory and on the
 pod's socket. It stays after the last container ended, since the pod's address is its network namespace's, and ends when
@@ -19,22 +19,19 @@ from typing import Any
 from homeport.node.sandbox import (
     aside,
     cgroups,
-    etc,
     execute,
-    linux,
     logs,
     network,
+    outcomes,
+    processes,
     registry,
-    rootfs,
     spec,
-    sysctls,
     trees,
     warmstart,
     wire,
 )
 from homeport.node.sandbox import container as containers
 from homeport.node.sandbox.clients import Clients
-from homeport.node.sandbox.infra import Infra
 from homeport.node.sandbox.loop import Loop
 from homeport.node.sandbox.node import Node
 from homeport.node.sandbox.output import Output
@@ -49,17 +46,19 @@ _LOG_GRACE_SECONDS = 30.0
 
 
 class Supervisor:
+    _group: cgroups.Group
+    """The pod's."""
+
     def __init__(self, node: Node, pod: spec.Pod, address: ipaddress.IPv4Address | None) -> None:
-        """Make the pod's namespaces around the calling process. Raises OSError; then the process is of no use."""
+        """Make of the calling process what its containers need. Raises OSError; then the process is of no use."""
         self._node = node
         self._pod = pod
-        linux.set_process_name("homeport-pod")
+        processes.set_name("homeport-pod")
         self._pid = os.getpid()
-        self._start_time = linux.start_time(self._pid)
+        self._start_time = processes.start_time(self._pid)
         self.address = network.host_address() if address is None else str(address)
         # First, so that a new zygote finds the address taken.
         self._register()
-        self._infra: Infra | None = None
         self._enter(address)
         with contextlib.suppress(FileExistsError):  # of an earlier sandbox of the pod
             os.mkdir(pod.layers, 0o711)
@@ -79,22 +78,13 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._terminate)
 
     def _enter(self, address: ipaddress.IPv4Address | None) -> None:
-        """Make what the pod's containers share."""
-        node, pod = self._node, self._pod
-        if address is not None:
-            network.join(node.namespace, node.network, address)
-        self._group = node.groups.make_pod(pod.uid, pod.limits)
-        linux.unshare(linux.CLONE_NEWUTS | linux.CLONE_NEWNS | (0 if pod.host_ipc else linux.CLONE_NEWIPC))
-        linux.set_hostname(pod.hostname[:64])
-        server = str(network.gateway_of(node.network))
-        rootfs.make_pod_mounts(node.layout, pod, etc.files(pod, self.address, server))
-        sysctls.apply(pod.sysctls, own_network=address is not None)
-        if pod.processes == "pod":
-            self._infra = Infra(node.layout)
+        """Make what the pod's containers share, ``_group`` among it. Raises OSError."""
+        raise NotImplementedError
 
     def _register(self) -> None:
         entry = registry.Entry(
-            self._pod.uid, self._pod.directory, self.address, self._pid, self._start_time, self._node.namespace
+            *(self._pod.uid, self._pod.directory, self.address, self._pid, self._start_time, self._node.namespace),
+            has_memory=bool(self._pod.memory),
         )
         self._node.registry.write(entry)
 
@@ -186,36 +176,7 @@ class Supervisor:
 
     def _launch(self, wanted: spec.Container, message: Message, group: cgroups.Group) -> containers.Launch:
         """Begin to start a container. Raises OSError, or ValueError for a target that does not run."""
-        among = self._infra.namespace if self._infra is not None else self._processes_of(wanted.target)
-        try:
-            pod = self._pod if among is None else self._pod._replace(processes="pod")
-            root = rootfs.Root(self._node.layout, pod, wanted, user_namespace=self._node.user_namespace)
-            launch = self._warm_launch(root, wanted, message, group) if among is None else None
-            if launch is not None:
-                return launch
-            return containers.launch(root, wanted, group, processes=pod.processes, pod_processes=among)
-        finally:
-            if among is not None and wanted.target:
-                os.close(among)
-
-    def _processes_of(self, target: str) -> int | None:
-        """A descriptor of the pid namespace of the container that another is to be among; None without one. Raises
-        ValueError if it does not run."""
-        if not target:
-            return None
-        running = self._running.get(target)
-        if running is not None and running.waiting is None and running.status is None:
-            with contextlib.suppress(OSError):  # it is about to end
-                return os.open(f"/proc/{running.launch.pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        raise ValueError(f'unable to find target container "{target}"')
-
-    def _warm_launch(
-        self, root: rootfs.Root, wanted: spec.Container, message: Message, group: cgroups.Group
-    ) -> containers.Launch | None:
-        """None if the container is to be started cold."""
-        if not wanted.warm or self._pod.host_network or self._pod.host_ipc or self._pod.processes != "container":
-            return None
-        return warmstart.launch(root, wanted, message, group, self._node.directory)
+        raise NotImplementedError
 
     def _remove_layers_of(self, name: str) -> None:
         """An earlier attempt's layer goes; in a process of its own, as it may be large."""
@@ -229,20 +190,26 @@ class Supervisor:
     def _outcome(self, running: Running) -> None:
         """The command runs, or it is known why it doesn't."""
         launch, wanted = running.launch, running.spec
-        data = os.read(launch.outcome, 65536)
+        more = os.read(launch.outcome, 65536)
+        running.said += more
+        ids, data = outcomes.heard(running.said)
+        if more and not data:
+            return  # it has its ids, and is about to become the command
         self._loop.forget(launch.outcome)
         os.close(launch.outcome)
+        waits: list[str] = []
         if data:
-            code, text = json.loads(data)
+            code, text, *waits = json.loads(data)
             launch.reap()
             os.close(launch.pidfd)
             launch.streams.close()
             running.output.close()
             running.group.remove()
             del self._running[wanted.name]
-            self._states.not_started(wanted, code, text)
+            if not waits:
+                self._states.not_started(wanted, code, text)
         else:
-            self._states.started(wanted, launch.pid, running.group.usage_paths())
+            self._states.started(wanted, launch.pid, running.group.usage_paths(), ids)
             running.watch_memory(self._loop)
             if self._pod.processes != "container" or wanted.target:
                 # None if it has ended already, and it was the last.
@@ -261,8 +228,11 @@ class Supervisor:
         if running.waiting is not None:
             peer, number = running.waiting
             running.waiting = None
-            is_warm = isinstance(launch, warmstart.WarmLaunch)
-            self._peers.send(peer, {"id": number, "state": self._states.of(wanted.name), "warm": is_warm})
+            if waits:
+                self._peers.send(peer, {"id": number, "waits": [*waits, text]})
+            else:
+                is_warm = isinstance(launch, warmstart.WarmLaunch)
+                self._peers.send(peer, {"id": number, "state": self._states.of(wanted.name), "warm": is_warm})
         if data:
             self._finish_if_ended()
 
@@ -331,7 +301,7 @@ class Supervisor:
 
     def _run(self, running: Running, command: spec.Command) -> execute.Execution:
         """Begin to run a further command in a container. Raises OSError."""
-        return execute.launch(running.launch.pid, running.spec, running.group, command)
+        raise NotImplementedError
 
     def _limit(self, peer: Peer, message: dict[str, Any]) -> None:
         """Change what the pod and its containers may use."""
@@ -360,7 +330,7 @@ class Supervisor:
         running = self._running.get(name)
         if running is not None and running.status is None:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(running.launch.pidfd, number)
+                processes.send(running.launch.pid, running.launch.pidfd, number)
 
     def _terminate(self, *_arguments: object) -> None:
         """The machine goes down: the containers are asked to end, and their ends are kept for the next start."""
@@ -397,33 +367,17 @@ class Supervisor:
             self._peers.send(peer, {"id": number, "error": failure} if failure else {"id": number})
         self._loop.is_running = False
 
+    def _leave(self) -> None:
+        """End what was made by `_enter` and does not end with this process. Raises OSError."""
+
     def _clear(self, *more: str) -> str:
         """Take away what only a running pod needs, and `more` paths; what could not be, in words."""
         failure = ""
         try:
-            if self._infra is not None:
-                self._infra.end()
-                self._infra = None
+            self._leave()
             for path in (self._pod.layers, self._pod.socket_path, *more):
                 trees.remove(path)
         except OSError as error:
             failure = f"something of the sandbox is left: {error}"
         self._group.remove()
         return failure
-
-
-def run(
-    node: Node, pod: spec.Pod, address: ipaddress.IPv4Address | None, connection: socket.socket, number: object
-) -> None:
-    """Be the supervisor. Failures on the way go to the connection; returns when the sandbox has ended."""
-    try:
-        supervisor = Supervisor(node, pod, address)
-    except OSError as error:
-        node.groups.clear_pod(pod.uid, os.getpid())
-        node.registry.delete(pod.uid)
-        where = f" ({error.filename})" if error.filename else ""
-        text = f"the pod's sandbox can't be made: {error.strerror or error}{where}"
-        with contextlib.suppress(OSError):  # whoever asked has gone; the next one makes the sandbox anew
-            connection.sendall(wire.encode({"id": number, "error": text}))
-        return
-    supervisor.serve(connection, number)

@@ -9,7 +9,7 @@ import socket
 import struct
 import termios
 
-from homeport.node.sandbox import wire
+from homeport.node.sandbox import processes, wire
 
 TYPE = "xterm"
 """``$TERM`` of a command that has a terminal and no opinion, as container runtimes set it."""
@@ -22,13 +22,7 @@ _TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
 def take(console: int, uid: int) -> None:
     """Give the calling process, a leader of its session, a new terminal for its input, output and errors, and send the
     other end through the socket `console`. Raises OSError."""
-    flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
-    try:
-        master = os.open(_MULTIPLEXER, flags)
-    except PermissionError:
-        master = os.open(_MACHINES, flags)
-    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
-    slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    master, slave = _open() if processes.IS_LINUX else os.openpty()
     # Not for one whose id does not exist here: the terminal stays with root, and is open for the process anyway.
     with contextlib.suppress(OSError):
         os.fchown(slave, uid, -1)
@@ -39,6 +33,17 @@ def take(console: int, uid: int) -> None:
         wire.send_descriptors(connection, {}, [master])
     os.close(slave)
     os.close(master)
+
+
+def _open() -> tuple[int, int]:
+    """A terminal of the container's own, both ends. Raises OSError."""
+    flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        master = os.open(_MULTIPLEXER, flags)
+    except PermissionError:
+        master = os.open(_MACHINES, flags)
+    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+    return master, fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 def receive(console: socket.socket) -> int:

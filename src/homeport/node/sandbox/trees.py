@@ -73,12 +73,22 @@ def _copy_file(source: str, target: str) -> None:
         new = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             # In the kernel, and without a copy where the file system can share blocks.
-            while os.copy_file_range(old, new, 1 << 30):
+            while _copy_some(old, new):
                 pass
         finally:
             os.close(new)
     finally:
         os.close(old)
+
+
+def _copy_some(old: int, new: int) -> int:
+    if hasattr(os, "copy_file_range"):
+        return os.copy_file_range(old, new, 1 << 30)
+    left = memoryview(os.read(old, 1 << 20))
+    count = len(left)
+    while left:
+        left = left[os.write(new, left) :]
+    return count
 
 
 def remove(path: str) -> None:

@@ -31,8 +31,9 @@ def of(container: spec.Container) -> User:
     wanted_user, _, wanted_group = container.user.partition(":")
     if container.uid is not None:
         wanted_user, wanted_group = str(container.uid), ""
+    wanted_user = wanted_user or "0"  # also where the image has no such file (FROM scratch)
     users, groups = _table("/etc/passwd", 7), _table("/etc/group", 4)
-    entry = _find(users, wanted_user or "0")
+    entry = _find(users, wanted_user)
     if entry is None and not wanted_user.isdecimal():
         raise UnknownUser(f"unable to find user {wanted_user}: no matching entries in passwd file")
     uid = int(entry[2]) if entry is not None else int(wanted_user)

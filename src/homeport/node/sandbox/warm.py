@@ -25,7 +25,7 @@ import sys
 from typing import Any, NamedTuple
 
 from homeport.node.sandbox import container as containers
-from homeport.node.sandbox import idmap, interpreting, linux, privileges, spec
+from homeport.node.sandbox import idmap, interpreting, linux, outcomes, privileges, spec
 from homeport.node.sandbox.stdio import Streams
 from homeport.node.sandbox.warmstart import LISTENER, READY, STATUS_BYTES
 
@@ -195,6 +195,7 @@ def _enter(order: Order, outcome: int) -> None:
     streams = Streams.of({number: given[name] for number, name in enumerate(names) if name in given})
     linux.close_descriptors({0, 1, 2, outcome, *streams.far_ends})
     user = containers.settle(order.container, streams)
+    outcomes.tell_ids(outcome)
     containers.take_place(user, streams, outcome)
     privileges.seal(order.container.security)
     # What Python does when it starts, as its own files and handlers are from a start that was another's.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from homeport.node.sandbox import processes, unix
 from homeport.node.sandbox.loop import Loop, Timer
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -43,10 +44,13 @@ class Watch:
 
 def memory_of(pid: int, limit: int) -> int:
     """What a process and its descendants have in memory, in bytes: at first what each of them has, which counts some of
-    it more than once; if that is beyond `limit`, what they have together and can't be had from a file again."""
-    processes = list(family(pid))
-    resident = sum(_resident(each) for each in processes)
-    return resident if resident <= limit else sum(_own(each) for each in processes)
+    it more than once; if that is beyond `limit`, what they have together and can't be had from a file again.
+    Elsewhere than on Linux always the first."""
+    if not processes.IS_LINUX:
+        return unix.resident(pid)
+    found = list(family(pid))
+    resident = sum(_resident(each) for each in found)
+    return resident if resident <= limit else sum(_own(each) for each in found)
 
 
 def family(pid: int) -> list[str]:

@@ -1,12 +1,13 @@
 """JSON lines over unix sockets, and descriptors beside them.
 
 Paths of unix sockets are limited to 107 bytes and data directories are not, so a socket is bound and dialled through
-``/proc/self/fd/<directory>/<name>``.
+``/proc/self/fd/<directory>/<name>``, or elsewhere through a link to the directory that is there for that moment.
 """
 
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import socket
@@ -16,57 +17,74 @@ from collections.abc import Iterator
 Message = dict[str, object]
 
 _MOST_DESCRIPTORS = 4
+_LONGEST_PATH = 100 - 12
+"""Bytes of a socket's path: macOS takes 103 (sys/un.h), and while one is made it has a suffix."""
 MAX_LINE = 16 << 20
 """Longest message in bytes; a container's environment is limited by the kernel to far less."""
 
 
-def _through(path: str) -> tuple[int, str]:
+@contextlib.contextmanager
+def _through(path: str) -> Iterator[str]:
+    """A short name for a path, while it lasts."""
     directory, name = os.path.split(path)
-    descriptor = os.open(directory or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    return descriptor, f"/proc/self/fd/{descriptor}/{name}"
+    if sys.platform == "linux":
+        descriptor = os.open(directory or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{descriptor}/{name}"
+        finally:
+            os.close(descriptor)
+        return
+    if len(os.fsencode(path)) <= _LONGEST_PATH:
+        yield path
+        return
+    os.stat(directory)  # which says that it is not there as everywhere
+    own = f"/tmp/.homeport-{os.getpid()}-{os.urandom(8).hex()}"
+    os.mkdir(own, 0o700)
+    try:
+        os.symlink(os.path.abspath(directory), f"{own}/d")
+        yield f"{own}/d/{name}"
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{own}/d")
+        os.rmdir(own)
 
 
 def listen(path: str, backlog: int = 1024) -> socket.socket:
     """A non-blocking listener at the path, for its owner only; takes the place of one left by an earlier process."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    directory, short = _through(path)
-    temporary = f"{short}.{os.getpid()}"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Renamed into place once it listens: whoever finds the name can connect.
-        listener.bind(temporary)
-        os.chmod(temporary, 0o600)
-        listener.listen(backlog)
-        os.rename(temporary, short)
+        listener.setblocking(False)
+        with _through(path) as short:
+            temporary = f"{short}.{os.getpid()}"
+            # Renamed into place once it listens: whoever finds the name can connect.
+            listener.bind(temporary)
+            os.chmod(temporary, 0o600)
+            listener.listen(backlog)
+            os.rename(temporary, short)
     except BaseException:
         listener.close()
         raise
-    finally:
-        os.close(directory)
     return listener
 
 
 def bind(path: str) -> int:
     """A descriptor of a socket at the path that does not listen yet: whoever connects is refused."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    directory, short = _through(path)
     try:
-        made.bind(short)
-        os.chmod(short, 0o600)
+        with _through(path) as short:
+            made.bind(short)
+            os.chmod(short, 0o600)
         return made.detach()
     finally:
         made.close()
-        os.close(directory)
 
 
 def connect(path: str) -> socket.socket:
     """A connection, blocking. Raises FileNotFoundError or ConnectionRefusedError if nobody listens there."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        directory, short = _through(path)
-        try:
+        with _through(path) as short:
             connection.connect(short)
-        finally:
-            os.close(directory)
     except BaseException:
         connection.close()
         raise

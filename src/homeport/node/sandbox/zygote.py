@@ -19,15 +19,18 @@ from typing import Any
 from homeport.node.sandbox import (
     cgroups,
     errands,
+    groupends,
     idmap,
+    keeping,
     linux,
     loop,
+    namespaced,
     network,
     orphans,
+    record,
     registry,
     sealing,
     spec,
-    supervisor,
     surveying,
     trees,
     warmers,
@@ -94,6 +97,7 @@ class Zygote:
         )
         self._helper = NetHelper(directory, net, services, pods, self._loop, self._fork)
         self._peers = Peers(self._loop, self._handle, self._left)
+        self._keeping = keeping.Keeping(self._loop)
         self._groups = cgroups.open_groups(directory, starter)
         for problem in self._groups.problems:
             print(f"not everything can be limited: {problem}", flush=True)
@@ -203,11 +207,13 @@ class Zygote:
             routed = address if address in self._network else None
             state_path = os.path.join(entry.directory, spec.STATE_FILE)
             self._watch_pod(entry.pid, pidfd, routed, state_path, entry.uid)
+            if entry.has_memory:
+                self._keeping.adopt(entry.directory, entry.pid)
             if address in self._network:
                 self._last = max(self._last, int(address))
         others = self._groups.others(alive)
         if others:
-            self._in_background(lambda: cgroups.end_all(others))
+            self._in_background(lambda: groupends.end_all(others))
 
     # The platform's requests.
 
@@ -217,6 +223,8 @@ class Zygote:
         if operation == "create":
             self._create(peer, message)
         elif operation in errands.LONG:
+            if operation == "remove":
+                self._keeping.forget(str(message["path"]))
             self._answer_from_elsewhere(peer, message["id"], errands.LONG[operation](message))
         elif operation in errands.SHORT:
             self._peers.send(peer, {"id": message["id"], **errands.SHORT[operation](message)()})
@@ -229,7 +237,7 @@ class Zygote:
             self._peers.send(peer, {"id": message["id"]})
         elif operation == "hold":
             self._holders.add(peer)
-            self._peers.send(peer, {"id": message["id"], "version": spec.VERSION})
+            self._peers.send(peer, {"id": message["id"], **spec.release()})
         elif operation == "ends":
             self._curious.append((str(message["path"]), peer, message["id"]))
             self._settled(str(message["path"]))
@@ -254,15 +262,20 @@ class Zygote:
         self._finish_survey()
         address = None if pod.host_network else self._allocate()
         connection = self._peers.release(peer)
+        heir: keeping.Heir | None = None
         try:
+            heir = self._keeping.begin(pod.directory) if pod.memory else None
             pid = self._fork(
-                {connection.fileno(), self._helper.namespace},
-                lambda: supervisor.run(self._node, pod, address, connection, number),
+                {connection.fileno(), self._helper.namespace, *(() if heir is None else heir.descriptors)},
+                lambda: namespaced.run(self._node, pod, address, heir, connection, number),
             )
         except OSError as error:
             text = f"no process can be made for the pod: {error.strerror or error}"
             self._peers.send(self._peers.add(connection), {"id": number, "error": text})
             return
+        finally:
+            if heir is not None:
+                heir.let_go()
         connection.close()
         self._watch_pod(pid, os.pidfd_open(pid), address, pod.state_path, pod.uid)
 
@@ -342,7 +355,10 @@ class Zygote:
 def leftovers(directory: str) -> list[str]:
     """What the helpers of a node that have ended have in its directory only as long as they run."""
     own = [registry.helper_path(directory), socket_path(directory), network.helper_socket(directory)]
-    return [*own, *warmers.leftovers(directory)]
+    # What a helper that was killed was about to write.
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    torn = [os.path.join(directory, name) for name in names if name.endswith(f".json{record.SUFFIX}")]
+    return [*own, *torn, *warmers.leftovers(directory)]
 
 
 def serve(arguments: list[str]) -> int:
