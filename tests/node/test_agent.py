@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -21,12 +22,14 @@ from homeport.apiserver.server import ApiServer
 from homeport.client.client import Client
 from homeport.client.local import LocalTransport
 from homeport.clock import utc_now
+from homeport.control.informer import Informers
 from homeport.kube import core, meta
 from homeport.kube.errors import BadRequest
 from homeport.kube.meta import Object
 from homeport.kube.wire import User
 from homeport.node import clockwatch, journal, launcher, pulls, volumes
 from homeport.node.agent import Agent
+from homeport.node.ended import EndedPods
 from homeport.node.images import ImageStore
 from homeport.node.local.record import Base, Record, identify
 from homeport.node.local.store import LocalStore
@@ -132,12 +135,13 @@ class Node:
         finally:
             session.close()
 
-    async def event(self, pod: Object, reason: str) -> Object:
+    async def event(self, pod: Object, reason: str, field_path: str = "") -> Object:
         async with asyncio.timeout(SECONDS):
             async with self.client.watch(core.EVENT.resource, "default") as events:
                 async for event in events:
                     about = event.object["involvedObject"]
-                    if event.object["reason"] == reason and about["uid"] == meta.uid(pod):
+                    is_meant = about["uid"] == meta.uid(pod) and field_path in ("", about.get("fieldPath"))
+                    if event.object["reason"] == reason and is_meant:
                         return event.object
         raise AssertionError("the watch ended")
 
@@ -180,6 +184,14 @@ async def test_a_pod_runs_to_its_end(node: Node) -> None:
     assert set(text.split()) == {"out", "err", "p", meta.status(done)["podIP"]}
     for reason in ("Pulled", "Created", "Started"):
         assert (await node.event(pod, reason))["involvedObject"]["fieldPath"] == "spec.containers{main}"
+
+
+async def test_each_container_tells_of_its_image(node: Node) -> None:
+    two = [{"name": name, "image": "busybox", "command": ["true"]} for name in ("one", "two")]
+    pod = await node.create("p", containers=two)
+    for name in ("one", "two"):
+        told = await node.event(pod, "Pulled", f"spec.containers{{{name}}}")
+        assert told["message"] == 'Container image "busybox" already present on machine'
 
 
 async def test_the_node_object(node: Node) -> None:
@@ -308,6 +320,41 @@ async def test_an_image_that_comes_later(node: Node, monkeypatch: pytest.MonkeyP
     assert await node.log(pod) == "here\n"
 
 
+@pytest.mark.parametrize(
+    ("container", "reason", "event", "words"),
+    [
+        (
+            {"image": "python:3.11", "imagePullPolicy": "Never"},
+            *("ErrImageNeverPull", "ErrImageNeverPull", "is not present with pull policy of Never"),
+        ),
+        ({"image": "team/TRAINER"}, "InvalidImageName", "InspectFailed", "couldn't parse image name"),
+    ],
+)
+async def test_an_image_that_is_not_even_tried(
+    node: Node, container: Object, reason: str, event: str, words: str
+) -> None:
+    pod = await node.create("p", container=container)
+    await node.until("p", lambda pod: waiting(pod) == reason)
+    assert words in (await node.event(pod, event))["message"]
+    assert (await node.event(pod, "Failed"))["message"] == f"Error: {reason}"
+    events, _ = await node.client.list(core.EVENT.resource, "default")
+    assert "BackOff" not in [event["reason"] for event in events]
+
+
+async def test_a_part_of_a_volume_that_is_not_as_it_has_to_be(node: Node, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "part").symlink_to("/etc")
+    volume = {"name": "data", "hostPath": {"path": str(data)}}
+    mount = {"name": "data", "mountPath": "/data", "subPath": "part"}
+    pod = await node.create("p", "echo here", container={"volumeMounts": [mount]}, volumes=[volume])
+    found = await node.until("p", lambda pod: waiting(pod) == "CreateContainerConfigError")
+    assert "subPath part leads out of the volume" in container(found)["state"]["waiting"]["message"]
+    assert "subPath part" in (await node.event(pod, "Failed"))["message"]
+    (data / "part").unlink()
+    assert container(await node.phase("p", "Succeeded"))["restartCount"] == 0
+
+
 async def test_a_command_that_is_not_there(node: Node) -> None:
     pod = await node.create("p", container={"command": ["/no/such/thing"]})
     done = await node.phase("p", "Failed")
@@ -368,6 +415,48 @@ async def test_pods_outlive_the_platform(node: Node) -> None:
         while await asyncio.to_thread(directory.exists):
             await asyncio.sleep(0.02)
     assert await asyncio.to_thread((node.base / "node/pods" / meta.uid(ends)).exists)
+
+
+async def test_logs_of_a_jobs_pod_that_went_as_the_platform_was_killed_are_kept(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox"}]}}
+    job: Object = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "default"}}
+    made = await node.client.create(core.JOB.resource, job | {"spec": {"template": template}})
+    pods = [await node.create(name, f"echo {name}; [ $(hostname) = ended ] || sleep 1000") for name in ("ended", "ran")]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": meta.uid(made), "controller": True}
+    for pod in pods:
+        body = {"metadata": {"ownerReferences": [owner]}}
+        await node.client.patch(core.POD.resource, meta.name(pod), "default", body)
+    await node.phase("ended", "Succeeded")
+    await node.phase("ran", "Running")
+    assert node.agent is not None
+
+    async def never(*_: Any) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    # The platform ends after the one's object has gone, and before the other's is known to have.
+    monkeypatch.setattr(EndedPods, "keep", never)
+    await node.client.delete(core.POD.resource, "ran", "default", grace_period=0)
+    async with asyncio.timeout(SECONDS):
+        while [meta.name(pod) for pod in await node.agent.ended("default")] != ["ran"]:
+            await asyncio.sleep(0.01)
+        while not (node.base / "node" / "pods" / meta.uid(pods[1]) / "tale.json").exists():
+            await asyncio.sleep(0.01)
+    await node.stop()
+    monkeypatch.undo()
+    await node.client.delete(core.POD.resource, "ended", "default")
+    await node.start()
+    async with asyncio.timeout(SECONDS):
+        while len(told := await node.agent.ended("default")) < 2:
+            await asyncio.sleep(0.01)
+    texts = {}
+    for pod in told:
+        found = ("default", meta.name(pod), meta.uid(pod))
+        chunks = await node.agent.ended_logs(found, "main", LogOptions())
+        texts[meta.name(pod)] = b"".join([chunk async for chunk in chunks])
+    assert texts == {"ended": b"ended\n", "ran": b"ran\n"}
+    assert meta.status(next(pod for pod in told if meta.name(pod) == "ended"))["phase"] == "Succeeded"
 
 
 async def test_init_and_sidecar_containers(node: Node) -> None:
@@ -541,6 +630,31 @@ async def test_many_pods_at_once(node: Node) -> None:
 class Refusing(ProcessRuntime):
     async def start(self) -> None:
         raise SandboxError("user namespaces are switched off: sysctl kernel.unprivileged_userns_clone=1")
+
+
+async def test_a_pod_that_comes_when_the_node_has_ended_is_for_the_next_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = Client(LocalTransport(ApiServer(MemoryStore(), core.KINDS).handle, ADMIN))
+    informers, runtime = Informers(client), ProcessRuntime(tmp_path / "runtime")
+    images = ImageStore(tmp_path / "images")
+    agent = Agent(client, runtime, images, node_name="n1", data_dir=tmp_path / "node", informers=informers)
+    following, running = asyncio.create_task(informers.run()), asyncio.create_task(agent.run())
+    await asyncio.wait_for(agent.ready.wait(), SECONDS)
+    if agent.problem:
+        pytest.skip(f"this machine can't run sandboxes: {agent.problem}")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    seen = asyncio.Event()
+    informers.get(core.POD.resource).subscribe(lambda _: seen.set())
+    await client.create(core.NAMESPACE.resource, core.NAMESPACE.new("default"))
+    pod = core.POD.new("late", "default", spec={"nodeName": "n1", "containers": [{"name": "c", "image": "busybox"}]})
+    await client.create(core.POD.resource, pod)
+    await asyncio.wait_for(seen.wait(), SECONDS)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    await runtime.stop(end_pods=True)
+    assert "a handler failed" not in caplog.text
 
 
 async def test_a_machine_that_cannot_run_pods_says_so(tmp_path: Path) -> None:
@@ -741,6 +855,38 @@ async def test_an_empty_directory_in_memory(node: Node) -> None:
     )
     await node.phase("p", "Succeeded", "Failed")
     assert (await node.log(pod)).split() == ["shared", "tmpfs", "1777", "1777", "full", "x"]
+
+
+def supervisor_of(pod: Path) -> int:
+    return int(json.loads((pod / "state.json").read_text())["pid"])
+
+
+async def test_an_empty_directory_in_memory_lives_as_long_as_its_pod(node: Node) -> None:
+    pod = await node.create(
+        "p",
+        *("cat /m/f 2>/dev/null", "[ -f /m/f ] && exit 0", "echo kept > /m/f", "exec sleep 1000"),
+        container={"volumeMounts": [{"name": "m", "mountPath": "/m"}]},
+        restartPolicy="OnFailure",
+        volumes=[{"name": "m", "emptyDir": {"medium": "Memory"}}],
+    )
+    await node.phase("p", "Running")
+    while await node.execute(pod, "test", "-f", "/m/f"):
+        await asyncio.sleep(0.02)
+    directory = node.base / "node" / "pods" / meta.uid(pod)
+    os.kill(supervisor_of(directory), signal.SIGKILL)
+    await node.phase("p", "Succeeded")
+    assert await node.log(pod) == "kept\n"
+    # What it holds is free once the pod has ended, though the pod is still there.
+    await removed(directory / "volumes" / "m")
+
+
+async def test_a_pod_that_was_deleted_by_force_leaves_its_place_to_others(node: Node) -> None:
+    port = {"ports": [{"containerPort": 80, "hostPort": 28111}]}
+    await node.create("old", "trap '' TERM; sleep 1000 & wait; wait", container=port, terminationGracePeriodSeconds=3)
+    await node.phase("old", "Running")
+    await node.client.delete(core.POD.resource, "old", "default", grace_period=0)
+    await node.create("new", "exec sleep 1000", container=port)
+    assert (await node.phase("new", "Running", "Failed"))["status"]["phase"] == "Running"
 
 
 async def removed(directory: Path) -> None:

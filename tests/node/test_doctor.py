@@ -12,7 +12,8 @@ import pytest
 
 from homeport.node import doctor
 from homeport.node.doctor import Attempt
-from homeport.node.sandbox import idmap
+from homeport.node.plain import blocks, checks
+from homeport.node.sandbox import idmap, processes
 
 GIB = 1 << 30
 FINE = {
@@ -119,16 +120,19 @@ def test_explanation_of_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_other_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(doctor, "_attempts", lambda _directory: {})
-    found = doctor.checks(tmp_path)
-    assert [check.status for check in found] == ["ok", "fail"]
-    assert "Linux" in found[1].remedy
+    monkeypatch.setattr(processes, "IS_LINUX", False)
+    monkeypatch.setattr(blocks, "has_loopback", lambda: False)
+    found = {check.name: check for check in doctor.checks(tmp_path)}
+    assert "fail" not in [check.status for check in found.values()]
+    assert all("Linux" in found[name].remedy for name in ("Kernel", "Addresses"))
 
 
 def test_addresses_of_plain_processes() -> None:
-    assert doctor.addresses(has_calls=True).status == "ok"
-    check = doctor.addresses(has_calls=False)
-    assert (check.status, "Linux 5.6" in check.remedy) == ("warn", True)
+    assert checks.found_addresses(has_calls=True, has_loopback=True).status == "ok"
+    check = checks.found_addresses(has_calls=False, has_loopback=True)
+    assert (check.status, "Linux 5.6" in check.remedy, "MASTER_ADDR" in check.remedy) == ("warn", True, True)
+    check = checks.found_addresses(has_calls=False, has_loopback=False)
+    assert (check.status, "MASTER_ADDR" in check.remedy) == ("warn", True)
 
 
 @pytest.mark.parametrize(

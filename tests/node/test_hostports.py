@@ -44,6 +44,19 @@ def test_ports_that_somebody_else_has() -> None:
     assert hostports.taken_ports({}) == []
 
 
+def test_the_port_of_the_api_server_is_nobody_elses() -> None:
+    ports = [
+        {"containerPort": 1, "hostPort": 6443},
+        {"containerPort": 2, "hostPort": 6443, "protocol": "UDP"},
+        {"containerPort": 3, "hostPort": 6443, "hostIP": "127.0.0.1"},
+        {"containerPort": 6443},
+    ]
+    assert list(hostports.frontends(pod(*ports), "10.42.0.9", "10.42.0.1", 6443)) == ["udp * 6443"]
+    said = "host port 6443/TCP can't be had: it is the API server's own"
+    assert hostports.reserved_ports({"ports": ports}, 6443) == [said, said]
+    assert hostports.reserved_ports({"ports": ports}, None) == []
+
+
 def test_beside_services() -> None:
     found = services.Frontends("node")
     first = {"tcp * 8080": {"to": [["10.42.0.9", 80]], "published": True}}

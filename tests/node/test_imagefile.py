@@ -125,3 +125,15 @@ def test_mistakes_are_named_with_file_and_field(tmp_path: Path, text: str, messa
     with pytest.raises(ImageFileError, match=message) as caught:
         imagefile.read(path)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_files_that_come_with_homeport(tmp_path: Path) -> None:
+    file = tmp_path / "mpi.yaml"
+    file.write_text(HEAD + 'names: [mine]\nfiles: [{source: "stock:programs/sshd", target: /usr/sbin/sshd}]\n')
+    (image,) = imagefile.read(file)
+    (found,) = image.files
+    assert found.source == imagefile.STOCK / "programs" / "sshd"
+    assert found.source.stat().st_mode & 0o111, "a program"
+    file.write_text(HEAD + 'names: [mine]\nfiles: [{source: "stock:programs/telnet", target: /usr/bin/telnet}]\n')
+    with pytest.raises(ImageFileError, match="programs/telnet does not exist"):
+        imagefile.read(file)

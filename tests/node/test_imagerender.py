@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from homeport.node.dockerfile.instructions import parse
-from homeport.node.imagefile import read
+from homeport.node.imagefile import STOCK, read
 from homeport.node.imagerender import dockerfile
-from homeport.node.images import STOCK
 
 TEXT = """
 apiVersion: homeport.dev/v1alpha1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from datetime import timedelta
 
@@ -50,6 +51,23 @@ def test_running_pod_is_reported_as_the_kubelet_does() -> None:
     }
 
 
+def test_a_pod_can_start_containers_once_its_volumes_are_there_too() -> None:
+    world = World(make_pod())
+    world.decide()
+    ready = []
+    for step in (CreateSandbox(), MountVolumes()):
+        world.finish(step)
+        world.decide()
+        ready.append(world.condition("PodReadyToStartContainers")["status"])
+    assert ready == ["False", "True"]
+    world.volumes = "none"  # the node has been started anew
+    world.decide()
+    assert world.condition("PodReadyToStartContainers")["status"] == "True"
+    world.sandbox = "none"
+    world.decide()
+    assert world.condition("PodReadyToStartContainers")["status"] == "False"
+
+
 @pytest.mark.parametrize(
     ("policy", "code", "phase", "attempts"),
     [
@@ -88,7 +106,7 @@ def test_sandbox_stays_until_the_end_is_on_record() -> None:
     world.decide()
     assert world.again, "the API's own status took the place of ours"
     world.decide()
-    assert world.pending == [DestroySandbox()]
+    assert world.pending == [DestroySandbox(for_good=True)]
 
 
 def test_back_off_doubles_and_is_reset() -> None:
@@ -370,6 +388,20 @@ def test_a_node_that_forgot_recalls_from_the_status() -> None:
     assert again.container()["restartCount"] == 2
 
 
+def test_whom_containers_began_as_is_reported_and_recalled() -> None:
+    world = started(restartPolicy="Never")
+    assert "user" not in world.container()
+    world.states["main"] = dataclasses.replace(world.states["main"], ids=(1000, 3000, 4))
+    world.settle()
+    user = {"linux": {"uid": 1000, "gid": 3000, "supplementalGroups": [3000, 4]}}
+    assert world.container()["user"] == user
+    world.exit("main", 0)
+    world.settle()
+    assert world.container()["user"] == user
+    again = World(world.pod, now=world.now + timedelta(days=1), memory=recall(world.pod))
+    assert again.decide().status == world.status
+
+
 def test_finished_pod_is_left_alone_after_a_restart_of_the_node() -> None:
     world = started(restartPolicy="Never")
     world.exit("main", 0)
@@ -388,3 +420,21 @@ def test_conditions_keep_their_transition_time() -> None:
     world.decide()
     assert world.condition("Initialized")["lastTransitionTime"] == "2026-01-01T00:00:00Z"
     assert world.condition("Ready")["lastTransitionTime"] == "2026-01-01T00:01:00Z"
+
+
+def test_the_image_of_a_volume_is_got_like_a_containers_own() -> None:
+    shown = {"name": "v", "image": {"reference": "models:1", "pullPolicy": "IfNotPresent"}}
+    mounting = container(volumeMounts=[{"name": "v", "mountPath": "/models"}])
+    world = World(make_pod(mounting, container("other"), volumes=[shown]))
+    decision = world.decide()
+    assert PullImage("models:1", "IfNotPresent") in decision.instructions
+    for step in (CreateSandbox(), MountVolumes(), PullImage("python:3.11", "IfNotPresent")):
+        world.finish(step)
+    problem = Problem("ErrImagePull", "there is no such image", world.now + timedelta(seconds=10))
+    world.images["models:1"] = ImageView(problem=problem, failed_at=world.now)
+    world.decide()
+    assert world.starts == [("other", 0)], "one that does not mount it does without"
+    assert world.container()["state"]["waiting"] == {"reason": "ErrImagePull", "message": "there is no such image"}
+    world.sleep(11)
+    world.settle()
+    assert ("main", 0) in world.starts

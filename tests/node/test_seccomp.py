@@ -124,7 +124,8 @@ def test_a_profile_of_the_user(tmp_path: Path) -> None:
         ],
     }
     (tmp_path / "a.json").write_text(json.dumps(profile))
-    program = seccomp.load(tmp_path, "a.json", "x86_64")
+    program, text = seccomp.load(tmp_path, "a.json", "x86_64")
+    assert json.loads(text) == profile
     assert judge(program, X86["mkdir"]) == fails(30)
     assert (judge(program, X86["personality"], 4), judge(program, X86["personality"], 3)) == (0x80000000, ALLOW)
 

@@ -223,6 +223,62 @@ async def test_load_balancers_have_this_machines_address(world: support.World) -
             await world.client.patch(resource, "one", "default", {"spec": {"type": "ClusterIP"}})
             await are([], [host])
 
+            async def told() -> set[str]:
+                listed = await world.client.list(core.EVENT.resource, "default")
+                return {
+                    event["reason"] for event in listed.items if event["source"]["component"] == "service-controller"
+                }
+
+            async def all_told() -> bool:
+                return await told() == {"EnsuredLoadBalancer", "SyncLoadBalancerFailed"}
+
+            await world.eventually(all_told)
+
+
+async def _create(world: support.World, name: str, **spec: Any) -> None:
+    metadata = {"name": name, "namespace": "default"}
+    body = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+    await world.client.create(core.SERVICE.resource, body)
+
+
+async def test_ports_that_a_service_can_not_have_are_told_of(world: support.World) -> None:
+    informers, ports = Informers(world.client), Ports()
+    recorder = EventRecorder(world.client, "node")
+    balancing = Balancing(world.client, ports, recorder, "here", api=30100)  # type: ignore[arg-type]
+
+    async def are_told(wanted: dict[str, str]) -> None:
+        async def hold() -> bool:
+            listed = await world.client.list(core.EVENT.resource, "default")
+            told = {event["involvedObject"]["name"]: event["message"] for event in listed.items}
+            return all(told.get(name, "").endswith(text) for name, text in wanted.items())
+
+        await world.eventually(hold)
+
+    async with support.running(informers.run(), recorder.run()):
+        await balancing.follow(informers)
+        async with support.running(balancing.run()):
+            await _create(world, "balancer", type="LoadBalancer", ports=[{"port": 30100, "nodePort": 30101}])
+            await _create(world, "node-port", type="NodePort", ports=[{"port": 80, "nodePort": 30100}])
+            await _create(world, "taken", type="NodePort", ports=[{"port": 80, "nodePort": 30102}])
+            await are_told(
+                {
+                    "balancer": ": port 30100/tcp of this machine is the API server's own",
+                    "node-port": "port 30100/tcp of this machine is the API server's own",
+                }
+            )
+
+            async def is_asked_for() -> bool:
+                return "tcp * 30102" in ports.frontends
+
+            await world.eventually(is_asked_for)
+            assert "tcp * 30101" in ports.frontends
+            assert "tcp * 30100" not in ports.frontends
+            ports.changed({"tcp * 30102": errno.EADDRINUSE})
+            taken = "port 30102/tcp of this machine can't be opened: Address already in use."
+            await are_told({"taken": f"{taken} It is tried again until it is free"})
+            found = await world.client.get(core.SERVICE.resource, "balancer", "default")
+            assert not found["status"]["loadBalancer"].get("ingress")
+
 
 async def test_a_health_check_whose_port_is_taken_is_told_of_and_had_later(
     world: support.World, monkeypatch: pytest.MonkeyPatch

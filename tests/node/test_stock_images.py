@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from homeport.node.images import STOCK, ImageStore
+from homeport.node.imagefile import STOCK
+from homeport.node.images import ImageStore
 
 NAMES = {
     "base": "busybox alpine:3.20 alpine:3.10 ubuntu:24.04 ubuntu:jammy debian:12 registry.k8s.io/busybox:1.29",
@@ -37,8 +38,11 @@ NAMES = {
     " ghcr.io/kubeflow/trainer/xgboost-runtime",
     "paddlepaddle": "registry.baidubce.com/paddlepaddle/paddle:2.4.0rc0-cpu"
     " registry.baidubce.com/paddlepaddle/paddle:2.4.0rc0-gpu-cuda11.2-cudnn8.1-trt8.0 paddlepaddle/paddle:3.0.0",
+    "torchtune": "ghcr.io/kubeflow/trainer/torchtune-trainer homeport/torchtune",
     "openmpi": "mpioperator/mpi-pi:openmpi mpioperator/base:v0.8.2",
     "mpich": "mpioperator/mpi-pi:mpich",
+    "intelmpi": "mpioperator/mpi-pi:intel mpioperator/intel:v0.8.2",
+    "kubectl-delivery": "mpioperator/kubectl-delivery:latest mpioperator/kubectl-delivery:0.2.3",
 }
 
 WORKS = {

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from homeport.node import emptydirs, hostpath, payload, volumes
+from homeport.node import emptydirs, hostpath, payload, sharedmemory, volumes
 from homeport.node.payload import Giving
 from homeport.node.references import Ref, Sources, Unresolved
 from homeport.node.runtime import MemoryVolume
@@ -75,7 +75,7 @@ def test_empty_dir(places: VolumePlaces) -> None:
 def test_memory_is_not_put_where_others_can_reach_it(
     places: VolumePlaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
 ) -> None:
-    monkeypatch.setattr(volumes, "_SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(sharedmemory, "_SHARED_MEMORY", tmp_path)
     places.memory.parent.mkdir()
     places.memory.parent.chmod(mode)
     with pytest.raises(MountError, match="not a directory of this user's alone"):
@@ -86,7 +86,7 @@ def test_memory_is_not_put_where_others_can_reach_it(
 def test_a_link_is_not_taken_for_the_memory_directory(
     places: VolumePlaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(volumes, "_SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(sharedmemory, "_SHARED_MEMORY", tmp_path)
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     places.memory.parent.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(MountError):
@@ -120,6 +120,27 @@ def test_there_are_no_huge_pages(places: VolumePlaces) -> None:
         set_up(places, pod_with({"name": "m", "emptyDir": {"medium": "HugePages"}}))
 
 
+def test_what_is_nobodys_in_memory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharedmemory, "_SHARED_MEMORY", tmp_path)
+    homes = {name: tmp_path / "pods" / name for name in ("here", "gone", "elsewhere")}
+    for name, home in homes.items():
+        home.mkdir(parents=True)
+        sharedmemory.put(home / "volumes" / "v", sharedmemory.place_of(name) / "v", home)
+    shutil.rmtree(homes["gone"])
+    shutil.rmtree(homes["elsewhere"])
+    # By a platform that sees other directories.
+    (sharedmemory.place_of("elsewhere") / ".view").unlink()
+    (sharedmemory.place_of("elsewhere") / ".view").symlink_to("mnt:[1]")
+    # By versions that did not say whose it is.
+    for name in ("old", "used"):
+        (sharedmemory.place_of(name) / "v").mkdir(parents=True)
+    root = f"/homeport-{os.geteuid()}/used/v"
+    monkeypatch.setattr(sharedmemory, "_mounted", lambda: f"1 2 0:3 {root} /secrets rw - tmpfs tmpfs rw")
+    assert sharedmemory.abandoned() == [sharedmemory.place_of("gone")]
+    monkeypatch.setattr(sharedmemory, "_UNOWNED_SECONDS", -1.0)
+    assert set(sharedmemory.abandoned()) == {sharedmemory.place_of("gone"), sharedmemory.place_of("old")}
+
+
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs shared memory")
 def test_secrets_and_tokens_lie_in_memory(places: VolumePlaces) -> None:
     token = {"serviceAccountToken": {"path": "token", "expirationSeconds": 700, "audience": "vault"}}
@@ -133,7 +154,7 @@ def test_secrets_and_tokens_lie_in_memory(places: VolumePlaces) -> None:
         assert seen(places.of("t"))["token"] == text.encode()
     for name, expected in (("s", True), ("t", True), ("c", False)):
         assert places.of(name).resolve().is_relative_to("/dev/shm") is expected
-    volumes.forget_secrets(places.pod_directory.parent)
+    sharedmemory.forget(places.pod_directory.parent)
     assert not places.memory.exists()
     assert seen(places.of("c"))
     volumes.set_up(places, Sources(pod=pod, objects=OBJECTS, tokens={Wish("vault", 700): "new"}))

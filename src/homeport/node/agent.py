@@ -27,28 +27,31 @@ from homeport.node import (
     admission,
     clockwatch,
     gpus,
-    journal,
     logs,
     machinefacts,
     nvml,
     pressure,
     security,
+    sharedmemory,
     summary,
-    volumes,
 )
 from homeport.node.balancing import Balancing
 from homeport.node.clusternames import ClusterNames
+from homeport.node.ended import EndedPods
 from homeport.node.enforcement import Enforcement
 from homeport.node.evictor import Evictor
 from homeport.node.following import Following
 from homeport.node.heartbeat import Heartbeat
 from homeport.node.host import Host, ImageSource
-from homeport.node.inotify import Inotify
-from homeport.node.memory import Verdict
+from homeport.node.inotify import Watches, watches
+from homeport.node.leaving import Leaving
+from homeport.node.leftovers import Leftovers, insist
+from homeport.node.logs import LogOptions
 from homeport.node.nvml import Gpu
 from homeport.node.pressure import DEFAULT_THRESHOLDS
 from homeport.node.provisioner import Provisioner
 from homeport.node.registration import register
+from homeport.node.room import Room
 from homeport.node.runtime import Runtime, Sandbox, SandboxError, Session, StartError, Wanted
 from homeport.node.sandbox.network import host_address
 from homeport.node.usage import Meter
@@ -118,8 +121,6 @@ class Agent:
             now=now,
             api=api,
             own_api=own_api,
-            admit=self._admit,
-            lacking=self._lacking,
             thresholds=thresholds,
             most_pids=most_pids,
             log_bytes=log_bytes,
@@ -141,16 +142,23 @@ class Agent:
         self._names = ClusterNames(runtime)
         self._enforcement = Enforcement(runtime, self._host.recorder)
         self._host.settled = self._enforcement.settled
-        self._balancing = Balancing(client, runtime, self._host.recorder, node_name)
-        self._inotify: Inotify | None = None
+        self._balancing = Balancing(client, runtime, self._host.recorder, node_name, api=own_api and own_api[1])
+        self._watches: Watches | None = None
         self._meter = Meter()
         self._node: Object = {}
         self._look_for_gpus = find_gpus
-        self._orphaned: dict[str, tuple[str, ...]] = {}
-        """The GPUs of pods that are gone but may still run, by uid."""
-        self._deferred: set[str] = set()
-        """Pods that wait for other resources until others leave room, by uid."""
         self._heartbeat: Heartbeat | None = None
+        self._ended = EndedPods(Path(data_dir) / "ended", self._informers, now)
+        self._leaving = Leaving(client, self._workers, self._ended)
+        self._leftovers = Leftovers(runtime, self._ended.keep_left)
+        self._room = Room(
+            self._host,
+            self._workers,
+            node=lambda: self._node,
+            pressures=lambda: () if self._heartbeat is None else self._heartbeat.pressures,
+            orphaned=self._leftovers.gpus,
+        )
+        self._host.admit, self._host.lacking = self._room.admit, self._room.lacking
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -171,9 +179,9 @@ class Agent:
         finally:
             self._group = None
             self._host.following.close()
-            if self._inotify is not None:
-                self._inotify.close()
-                self._inotify = None
+            if self._watches is not None:
+                self._watches.close()
+                self._watches = None
 
     async def _start_runtime(self) -> None:
         self._host.pods.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -222,7 +230,7 @@ class Agent:
             self._host,
             self._node,
             look=lambda: machinefacts.levels(facts, self._host.pods),
-            relieve=Evictor(self._host, self._meter, self._workers.values).relieve,
+            relieve=Evictor(self._host, self._meter, self._workers.values, self._ended.clear).relieve,
             thresholds=self._host.thresholds,
         )
         self._group.create_task(self._heartbeat.run(), name="node heartbeat")
@@ -234,29 +242,6 @@ class Agent:
         except nvml.NvmlError as error:
             _log.warning("the machine's GPUs can't be used: %s", error)
             return ()
-
-    def _admit(self, pod: Object) -> Verdict | gpus.Assignment:
-        """Whether the node takes a pod that it has not had before, and which GPUs it gets."""
-        others = [worker for worker in self._workers.values() if worker.is_taken and worker.uid != meta.uid(pod)]
-        refused = security.refusal(pod, self._host.policy) or admission.refusal(
-            pod,
-            [worker.allocated for worker in others],
-            allocatable=self._host.allocatable,
-            node=self._node,
-            node_name=self._host.node_name,
-            pressures=self._heartbeat.pressures if self._heartbeat is not None else (),
-        )
-        if refused is not None:
-            return refused
-        held = (uuid for worker in others for uuids in worker.memory.devices.values() for uuid in uuids)
-        orphaned = (uuid for uuids in self._orphaned.values() for uuid in uuids)
-        return gpus.assign(pod, self._host.gpus, (*held, *orphaned))
-
-    def _lacking(self, pod: Object) -> str:
-        """Why a pod that is here can't have other resources just now; empty if it can."""
-        others = [w.allocated for w in self._workers.values() if w.is_taken and w.uid != meta.uid(pod)]
-        short = admission.lacking(pod, others, self._host.allocatable)
-        return "" if short is None else short.message
 
     async def _take_over(self) -> None:
         """Give every pod its worker, and end what belongs to no pod."""
@@ -279,16 +264,15 @@ class Agent:
         orphans = [sandbox for uid, sandbox in self._adopted.items() if uid not in self._workers]
         self._adopted = {}
         for sandbox in orphans:
-            left = journal.load(Path(sandbox.directory))
-            if left is not None:
-                self._orphaned[sandbox.uid] = tuple(uuid for uuids in left.devices.values() for uuid in uuids)
-            self._group.create_task(self._end_orphan(sandbox))
+            self._leftovers.see(sandbox)
+            self._group.create_task(self._leftovers.end(sandbox))
         known = {*self._workers, *(sandbox.uid for sandbox in orphans)}
-        for path in volumes.abandoned():
-            self._group.create_task(self._take_away(path))
+        self._group.create_task(self._ended.restore(), name="node logs of ended pods")
+        for path in sharedmemory.abandoned():
+            self._group.create_task(self._leftovers.take_away(path))
         for name in os.listdir(self._host.pods):
             if name not in known:
-                self._group.create_task(self._sweep(self._host.pods / name))
+                self._group.create_task(self._leftovers.sweep(self._host.pods / name))
 
     def _clock_stepped(self, step: timedelta) -> None:
         _log.warning("the machine's clock has been set by %+.0f s", step.total_seconds())
@@ -320,84 +304,65 @@ class Agent:
                 worker.remove()
         elif worker is not None:
             worker.update(pod)
-        else:
-            self._begin(pod)
+        elif self._group is not None:  # else the platform is about to end, and the next one begins it
+            self._begin(pod, self._group)
 
-    def _begin(self, pod: Object) -> None:
-        assert self._group is not None
+    def _begin(self, pod: Object, group: asyncio.TaskGroup) -> None:
         uid = meta.uid(pod)
         worker = Worker(
             self._host, pod, self._adopted.get(uid), changed=self._on_worker_changed, ended=self._on_worker_ended
         )
         self._workers[uid] = worker
-        self._group.create_task(worker.run(), name=f"pod {meta.namespace(pod)}/{meta.name(pod)}")
+        group.create_task(worker.run(), name=f"pod {meta.namespace(pod)}/{meta.name(pod)}")
 
     def _on_worker_changed(self, worker: Worker) -> None:
         self._names.see(worker)
         self._enforcement.see(worker)
         self._balancing.see(worker)
-        if worker.memory.resize_pending == "Deferred" and worker.is_taken:
-            self._deferred.add(worker.uid)
-        elif self._deferred:
-            # It may have left, or have less now.
-            self._deferred.discard(worker.uid)
-            self._retry_resizes()
-
-    def _retry_resizes(self) -> None:
-        for uid in self._deferred & self._workers.keys():
-            self._workers[uid].wake()
+        self._room.see(worker)
 
     def _on_worker_ended(self, worker: Worker) -> None:
-        self._deferred.discard(worker.uid)
         if self._workers.get(worker.uid) is worker:
             del self._workers[worker.uid]
-        self._retry_resizes()
+        self._room.left_by(worker)
         if self._group is not None:
+            self._leaving.see(worker)
             self._group.create_task(self._clean_up(worker))
 
     async def _clean_up(self, worker: Worker) -> None:
-        try:
-            await worker.clean_up()
-        except (SandboxError, OSError) as error:
-            _log.warning("%s could not be removed: %s", worker.directory, error)
-
-    async def _end_orphan(self, sandbox: Sandbox) -> None:
-        try:
-            await sandbox.destroy()
-        except (SandboxError, OSError) as error:
-            _log.warning("the sandbox of a pod that is gone (%s) could not be ended: %s", sandbox.uid, error)
-            return
-        self._orphaned.pop(sandbox.uid, None)
-        await self._sweep(Path(sandbox.directory))
-
-    async def _take_away(self, path: Path) -> None:
-        """Remove what a platform whose data directory is gone has left."""
-        try:
-            await self._runtime.remove(str(path))
-        except (SandboxError, OSError) as error:
-            _log.warning("%s could not be removed: %s", path, error)
-
-    async def _sweep(self, path: Path) -> None:
-        """Remove what a pod has left: its directory, and before it what that one speaks for."""
-        memory = volumes.VolumePlaces(path, path.name).memory
-        try:
-            if memory.exists():
-                await self._runtime.remove(str(memory))
-            await self._runtime.remove(str(path))
-        except (SandboxError, OSError) as error:
-            _log.warning("%s could not be removed: %s", path, error)
+        await self._leaving.keep(worker)
+        await insist(worker.clean_up, f"{worker.directory} could not be removed")
 
     # Logs.
 
-    async def logs(self, pod: Object, container: str, options: logs.LogOptions) -> AsyncIterator[bytes]:
+    async def logs(self, pod: Object, container: str, options: LogOptions) -> AsyncIterator[bytes]:
         """What a container wrote, in chunks. Raises BadRequest or NotFound before the first chunk.
 
         A followed log ends with the container, also when its pod is deleted meanwhile.
         """
         source = self._worker(pod).log_source(container, previous=bool(options.previous))
-        if self._inotify is None:
-            self._inotify = Inotify()
-        return logs.read(source, options, self._inotify, self._host.now())
+        return logs.read(source, options, self._log_watches(), self._host.now())
+
+    def _log_watches(self) -> Watches:
+        if self._watches is None:
+            self._watches = watches()
+        return self._watches
+
+    async def ended(self, namespace: str) -> list[Object]:
+        """Jobs' pods that are gone and whose logs are there; of all namespaces if none is given."""
+        return await self._leaving.listed(namespace)
+
+    async def ended_logs(self, pod: tuple[str, str, str], container: str, options: LogOptions) -> AsyncIterator[bytes]:
+        """What a container of such a pod (namespace, name, uid) wrote. Raises BadRequest or NotFound."""
+        return await self._leaving.logs(pod, container, options, self._log_watches(), self._host.now())
+
+    async def event_files(self, pod: Object, container: str, directory: str, after: str) -> Object:
+        """The newest scalars of event files in a container's directory. Raises BadRequest or NotFound."""
+        from homeport.node import eventfiles  # for the first job that has some
+
+        worker = self._worker(pod)
+        place = await eventfiles.locate(self._host.client, pod, container, directory, worker.volume_places)
+        return await asyncio.to_thread(eventfiles.look, place, after)
 
     # Resources.
 

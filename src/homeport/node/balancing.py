@@ -10,17 +10,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeport.client.client import Client
-from homeport.control.cache import Cache, Change
+from homeport.control.cache import Cache, Change, key_of
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube import core, meta
 from homeport.kube.meta import Object
 from homeport.node import hostports, services
 from homeport.node.healthports import HealthPorts
-from homeport.node.loadbalancers import LoadBalancers
+from homeport.node.loadbalancers import LoadBalancers, in_the_way
 from homeport.node.pod import TERMINAL
 from homeport.node.runtime import Runtime, SandboxError
 from homeport.node.sandbox.network import host_address
+from homeport.node.services import ServiceKey
 from homeport.node.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -29,15 +30,19 @@ _PORT_RETRY_SECONDS = 5.0
 
 
 class Balancing:
-    def __init__(self, client: Client, runtime: Runtime, recorder: EventRecorder, node_name: str) -> None:
+    def __init__(
+        self, client: Client, runtime: Runtime, recorder: EventRecorder, node_name: str, *, api: int | None = None
+    ) -> None:
+        """`api` is the API server's port on the machine."""
         self._runtime = runtime
+        self._api = api
         self._recorder = recorder
         self._pods: dict[str, tuple[Object, dict[str, dict[str, Any]]]] = {}
         """Pods with ports of the machine."""
         runtime.watch_ports(self._on_ports)
         self._node_name = node_name
         host = host_address()
-        self._frontends = services.Frontends(host)
+        self._frontends = services.Frontends(host, api)
         self._balancers = LoadBalancers(client, recorder, self._frontends, host)
         self._health = HealthPorts()
         self._told: set[int] = set()
@@ -111,7 +116,7 @@ class Balancing:
     def see(self, worker: Worker) -> None:
         """Note which ports of the machine a pod of this node has."""
         ended = worker.status.get("phase") in TERMINAL
-        ports = {} if ended else hostports.frontends(worker.pod, worker.address, self._runtime.gateway)
+        ports = {} if ended else self._ports_of(worker.pod, worker.address)
         if ports == self._pods.get(worker.uid, (None, {}))[1]:
             return
         if ports:
@@ -120,9 +125,13 @@ class Balancing:
             del self._pods[worker.uid]
         self._note(self._frontends.set_host_ports(worker.uid, ports))
 
+    def _ports_of(self, pod: Object, address: str) -> dict[str, dict[str, Any]]:
+        return hostports.frontends(pod, address, self._runtime.gateway, self._api)
+
     def _on_ports(self, results: Mapping[str, int]) -> None:
         """Which ports the machine's own network has given, and why not others."""
         self._balancers.ports_changed(results)
+        self._tell_node_ports(results)
         for pod, ports in self._pods.values():
             for text in ports:
                 if number := results.get(text, 0):
@@ -130,10 +139,26 @@ class Balancing:
                     again = ". It is tried again until it is free" if number == errno.EADDRINUSE else ""
                     self._recorder.record(pod, "Warning", "HostPortConflict", f"{message}{again}")
 
+    def _tell_node_ports(self, results: Mapping[str, int]) -> None:
+        """Tell services of node ports that the machine's network could not give."""
+        refused = {text for text, number in results.items() if number}
+        for service in () if self._services is None or not refused else self._services:
+            for text, owner in self._frontends.node_ports_of(key_of(service)).items():
+                if text in refused:
+                    self._tell_node_port(service, text, owner, results[text])
+
+    def _tell_node_port(self, service: Object, text: str, owner: ServiceKey, number: int) -> None:
+        if problem := in_the_way(text, key_of(service), owner, number):
+            again = ". It is tried again until it is free" if number == errno.EADDRINUSE else ""
+            self._recorder.record(service, "Warning", "NodePortConflict", f"{problem}{again}")
+
     def _on_service(self, change: Change) -> None:
         service = change.object
         facts = services.service_facts(service) if change.new is not None else None
-        self._note(self._frontends.set_service((meta.namespace(service), meta.name(service)), facts))
+        self._note(self._frontends.set_service(key_of(service), facts))
+        if change.new is not None and (change.old is None or meta.spec(change.old) != meta.spec(service)):
+            for text, owner in self._frontends.node_ports_of(key_of(service)).items():
+                self._tell_node_port(service, text, owner, 0)
         if meta.spec(service).get("type") == "LoadBalancer":
             self._changed.set()  # its health check is no front end
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from homeport.kube import meta, quantity
 from homeport.kube.meta import Object
@@ -13,7 +13,7 @@ from homeport.node.nvml import Gpu
 from homeport.node.pod import Member, Role
 from homeport.node.references import Sources
 from homeport.node.resolver import Resolver, aliases
-from homeport.node.runtime import ContainerSpec, MemoryVolume, SandboxSpec
+from homeport.node.runtime import ContainerSpec, ImageRoot, MemoryVolume, SandboxSpec
 
 
 def sandbox_spec(
@@ -55,10 +55,12 @@ def container_spec(
     log_path: str,
     api: tuple[str, int] | None,
     policy: security.Policy = security.DEFAULT_POLICY,
+    shown_images: Mapping[str, ImageRoot] = volumes.NO_IMAGES,
     own_gpus: Sequence[Gpu] = (),
     machine_has_gpus: bool = False,
 ) -> ContainerSpec:
-    """All but the filter of system calls. Raises Unresolved for what makes a ``CreateContainerConfigError``."""
+    """All but the filter of system calls; `shown_images` are those of volumes, by their names. Raises Unresolved for
+    what makes a ``CreateContainerConfigError``."""
     start = startup(member.spec, image.config, sources, api=api)
     who = security.identity(member, sources.pod, image.config.user)
     visible = gpus.environment(own_gpus, machine_has_some=machine_has_gpus)
@@ -70,7 +72,7 @@ def container_spec(
         env=dict(start.env) | {name: value for name, value in visible.items() if name not in declared},
         cwd=start.cwd,
         image=image.root,
-        mounts=volumes.mounts(member.spec, places, sources.pod, start.env),
+        mounts=volumes.mounts(member.spec, places, sources.pod, start.env, shown_images),
         log_path=log_path,
         uid=who.uid,
         gid=who.gid,

@@ -17,27 +17,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from homeport.node import enginesocket, nvml
+from homeport.node.check import Check
+from homeport.node.plain import checks as plain
 from homeport.node.sandbox import __main__ as program
 from homeport.node.sandbox import idmap
 
-Status = Literal["ok", "warn", "fail"]
 _GIB = 1 << 30
 _PROBE_SECONDS = 30.0
 _OLDEST_KERNEL = (5, 12)
 """mount_setattr(2); overlays in user namespaces and their volatile mode, pidfds and clone3 came before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """``fail``: pods can't run. ``warn``: they can, but something will be missed. `remedy` is empty for ``ok``."""
-
-    name: str
-    status: Status
-    found: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +46,12 @@ _NOT_TRIED = Attempt(errno.EIO, "it could not be tried")
 def checks(directory: Path, *, needs_namespaces: bool = False) -> list[Check]:
     """Look at the machine, for a platform whose data lies (or is to lie) in `directory`. Takes about a second. Where
     namespaces are refused, pods have another runtime, unless `needs_namespaces`."""
+    if sys.platform != "linux":
+        free = disk(directory, _free(directory))
+        return [_python(), *plain.elsewhere(), open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[1]), free]
     attempts = _attempts(directory)
     is_root = os.geteuid() == 0
     found = [_python(), kernel(platform.release())]
-    if sys.platform != "linux":
-        return found
     isolation = namespaces(attempts, _sysctls(), is_root=is_root)
     has_namespaces = isolation.status == "ok"
     if not (has_namespaces or needs_namespaces):
@@ -73,7 +64,7 @@ def checks(directory: Path, *, needs_namespaces: bool = False) -> list[Check]:
             if is_root
             else [user_ids(idmap.read_ranges("/etc/subuid"), idmap.read_ranges("/etc/subgid"), _helpers())]
         ),
-        *(_namespaces_for(attempts, directory) if has_namespaces or needs_namespaces else (_own_addresses(),)),
+        *(_namespaces_for(attempts, directory) if has_namespaces or needs_namespaces else (plain.addresses(),)),
         *_gpus(),
         control_groups(attempts, is_root=is_root),
         inotify(
@@ -91,25 +82,6 @@ def _namespaces_for(attempts: Mapping[str, Attempt], directory: Path) -> list[Ch
     return [network(attempts), overlay(attempts, directory), way_out(attempts), policies(attempts), services(attempts)]
 
 
-def _own_addresses() -> Check:
-    from homeport.node.plain.supervisor import can_watch  # for machines without namespaces only
-
-    return addresses(has_calls=can_watch())
-
-
-def addresses(*, has_calls: bool) -> Check:
-    """Whether plain processes can have addresses; `has_calls`: the kernel hands system calls over."""
-    if has_calls:
-        return Check("Addresses", "ok", "plain processes have addresses, services and names all the same")
-    return Check(
-        "Addresses",
-        "warn",
-        "plain processes have none of their own: the kernel hands no system calls over (seccomp's user notification)",
-        "It needs Linux 5.6, and nobody else who has them already. Till then pods can't find one another by name, and "
-        "a port can be used once.",
-    )
-
-
 def explain(problem: str, directory: Path) -> str:
     """The problem, and what the checks that fail say about it."""
     failed = [check for check in checks(directory, needs_namespaces=True) if check.status == "fail"]
@@ -124,13 +96,6 @@ def _python() -> Check:
 
 
 def kernel(release: str) -> Check:
-    if sys.platform != "linux":
-        return Check(
-            "Kernel",
-            "fail",
-            platform.system(),
-            "Pods as processes need Linux: use a virtual machine, or WSL 2 on Windows.",
-        )
     numbers = []
     for part in release.split(".")[:2]:
         digits = "".join(character for character in part if character.isdecimal())

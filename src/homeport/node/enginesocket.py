@@ -79,13 +79,20 @@ def unfit(place: str) -> str:
 
 def unfit_for(about: About, host: str, kernel: str) -> str:
     """The same by what it says of itself, on a machine with that host name and that kernel."""
-    if about.kernel != kernel:
-        return f"is in a virtual machine (kernel {about.kernel}), where containers share nothing with the platform"
+    if words := in_a_virtual_machine(about, kernel):
+        return words
     if about.host != host:
         return f"is {about.host}'s, outside of the container that this is, and shares no files with it"
     if about.is_rootless:
         return "has no more rights than an ordinary user, who can't make namespaces here"
     return ""
+
+
+def in_a_virtual_machine(about: About, kernel: str) -> str:
+    """That the engine has another kernel than this machine; empty if it has not."""
+    if about.kernel == kernel:
+        return ""
+    return f"is in a virtual machine (kernel {about.kernel}), where containers share nothing with the platform"
 
 
 def ask(place: str) -> About:
@@ -95,12 +102,16 @@ def ask(place: str) -> About:
     if status != [b"200"]:
         raise OSError(f"not in the words of an engine: {head[:60]!r}")
     try:
-        said: Any = json.loads(body)
-        options = [str(option) for option in said.get("SecurityOptions") or ()]
-        rootless = any(option.startswith("name=rootless") for option in options) or bool(said.get("Rootless"))
-        return About(str(said.get("Name", "")), str(said.get("KernelVersion", "")), rootless)
+        return about_of(json.loads(body))
     except (ValueError, AttributeError) as error:
         raise OSError(f"not in the words of an engine: {error}") from error
+
+
+def about_of(said: Mapping[str, Any]) -> About:
+    """What an engine says of itself (``/info``)."""
+    options = [str(option) for option in said.get("SecurityOptions") or ()]
+    rootless = any(option.startswith("name=rootless") for option in options) or bool(said.get("Rootless"))
+    return About(str(said.get("Name", "")), str(said.get("KernelVersion", "")), rootless)
 
 
 def _exchange(place: str) -> bytes:

@@ -18,12 +18,19 @@ _log = logging.getLogger(__name__)
 
 
 class Evictor:
-    """`workers` are those of the node's pods."""
+    """`workers` are those of the node's pods; `clear` lets go what is kept of pods that are gone."""
 
-    def __init__(self, host: Host, meter: Meter, workers: Callable[[], Collection[Worker]]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        meter: Meter,
+        workers: Callable[[], Collection[Worker]],
+        clear: Callable[[], None] = lambda: None,
+    ) -> None:
         self._host = host
         self._meter = meter
         self._workers = workers
+        self._clear = clear
 
     async def relieve(self, crossings: list[Crossing]) -> None:
         """Look after the disk use of those who have a limit of it; and of what there is too little of, end the one pod
@@ -34,6 +41,8 @@ class Evictor:
         if any(worker.memory.verdict is not None for worker in self._living()):
             return  # one is about to go: what it leaves may do
         crossing = crossings[0]
+        if crossing.resource not in ("memory", "pids"):
+            self._clear()
         footprints = await self._footprints(crossing.resource)
         ranked = pressure.ranked(footprints, crossing.resource)
         if not ranked:

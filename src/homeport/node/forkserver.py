@@ -14,21 +14,19 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from homeport.node import detached
 from homeport.node.control import Connection, readable
 from homeport.node.runtime import SandboxError
-from homeport.node.sandbox import __main__ as program
 from homeport.node.sandbox import cgroups, linux, registry, spec, trees, warmers, wire, zygote
 
 _LOG = logging.getLogger(__name__)
 _START_SECONDS = 30.0
 SETTLE_SECONDS = 10.0
 """What is killed with its supervisor ends at once, unless the kernel has to wait for a device."""
-_PROGRAM = os.path.abspath(program.__file__)
 
 
 class ForkServer:
@@ -49,11 +47,11 @@ class ForkServer:
         self._is_wanted = False
 
     async def start(self) -> None:
-        """Have one of this version, and hold it until :meth:`release`; pods go on with one of another version until
+        """Have one of this release, and hold it until :meth:`release`; pods go on with one of another release until
         they end. Raises SandboxError or OSError."""
         self._is_wanted = True
         try:
-            if await self._try_to_hold() != spec.VERSION:
+            if not await self._try_to_hold():
                 await self._settle_all()
                 await self.release()
                 await self.stop()
@@ -63,14 +61,14 @@ class ForkServer:
             self._is_wanted = False
             raise
 
-    async def _try_to_hold(self) -> int:
-        """Hold the one that runs, or a new one: its version. 0 for one so old that it doesn't know the question."""
+    async def _try_to_hold(self) -> bool:
+        """Hold the one that runs, or a new one: whether it is of this release."""
         try:
             return await self._hold()
         except SandboxError:
-            # Or none can be started, which this says again.
+            # It is so old that it doesn't know the question; or none can be started, which this says again.
             (await self._connect()).close()
-            return 0
+            return False
 
     async def ask(self, **message: Any) -> dict[str, Any]:
         """The answer to one question. Raises SandboxError."""
@@ -172,16 +170,17 @@ class ForkServer:
         path = os.path.join(self._directory, "sandboxes")
         return registry.Registry(path).entries() if os.path.isdir(path) else []
 
-    async def _hold(self) -> int:
-        """Let it not end: its version. It ends by itself as soon as nobody holds it, so this is the first question."""
+    async def _hold(self) -> bool:
+        """Let it not end: whether it is of this release. It ends by itself as soon as nobody holds it, so this is the
+        first question."""
         connection, answer = await self.request({"op": "hold"})
-        version = int(answer.get("version", 0))
+        is_same = spec.is_same_release(answer)
         if not self._is_wanted:
             connection.close()
-            return version
+            return is_same
         self._held = connection
         connection.listen(_ignore, self._lost)
-        return version
+        return is_same
 
     def _lost(self) -> None:
         """It has gone: have another, since it hears of the ends of supervisors."""
@@ -211,23 +210,15 @@ class ForkServer:
     async def _launch(self) -> None:
         try:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            log = os.open(self._log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            log = detached.open_log(self._log_path)
         except OSError as error:
             raise SandboxError(f"the node's directory {self._directory} can't be used: {error.strerror}") from error
         receive, send = os.pipe2(os.O_CLOEXEC)
         try:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    *("-I", "-S", _PROGRAM, "zygote"),
-                    *(self._directory, str(self._network), str(self._services), str(send), *self._hidden),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=(send,),
-                    start_new_session=True,
-                    cwd="/",
-                    env={"LC_ALL": "C.UTF-8"},
+                networks = (str(self._network), str(self._services))
+                process = await detached.start(
+                    "zygote", self._directory, *networks, str(send), *self._hidden, log=log, keep=send
                 )
             finally:
                 os.close(log)

@@ -16,16 +16,17 @@ _KINDS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 _EVERYWHERE = ("", "0.0.0.0", "::")
 
 
-def frontends(pod: Object, address: str, gateway: str) -> dict[str, dict[str, Any]]:
+def frontends(pod: Object, address: str, gateway: str, api: int | None = None) -> dict[str, dict[str, Any]]:
     """What :mod:`homeport.node.sandbox.frontends` reads. None for a pod on the machine's network, which binds its ports
-    itself, or without an address."""
+    itself, or without an address. `api` is the API server's own port, which is nobody else's: not while it is away
+    either, or it could not come back."""
     spec = meta.spec(pod)
     if not address or spec.get("hostNetwork"):
         return {}
     found: dict[str, dict[str, Any]] = {}
     for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
         for port in container.get("ports") or ():
-            if not port.get("hostPort") or (port.get("protocol") or "TCP") not in _KINDS:
+            if not port.get("hostPort") or (port.get("protocol") or "TCP") not in _KINDS or _is_apis(port, api):
                 continue
             where = port.get("hostIP") or ""
             if where not in _EVERYWHERE and not _is_ipv4(where):
@@ -40,6 +41,10 @@ def frontends(pod: Object, address: str, gateway: str) -> dict[str, dict[str, An
     return found
 
 
+def _is_apis(port: Mapping[str, Any], api: int | None) -> bool:
+    return port.get("hostPort") == api and (port.get("protocol") or "TCP") == "TCP"
+
+
 def _is_ipv4(text: str) -> bool:
     try:
         return ipaddress.ip_address(text).version == 4
@@ -52,6 +57,12 @@ def describe(text: str) -> str:
     protocol, address, port = text.split(" ")
     where = "" if address == "*" else f" of {address}"
     return f"host port {port}/{protocol.upper()}{where}"
+
+
+def reserved_ports(container: Mapping[str, Any], api: int | None) -> list[str]:
+    """The ports of the machine that a container asks for and the API server has."""
+    found = [port for port in container.get("ports") or () if port.get("hostPort") and _is_apis(port, api)]
+    return [f"host port {port['hostPort']}/TCP can't be had: it is the API server's own" for port in found]
 
 
 def unserved_ports(container: Mapping[str, Any]) -> list[str]:

@@ -25,10 +25,20 @@ class ImageCopies:
         for files in image.files:
             yield Mount(str(self._copy(image, files)), files.target, read_only=True)
 
+    def places(self, image: ImageFile) -> Iterable[str]:
+        """Where the copies are, or would be. Raises ImageError."""
+        for files in image.files:
+            try:
+                yield str(self._place(image, files) / files.source.name)
+            except OSError as error:
+                raise _unreadable(image, files, error) from error
+
+    def _place(self, image: ImageFile, files: ImageFiles) -> Path:
+        return self._cache / f"{image.name}-files-{self._digest(files.source)[:16]}"
+
     def _copy(self, image: ImageFile, files: ImageFiles) -> Path:
         try:
-            digest = self._digest(files.source)
-            place = self._cache / f"{image.name}-files-{digest[:16]}"
+            place = self._place(image, files)
             target = place / files.source.name
             if not place.exists():
                 temporary = self._cache / f".{place.name}.{os.getpid()}"
@@ -45,7 +55,7 @@ class ImageCopies:
                     if not place.exists():
                         raise
         except OSError as error:
-            raise ImageError(f"{image.path}: {error.filename or files.source}: {error.strerror or error}") from error
+            raise _unreadable(image, files, error) from error
         return target
 
     def _digest(self, source: Path) -> str:
@@ -69,3 +79,7 @@ _ignored = shutil.ignore_patterns("__pycache__", ".git")
 
 def _is_ignored(path: Path, base: Path) -> bool:
     return not {"__pycache__", ".git"}.isdisjoint(path.relative_to(base).parts)
+
+
+def _unreadable(image: ImageFile, files: ImageFiles, error: OSError) -> ImageError:
+    return ImageError(f"{image.path}: {error.filename or files.source}: {error.strerror or error}")

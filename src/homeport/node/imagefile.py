@@ -35,6 +35,12 @@ _TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")
 _DIGEST = re.compile(r"^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,}$")
 
 
+STOCK = Path(__file__).resolve().parent.parent / "images"
+"""Where the image files that come with Homeport are."""
+STOCK_PREFIX = "stock:"
+"""Begins the source of a file that comes with Homeport, such as ``stock:programs/sshd``."""
+
+
 class ImageFileError(Permanent):
     """An image file is wrong; the text names file and field."""
 
@@ -300,7 +306,8 @@ def _files(document: Mapping[str, Any], path: Path) -> Sequence[ImageFiles]:
             raise ValueError(f"{where}{'target' if source else 'source'}: Required value")
         if not isinstance(entry.get("pythonPath", False), bool):
             raise ValueError(f"{where}pythonPath: must be true or false")
-        found = (path.parent / source).resolve()
+        base = STOCK if source.startswith(STOCK_PREFIX) else path.parent
+        found = (base / source.removeprefix(STOCK_PREFIX)).resolve()
         if not found.exists():
             raise ValueError(f"{where}source: {found} does not exist")
         result.append(ImageFiles(found, target, entry.get("pythonPath", False)))

@@ -19,7 +19,7 @@ from homeport.node.build import Builder, BuildError, Recipe, recipe
 from homeport.node.environment import ImageConfig
 from homeport.node.host import Image, ImageError
 from homeport.node.imagecopies import ImageCopies
-from homeport.node.imagefile import ImageFile, ImageFileError, Reference, parse_reference
+from homeport.node.imagefile import STOCK, ImageFile, ImageFileError, Reference, parse_reference
 from homeport.node.imagenames import ImageNames
 from homeport.node.interpreter import Interpreter, NoInterpreter
 from homeport.node.local.record import Record, image_config
@@ -28,8 +28,6 @@ from homeport.node.pipsettings import PipSettings
 from homeport.node.runtime import ImageRoot, Mount
 from homeport.node.uvtool import UvError
 
-STOCK = Path(__file__).resolve().parent.parent / "images"
-"""The image files that come with Homeport."""
 _ENVIRONMENT = "/opt/venv"
 
 
@@ -230,10 +228,10 @@ class ImageStore:
         return f'nothing provides "{reference}". {hint}An image file that names it goes to {place} (docs/images.md)'
 
     def copies(self) -> list[str]:
-        """Where the files are that images show as they are now. Raises ImageError."""
+        """Where the files are, or would be, that images show as they are now. Raises ImageError."""
         errors: list[ImageFileError] = []
         images = [image for directory in self.directories for image in self._read(directory, errors)]
-        return [mount.source for image in images for mount in self._copies.mounts(image)]
+        return [place for image in images for place in self._copies.places(image)]
 
     # Using.
 

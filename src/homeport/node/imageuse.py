@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ def mounted() -> Counter[str]:
     by its last name alone. Containers of other users can't be seen, and have no images of this one."""
     uses: Counter[str] = Counter()
     seen: set[str] = set()
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc") if sys.platform == "linux" else ():
         if not name.isdecimal():
             continue
         try:

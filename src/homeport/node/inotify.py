@@ -1,4 +1,4 @@
-"""Hear of changes to files from the kernel (Linux inotify), without looking again and again."""
+"""Hear of changes to files from the kernel (Linux's inotify, kqueue elsewhere), without looking again and again."""
 
 from __future__ import annotations
 
@@ -6,14 +6,33 @@ import asyncio
 import ctypes
 import errno
 import os
+import select
 import struct
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 MODIFY, ATTRIB = 0x2, 0x4
 _HEADER = struct.Struct("iIII")
 _Q_OVERFLOW = 0x4000
 _IGNORED = 0x8000
+
+
+class Watches(Protocol):
+    """Of the running loop. Several waiters may watch one file."""
+
+    def watch(self, descriptor: int) -> AbstractContextManager[asyncio.Event]:
+        """An event that is set whenever the open file is written to, or gets or loses a name; the reader clears it.
+        Raises OSError."""
+
+    def close(self) -> None:
+        """Nobody may wait any more."""
+
+
+def watches() -> Watches:
+    """What this system has. Raises OSError."""
+    return Inotify() if sys.platform == "linux" else _Queue()
 
 
 class Inotify:
@@ -31,9 +50,10 @@ class Inotify:
         self._loop.add_reader(self._descriptor, self._read)
 
     @contextmanager
-    def watch(self, path: str) -> Iterator[asyncio.Event]:
+    def watch(self, descriptor: int) -> Iterator[asyncio.Event]:
         """An event that is set whenever the file is written to, or gets or loses a name; the reader clears it. Raises
         OSError."""
+        path = f"/proc/self/fd/{descriptor}"  # whose name may be gone already
         number = self._add(self._descriptor, os.fsencode(path), MODIFY | ATTRIB)
         if number < 0:
             raise _error(path)
@@ -70,6 +90,47 @@ class Inotify:
                 _set(self._waiters.pop(number, set()))
             else:
                 _set(self._waiters.get(number, set()))
+
+
+class _Queue:
+    """The same by kqueue's filter for files (kqueue(2) of macOS): each waiter has a descriptor of its own, by which its
+    events are known."""
+
+    def __init__(self) -> None:
+        # By name, as Linux's library has none of it.
+        self._names: Any = select
+        self._queue = self._names.kqueue()
+        self._waiters: dict[int, asyncio.Event] = {}
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._queue.fileno(), self._read)
+
+    @contextmanager
+    def watch(self, descriptor: int) -> Iterator[asyncio.Event]:
+        own = os.dup(descriptor)
+        names = self._names
+        what = names.KQ_NOTE_WRITE | names.KQ_NOTE_EXTEND | names.KQ_NOTE_ATTRIB
+        what |= names.KQ_NOTE_DELETE | names.KQ_NOTE_RENAME | names.KQ_NOTE_LINK
+        changed = self._waiters[own] = asyncio.Event()
+        try:
+            event = names.kevent(own, names.KQ_FILTER_VNODE, names.KQ_EV_ADD | names.KQ_EV_CLEAR, what)
+            self._queue.control([event], 0)
+            yield changed
+        finally:
+            # With the descriptor go the events that it was to tell of.
+            del self._waiters[own]
+            if not self._queue.closed:
+                self._queue.control([names.kevent(own, names.KQ_FILTER_VNODE, names.KQ_EV_DELETE)], 0)
+            os.close(own)
+
+    def close(self) -> None:
+        if not self._queue.closed:
+            self._loop.remove_reader(self._queue.fileno())
+            self._queue.close()
+
+    def _read(self) -> None:
+        for event in self._queue.control(None, 64, 0):
+            if (changed := self._waiters.get(event.ident)) is not None:
+                changed.set()
 
 
 def _set(waiters: set[asyncio.Event]) -> None:

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import sys
+import warnings
 
 from homeport.node.sandbox import linux
 
@@ -34,11 +35,18 @@ def problem() -> str:
 
 def _try() -> int:
     """The errno of what was refused; 0 if nothing was. Raises OSError."""
-    is_root = os.geteuid() == 0
-    pid, pidfd = linux.fork_into(_KINDS if is_root else _KINDS | linux.CLONE_NEWUSER)
+    with warnings.catch_warnings():
+        # Python warns of threads, which the C library's fork heeds: what they hold locked of it is free in the child.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
-        # Threads of the platform are not here, but what they held locked is: nothing but system calls may follow.
-        os._exit(_enter())
+        try:
+            os._exit(_try_alone())
+        except OSError as error:
+            os._exit(error.errno or errno.EIO)
+        finally:
+            os._exit(errno.EIO)
+    pidfd = os.pidfd_open(pid)
     try:
         watch = select.poll()
         watch.register(pidfd, select.POLLIN)
@@ -49,6 +57,17 @@ def _try() -> int:
         return code if code >= 0 else errno.ETIMEDOUT if is_late else errno.EIO
     finally:
         os.close(pidfd)
+
+
+def _try_alone() -> int:
+    """The same in a process without threads, which alone can be forked into namespaces (:func:`linux.fork_into`)."""
+    is_root = os.geteuid() == 0
+    pid, _pidfd = linux.fork_into(_KINDS if is_root else _KINDS | linux.CLONE_NEWUSER)
+    if pid == 0:
+        linux.die_with_parent(signal.SIGKILL)
+        os._exit(_enter())
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code if code >= 0 else errno.EIO
 
 
 def _enter() -> int:

@@ -15,10 +15,10 @@ from homeport.node.containerspec import container_spec, sandbox_spec
 from homeport.node.emptydirs import memory_volumes
 from homeport.node.environment import DOMAIN
 from homeport.node.host import Host
-from homeport.node.hostports import taken_ports, unserved_ports
+from homeport.node.hostports import reserved_ports, taken_ports, unserved_ports
 from homeport.node.links import wants_links
 from homeport.node.mounting import Mounts
-from homeport.node.pod import Member
+from homeport.node.pod import Member, images_of
 from homeport.node.pulls import Pulls
 from homeport.node.reading import fetch
 from homeport.node.references import Ref, Sources, container_refs
@@ -77,9 +77,13 @@ class Launcher:
         self, pod: Object, sandbox: Sandbox, member: Member, attempt: int, devices: Sequence[str] = ()
     ) -> None:
         """`devices` are the uuids of the GPUs that it has. Raises Unresolved for what makes a
-        ``CreateContainerConfigError``, SandboxError and others for the rest. A command that can't be started is no
-        error: the container has ended."""
-        image = await self._pulls.image(member.image)
+        ``CreateContainerConfigError``, NotYet if it says itself what it makes, SandboxError and others for the rest. A
+        command that can't be started is no error: the container has ended."""
+        images = {name: await self._pulls.image(name) for name in images_of(pod, member)}
+        for name in images:
+            if not self._pulls.is_new(name):
+                text = f'Container image "{name}" already present on machine'
+                self._note(Notice("Normal", "Pulled", text, member.name))
         sources = await gather(self._host, pod, set(container_refs(member.spec)), sandbox.address)
         if files := await envfiles.read(member.spec, self._mounts.places, sandbox):
             sources = structs.replace(sources, files=files)
@@ -90,24 +94,27 @@ class Launcher:
         spec = container_spec(
             member,
             attempt,
-            image,
+            images[member.image],
             sources,
             self._mounts.places,
             str(log_path),
             api,
             policy,
+            shown_images={name: image.root for name, image in images.items()},
             own_gpus=gpus.of(self._host.gpus, devices),
             machine_has_gpus=bool(self._host.gpus),
         )
         kind, file = seccomp_profile(member, pod, policy)
         if kind != "Unconfined":
-            spec = replace(spec, security=replace(spec.security, seccomp=self._filter(kind, file, spec)))
+            spec = self._filtered(kind, file, spec)
         spec = replace(spec, log_bytes=self._host.log_bytes, log_files=self._host.log_files)
         if not attempt:
             self._tell_of_ports(pod, member)
-        self._note(Notice("Normal", "Created", f"Created container: {member.name}", member.name))
+            for problem in self._host.runtime.not_held(spec):
+                self._note(Notice("Warning", "NotEnforced", problem, member.name))
         await self._host.settled()
         state = await sandbox.start(spec)
+        self._note(Notice("Normal", "Created", f"Created container: {member.name}", member.name))
         if state.reason == "StartError":
             self._note(Notice("Warning", "Failed", f"Error: {state.message}", member.name))
         else:
@@ -120,15 +127,19 @@ class Launcher:
         else:
             for problem in unserved_ports(member.spec):
                 self._note(Notice("Warning", "HostPortNotSupported", problem, member.name))
+            for problem in reserved_ports(member.spec, self._host.own_api and self._host.own_api[1]):
+                self._note(Notice("Warning", "HostPortConflict", problem, member.name))
 
-    def _filter(self, kind: str, file: str, spec: ContainerSpec) -> bytes:
-        """Raises ProfileError."""
+    def _filtered(self, kind: str, file: str, spec: ContainerSpec) -> ContainerSpec:
+        """With a filter of system calls. Raises ProfileError."""
         # Imported with the first pod that asks for one.
         from homeport.node import seccomp
 
         if kind == "Localhost":
-            return seccomp.load(self._host.seccomp, file)
-        return seccomp.default_profile(spec.security.capabilities)
+            made, text = seccomp.load(self._host.seccomp, file)
+            return replace(spec, security=replace(spec.security, seccomp=made), seccomp_profile=text)
+        made = seccomp.default_profile(spec.security.capabilities)
+        return replace(spec, security=replace(spec.security, seccomp=made))
 
 
 async def gather(host: Host, pod: Object, refs: set[Ref], address: str) -> Sources:

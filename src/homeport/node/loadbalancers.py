@@ -6,7 +6,6 @@ listens, and says which ports it could not open.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +21,26 @@ from homeport.kube.meta import Object
 from homeport.node import services
 from homeport.node.services import Frontends, ServiceKey, is_published
 
-_log = logging.getLogger(__name__)
+_COMPONENT = "service-controller"
+"""Who says so on a cluster."""
+
+
+def in_the_way(frontend: str, key: ServiceKey, owner: ServiceKey, number: int) -> str:
+    """Why a service does not have a port of the machine, in words for people: it is `owner`'s, or it can't be opened
+    (errno). Empty if it has it."""
+    protocol, _address, port = frontend.split(" ")
+    which = f"port {port}/{protocol} of this machine"
+    if owner == services.API:
+        return f"{which} is the API server's own"
+    if owner != key:
+        whom = "a pod" if owner[0] == services.POD else f"service {owner[0]}/{owner[1]}"
+        return f"{which} is that of {whom}"
+    if not number:
+        return ""
+    reason = f"{which} can't be opened: {os.strerror(number)}"
+    if int(port) < 1024 and os.geteuid() != 0:
+        return f"{reason} (allow it with: sudo sysctl -w net.ipv4.ip_unprivileged_port_start={port})"
+    return reason
 
 
 class LoadBalancers:
@@ -83,22 +101,16 @@ class LoadBalancers:
         wanted = [] if problem else [{"ip": self._host, "ipMode": "VIP"}]
         if problem:
             text = f"Error syncing load balancer: failed to ensure load balancer: {problem}"
-            self._recorder.record(service, "Warning", "SyncLoadBalancerFailed", text)
+            self._recorder.record(service, "Warning", "SyncLoadBalancerFailed", text, component=_COMPONENT)
         elif given != wanted:
-            self._recorder.record(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
+            words = "Ensured load balancer"
+            self._recorder.record(service, "Normal", "EnsuredLoadBalancer", words, component=_COMPONENT)
         await self._write(service, wanted)
 
     def _problem(self, key: ServiceKey) -> str:
         for text, owner in self._frontends.published_by(key).items():
-            protocol, _address, port = text.split(" ")
-            if owner != key:
-                whom = "a pod" if owner[0] == services.POD else f"service {owner[0]}/{owner[1]}"
-                return f"port {port}/{protocol} of this machine is that of {whom}"
-            if number := self._problems.get(text):
-                reason = f"port {port}/{protocol} of this machine can't be opened: {os.strerror(number)}"
-                if int(port) < 1024 and os.geteuid() != 0:
-                    return f"{reason} (allow it with: sudo sysctl -w net.ipv4.ip_unprivileged_port_start={port})"
-                return reason
+            if problem := in_the_way(text, key, owner, self._problems.get(text, 0)):
+                return problem
         return ""
 
     async def _write(self, service: Object, ingress: list[dict[str, Any]]) -> None:

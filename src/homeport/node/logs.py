@@ -16,7 +16,8 @@ from homeport.kube import meta
 from homeport.kube.errors import BadRequest
 from homeport.kube.meta import Object
 from homeport.node.cri import Decoder, is_line_end
-from homeport.node.inotify import Inotify
+from homeport.node.inotify import Watches
+from homeport.node.launchers import without_summary
 from homeport.node.logchain import Chain, remove
 from homeport.node.memory import Memory
 from homeport.node.pod import members
@@ -95,10 +96,10 @@ def choose_attempt(pod: Object, status: Object, memory: Memory, container: str, 
     return state.attempt
 
 
-async def read(source: LogSource, options: LogOptions, inotify: Inotify, now: datetime) -> AsyncGenerator[bytes, None]:
+async def read(source: LogSource, options: LogOptions, watches: Watches, now: datetime) -> AsyncGenerator[bytes, None]:
     """The container's output as the options ask for it, in chunks. Ends when a followed container has ended."""
     left = options.limit_bytes
-    async with aclosing(_lines(source, options, inotify, now)) as chunks:
+    async with aclosing(_lines(source, options, watches, now)) as chunks:
         async for chunk in chunks:
             if left is None:
                 yield chunk
@@ -110,14 +111,14 @@ async def read(source: LogSource, options: LogOptions, inotify: Inotify, now: da
 
 
 async def _lines(
-    source: LogSource, options: LogOptions, inotify: Inotify, now: datetime
+    source: LogSource, options: LogOptions, watches: Watches, now: datetime
 ) -> AsyncGenerator[bytes, None]:
     decoder = Decoder(timestamps=options.timestamps, since=_since(options, now), stream=_STREAMS.get(options.stream))
     with Chain(source.path) as file:
         end = file.size
         file.seek(0 if options.tail_lines is None else _tail_start(file, end, options.tail_lines))
         if options.follow:
-            async with aclosing(_follow(file, source, decoder, inotify)) as chunks:
+            async with aclosing(_follow(file, source, decoder, watches)) as chunks:
                 async for chunk in chunks:
                     yield chunk
             return
@@ -132,14 +133,14 @@ async def _lines(
             yield rest
 
 
-async def _follow(file: Chain, source: LogSource, decoder: Decoder, inotify: Inotify) -> AsyncGenerator[bytes, None]:
+async def _follow(file: Chain, source: LogSource, decoder: Decoder, watches: Watches) -> AsyncGenerator[bytes, None]:
     cutter = _Cutter()
     ended = asyncio.ensure_future(source.ended())
     try:
         last = False
         while not last:
             # By descriptor: the name may be gone already, the file is not.
-            with inotify.watch(f"/proc/self/fd/{file.newest}") as changed:
+            with watches.watch(file.newest) as changed:
                 while True:
                     last = ended.done()
                     changed.clear()
@@ -182,7 +183,8 @@ def _since(options: LogOptions, now: datetime) -> datetime | None:
 
 
 def last_words(path: Path) -> str:
-    """The end of a log as a termination message: at most 80 lines and 2048 bytes, as upstream has it."""
+    """The end of a log as a termination message: at most 80 lines and 2048 bytes, as upstream has it. Without what a
+    launcher says below them of the program that failed (upstream: with it)."""
     try:
         with Chain(path) as file:
             # Far more than those bytes take as entries; a log without an end of a line is not read as a whole.
@@ -193,7 +195,7 @@ def last_words(path: Path) -> str:
         return ""
     decoder = Decoder()
     text = b"".join(decoder.feed(entries[1:] if begin else entries)) + decoder.end()
-    lines = text.strip(b"\n").split(b"\n")[-_LAST_LINES:]
+    lines = without_summary(text.strip(b"\n").split(b"\n"))[-_LAST_LINES:]
     return b"\n".join(lines)[-_LAST_BYTES:].decode(errors="replace").strip("\n")
 
 

@@ -121,7 +121,7 @@ def _clean_up(now: Situation, status: Object) -> None:
     on_record = view.gone or not ran or (view.saved and view.status == status)
     if view.sandbox in ("up", "down"):
         if on_record and now.may_try("/destroy"):
-            now.instructions.append(DestroySandbox())
+            now.instructions.append(DestroySandbox(for_good=True))
     elif view.volumes != "busy":
         if view.gone:
             now.instructions.append(Forget())

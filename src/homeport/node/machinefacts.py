@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime
@@ -59,8 +60,8 @@ def read_facts(directory: Path) -> MachineFacts:
         system=uname.sysname.lower(),
         kernel=uname.release,
         os_image=_os_image(),
-        machine_id=_first_line("/etc/machine-id"),
-        boot_id=_first_line("/proc/sys/kernel/random/boot_id"),
+        machine_id=_first_line("/etc/machine-id") or _setting("kern.uuid"),
+        boot_id=_first_line("/proc/sys/kernel/random/boot_id") or _setting("kern.bootsessionuuid"),
     )
 
 
@@ -74,6 +75,17 @@ def _os_image() -> str:
 def _number(path: str) -> int:
     text = _first_line(path)
     return int(text) if text.isdecimal() else 0
+
+
+def _setting(name: str) -> str:
+    """Of macOS's kernel; empty elsewhere."""
+    if sys.platform != "darwin":
+        return ""
+    try:
+        done = subprocess.run(("sysctl", "-n", name), capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip()
 
 
 def _first_line(path: str) -> str:

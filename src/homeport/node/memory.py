@@ -255,17 +255,26 @@ def recall(pod: Object) -> Memory:
         last = (entry.get("lastState") or {}).get("terminated")
         name = entry["name"]
         if running := state.get("running"):
-            current = ContainerState(name, attempt, "running", 0, running.get("startedAt") or "")
+            current = ContainerState(name, attempt, "running", 0, running.get("startedAt") or "", ids=_ids(entry))
             previous = _ended(name, attempt - 1, last) if last else None
             containers[name] = ContainerMemory(
                 current, previous, attempt + 1, image=str(entry.get("image") or ""), resources=entry.get("resources")
             )
         elif ended := state.get("terminated"):
             previous = _ended(name, attempt - 1, last) if last else None
-            containers[name] = ContainerMemory(_ended(name, attempt, ended), previous, attempt + 1)
+            current = dataclasses.replace(_ended(name, attempt, ended), ids=_ids(entry))
+            containers[name] = ContainerMemory(current, previous, attempt + 1)
         elif last:
             containers[name] = ContainerMemory(_ended(name, attempt, last), None, attempt + 1)
     return Memory(containers, start_time=status.get("startTime") or "")
+
+
+def _ids(entry: Mapping[str, Any]) -> tuple[int, ...]:
+    user = (entry.get("user") or {}).get("linux") or {}
+    if not user:
+        return ()
+    further = (group for group in user.get("supplementalGroups") or () if group != user["gid"])
+    return user["uid"], user["gid"], *further
 
 
 def _ended(name: str, attempt: int, body: Mapping[str, Any]) -> ContainerState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from homeport.kube import meta
 from homeport.kube.core.claims import claim_names
 from homeport.kube.errors import HomeportError
 from homeport.kube.meta import Object
-from homeport.node import volumes
+from homeport.node import emptydirs, volumes
 from homeport.node.claims import Claimed, resolve
 from homeport.node.following import Followed
 from homeport.node.host import Host
@@ -86,6 +87,20 @@ class Mounts:
                     )
                 except SandboxError as error:
                     raise volumes.MountError(name, f"applyFSGroup failed for vol {name}: {error}") from error
+
+    async def clear_memory(self) -> None:
+        """Remove what lies in the machine's memory of the pod's volumes, once it has gone. Raises SandboxError."""
+        memory = self.places.memory
+        await asyncio.to_thread(shutil.rmtree, memory, ignore_errors=True)
+        if memory.exists():  # of users that only the runtime may remove
+            await self._host.runtime.remove(str(memory))
+
+    async def free_memory(self, pod: Object) -> None:
+        """The pod has ended: what its own volumes in memory hold is needed no more, however long its object stays.
+        Raises SandboxError."""
+        for name, source in emptydirs.empty_dirs(pod):
+            if emptydirs.is_memory(source):
+                await self._host.runtime.remove(str(self.places.of(name)))
 
     def _giving(self, pod: Object) -> Giving:
         """Gives files that are about to be shown to the pod's user and its ``fsGroup``; for the thread that writes

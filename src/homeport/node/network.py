@@ -20,6 +20,7 @@ from homeport.node.runtime import SandboxError, Unenforceable
 from homeport.node.sandbox import hostlink, network, wire
 
 _LOG = logging.getLogger(__name__)
+_RESTORE_SECONDS, _LONGEST_RESTORE_SECONDS = 0.2, 30.0
 
 
 class NodeNetwork:
@@ -141,15 +142,19 @@ class NodeNetwork:
                         raise SandboxError(f"the node's network helper can't be reached: {error}") from error
 
     async def ask_apart(self, **message: Any) -> dict[str, Any]:
-        """The same for what takes its time, on a connection of its own; the answer. Raises SandboxError."""
-        try:
-            connection = await Connection.open(await self._netd())
+        """The same for what takes its time, on a connection of its own; the answer. What a helper had begun that ended
+        is begun anew. Raises SandboxError."""
+        for is_last in (False, True):
             try:
-                return await connection.request(**message)
-            finally:
-                connection.close()
-        except OSError as error:
-            raise SandboxError(f"the node's network helper can't be reached: {error}") from error
+                connection = await Connection.open(await self._netd())
+                try:
+                    return await connection.request(**message)
+                finally:
+                    connection.close()
+            except OSError as error:
+                if is_last:
+                    raise SandboxError(f"the node's network helper can't be reached: {error}") from error
+        raise AssertionError("unreachable")
 
     async def _connected(self) -> Connection:
         """The connection to the helper, if need be a new one. Raises OSError or SandboxError."""
@@ -182,7 +187,7 @@ class NodeNetwork:
                 raise
         self._connection, self._pushed = connection, wanted
         connection.listen(self._event, self._closed)
-        for port in self._published:
+        for port in list(self._published):  # more may be published meanwhile
             await self._offer(port)
 
     def _event(self, message: dict[str, Any]) -> None:
@@ -196,14 +201,19 @@ class NodeNetwork:
             self._restoring = asyncio.get_running_loop().create_task(self._restore())
 
     async def _restore(self) -> None:
-        async with self._pushing:
-            if self._connection is not None:
-                return
-            try:
-                await self._connect()
-            except (OSError, SandboxError) as error:
-                # The next change of a name tries again.
-                _LOG.warning("the cluster's DNS can't be reached: %s", error)
+        delay = _RESTORE_SECONDS
+        while True:
+            async with self._pushing:
+                if self._connection is not None:
+                    return
+                try:
+                    await self._connect()
+                    return
+                except (OSError, SandboxError) as error:
+                    # What starts it may be starting anew itself, and nobody tells when it has.
+                    _LOG.warning("the node's network helper can't be reached: %s; again in %g s", error, delay)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _LONGEST_RESTORE_SECONDS)
 
     async def _netd(self) -> socket.socket:
         """A connection to the network helper, which is started if none answers."""

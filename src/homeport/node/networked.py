@@ -7,12 +7,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from homeport.node.network import NodeNetwork
+from homeport.node.runtime import ContainerSpec
 
 
 class Networked:
     """The methods of :class:`homeport.node.runtime.Runtime` that ask the network helper, by `_net`."""
 
     _net: NodeNetwork
+
+    def not_held(self, _container: ContainerSpec) -> list[str]:
+        return []
 
     @property
     def gateway(self) -> str:

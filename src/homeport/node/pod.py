@@ -70,6 +70,32 @@ def members(pod: Object) -> tuple[Member, ...]:
     )
 
 
+class ImageVolume(msgspec.Struct, frozen=True):
+    """A volume that shows what is in an image."""
+
+    image: str
+    pull_policy: str
+
+
+def image_volumes(pod: Object) -> dict[str, ImageVolume]:
+    """By the volumes' names."""
+    return {
+        volume["name"]: ImageVolume(str(source.get("reference") or ""), str(source.get("pullPolicy") or "IfNotPresent"))
+        for volume in meta.spec(pod).get("volumes") or ()
+        if (source := volume.get("image")) is not None
+    }
+
+
+def images_of(pod: Object, member: Member) -> dict[str, str]:
+    """The images that a container needs, its own first, and by which policy."""
+    found = {member.image: member.pull_policy}
+    if shown := image_volumes(pod):
+        for mount in member.spec.get("volumeMounts") or ():
+            if (volume := shown.get(mount.get("name"))) is not None:
+                found.setdefault(volume.image, volume.pull_policy)
+    return found
+
+
 def restart_policy(pod: Object) -> str:
     return str(meta.spec(pod).get("restartPolicy") or "Always")
 

@@ -31,7 +31,10 @@ class PodLogs:
         attempt = logs.choose_attempt(pod, status, memory, container, previous=previous)
         path = logs.path_of(self._directory, container, attempt)
         if not path.exists():
-            raise NotFound(f'the log of container "{container}" in pod "{meta.name(pod)}" is not there any more')
+            raise NotFound(
+                f'the log of container "{container}" in pod "{meta.name(pod)}" is not there any more: the pod ran on '
+                "another data directory, or before a backup was restored; what takes its place has one again"
+            )
         event = self._ends.setdefault((container, attempt), asyncio.Event())
         self.tell_ends(memory)
 

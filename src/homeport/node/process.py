@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import ipaddress
 import logging
 import os
@@ -18,17 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from homeport.node.forkserver import SETTLE_SECONDS, ForkServer
+from homeport.node.messages import pod_message
 from homeport.node.network import NodeNetwork
-from homeport.node.networked import Networked
 from homeport.node.runtime import Sandbox, SandboxError, SandboxSpec
 from homeport.node.sandbox import linux, record, registry, spec
-from homeport.node.supervised import Supervised, connect, dead, fields
+from homeport.node.supervised import Supervised, connect, dead
+from homeport.node.supervising import Supervising
 from homeport.node.warmth import Warmth
 
 _LOG = logging.getLogger(__name__)
 
 
-class ProcessRuntime(Networked):
+class ProcessRuntime(Supervising):
     """The node's runtime on Linux namespaces, as root or as an ordinary user.
 
     `directory` holds the helpers' sockets and records; one runtime per directory, and its pods live on when the
@@ -64,35 +64,17 @@ class ProcessRuntime(Networked):
         except OSError as error:
             raise SandboxError(f"the node's helpers can't be reached: {error}") from error
 
-    @property
-    def _registry(self) -> registry.Registry:
-        return registry.Registry(os.path.join(self._directory, "sandboxes"))
-
     # Sandboxes.
 
     async def create(self, wanted: SandboxSpec) -> Sandbox:
-        existing = self._sandboxes.get(wanted.uid)
-        if existing is not None and existing.alive:
+        if (existing := self._known(wanted.uid)) is not None:
             return existing
-        pod = {field: getattr(wanted, field) for field in spec.Pod._fields}
-        pod["hosts"] = dict(wanted.hosts)
-        pod["limits"] = fields(wanted.limits)
-        pod["memory"] = [dataclasses.astuple(volume) for volume in wanted.memory]
-        pod["sysctls"] = dict(wanted.sysctls)
         # The fork server hands the connection over to the new supervisor, which answers.
-        connection, answer = await self._server.request({"op": "create", "pod": pod})
+        connection, answer = await self._server.request({"op": "create", "pod": pod_message(wanted)})
         sandbox = Supervised(answer["state"], self._destroyed, self._settle, self._kindle)
         sandbox.talk_over(connection)
         self._sandboxes[wanted.uid] = sandbox
         return sandbox
-
-    async def adopt(self) -> list[Sandbox]:
-        entries = await asyncio.to_thread(self._registry.entries)
-        for entry in entries:
-            known = self._sandboxes.get(entry.uid)
-            if known is None or not known.alive:
-                self._sandboxes[entry.uid] = await self._adopt(entry)
-        return [self._sandboxes[entry.uid] for entry in entries if entry.uid in self._sandboxes]
 
     async def _adopt(self, entry: registry.Entry) -> Supervised:
         if linux.is_alive(entry.pid, entry.start_time):
@@ -129,8 +111,7 @@ class ProcessRuntime(Networked):
 
     async def _destroyed(self, sandbox: Supervised) -> None:
         """The rest of a sandbox whose supervisor has gone, in whatever way."""
-        if self._sandboxes.get(sandbox.uid) is sandbox:
-            del self._sandboxes[sandbox.uid]
+        self._forget(sandbox)
         for path in _left_in(sandbox.directory):
             await self.remove(path)
         self._registry.delete(sandbox.uid)
@@ -170,9 +151,7 @@ class ProcessRuntime(Networked):
             await self._server.release()
             await self._server.stop()
             return
-        for sandbox in self._sandboxes.values():
-            sandbox.detach()
-        self._sandboxes.clear()
+        self._let_go()
         await asyncio.gather(*self._tasks)
         await self._server.release()
 

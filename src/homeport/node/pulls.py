@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from homeport.node.host import Image, ImageError, ImageSource
+from homeport.node.pod import Member, signal_number
 from homeport.node.retries import Retries
 from homeport.node.view import ImageView
 
@@ -18,6 +20,8 @@ DELAYS = (10.0, 300.0)
 """As :data:`homeport.node.retries.DELAYS`, for images (the kubelet's)."""
 _PROGRESS_INTERVAL = 1.0
 """Seconds between two reports of a build's progress."""
+_NOT_PULLED = {"ErrImageNeverPull": "ErrImageNeverPull", "InvalidImageName": "InspectFailed"}
+"""The kubelet's events of images that it does not even try to get, by the containers' reason to wait."""
 
 NoteImage: TypeAlias = Callable[[str, Literal["Normal", "Warning"], str, str], None]
 """(image, type, reason, message)"""
@@ -44,6 +48,8 @@ class Pulls:
         self._wake = wake
         self._views: dict[str, ImageView] = {}
         self._ready: dict[str, Image] = {}
+        self._new: set[str] = set()
+        """Names of images that had to be got, and that no container was started with yet."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -56,22 +62,35 @@ class Pulls:
             self._ready[name] = await self._source.pull(name, lambda _: None)
         return self._ready[name]
 
-    def stop_signal(self, name: str) -> str:
-        """By which containers of the image want to be asked to end; empty if it does not say. Also of a pod whose
+    def is_new(self, name: str) -> bool:
+        """Whether a container starts as the first with an image that had to be got, as was told then. For all others
+        the kubelet tells that it is there already."""
+        is_new = name in self._new
+        self._new.discard(name)
+        return is_new
+
+    def stop_signal(self, member: Member | None) -> int:
+        """By which a container wants to be asked to end: as its image says, unless the pod does. Also of a pod whose
         images an earlier platform has got."""
+        if member is None or (member.spec.get("lifecycle") or {}).get("stopSignal"):
+            return signal.SIGTERM
         try:
-            image = self._ready.get(name) or self._source.ready(name)
+            image = self._ready.get(member.image) or self._source.ready(member.image)
         except ImageError:
-            return ""  # it has gone meanwhile
-        return "" if image is None else image.config.stop_signal
+            image = None  # it has gone meanwhile
+        said = "" if image is None else image.config.stop_signal
+        return signal_number(said) if said else signal.SIGTERM
 
     def begin(self, name: str, policy: str) -> None:
         """Get an image: at once if it has been built, else in the background."""
         try:
             image = self._source.ready(name)
             if image is None and policy == "Never":
-                text = f'Container image "{name}" has not been built here, and imagePullPolicy is Never'
-                raise ImageError(text, "ErrImageNeverPull")
+                raise ImageError(
+                    f'Container image "{name}" is not present with pull policy of Never: build or load it, or have '
+                    "another policy",
+                    "ErrImageNeverPull",
+                )
         except ImageError as error:
             self._failed(name, error)
             return
@@ -80,7 +99,6 @@ class Pulls:
             self._launch(self._pull(name))
         else:
             self._succeeded(name, image)
-            self._note(name, "Normal", "Pulled", f'Container image "{name}" already present on machine')
             self._wake()
 
     def cancel(self) -> None:
@@ -101,6 +119,7 @@ class Pulls:
             _log.exception("image %s: getting it failed", name)
             self._failed(name, ImageError(f"{type(error).__name__}: {error}"))
             return
+        self._new.add(name)
         self._note(name, "Normal", "Pulled", f'Successfully pulled image "{name}" in {loop.time() - begin:.3g}s')
         self._succeeded(name, image)
 
@@ -112,8 +131,12 @@ class Pulls:
     def _failed(self, name: str, error: ImageError) -> None:
         problem = self._retries.fail(f"/image {name}", error.reason, str(error), delays=DELAYS)
         self._views[name] = ImageView(problem=problem, failed_at=self._now())
-        self._note(name, "Warning", "Failed", f'Failed to pull image "{name}": {error}')
-        self._note(name, "Normal", "BackOff", f'Back-off pulling image "{name}"')
+        if (event := _NOT_PULLED.get(error.reason)) is not None:
+            self._note(name, "Warning", event, str(error))
+            self._note(name, "Warning", "Failed", f"Error: {error.reason}")
+        else:
+            self._note(name, "Warning", "Failed", f'Failed to pull image "{name}": {error}')
+            self._note(name, "Normal", "BackOff", f'Back-off pulling image "{name}"')
         self._wake()
 
     def _progress(self, name: str, text: str) -> None:

@@ -15,6 +15,7 @@ from homeport.kube.meta import Object
 from homeport.node import gpus, machinefacts
 from homeport.node.host import Host
 from homeport.node.machinefacts import MachineFacts
+from homeport.node.security import Policy
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +41,17 @@ async def register(host: Host, facts: MachineFacts, problem: str) -> Object:
         now=host.now(),
         before=meta.status(node),
     )
+    status |= _features(host.policy)
     return await client.patch(core.NODE.resource, name, "", {"status": status}, subresource="status")
+
+
+def _features(policy: Policy) -> Object:
+    """What clients ask for before they count on it (upstream: ``pkg/kubelet/nodestatus/setters.go``)."""
+    handler = {"recursiveReadOnlyMounts": policy.namespaces, "userNamespaces": policy.user_namespace}
+    return {
+        "features": {"supplementalGroupsPolicy": policy.namespaces},
+        "runtimeHandlers": [{"name": "", "features": handler}],
+    }
 
 
 def _with_gone(now: Mapping[str, str], before: Mapping[str, str] | None) -> dict[str, str]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from homeport.kube import meta
 from homeport.kube.meta import Object
 from homeport.node.memory import Verdict, restart_due
-from homeport.node.pod import ORDERED, TERMINAL, Member, Role, full_name, qos_class
+from homeport.node.pod import ORDERED, TERMINAL, Member, Role, full_name, images_of, qos_class
 from homeport.node.resizing import conditions, resources_of
 from homeport.node.situation import Situation
 from homeport.node.status import ContainerView, PodView, container_statuses, render
@@ -44,7 +44,7 @@ def report(now: Situation) -> Object:
             reason=reason,
             message=message,
             start_time=now.memory.start_time,
-            sandbox_ready=view.sandbox == "up",
+            sandbox_ready=_can_start_containers(now),
             address=view.address,
             host_address=view.host_address,
             disrupted=verdict.message if verdict is not None and verdict.disrupts else "",
@@ -53,6 +53,18 @@ def report(now: Situation) -> Object:
             more_conditions=conditions(now),
         )
     )
+
+
+def _can_start_containers(now: Situation) -> bool:
+    """The kubelet makes a sandbox when the volumes are there; here both are made at the same time. What was ready once
+    stays so with its sandbox, whatever the node has to look at again after a restart."""
+    view = now.view
+    if view.sandbox != "up":
+        return False
+    before = meta.find_condition(
+        (view.status or meta.status(now.pod)).get("conditions") or (), "PodReadyToStartContainers"
+    )
+    return view.volumes == "ready" or bool(view.states) or (before or {}).get("status") == "True"
 
 
 def _words(verdict: Verdict) -> str:
@@ -137,19 +149,23 @@ def _waiting(now: Situation, member: Member, phase: str) -> tuple[str, str] | No
 
 def _obstacle(now: Situation, member: Member) -> tuple[str, str]:
     """Why the container doesn't run although its turn has come."""
-    image = now.view.images.get(member.image, ImageView())
-    if image.problem is not None and image.phase != "ready":
-        if image.problem.reason != "ErrImagePull" or image.failed_at is None:
-            return image.problem.reason, image.problem.message
-        if not now.after(image.failed_at + PULL_ERROR_SHOWN):
-            return "ErrImagePull", image.problem.message
-        return "ImagePullBackOff", f'Back-off pulling image "{member.image}": ErrImagePull: {image.problem.message}'
+    progress = ""
+    for name in images_of(now.pod, member):
+        image = now.view.images.get(name, ImageView())
+        if image.problem is not None and image.phase != "ready":
+            if image.problem.reason != "ErrImagePull" or image.failed_at is None:
+                return image.problem.reason, image.problem.message
+            if not now.after(image.failed_at + PULL_ERROR_SHOWN):
+                return "ErrImagePull", image.problem.message
+            return "ImagePullBackOff", f'Back-off pulling image "{name}": ErrImagePull: {image.problem.message}'
+        if image.phase == "pulling":
+            progress = progress or image.progress
     if problem := now.view.problems.get(member.name):
         return problem.reason, problem.message
     for key in ("/volumes", "/sandbox"):
         if problem := now.view.problems.get(key):
             return problem.reason, problem.message
-    return "ContainerCreating", image.progress if image.phase == "pulling" else ""
+    return "ContainerCreating", progress
 
 
 def _minutes(seconds: int) -> str:

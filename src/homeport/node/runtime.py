@@ -27,6 +27,10 @@ class Mount:
     whatever links are on the way; made as a directory if it is not there."""
     device: bool = False
     """A device that the node gives to the container: else character devices are shown, but can't be opened."""
+    image: ImageRoot | None = None
+    """An image whose tree is shown, in the place of `source`; for reading only."""
+    follows: bool = False
+    """Whether the container sees what is mounted below `source` after it has started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,9 @@ class Security:
 
 @dataclass(frozen=True, slots=True)
 class MemoryVolume:
-    """A directory in memory that the pod's containers share, and nobody else sees. It is gone with the sandbox."""
+    """A directory in memory that the pod's containers share, and nobody else sees. Where pods are processes, what it
+    holds is there again in the pod's next sandbox, until it is deleted (:meth:`Runtime.remove`); an engine's container
+    takes it along when the sandbox ends."""
 
     path: str
     """In the pod's directory; where mounts take it from."""
@@ -151,6 +157,8 @@ class ContainerSpec:
     only_these_groups: bool = False
     """Leave out the groups that the container's /etc/group has the user in."""
     security: Security = Security()
+    seccomp_profile: str = ""
+    """The text of the profile (JSON) that ``security.seccomp`` was made of; empty for the default one, and without."""
     read_only_root: bool = False
     termination_message_path: str = "/dev/termination-log"
     """A file of this path inside the container is kept by the sandbox; its content comes back with the exit."""
@@ -196,6 +204,9 @@ class ContainerState:
     """The termination message, or why the command could not be started."""
     cgroups: Mapping[str, str] = field(default_factory=dict)
     """The directories of the cgroups that count its use: ``memory`` and ``cpu``, as far as there are any."""
+    ids: tuple[int, ...] = ()
+    """Whom its first process began as: user, group and further groups, as the container knows them. Empty if nobody has
+    said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +270,14 @@ class SandboxError(Exception):
     """The machine refused; the text says what and what to do."""
 
 
+class NotYet(SandboxError):
+    """What a container is to see is not as it has to be: it has not ended, and waits with that reason."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class Unenforceable(SandboxError):
     """The kernel can't enforce network policies, and won't until somebody changes the machine."""
 
@@ -280,7 +299,8 @@ class Sandbox(Protocol):
         """The newest attempt of each container, by name."""
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
-        """Start one container and return once it runs, or once it is known that it can't (phase ``exited``)."""
+        """Start one container and return once it runs, or once it is known that it can't (phase ``exited``). Raises
+        NotYet if it is to wait, SandboxError."""
 
     async def execute(self, container: str, argv: Sequence[str], wanted: Wanted) -> Session:
         """Run a further command in a running container, as the container's user in its working directory. Raises
@@ -319,6 +339,9 @@ class Runtime(Protocol):
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Raises SandboxError."""
+
+    def not_held(self, container: ContainerSpec) -> list[str]:
+        """What of that pods of this runtime are not held to, in words for the pod's events."""
 
     async def adopt(self) -> list[Sandbox]:
         """Sandboxes that already exist on disk, running or ended, as after a restart of the platform."""

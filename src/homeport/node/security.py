@@ -1,4 +1,4 @@
-"""What a pod's ``securityContext`` means for its containers, and what this node refuses. Pure.
+"""What a pod's ``securityContext`` means for its containers, and what this node refuses. Pure, but for AppArmor.
 
 The rules are the kubelet's and, for defaults, those of Docker and containerd; the messages are the kubelet's where it
 has some, because people search for them.
@@ -7,6 +7,7 @@ has some, because people search for them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -20,6 +21,7 @@ from homeport.node.runtime import Security
 from homeport.node.sandbox.capabilities import ALL, DEFAULT, LEADING_OUT, NAMES, NUMBERS
 
 Context = Mapping[str, Any]
+_NO_APP_ARMOR = "AppArmor is not enabled on the host"  # the kubelet's words
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -33,6 +35,8 @@ class Policy(msgspec.Struct, frozen=True):
     """Filter the system calls of containers that say nothing about it, as ``RuntimeDefault`` does."""
     user_namespace: bool = False
     """Containers are in a user namespace: root in them is an ordinary user of the machine."""
+    namespaces: bool = False
+    """Pods are processes in namespaces that the node makes itself."""
 
 
 DEFAULT_POLICY = Policy()
@@ -188,6 +192,13 @@ _SAFE_SYSCTLS = frozenset(
 _IPC, _NET = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."), ("net.",)
 
 
+def _has_app_armor() -> bool:
+    try:
+        return Path("/sys/module/apparmor/parameters/enabled").read_text().startswith("Y")
+    except OSError:
+        return False
+
+
 def refusal(pod: Object, policy: Policy) -> Verdict | None:
     """Why the node does not take the pod, None if it does."""
     spec = meta.spec(pod)
@@ -196,8 +207,8 @@ def refusal(pod: Object, policy: Policy) -> Verdict | None:
         if words:
             return Verdict("SysctlForbidden", f"forbidden sysctl: {words}", refuses=True)
     if any(_app_armor(pod)):
-        words = "Cannot enforce AppArmor: this node has no AppArmor profiles for containers"
-        return Verdict("AppArmor", words, refuses=True)
+        why = "this node has no AppArmor profiles for containers" if _has_app_armor() else _NO_APP_ARMOR
+        return Verdict("AppArmor", f"Cannot enforce AppArmor: {why}", refuses=True)
     return None
 
 

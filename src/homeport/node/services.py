@@ -6,7 +6,7 @@ Upstream: ``pkg/proxy/servicechangetracker.go``, ``endpointslicecache.go`` and `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -23,6 +23,8 @@ _NOT_OURS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/
 """Labels of services that are another proxy's, or nobody's."""
 POD = "-"
 """In the place of a namespace: the front ends of a pod, which has ports of the machine."""
+API: ServiceKey = ("", "")
+"""Who has the API server's own port."""
 
 
 class PortFacts(msgspec.Struct, frozen=True):
@@ -148,9 +150,11 @@ def targets(endpoints: list[EndpointFacts], *, local: bool) -> list[list[Any]]:
 class Frontends:
     """All front ends (as :mod:`homeport.node.sandbox.frontends` reads them) of all services."""
 
-    def __init__(self, host: str) -> None:
-        """`host` is the address of this machine that load balancers have."""
+    def __init__(self, host: str, api: int | None = None) -> None:
+        """`host` is the address of this machine that load balancers have, `api` the API server's port there: that is no
+        service's, not while the server is away either, or it could not come back."""
         self._host = host
+        self._reserved = frozenset() if api is None else frozenset({f"tcp {host} {api}", f"tcp * {api}"})
         self._services: dict[ServiceKey, ServiceFacts] = {}
         self._slices: dict[ServiceKey, SliceFacts] = {}
         self._slices_of: dict[ServiceKey, set[ServiceKey]] = {}
@@ -197,6 +201,7 @@ class Frontends:
 
     def _give(self, key: ServiceKey, new: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
         old = self._given.pop(key, {})
+        new = {text: value for text, value in new.items() if text not in self._reserved}
         if new:
             self._given[key] = new
         for text in old.keys() - new.keys():
@@ -207,7 +212,7 @@ class Frontends:
             self._claims.setdefault(text, {})[key] = None
         changed: dict[str, dict[str, Any] | None] = {}
         for text in old.keys() | new.keys():
-            value = self._given[self._owner(text)][text] if text in self._claims else None
+            value = self._given[owner][text] if (owner := self._owner(text)) is not None else None
             if value == self.all.get(text):
                 continue
             changed[text] = value
@@ -237,12 +242,22 @@ class Frontends:
         facts = self._services.get(key)
         if facts is None or not facts.published:
             return {}
-        texts = [f"{port.protocol.lower()} {self._host} {port.port}" for port in facts.ports]
-        return {text: self._owner(text) for text in texts if text in self._claims}
+        return self._owners(f"{port.protocol.lower()} {self._host} {port.port}" for port in facts.ports)
 
-    def _owner(self, text: str) -> ServiceKey:
-        """A pod whose port it is; else the service that had it first."""
-        return min(self._claims[text], key=lambda key: key[0] != POD)
+    def node_ports_of(self, key: ServiceKey) -> Mapping[str, ServiceKey]:
+        """As `published_by`, of the node ports of a service."""
+        facts = self._services.get(key)
+        ports = facts.ports if facts is not None else ()
+        return self._owners(f"{port.protocol.lower()} * {port.node_port}" for port in ports if port.node_port)
+
+    def _owners(self, texts: Iterable[str]) -> dict[str, ServiceKey]:
+        return {text: owner for text in texts if (owner := self._owner(text)) is not None}
+
+    def _owner(self, text: str) -> ServiceKey | None:
+        """Who has a front end: the API server; a pod whose port it is; else the service that had it first."""
+        if text in self._reserved:
+            return API
+        return min(self._claims.get(text, ()), key=lambda key: key[0] != POD, default=None)
 
     def _frontends(self, key: ServiceKey, facts: ServiceFacts) -> Iterator[tuple[str, dict[str, Any]]]:
         for port in facts.ports:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from homeport.node.memory import leave, restart_due
-from homeport.node.pod import ORDERED, Member, Role
+from homeport.node.pod import ORDERED, Member, Role, images_of
 from homeport.node.situation import Situation
 from homeport.node.view import (
     CreateSandbox,
@@ -31,7 +31,8 @@ def bring_up(now: Situation) -> None:
         now.instructions.append(DestroySandbox())
     if now.view.volumes == "none" and now.may_try("/volumes"):
         now.instructions.append(MountVolumes())
-    for image, policy in {m.image: m.pull_policy for m in _outstanding(now)}.items():
+    wanted = {image: policy for m in _outstanding(now) for image, policy in images_of(now.pod, m).items()}
+    for image, policy in wanted.items():
         state = now.view.images.get(image, ImageView())
         if state.phase == "none" and (state.problem is None or now.after(state.problem.retry_at)):
             now.instructions.append(PullImage(image, policy))
@@ -98,7 +99,7 @@ def _start(now: Situation, member: Member) -> None:
         return
     if member.role is Role.INIT and now.past_init():
         return
-    ready = now.view.images.get(member.image, ImageView()).phase == "ready"
+    ready = all(now.view.images.get(name, ImageView()).phase == "ready" for name in images_of(now.pod, member))
     if not ready or now.view.volumes != "ready" or now.view.sandbox != "up":
         return
     if now.after(restart_due(known, now.now)) and now.may_try(member.name):

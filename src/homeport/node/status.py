@@ -173,6 +173,9 @@ def _container_status(uid: str, view: ContainerView, most: int) -> Object:
             result["resources"] = view.resources
             if requests := view.resources.get("requests"):
                 result["allocatedResources"] = requests
+        if newest.ids:
+            user, *groups = newest.ids
+            result["user"] = {"linux": {"uid": user, "gid": groups[0], "supplementalGroups": groups}}
         if mounts := [_mounted(mount) for mount in view.member.spec.get("volumeMounts") or ()]:
             result["volumeMounts"] = mounts
     return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import dataclasses
 import json
@@ -15,69 +14,22 @@ from typing import Any
 
 from homeport.node import inside
 from homeport.node.control import Connection, readable
-from homeport.node.runtime import ContainerSpec, ContainerState, Limits, Mount, SandboxError, Security, Session, Wanted
-from homeport.node.sandbox import linux, logs, record, registry, spec, wire
+from homeport.node.messages import container_message, fields, state_from
+from homeport.node.runtime import (
+    ContainerSpec,
+    ContainerState,
+    Limits,
+    NotYet,
+    SandboxError,
+    Session,
+    Wanted,
+)
+from homeport.node.sandbox import logs, processes, record, registry, spec, wire
 from homeport.node.warmth import Warmth, warmth_of
 
 _DESTROY_SECONDS = 60.0
 """Deleting what the containers wrote takes its time; a supervisor that needs longer is stuck."""
 _UNKNOWN_EXIT = 137
-
-
-def state_from(value: Mapping[str, Any]) -> ContainerState:
-    known = ContainerState.__dataclass_fields__
-    return ContainerState(**{key: field for key, field in value.items() if key in known})
-
-
-def fields(value: Limits | Security) -> dict[str, Any]:
-    """As ``dataclasses.asdict``, which copies whatever it finds."""
-    return {field: getattr(value, field) for field in value.__dataclass_fields__}
-
-
-def _mounts(mounts: tuple[Mount, ...]) -> list[list[Any]]:
-    return [[mount.source, mount.target, mount.read_only, mount.sub_path, mount.device] for mount in mounts]
-
-
-def container_message(container: ContainerSpec) -> dict[str, Any]:
-    """The spec as :func:`homeport.node.sandbox.spec.container_from` reads it."""
-    image = container.image
-    return {
-        "name": container.name,
-        "attempt": container.attempt,
-        "argv": list(container.argv),
-        "env": dict(container.env),
-        "cwd": container.cwd,
-        "environment": image.environment,
-        "interpreter": image.interpreter,
-        "files": _mounts(image.files),
-        "image_layers": list(image.layers),
-        "machine": image.machine,
-        "mounts": _mounts(container.mounts),
-        "log_path": container.log_path,
-        "uid": container.uid,
-        "gid": container.gid,
-        "groups": list(container.groups),
-        "user": container.user,
-        "only_these_groups": container.only_these_groups,
-        "security": {
-            **fields(container.security),
-            "capabilities": sorted(container.security.capabilities),
-            "seccomp": base64.b64encode(container.security.seccomp).decode(),
-        },
-        "read_only_root": container.read_only_root,
-        "termination_message_path": container.termination_message_path,
-        "stdin": container.stdin,
-        "stdin_once": container.stdin_once,
-        "tty": container.tty,
-        "keeps_writes": container.keeps_writes,
-        "limits": fields(container.limits),
-        "oom_score": container.oom_score,
-        "devices": list(container.devices),
-        "target": container.target,
-        "warm": "",
-        "log_bytes": container.log_bytes,
-        "log_files": container.log_files,
-    }
 
 
 class Supervised:
@@ -130,6 +82,8 @@ class Supervised:
         if warmth is not None:
             message["warm"] = warmth.key
         answer = await self._request(op="start", spec=message)
+        if "waits" in answer:
+            raise NotYet(*answer["waits"])
         if warmth is not None and not answer.get("warm"):
             self._kindle(warmth, message)
         state = state_from(answer["state"])
@@ -182,7 +136,7 @@ class Supervised:
         self._exits.put_nowait(None)
 
     async def destroy(self) -> None:
-        pidfd = linux.open_process(self._pid, self._start_time)
+        pidfd = processes.open_process(self._pid, self._start_time)
         if pidfd is not None:
             try:
                 try:
@@ -193,7 +147,7 @@ class Supervised:
                         await readable(pidfd)
                 except TimeoutError:
                     with contextlib.suppress(ProcessLookupError):
-                        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                        processes.send(self._pid, pidfd, signal.SIGKILL)
                     await readable(pidfd)
             finally:
                 os.close(pidfd)
@@ -206,12 +160,12 @@ class Supervised:
     async def leave(self, grace: float) -> None:
         """End the containers, politely first, and then the supervisor. How they ended stays on disk for the next
         ``adopt``. `grace` is in seconds."""
-        pidfd = linux.open_process(self._pid, self._start_time)
+        pidfd = processes.open_process(self._pid, self._start_time)
         if pidfd is None:
             return
         try:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+                processes.send(self._pid, pidfd, signal.SIGTERM)
             if await _ends_within(pidfd, grace):
                 return
             for state in self.containers().values():
@@ -219,7 +173,7 @@ class Supervised:
                     await self.signal(state.name, signal.SIGKILL)
             if not await _ends_within(pidfd, _DESTROY_SECONDS):
                 with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                    processes.send(self._pid, pidfd, signal.SIGKILL)
                 await readable(pidfd)
         finally:
             os.close(pidfd)
@@ -273,7 +227,7 @@ class Supervised:
     async def _reconnect(self) -> None:
         """The connection has gone, the supervisor may not have: it drops whoever doesn't keep up, or it is ending."""
         try:
-            if not linux.is_alive(self._pid, self._start_time):
+            if not processes.is_alive(self._pid, self._start_time):
                 raise ConnectionResetError("the supervisor has ended")
             connection, state = await connect(self._directory)
             for value in state["containers"].values():
@@ -283,13 +237,14 @@ class Supervised:
                     self._states[value["name"]] = state_from(value)
             self.talk_over(connection)
         except (OSError, SandboxError):
-            pidfd = linux.open_process(self._pid, self._start_time)
+            pidfd = processes.open_process(self._pid, self._start_time)
             if pidfd is not None:
                 try:
                     await readable(pidfd)
                 finally:
                     os.close(pidfd)
-            if any(state.phase == "running" for state in self._states.values()):
+            written = _read_states(self._state_path, self._pid)
+            if any(state.phase == "running" for state in (*self._states.values(), *written.values())):
                 await self._settle(self._state_path)
             self._lost()
         finally:
@@ -306,7 +261,13 @@ class Supervised:
             self._connection = None
         for written in _read_states(self._state_path, self._pid).values():
             known = self._states.get(written.name)
-            if written.phase == "exited" and known is not None and known.attempt == written.attempt:
+            if known is None or known.attempt < written.attempt:
+                # It had begun when the supervisor was killed, before anybody was told: it is not to begin again as if
+                # it had not.
+                self._states[written.name] = written
+                if written.phase == "exited":
+                    self._exits.put_nowait(written)
+            elif written.phase == "exited" and known.attempt == written.attempt:
                 self._exited(written)
         changed = False
         for state in list(self._states.values()):
@@ -362,6 +323,7 @@ def unknown_end(state: ContainerState) -> ContainerState:
         attempt=state.attempt,
         phase="exited",
         pid=state.pid,
+        ids=state.ids,
         started_at=state.started_at,
         finished_at=logs.Stamps().now(),
         exit_code=_UNKNOWN_EXIT,

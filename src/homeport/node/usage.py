@@ -1,4 +1,5 @@
-"""What the machine and its containers use of processors and memory: what their cgroups count, or else ``/proc`` says.
+"""What the machine and its containers use of processors and memory: what their cgroups count, or else ``/proc`` or
+``ps`` says.
 
 Nobody measures while nobody asks. Who asks gets the rate since the last question, if that was less than a minute ago;
 else it is measured twice, a moment apart. A container's processes are its first one and all that descend from it: each
@@ -10,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+
+from homeport.node.sandbox import unix
 
 _TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 """Nanoseconds of the unit in which the kernel counts."""
@@ -124,6 +127,8 @@ def _rated(old: _Sample, new: _Sample) -> Usage:
 
 def _read(proc: Path, roots: frozenset[Root], clock: Callable[[], float]) -> _Sample:
     at = clock()
+    if not (proc / "stat").exists():
+        return _ask_ps(roots, at)
     machine, total = _machine(proc)
     counted = {root: amount for root in roots if (amount := _counted(root)) is not None}
     rest = roots - counted.keys()
@@ -144,6 +149,21 @@ def _read(proc: Path, roots: frozenset[Root], clock: Callable[[], float]) -> _Sa
             todo += children.get(pid, ())
         containers[root] = Amount(cpu, memory)
     return _Sample(at, machine, total, containers)
+
+
+def _ask_ps(roots: frozenset[Root], at: float) -> _Sample:
+    """Where there is no ``/proc``: what ``ps`` tells. The machine has used what its processes have, as far as they are
+    still there; and of memory, what they share counts for each."""
+    everybody = unix.processes()
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    containers = {root: _sum(found) for root in roots if (found := unix.family(root.pid, everybody))}
+    machine = _sum(everybody)
+    return _Sample(at, machine._replace(memory=min(machine.memory, total)), total, containers)
+
+
+def _sum(processes: Iterable[unix.Process]) -> Amount:
+    found = [(each.cpu, each.resident) for each in processes]
+    return Amount(sum(cpu for cpu, _ in found), sum(memory for _, memory in found))
 
 
 def _counted(root: Root) -> Amount | None:

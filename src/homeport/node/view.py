@@ -50,7 +50,8 @@ class Resize(msgspec.Struct, frozen=True):
 
 
 class DestroySandbox(msgspec.Struct, frozen=True):
-    pass
+    for_good: bool = False
+    """Whether the pod gets no other."""
 
 
 class DeletePod(msgspec.Struct, frozen=True):

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,28 +18,19 @@ import msgspec
 from homeport.kube import meta
 from homeport.kube.errors import HomeportError
 from homeport.kube.meta import Object
-from homeport.node import emptydirs, hostpath, payload, security
+from homeport.node import emptydirs, hostpath, payload, security, sharedmemory
 from homeport.node.claims import Claimed
 from homeport.node.expansion import expand
 from homeport.node.payload import File, Giving
 from homeport.node.references import Ref, Sources, Unresolved, contents, missing, pod_field, resource_field, volume_refs
-from homeport.node.runtime import Mount
+from homeport.node.runtime import ImageRoot, Mount
 from homeport.node.tokens import wish_of
 
+NO_IMAGES: Mapping[str, ImageRoot] = {}
 CONTENT = frozenset({"configMap", "secret", "downwardAPI", "projected"})
 """Volumes that show what the API knows, and follow it."""
 GROUPED = CONTENT | {"emptyDir", "persistentVolumeClaim", "ephemeral"}
 """Volumes that belong to the pod's ``fsGroup``. (The machine's directories, ``hostPath``, stay whose they are.)"""
-_SHARED_MEMORY = Path("/dev/shm")  # the file system pods' memory volumes lie on
-
-
-_OWNER, _VIEW = ".pod", ".view"
-"""Beside a pod's volumes in memory: links to the pod's directory, and to the mount namespace in which it is there."""
-
-
-def _memory() -> Path:
-    """The directory of all this user's pods' volumes in memory."""
-    return _SHARED_MEMORY / f"homeport-{os.geteuid()}"
 
 
 class MountError(HomeportError):
@@ -71,7 +60,7 @@ class VolumePlaces(msgspec.Struct, frozen=True):
     @property
     def memory(self) -> Path:
         """The directory of the pod's volumes that hold secrets; removed with the pod."""
-        return _memory() / self.uid
+        return sharedmemory.place_of(self.uid)
 
 
 def paths(pod: Object, places: VolumePlaces) -> Iterator[tuple[str, str, Path]]:
@@ -157,17 +146,19 @@ def _set_up(volume: Mapping[str, Any], places: VolumePlaces, sources: Sources, g
             emptydirs.set_up(directory, source)
         case "hostPath":
             hostpath.check(source.get("path") or "", source.get("type") or "")
+        case "image":
+            pass  # its containers wait for it as for their own, and have it mounted by the runtime
         case "persistentVolumeClaim" | "ephemeral":
             _check_claimed(places.claims[volume["name"]])
         case "configMap" | "secret" | "downwardAPI" | "projected":
             content = files(volume, sources)
             if _is_secret(kind, source):
-                _put_in_memory(directory, places)
+                sharedmemory.put(directory, places.memory / directory.name, places.pod_directory)
             payload.write(directory, content, giving)
         case _:
             raise HomeportError(
                 f"volumes of type {kind or 'none'} are not supported by this node; it has emptyDir, hostPath, "
-                "configMap, secret, downwardAPI, projected, ephemeral and persistentVolumeClaim"
+                "configMap, secret, downwardAPI, projected, image, ephemeral and persistentVolumeClaim"
             )
 
 
@@ -189,72 +180,6 @@ def _is_secret(kind: str, source: Mapping[str, Any]) -> bool:
         part.get("secret") is not None or part.get("serviceAccountToken") is not None
         for part in source.get("sources") or ()
     )
-
-
-def _put_in_memory(directory: Path, places: VolumePlaces) -> None:
-    """Have the volume's directory lie in memory, unless it is on the disk already or the machine has no place."""
-    if directory.is_dir() or not os.access(_SHARED_MEMORY, os.W_OK):
-        return
-    directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    behind = places.memory / directory.name
-    _make_private(places.memory.parent)
-    behind.mkdir(mode=0o755, parents=True, exist_ok=True)
-    behind.chmod(0o755)
-    for name, target in ((_VIEW, _own_view()), (_OWNER, str(places.pod_directory))):
-        with contextlib.suppress(FileExistsError):
-            (places.memory / name).symlink_to(target)
-    if directory.is_symlink():  # the machine was restarted, and the memory with it
-        directory.unlink()
-    directory.symlink_to(behind)
-
-
-def _own_view() -> str:
-    return os.readlink("/proc/self/ns/mnt")
-
-
-def remove_memory(places: VolumePlaces) -> None:
-    """Take the pod's secrets and tokens out of memory, as far as this user may."""
-    shutil.rmtree(places.memory, ignore_errors=True)
-
-
-def forget_secrets(pods: Path) -> None:
-    """Take what lies in memory of the secrets and tokens of pods that have all ended. It is made again when a pod needs
-    it; the data directory, without which nobody would remove it, may be gone by then. `pods`: the pods' directories."""
-    for volume in pods.glob("*/volumes/*"):
-        if volume.is_symlink() and payload.is_one(volume):
-            behind = Path(os.readlink(volume))
-            shutil.rmtree(behind, ignore_errors=True)
-            with contextlib.suppress(FileNotFoundError):  # the memory has been emptied meanwhile
-                if {_OWNER, _VIEW}.issuperset(os.listdir(behind.parent)):  # else other volumes of the pod lie there too
-                    shutil.rmtree(behind.parent, ignore_errors=True)
-
-
-def abandoned() -> list[Path]:
-    """What lies in memory of pods whose directories are gone, with the platform's data directory most likely: nobody
-    else is left to take it away. Not of those who see other directories than we do, as in a container that shares the
-    memory with us: theirs may well be there."""
-    top = _memory()
-    try:
-        status = top.lstat()
-        entries = list(top.iterdir()) if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() else []
-    except FileNotFoundError:
-        return []
-    found = []
-    for entry in entries:
-        with contextlib.suppress(OSError):  # gone meanwhile, or of a version that did not say whose it is
-            if os.readlink(entry / _VIEW) == _own_view() and not os.path.isdir(os.readlink(entry / _OWNER)):
-                found.append(entry)
-    return found
-
-
-def _make_private(directory: Path) -> None:
-    """Make a directory where every user of the machine may make one: it must be ours, and nobody else's to enter."""
-    directory.mkdir(mode=0o700, exist_ok=True)
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise HomeportError(
-            f"{directory} is not a directory of this user's alone; remove it, it belongs to somebody else"
-        )
 
 
 def files(volume: Mapping[str, Any], sources: Sources) -> dict[str, File]:
@@ -327,9 +252,14 @@ def _mode(item: Mapping[str, Any], default: int) -> int:
 
 
 def mounts(
-    container: Mapping[str, Any], places: VolumePlaces, pod: Object, env: Mapping[str, str]
+    container: Mapping[str, Any],
+    places: VolumePlaces,
+    pod: Object,
+    env: Mapping[str, str],
+    images: Mapping[str, ImageRoot] = NO_IMAGES,
 ) -> tuple[Mount, ...]:
-    """How `container` sees the pod's volumes, outermost first. Raises Unresolved for a mount that can't be made."""
+    """How `container` sees the pod's volumes, outermost first; `images` are those that volumes show, by their names.
+    Raises Unresolved for a mount that can't be made."""
     volumes = {volume["name"]: volume for volume in meta.spec(pod).get("volumes") or ()}
     result: list[Mount] = []
     for entry in container.get("volumeMounts") or ():
@@ -337,9 +267,14 @@ def mounts(
         if volume is None:
             raise Unresolved(f'volumeMounts names the volume "{entry["name"]}", which the pod does not have')
         kind, source = _source(volume)
+        if kind == "image":
+            shown = images[str(source.get("reference") or "")]
+            result.append(Mount("", entry["mountPath"], read_only=True, sub_path=_sub_path(entry, env), image=shown))
+            continue
         base = Path(source.get("path") or "/") if kind == "hostPath" else places.of(entry["name"])
         read_only = bool(entry.get("readOnly") or source.get("readOnly")) or kind in CONTENT
-        result.append(Mount(str(base), entry["mountPath"], read_only, _sub_path(entry, env)))
+        follows = entry.get("mountPropagation") in ("HostToContainer", "Bidirectional")
+        result.append(Mount(str(base), entry["mountPath"], read_only, _sub_path(entry, env), follows=follows))
     return tuple(sorted(result, key=lambda mount: mount.target.rstrip("/").count("/")))
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec.structs import replace
 
 from homeport.kube import core, meta
-from homeport.kube.errors import Conflict, HomeportError, InternalError, NotFound
+from homeport.kube.errors import Conflict, HomeportError, NotFound
 from homeport.kube.meta import Object
 from homeport.node import logs, notes, resizing, volumes
 from homeport.node.endings import signal_step
@@ -24,17 +24,21 @@ from homeport.node.journal import Journal
 from homeport.node.launcher import Launcher, gather
 from homeport.node.machine import decide
 from homeport.node.memory import Memory, Verdict, stepped, unsent
-from homeport.node.mounting import RENEWAL_RETRY, Mounts
-from homeport.node.pod import TERMINAL, Member, members, signal_number
+from homeport.node.mounting import Mounts
+from homeport.node.pod import TERMINAL, Member, members
 from homeport.node.podlogs import PodLogs
+from homeport.node.podsandbox import PodSandbox
+from homeport.node.podvolumes import PodVolumes
 from homeport.node.prober import Prober
 from homeport.node.pulls import Pulls
 from homeport.node.reading import wait_for
 from homeport.node.references import Ref, Sources, Unresolved
 from homeport.node.resizer import Resizer
 from homeport.node.retries import Retries
-from homeport.node.runtime import ContainerState, Sandbox, SandboxError
+from homeport.node.runtime import ContainerState, NotYet, Sandbox, SandboxError
 from homeport.node.saver import StatusSaver
+from homeport.node.steps import Steps
+from homeport.node.tale import Teller
 from homeport.node.view import (
     CreateSandbox,
     DeletePod,
@@ -52,7 +56,6 @@ from homeport.node.view import (
 )
 
 _log = logging.getLogger(__name__)
-_EXPECTED = (HomeportError, SandboxError, OSError)
 
 
 class Worker:
@@ -75,32 +78,29 @@ class Worker:
         self._changed = changed
         self._ended = ended
         self._gone = False
-        self._sandbox = sandbox
-        self._sandbox_phase: Literal["none", "busy", "up", "down"] = "none"
         self._starting: set[str] = set()
-        self._volumes: Literal["none", "busy", "ready"] = "none"
         self._retries = Retries(host.now, lambda ref: wait_for(host.client, ref, self.pod), self.wake)
+        self._steps = Steps(f"{meta.namespace(pod)}/{meta.name(pod)}", self.wake)
+        self._sandbox = PodSandbox(sandbox, self._steps, self._retries, note=self._note, wake=self.wake)
         self._pulls = Pulls(
-            host.images, self._retries, host.now, launch=self._launch, note=self._note_image, wake=self.wake
+            host.images, self._retries, host.now, launch=self._steps.begin, note=self._note_image, wake=self.wake
         )
         self._verdict: Verdict | None = None
         self._deleting = False
         self._resizer = Resizer()
-        self._mounts = Mounts(host, pod, self.directory, sources=self._sources, renew=self._begin_renewal)
-        self._renewal: Literal["", "busy", "again"] = ""
+        self._mounts = Mounts(host, pod, self.directory, sources=self._sources, renew=lambda: self._volumes.renew())
+        self._volumes = PodVolumes(self._mounts, self._steps, self._retries, pod=self._shown_pod, note=self._note)
         self._launcher = Launcher(host, self.directory, self._mounts, self._pulls, self._note)
         self._prober = Prober(pod, host.now, target=self._target, note=self._note, wake=self.wake)
         self._hooks = Hooks(pod, self._target, self.wake)
         self._saver = StatusSaver(host, pod, self.wake)
-        self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._news.set()
         self._timer: asyncio.TimerHandle | None = None
         self._logs = PodLogs(self.directory)
         self._journal = Journal(self.directory, pod)
+        self._teller = Teller(self.directory)
         self.memory: Memory = self._journal.recalled(pod)
-        if sandbox is not None:
-            self._sandbox_phase = "up" if sandbox.alive else "down"
 
     # News.
 
@@ -117,7 +117,7 @@ class Worker:
     def update(self, pod: Object) -> None:
         before, self.pod = self.pod, pod
         if volumes.downward_part(pod) != volumes.downward_part(before):
-            self._begin_renewal()
+            self._volumes.renew()
         self._saver.see(pod)
         self.wake()
 
@@ -135,6 +135,11 @@ class Worker:
         return bool(self.memory.start_time) and not refused and self.status.get("phase") not in TERMINAL
 
     @property
+    def is_gone(self) -> bool:
+        """The object is no longer in the API, whatever is left of the pod here."""
+        return self._gone
+
+    @property
     def allocated(self) -> Object:
         """The pod with the resources that the node gives it, which it may have asked to change."""
         return resizing.allocated(self.pod, self.memory)
@@ -147,8 +152,8 @@ class Worker:
     async def run(self) -> None:
         """Live the pod's life until nothing is left of it."""
         try:
-            if self._sandbox is not None:
-                self._launch(self._listen(self._sandbox))
+            if self._sandbox.current is not None:
+                self._sandbox.listen()
             elif not self.memory.start_time:
                 self._enter()
             self._prober.attend(self.memory, deleting=meta.is_deleting(self.pod))
@@ -160,7 +165,7 @@ class Worker:
                         return
                 except Exception:
                     # A mistake of ours must not leave a pod without anybody who looks after it.
-                    _log.exception("pod %s: deciding failed; again in 10 s", self._title)
+                    _log.exception("pod %s: deciding failed; again in 10 s", self._steps.title)
                     self._wake_in(10.0)
         finally:
             self._stop()
@@ -179,32 +184,29 @@ class Worker:
         self._prober.cancel()
         self._hooks.cancel()
         self._mounts.cancel()
-        for task in self._tasks:
-            task.cancel()
+        self._steps.cancel()
         self._pulls.cancel()
         self._retries.cancel()
         self._saver.cancel()
         self._logs.close()
 
-    @property
-    def _title(self) -> str:
-        return f"{meta.namespace(self.pod)}/{meta.name(self.pod)}"
+    def _shown_pod(self) -> Object | None:
+        """The pod that its volumes are to show; None once they need not any more."""
+        return None if self._gone or self.status.get("phase") in TERMINAL else self.pod
 
     @property
     def address(self) -> str:
-        return self._sandbox.address if self._sandbox is not None and self._sandbox_phase == "up" else ""
+        return self._sandbox.address
 
     def containers(self) -> Mapping[str, ContainerState]:
         """The newest attempts of the containers that the sandbox has seen."""
-        return {} if self._sandbox is None else self._sandbox.containers()
+        return self._sandbox.containers()
 
     def running(self) -> dict[str, ContainerState]:
         """The containers that run now."""
         return {name: state for name, state in self.containers().items() if state.phase == "running" and state.pid}
 
     def _states(self) -> dict[str, ContainerState]:
-        if self._sandbox is None:
-            return {}
         return {name: self._logs.explained(self.pod, state) for name, state in self._sandbox.containers().items()}
 
     def _view(self) -> View:
@@ -212,13 +214,13 @@ class Worker:
             pod=self.pod,
             now=self._host.now(),
             gone=self._gone,
-            sandbox=self._sandbox_phase,
+            sandbox=self._sandbox.phase,
             address=self.address,
             states=self._states(),
             health=self._prober.health,
             hooks=self._hooks.results,
             starting=frozenset(self._starting),
-            volumes=self._volumes,
+            volumes=self._volumes.phase,
             images=self._pulls.views,
             problems=self._retries.problems,
             verdict=self._verdict,
@@ -240,6 +242,9 @@ class Worker:
         if changed:
             self.status = decision.status
         self._journal.keep(self.memory)
+        if self._gone or meta.is_deleting(self.pod) or self.status.get("phase") in TERMINAL:
+            # Its object may go any time, and what it was is to be known then.
+            self._teller.tell(self.pod, self.status)
         for notice in decision.notices:
             self._note(notice)
         forgotten = False
@@ -282,130 +287,42 @@ class Worker:
             case PullImage(image, policy):
                 self._pulls.begin(image, policy)
             case MountVolumes():
-                self._volumes = "busy"
-                self._launch(self._mount())
+                self._volumes.mount(self.pod)
             case CreateSandbox():
-                self._sandbox_phase = "busy"
-                self._launch(self._create())
+                self._sandbox.create(self._create)
             case StartContainer(name, attempt):
                 self._starting.add(name)
-                self._launch(self._start(name, attempt))
+                self._steps.begin(self._start(name, attempt))
             case RunHook():
                 self._hooks.begin(instruction)
             case Resize():
                 self._resizer.is_busy = True
-                self._launch(self._resize(self.pod))
+                self._steps.begin(self._resize(self.pod))
             case Signal(name, attempt, number):
-                self._launch(self._signal(name, attempt, number))
-            case DestroySandbox():
-                self._sandbox_phase = "busy"
-                self._launch(self._destroy())
+                self._steps.begin(self._signal(name, attempt, number))
+            case DestroySandbox(for_good):
+                self._sandbox.destroy(self._free_memory if for_good else None)
             case DeletePod():
                 self._deleting = True
-                self._launch(self._delete())
+                self._steps.begin(self._delete())
             case Forget():
                 self._ended(self)
 
-    def _launch(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._landed)
-
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("pod %s: %s", self._title, error, exc_info=error)
-        self.wake()
-
-    def _explain(self, error: Exception) -> str:
-        """What to tell of a failed step. A mistake of ours is told too, so that the step is tried again like any other
-        and not at once or never; the log has its traceback."""
-        if isinstance(error, _EXPECTED):
-            return str(error)
-        _log.error("pod %s: %s", self._title, error, exc_info=error)
-        return f"{type(error).__name__}: {error}"
-
     # Sandbox and volumes.
 
-    async def _mount(self) -> None:
-        try:
-            await self._mounts.set_up(self.pod)
-        except Exception as error:
-            self._volumes = "none"
-            text = self._explain(error)
-            waits_for = error.waits_for if isinstance(error, volumes.MountError) else None
-            self._retries.fail("/volumes", "ContainerCreating", text, waits_for=waits_for)
-            self._note(Notice("Warning", "FailedMount", text))
-        else:
-            self._volumes = "ready"
-            self._retries.succeed("/volumes")
-            if self._renewal:  # something has changed while they were written
-                self._renewal = ""
-                self._begin_renewal()
+    async def _create(self) -> Sandbox:
+        self._saver.wait()
+        async with self._host.create_slots:
+            self._saver.go_on()
+            return await self._launcher.create(self.allocated)
 
-    def _begin_renewal(self) -> None:
-        """What the volumes show has changed, or a token is due."""
-        if self._gone or self.status.get("phase") in TERMINAL:
-            return
-        if self._renewal or self._volumes != "ready":
-            self._renewal = "again"
-            return
-        self._renewal = "busy"
-        self._launch(self._renew())
+    @property
+    def volume_places(self) -> volumes.VolumePlaces:
+        """Where the pod's volumes lie."""
+        return self._mounts.places
 
-    async def _renew(self) -> None:
-        try:
-            await self._mounts.bring_up_to_date(self.pod)
-        except volumes.MountError as error:
-            self._note(Notice("Warning", "FailedMount", str(error)))
-            if error.waits_for is None:  # else the watch tells when what is missing has come
-                self._mounts.renew_in(RENEWAL_RETRY)
-        except Exception as error:
-            # A token still holds for a fifth of its life.
-            _log.warning("pod %s: volumes could not be brought up to date: %s", self._title, self._explain(error))
-            self._mounts.renew_in(RENEWAL_RETRY)
-        finally:
-            again, self._renewal = self._renewal == "again", ""
-        if again:
-            self._begin_renewal()
-
-    async def _create(self) -> None:
-        try:
-            self._saver.wait()
-            async with self._host.create_slots:
-                self._saver.go_on()
-                sandbox = await self._launcher.create(self.allocated)
-        except Exception as error:
-            self._sandbox_phase = "none"
-            text = self._explain(error)
-            self._retries.fail("/sandbox", "ContainerCreating", text)
-            self._note(Notice("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {text}"))
-            return
-        self._sandbox = sandbox
-        self._sandbox_phase = "up"
-        self._retries.succeed("/sandbox")
-        self._launch(self._listen(sandbox))
-
-    async def _listen(self, sandbox: Sandbox) -> None:
-        """Hear of exits until the supervisor goes."""
-        async for _ in sandbox.changes():
-            self.wake()
-        if self._sandbox is sandbox and self._sandbox_phase == "up":
-            self._sandbox_phase = "down"
-
-    async def _destroy(self) -> None:
-        assert self._sandbox is not None
-        try:
-            await self._sandbox.destroy()
-        except Exception as error:
-            self._sandbox_phase = "down"
-            text = self._explain(error)
-            self._retries.fail("/destroy", "", text)
-            _log.warning("pod %s: %s", self._title, text)
-            return
-        self._sandbox = None
-        self._sandbox_phase = "none"
-        self._retries.succeed("/destroy")
+    async def _free_memory(self) -> None:
+        await self._mounts.free_memory(self.pod)
 
     async def _sources(self, refs: set[Ref]) -> Sources:
         return await gather(self._host, self.pod, refs, self.address)
@@ -415,19 +332,21 @@ class Worker:
     async def _start(self, name: str, attempt: int) -> None:
         member = next(m for m in members(self.allocated) if m.name == name)
         try:
-            if self._sandbox is None:
+            sandbox = self._sandbox.current
+            if sandbox is None:
                 raise SandboxError("the pod's sandbox has gone")
             devices = self.memory.devices.get(name, ())
             if devices and not self._journal.has_kept(self.memory):
                 # Nobody else may get them when the platform starts again.
                 raise SandboxError("which GPUs are the pod's can't be written down: the disk may be full")
-            await self._launcher.start(self.allocated, self._sandbox, member, attempt, devices)
+            await self._launcher.start(self.allocated, sandbox, member, attempt, devices)
         except Unresolved as error:
             self._retries.fail(name, "CreateContainerConfigError", str(error), waits_for=error.waits_for)
             self._note(Notice("Warning", "Failed", f"Error: {error}", name))
         except Exception as error:
-            text = self._explain(error)
-            self._retries.fail(name, "CreateContainerError", text)
+            text = self._steps.explain(error)
+            reason = error.reason if isinstance(error, NotYet) else "CreateContainerError"
+            self._retries.fail(name, reason, text)
             self._note(Notice("Warning", "Failed", f"Error: {text}", name))
         else:
             self._retries.succeed(name)
@@ -438,9 +357,9 @@ class Worker:
     async def _resize(self, pod: Object) -> None:
         try:
             most_pids = self._host.most_pids
-            await self._resizer.resize(pod, self.sandbox_in_use(), self.running(), most_pids=most_pids)
+            await self._resizer.resize(pod, self._sandbox.in_use(), self.running(), most_pids=most_pids)
         except Exception as error:
-            self._retries.fail("/resize", "Error", self._explain(error))
+            self._retries.fail("/resize", "Error", self._steps.explain(error))
         else:
             self._retries.succeed("/resize")
         finally:
@@ -448,26 +367,21 @@ class Worker:
 
     def _target(self, member: Member) -> Target | None:
         """How probes and hooks reach a container."""
-        sandbox = self._sandbox
-        if sandbox is None or self._sandbox_phase != "up":
+        sandbox = self._sandbox.current
+        if sandbox is None or self._sandbox.phase != "up":
             return None
         return Target(member.name, member.spec, sandbox, self._host.runtime, sandbox.address)
 
     async def _signal(self, name: str, attempt: int, number: int) -> None:
-        if self._sandbox is None:
+        sandbox = self._sandbox.current
+        if sandbox is None:
             return
         if number == signal.SIGTERM:
-            member = next((m for m in members(self.pod) if m.name == name), None)
-            wanted = (
-                ""
-                if member is None or (member.spec.get("lifecycle") or {}).get("stopSignal")
-                else self._pulls.stop_signal(member.image)
-            )
-            number = signal_number(wanted) if wanted else number
+            number = self._pulls.stop_signal(next((m for m in members(self.pod) if m.name == name), None))
         try:
-            await self._sandbox.signal(name, number)
+            await sandbox.signal(name, number)
         except Exception as error:
-            text = self._explain(error)
+            text = self._steps.explain(error)
             self.memory = unsent(self.memory, name, attempt)
             self._retries.fail(signal_step(name), "", text)
             self._note(Notice("Warning", "FailedKillPod", f"error killing pod: {text}", name))
@@ -486,30 +400,23 @@ class Worker:
         except HomeportError as error:
             self._deleting = False
             self._retries.fail("/delete", "", str(error))
-            _log.warning("pod %s could not be deleted: %s", self._title, error)
+            _log.warning("pod %s could not be deleted: %s", self._steps.title, error)
 
     async def clean_up(self) -> None:
         """Remove what the node keeps of the pod: state, volumes, logs."""
         # The directory last: as long as it is there, the next start of the platform knows that something is left.
-        await asyncio.to_thread(volumes.remove_memory, self._mounts.places)
-        if self._mounts.places.memory.exists():  # of users that only the runtime may remove
-            await self._host.runtime.remove(str(self._mounts.places.memory))
+        await self._mounts.clear_memory()
         await self._host.runtime.remove(str(self.directory))
 
     # Processes.
 
     def sandbox_in_use(self) -> Sandbox:
         """Raises InternalError if the pod has none, or no more."""
-        if self._sandbox is None or self._sandbox_phase != "up":
-            raise InternalError(f"pod sandbox of pod {self._title} is not running")
-        return self._sandbox
+        return self._sandbox.in_use()
 
     def sandbox_of(self, container: str) -> Sandbox:
         """The sandbox that the container runs in. Raises InternalError, in the kubelet's words, if it does not run."""
-        state = None if self._sandbox is None else self._sandbox.containers().get(container)
-        if state is None or state.phase != "running":
-            raise InternalError(f'container not found ("{container}")')
-        return self.sandbox_in_use()
+        return self._sandbox.of(container)
 
     # Logs.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from homeport.node.inotify import Inotify
+from homeport.node.inotify import Watches, watches
 from homeport.node.local.users import User
 from homeport.node.logs import LogSource, read
 from homeport.node.process import ProcessRuntime
@@ -47,7 +47,7 @@ class Kitchen:
         self._runtime = ProcessRuntime(directory / "node", hidden=[directory, *hidden])
         self._sandbox: Sandbox | None = None
         self._count = 0
-        self._inotify: Inotify | None = None
+        self._watches: Watches | None = None
 
     async def _ready(self) -> Sandbox:
         if self._sandbox is None:
@@ -114,10 +114,10 @@ class Kitchen:
                     ended.append(state)
                     return
 
-        if self._inotify is None:
-            self._inotify = Inotify()
+        if self._watches is None:
+            self._watches = watches()
         rest = b""
-        async with aclosing(read(LogSource(log, end), _Following(), self._inotify, datetime.now(UTC))) as chunks:
+        async with aclosing(read(LogSource(log, end), _Following(), self._watches, datetime.now(UTC))) as chunks:
             async for chunk in chunks:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
@@ -129,8 +129,8 @@ class Kitchen:
         return ended[0]
 
     async def close(self) -> None:
-        if self._inotify is not None:
-            self._inotify.close()
+        if self._watches is not None:
+            self._watches.close()
         if (self._directory / "node").exists():
             await self._runtime.stop(end_pods=True)
 

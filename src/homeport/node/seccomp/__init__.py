@@ -111,17 +111,17 @@ _WITH_NUMBER = {
 }
 
 
-def load(directory: Path, name: str, machine: str = os.uname().machine) -> bytes:
-    """The profile in a file below `directory`. Raises ProfileError."""
+def load(directory: Path, name: str, machine: str = os.uname().machine) -> tuple[bytes, str]:
+    """The profile in a file below `directory`, as a program and as its text. Raises ProfileError."""
     path = directory / name
     if not name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise ProfileError(f'seccomp: "{name}" is no path below {directory}')
     try:
-        text = path.read_bytes()
+        text = path.read_text()
     except OSError as error:
         raise ProfileError(f'cannot load seccomp profile "{path}": {(error.strerror or str(error)).lower()}') from None
     try:
-        return parse(json.loads(text), machine)
+        return parse(json.loads(text), machine), text
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ProfileError(f'cannot load seccomp profile "{path}": {error}') from None
 
