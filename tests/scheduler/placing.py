@@ -11,7 +11,7 @@ import support
 from homeport.client.client import Client
 from homeport.control.informer import Informers
 from homeport.kube import core
-from homeport.kube.meta import Object, spec
+from homeport.kube.meta import Object, find_condition, spec, status
 from homeport.scheduler.binder import Scheduler
 
 
@@ -55,5 +55,20 @@ async def bound(world: support.World, *names: str, node: str = "n") -> None:
     async def check() -> bool:
         pods = (await world.client.list(core.POD.resource)).items
         return {item["metadata"]["name"] for item in pods if spec(item).get("nodeName") == node} == set(names)
+
+    await world.eventually(check)
+
+
+async def waiting(world: support.World, name: str, message: str) -> None:
+    """Until it is said of the pod why it is not placed."""
+
+    async def check() -> bool:
+        found = await world.client.get(core.POD.resource, name, "default")
+        condition = find_condition(status(found).get("conditions"), "PodScheduled") or {}
+        return (condition.get("status"), condition.get("reason"), condition.get("message")) == (
+            "False",
+            "Unschedulable",
+            message,
+        )
 
     await world.eventually(check)

@@ -4,25 +4,15 @@ import asyncio
 import time
 
 import pytest
-from placing import add_node, bound, pod, scheduling
+from placing import add_node, bound, pod, scheduling, waiting
 
 import support
 from homeport.client.client import Client
 from homeport.kube import core
 from homeport.kube.meta import find_condition, spec, status
 
-
-async def waiting(world: support.World, name: str, message: str) -> None:
-    async def check() -> bool:
-        found = await world.client.get(core.POD.resource, name, "default")
-        condition = find_condition(status(found).get("conditions"), "PodScheduled") or {}
-        return (condition.get("status"), condition.get("reason"), condition.get("message")) == (
-            "False",
-            "Unschedulable",
-            message,
-        )
-
-    await world.eventually(check)
+NONE_TO_GO = "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+NO_HELP = "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
 
 
 async def test_pods_are_bound_and_it_is_told(world: support.World) -> None:
@@ -54,11 +44,11 @@ async def test_a_pod_that_does_not_fit_says_why_and_goes_when_there_is_room(worl
         await add_node(world)
         await bound(world, "a")
         await world.client.create(core.POD.resource, pod("b", "2"))
-        await waiting(world, "b", "0/1 nodes are available: 1 Insufficient cpu.")
+        await waiting(world, "b", f"0/1 nodes are available: 1 Insufficient cpu. {NONE_TO_GO}")
         await world.set_status(core.POD.resource, "a", "default", phase="Succeeded")
         await bound(world, "a", "b")
         await world.client.create(core.POD.resource, pod("c", "3"))
-        await waiting(world, "c", "0/1 nodes are available: 1 Insufficient cpu.")
+        await waiting(world, "c", f"0/1 nodes are available: 1 Insufficient cpu. {NONE_TO_GO}")
         await world.client.delete(core.POD.resource, "b", "default", grace_period=0)
         await bound(world, "a", "c")
 
@@ -69,10 +59,10 @@ async def test_a_waiting_pod_is_explained_anew_when_the_reason_changes(world: su
         for name in ("a", "b"):
             await world.client.create(core.POD.resource, pod(name, "8"))
         for name in ("a", "b"):
-            await waiting(world, name, "0/1 nodes are available: 1 node(s) were unschedulable.")
+            await waiting(world, name, f"0/1 nodes are available: 1 node(s) were unschedulable. {NO_HELP}")
         await world.client.patch(core.NODE.resource, "n", "", {"spec": {"unschedulable": False}})
         for name in ("a", "b"):
-            await waiting(world, name, "0/1 nodes are available: 1 Insufficient cpu.")
+            await waiting(world, name, f"0/1 nodes are available: 1 Insufficient cpu. {NO_HELP}")
 
 
 async def test_only_its_own_pods(world: support.World) -> None:
@@ -106,7 +96,7 @@ async def test_what_is_bound_already_counts_after_a_restart(world: support.World
         await bound(world, "a")
     async with scheduling(world):
         await world.client.create(core.POD.resource, pod("b", "2"))
-        await waiting(world, "b", "0/1 nodes are available: 1 Insufficient cpu.")
+        await waiting(world, "b", f"0/1 nodes are available: 1 Insufficient cpu. {NONE_TO_GO}")
 
 
 def spent() -> float:

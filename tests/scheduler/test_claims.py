@@ -87,7 +87,7 @@ class Cluster:
     async def refused(self, pod: str, why: str) -> None:
         def says_so(found: Object) -> bool:
             condition = meta.find_condition(status(found).get("conditions"), "PodScheduled") or {}
-            return condition.get("message") == why
+            return (condition.get("message") or "").partition(" preemption: ")[0] == why
 
         await self.until(POD, pod, says_so)
 

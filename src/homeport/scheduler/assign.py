@@ -8,10 +8,12 @@ that stays emptiest wins, pulled by preferred affinity and pushed by soft taints
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
+from homeport.scheduler.company import Company, Resident
+from homeport.scheduler.interpod import Labels
 from homeport.scheduler.model import (
     CPU,
     MEMORY,
@@ -36,6 +38,7 @@ AFFINITY_REASON = "node(s) didn't match Pod's node affinity/selector"
 PORTS_REASON = "node(s) didn't have free ports for the requested pod ports"
 CORDONED_REASON = "node(s) were unschedulable"
 PODS_REASON = "Too many pods"
+NO_NODES = "no nodes available to schedule pods"
 
 
 class Load(msgspec.Struct):
@@ -73,38 +76,58 @@ class Placement(msgspec.Struct, frozen=True):
     pod: Pod
     node: str = ""
     message: str = ""
+    hopeful: int = 0
+    """How many nodes it could go to if others were not there."""
+
+
+class Crowd(msgspec.Struct):
+    """The pods that nodes have, for those who ask for company or want none."""
+
+    residents: Collection[Resident] = ()
+    shy: Collection[Resident] = ()
+    """Those of them who want to be far from others."""
+    namespaces: Mapping[str, Labels] = msgspec.field(default_factory=dict)
+    """The labels of each namespace."""
 
 
 class Assigner:
-    """Places pods one after the other on a snapshot; each takes its share. `loads` are not changed."""
+    """Places pods one after the other on a snapshot; each takes its share. What is given is not changed."""
 
-    def __init__(self, nodes: Iterable[Node], loads: Mapping[str, Load]) -> None:
+    def __init__(self, nodes: Iterable[Node], loads: Mapping[str, Load], crowd: Crowd | None = None) -> None:
         self._nodes = {node.name: node for node in nodes}
         self._given = loads
+        self._crowd = crowd or Crowd()
+        self._come: dict[str, Resident] = {}
+        """Who has been placed here since, by uid."""
+        self._come_shy: dict[str, Resident] = {}
         self._loads: dict[str, Load] = {}
         self._suitable: dict[Demand, tuple[list[Node], Counter[str]]] = {}
-        self._refused: dict[Demand, str] = {}
+        self._refused: dict[Demand, tuple[str, int]] = {}
 
     def place(self, pod: Pod) -> Placement:
-        demand = pod.demand
-        message = self._refused.get(demand)
-        if message is not None:
-            return Placement(pod, message=message)
-        suitable, reasons = self._filter(demand)
-        best, best_score = None, float("-inf")
+        company = self.company(pod)
+        known = self._refused.get(pod.demand) if company is None else None
+        if known is not None:
+            return Placement(pod, "", *known)
+        suitable, reasons = self._filter(pod.demand)
+        fitting: list[Node] = []
         full: Counter[str] = Counter()
         for node in suitable:
-            short = lacking(node, self._load(node.name), demand)
+            short = lacking(node, self._load(node.name), pod.demand)
+            if not short and company is not None and (refusal := company.refusal(node)) is not None:
+                short = [refusal.reason]
             if short:
                 full.update(short)
-                continue
-            score = _score(node, self._load(node.name), demand)
-            if score > best_score:
-                best, best_score = node, score
-        if best is None:
-            message = self._refused[demand] = _message(len(self._nodes), reasons + full)
-            return Placement(pod, message=message)
-        self._own_load(best.name).add(demand)
+            else:
+                fitting.append(node)
+        if not fitting:
+            verdict = _message(len(self._nodes), reasons + full), len(self.hopeful(pod, company))
+            if company is None:
+                self._refused[pod.demand] = verdict
+            return Placement(pod, "", *verdict)
+        best = self._best(pod, fitting, company)
+        self._comes(Resident(best.name, pod))
+        self._own_load(best.name).add(pod.demand)
         return Placement(pod, node=best.name)
 
     def refuse(self, pod: Pod, reason: str, *, of_nodes: bool) -> Placement:
@@ -113,20 +136,57 @@ class Assigner:
         reasons = Counter({reason: total}) if of_nodes else Counter[str]()
         return Placement(pod, message=_message(total, reasons, "" if of_nodes else reason))
 
-    def suitable(self, demand: Demand) -> list[tuple[Node, Load]]:
-        """The nodes that suit a demand however full they are, with what they carry."""
-        return [(node, self._load(node.name)) for node in self._filter(demand)[0]]
+    def hopeful(self, pod: Pod, company: Company | None) -> list[tuple[Node, Load]]:
+        """The nodes that the pod could go to if others were not there, with what they carry."""
+        return [
+            (node, self._load(node.name))
+            for node in self._filter(pod.demand)[0]
+            if all(amount <= node.allocatable.get(resource, 0) for resource, amount in pod.demand.requests if amount)
+            and (company is None or (refusal := company.refusal(node)) is None or not refusal.lasting)
+        ]
 
-    def reserve(self, node: str, demand: Demand) -> None:
+    def company(self, pod: Pod) -> Company | None:
+        """The other pods, if one or the other side minds."""
+        if pod.rules is not None:
+            others = [*self._crowd.residents, *self._come.values()]
+        elif self._crowd.shy or self._come_shy:
+            others = [*self._crowd.shy, *self._come_shy.values()]
+        else:
+            return None
+        return Company(pod, self._nodes, others, self._crowd.namespaces)
+
+    def reserve(self, node: str, pod: Pod) -> None:
         """Keep a place for a pod that will come when others have gone."""
         if node in self._nodes:
-            self._own_load(node).add(demand)
+            self._comes(Resident(node, pod, expected=True))
+            self._own_load(node).add(pod.demand)
 
-    def give_up(self, node: str, demand: Demand) -> None:
+    def give_up(self, node: str, pod: Pod) -> None:
         """Take back what was reserved: the pod has its turn."""
         if node in self._nodes:
-            self._own_load(node).remove(demand)
+            self._come.pop(pod.uid, None)
+            self._come_shy.pop(pod.uid, None)
+            self._own_load(node).remove(pod.demand)
             self._refused.clear()
+
+    @property
+    def total(self) -> int:
+        """How many nodes there are."""
+        return len(self._nodes)
+
+    def _comes(self, resident: Resident) -> None:
+        self._come[resident.pod.uid] = resident
+        if resident.is_shy:
+            self._come_shy[resident.pod.uid] = resident
+
+    def _best(self, pod: Pod, nodes: list[Node], company: Company | None) -> Node:
+        if len(nodes) == 1:
+            return nodes[0]
+        preferred = company.scores(nodes) if company is not None and pod.rules is not None else {}
+        return max(
+            nodes,
+            key=lambda node: _score(node, self._load(node.name), pod.demand) + preferred.get(node.name, 0.0),
+        )
 
     def _load(self, name: str) -> Load:
         return self._loads.get(name) or self._given.get(name) or _EMPTY
@@ -144,7 +204,7 @@ class Assigner:
             suitable: list[Node] = []
             reasons: Counter[str] = Counter()
             for _, node in sorted(self._nodes.items()):
-                reason = _unsuitable(node, demand)
+                reason = unsuitable(node, demand)
                 if reason:
                     reasons[reason] += 1
                 else:
@@ -156,28 +216,22 @@ class Assigner:
 _EMPTY = Load()
 
 
-def _unsuitable(node: Node, demand: Demand) -> str:
+def unsuitable(node: Node, demand: Demand) -> str:
     """Why the demand can't go to this node however empty it is; empty if it can."""
-    if node.unschedulable and not _tolerated(Taint(UNSCHEDULABLE_TAINT, "", "NoSchedule"), demand):
+    if node.unschedulable and not demand.tolerates(Taint(UNSCHEDULABLE_TAINT, "", "NoSchedule")):
         return CORDONED_REASON
     taints = node.taints if node.ready else (*node.taints, Taint(NOT_READY_TAINT, "", "NoSchedule"))
-    for taint in taints:
-        if taint.key == UNSCHEDULABLE_TAINT and node.unschedulable:
-            continue  # decided above, by the field that causes this taint
-        if taint.effect in ("NoSchedule", "NoExecute") and not _tolerated(taint, demand):
-            return f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
-    if any(node.labels.get(key) != value for key, value in demand.selector):
-        return AFFINITY_REASON
-    if demand.required is not None and not any(term.matches(node) for term in demand.required):
+    if node.unschedulable:  # decided above, by the field that causes this taint
+        taints = tuple(taint for taint in taints if taint.key != UNSCHEDULABLE_TAINT)
+    taint = demand.untolerated(taints)
+    if taint is not None:
+        return f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
+    if not demand.allows(node):
         return AFFINITY_REASON
     for choice in demand.choices:
         if not any(term.matches(node) for term in choice.terms):
             return choice.reason
     return ""
-
-
-def _tolerated(taint: Taint, demand: Demand) -> bool:
-    return any(toleration.tolerates(taint) for toleration in demand.tolerations)
 
 
 def lacking(node: Node, load: Load, demand: Demand) -> list[str]:
@@ -208,13 +262,18 @@ def _score(node: Node, load: Load, demand: Demand) -> float:
         score += _AFFINITY_WEIGHT * 100 * met / weights
     soft = [taint for taint in node.taints if taint.effect == "PreferNoSchedule"]
     if soft:
-        minded = sum(not _tolerated(taint, demand) for taint in soft)
+        minded = sum(not demand.tolerates(taint) for taint in soft)
         score -= _TAINT_WEIGHT * 100 * minded / len(soft)
     return score
 
 
-def _message(total: int, reasons: Counter[str], of_pod: str = "") -> str:
-    if not total:
-        return "no nodes available to schedule pods"
-    listed = of_pod or ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
+def words(total: int, reasons: Mapping[str, int]) -> str:
+    """What is said of nodes, by how many it is true of."""
+    listed = ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
     return f"0/{total} nodes are available: {listed}."
+
+
+def _message(total: int, reasons: Mapping[str, int], of_pod: str = "") -> str:
+    if not total:
+        return NO_NODES
+    return f"0/{total} nodes are available: {of_pod}." if of_pod else words(total, reasons)

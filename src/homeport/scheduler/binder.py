@@ -10,11 +10,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection
 from datetime import datetime
 
-import msgspec
 from msgspec.structs import replace
 
 from homeport.client.client import Client
@@ -25,13 +23,24 @@ from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
 from homeport.kube import core
 from homeport.kube.errors import ApiError, HomeportError, NotFound
-from homeport.kube.meta import Object, find_condition, is_deleting, name, spec, status, uid, with_transition
-from homeport.scheduler import victims
-from homeport.scheduler.assign import Assigner, Load, Placement
-from homeport.scheduler.model import Demand, Node, Pod, parse_node, parse_pod
-from homeport.scheduler.preemption import Preemption, Reservations, may_preempt, tenant
-from homeport.scheduler.victims import Tenant
-from homeport.scheduler.volumes import Claims, Refused, Unbound
+from homeport.kube.meta import (
+    Object,
+    find_condition,
+    is_deleting,
+    metadata,
+    name,
+    spec,
+    status,
+    uid,
+    with_transition,
+)
+from homeport.scheduler.assign import Assigner, Placement, words
+from homeport.scheduler.ledger import Entry, Ledger, What, parsed
+from homeport.scheduler.model import PODS, Pod
+from homeport.scheduler.preemption import WAITS, Nomination, Preemption, Reservations, find_victims, needless
+from homeport.scheduler.victims import NO_HELP, Budget, Outcome
+from homeport.scheduler.volumes import Refused, Unbound
+from homeport.scheduler.waiting import Waiting
 
 DEFAULT_SCHEDULER = "default-scheduler"
 
@@ -42,28 +51,11 @@ _FIRST_RETRY = 0.05
 _LONGEST_RETRY = 10.0
 
 
-class _Carried(msgspec.Struct):
-    """A pod that takes its share of a node."""
-
-    node: str
-    pod: Pod
-
-    @property
-    def demand(self) -> Demand:
-        return self.pod.demand
-
-
-class _Waiting(msgspec.Struct):
-    """A pod that fits nowhere, and why."""
-
-    pod: Pod
-    message: str
-
-
 class Scheduler:
     """``await Scheduler(client).run()`` runs until cancelled. `names`: the values of ``spec.schedulerName`` to serve.
 
-    `informers` and `recorder`: share them with others in the process, whoever made them runs them; None: own ones.
+    `informers`, `recorder` and `ledger`: share them with others in the process, whoever made them runs them; None: own
+    ones. `leave`: which pods are another one's all the same.
     `ready` is set once it schedules.
     """
 
@@ -73,7 +65,9 @@ class Scheduler:
         *,
         informers: Informers | None = None,
         recorder: EventRecorder | None = None,
+        ledger: Ledger | None = None,
         names: Collection[str] = (DEFAULT_SCHEDULER,),
+        leave: Callable[[Object], bool] = lambda _: False,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.ready = asyncio.Event()
@@ -84,29 +78,25 @@ class Scheduler:
         self._recorder = recorder if recorder is not None else EventRecorder(client, DEFAULT_SCHEDULER, now=now)
         self._names = frozenset(names)
         self._now = now
-        self._nodes: dict[str, Node] = {}
-        self._loads: dict[str, Load] = {}
-        self._carried: dict[str, _Carried] = {}
-        """uid -> bound and not finished, or about to be bound."""
+        self._ledger = ledger if ledger is not None else Ledger(client, self._informers)
+        self._residents = self._ledger.residents
+        self._nodes = self._ledger.nodes
+        self._leave = leave
         self._pending: dict[ObjectKey, Pod] = {}
         """To be placed with the next batch."""
-        self._waiting: dict[ObjectKey, _Waiting] = {}
-        self._alike: dict[Demand, dict[ObjectKey, Pod]] = {}
-        """The waiting pods by demand, oldest first: one verdict holds for all that are alike."""
+        self._waiting = Waiting()
         self._room = False
         """Something was freed since the last batch: waiting pods deserve another look."""
-        self._in_use: Counter[ObjectKey] = Counter()
-        """The claims of pods that have a node."""
         self._failures: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._limit = asyncio.Semaphore(_PARALLEL)
         self._explanations: KeyedLoop[ObjectKey] = KeyedLoop("scheduler", self._explain, workers=_EXPLAINERS)
         self._preemption = Preemption(client, self._recorder, now)
         self._preemptions: KeyedLoop[ObjectKey] = KeyedLoop("scheduler preemption", self._preempt)
-        self._node_informer = self._informers.get(core.NODE.resource)
         self._pod_informer = self._informers.get(core.POD.resource)
-        self._claims = Claims(client, self._informers, self._room_made)
-        self._node_informer.subscribe(self._node_changed)
+        self._namespaces = self._ledger.namespaces
+        self._claims = self._ledger.claims
+        self._ledger.subscribe(self._noted)
         self._pod_informer.subscribe(self._pod_changed)
 
     async def run(self) -> None:
@@ -115,9 +105,7 @@ class Scheduler:
                 group.create_task(self._informers.run(), name="scheduler informers")
             if self._own_recorder:
                 group.create_task(self._recorder.run(), name="scheduler events")
-            await self._node_informer.synced.wait()
-            await self._pod_informer.synced.wait()
-            await self._claims.synced()
+            await self._ledger.synced()
             group.create_task(self._explanations.run(), name="scheduler explanations")
             group.create_task(self._preemptions.run(), name="scheduler preemption")
             self.ready.set()
@@ -127,33 +115,32 @@ class Scheduler:
                 for placement in self._place():
                     group.create_task(self._bind(placement))
 
+    def held(self) -> dict[str, dict[str, int]]:
+        """By node: what is kept for pods for which others are just ended."""
+        found: dict[str, dict[str, int]] = {}
+        for nomination in self._preemption.nominations():
+            kept = found.setdefault(nomination.node, {PODS: 0})
+            kept[PODS] += 1
+            for resource, amount in nomination.pod.demand.requests:
+                kept[resource] = kept.get(resource, 0) + amount
+        return found
+
     # What happened
 
-    def _node_changed(self, change: Change) -> None:
-        obj = change.object
-        if change.new is None:
-            self._nodes.pop(name(obj), None)
-            return
-        try:
-            node = parse_node(obj)
-        except ValueError as error:
-            _log.warning("node %s: %s", name(obj), error)
-            return
-        if self._nodes.get(node.name) != node:  # most updates of a node are heartbeats
-            self._nodes[node.name] = node
+    def _noted(self, entry: Entry) -> None:
+        if entry.what is What.COMPANY:
+            self._company_changed()
+        elif entry.what is not What.TAKEN:
             self._room_made()
 
     def _pod_changed(self, change: Change) -> None:
         obj, key = change.object, key_of(change.object)
         if change.new is None or core.has_ended(obj):
             self._withdraw(key)
-            self._release(uid(obj))
             return
-        node = spec(obj).get("nodeName")
-        if node:
+        if spec(obj).get("nodeName"):
             self._withdraw(key)
             self._failures.pop(uid(obj), None)
-            self._carry(obj, node)
             return
         pod = self._candidate(obj)
         if pod is None:
@@ -162,6 +149,7 @@ class Scheduler:
         waiting = self._waiting.get(key)
         if waiting is None or waiting.pod != pod:
             self._withdraw(key)
+            self._preemption.restore(pod, obj)
             self._pending[key] = pod
             self._wake.set()
 
@@ -172,41 +160,15 @@ class Scheduler:
             (wanted.get("schedulerName") or DEFAULT_SCHEDULER) not in self._names
             or wanted.get("schedulingGates")
             or is_deleting(obj)
-            or uid(obj) in self._carried
+            or uid(obj) in self._residents
+            or self._leave(obj)
         ):
             return None
-        return self._parse(obj)
+        return parsed(obj)
 
-    def _parse(self, obj: Object) -> Pod | None:
-        try:
-            return parse_pod(obj)
-        except ValueError as error:
-            _log.warning("pod %s: %s", "/".join(key_of(obj)), error)
-            return None
-
-    def _carry(self, obj: Object, node: str) -> None:
-        known = self._carried.get(uid(obj))
-        if known is not None and known.node == node:
-            return
-        self._release(uid(obj))
-        pod = self._parse(obj)
-        if pod is not None:
-            self._take(pod, node)
-
-    def _take(self, pod: Pod, node: str) -> None:
-        self._carried[pod.uid] = _Carried(node, pod)
-        self._in_use.update((claim.namespace, claim.name) for claim in pod.demand.claims)
-        self._loads.setdefault(node, Load()).add(pod.demand)
-
-    def _release(self, pod_uid: str) -> None:
-        carried = self._carried.pop(pod_uid, None)
-        if carried is not None:
-            self._loads[carried.node].remove(carried.demand)
-            for claim in carried.demand.claims:
-                key = (claim.namespace, claim.name)
-                self._in_use[key] -= 1
-                if not self._in_use[key]:
-                    del self._in_use[key]
+    def _company_changed(self) -> None:
+        """Somebody may be welcome now whom those who ask for company have waited for."""
+        if self._waiting.some_are_choosy:
             self._room_made()
 
     def _room_made(self) -> None:
@@ -216,14 +178,9 @@ class Scheduler:
 
     def _withdraw(self, key: ObjectKey) -> None:
         """The pod is neither to be placed nor waiting any more."""
-        self._pending.pop(key, None)
-        waiting = self._waiting.pop(key, None)
-        if waiting is not None:
-            self._preemption.forget(waiting.pod)
-            alike = self._alike[waiting.pod.demand]
-            del alike[key]
-            if not alike:
-                del self._alike[waiting.pod.demand]
+        pod = self._pending.pop(key, None) or self._waiting.remove(key)
+        if pod is not None:
+            self._preemption.forget(pod)
 
     # What follows
 
@@ -232,39 +189,50 @@ class Scheduler:
 
         Of waiting pods that are alike only as many are looked at as find room.
         """
-        assigner = Assigner(self._nodes.values(), self._loads)
+        assigner = Assigner(self._nodes.values(), self._residents.loads, self._residents.crowd(self._namespaces))
         pending, self._pending = self._pending, {}
         heap = [(pod.order, key, pod) for key, pod in pending.items()]
+        particular = self._residents.some_are_shy
         if self._room:
-            heap += [(pod.order, key, pod) for key, pod in map(_first, self._alike.values())]
+            heap += [(pod.order, key, pod) for key, pod in self._waiting.each_kind(particular=particular)]
             self._room = False
         heapq.heapify(heap)
         placed: list[Placement] = []
-        reservations = Reservations(assigner, self._preemption.nominations())
+        reservations = Reservations(assigner, self._nominations())
         while heap:
             _, key, pod = heapq.heappop(heap)
             reservations.begin(pod)
             placement = self._placement(assigner, pod, placed)
-            waited = key in self._waiting
+            waited = self._waiting.get(key) is not None
             if not placement.node:
                 reservations.failed(pod)
                 self._wait(key, placement)
-                if any(carried.pod.priority < pod.priority for carried in self._carried.values()):
-                    self._preemptions.queue.add(key)
                 continue
             self._withdraw(key)
+            self._preemption.forget(pod)
             placed.append(placement)
-            if waited and pod.demand in self._alike:
-                key, pod = _first(self._alike[pod.demand])
-                heapq.heappush(heap, (pod.order, key, pod))
+            if not waited or (particular and pod.rules is None):
+                continue  # all that are alike are in the heap as it is
+            following = self._waiting.first_alike(pod)
+            if following is not None:
+                heapq.heappush(heap, (following[1].order, *following))
         for placement in placed:
-            self._take(placement.pod, placement.node)
+            self._ledger.take(placement.pod, placement.node)
         return placed
+
+    def _nominations(self) -> list[Nomination]:
+        """The most important first: its own, and what others keep for theirs."""
+        promised = [Nomination(pod, node, frozenset()) for pod, node in self._ledger.promises.values()]
+        own = self._preemption.nominations()
+        return sorted([*own, *promised], key=lambda nomination: nomination.pod.order) if promised else own
 
     def _placement(self, assigner: Assigner, pod: Pod, placed: list[Placement]) -> Placement:
         if not pod.demand.claims:
             return assigner.place(pod)
-        in_use = {*self._in_use, *((c.namespace, c.name) for other in placed for c in other.pod.demand.claims)}
+        in_use = {
+            *self._residents.claims_in_use,
+            *((c.namespace, c.name) for other in placed for c in other.pod.demand.claims),
+        }
         try:
             choices = self._claims.choices(pod, in_use)
         except Refused as error:
@@ -273,49 +241,53 @@ class Scheduler:
         return replace(placement, pod=pod)
 
     def _wait(self, key: ObjectKey, placement: Placement) -> None:
+        """It has to wait. What is told of it is known at once, unless others may have to go for it."""
         pod = placement.pod
-        known = self._waiting.get(key)
-        if known is None:
-            self._waiting[key] = _Waiting(pod, placement.message)
-            self._alike.setdefault(pod.demand, {})[key] = pod
-        elif known.message != placement.message:
-            for other in self._alike[pod.demand]:  # the verdict is about all of them
-                self._waiting[other].message = placement.message
-                self._explanations.queue.add(other)
-        self._explanations.queue.add(key)
+        alone = pod.rules is None and self._residents.some_are_shy
+        if pod.preempts and (self._residents.has_lesser(pod) or self._preemption.is_nominated(pod)):
+            told = self._waiting.refused(key, pod, placement.message, alone=alone)
+            told = [other for other in told if other != key]
+            self._preemptions.queue.add(key)
+        else:
+            why = needless(placement, len(self._nodes))
+            told = self._waiting.refused(key, pod, placement.message, why, alone=alone)
+        for other in told:
+            self._explanations.queue.add(other)
 
     async def _preempt(self, key: ObjectKey) -> None:
-        """End less important pods for one that waits, if that helps."""
-        waiting, obj = self._waiting.get(key), self._pod_informer.cache.get(*key)
-        if waiting is None or obj is None or not may_preempt(obj):
+        """End less important pods for one that waits, if that helps, and see to it that it's told."""
+        pods = self._pod_informer.cache
+        waiting, obj = self._waiting.get(key), pods.get(*key)
+        if waiting is None or obj is None:
             return
-        if self._preemption.waits(waiting.pod, self._carried.keys()):
-            return
-        budgets = await self._preemption.budgets()
         pod = waiting.pod
-        if self._waiting.get(key) is not waiting:
-            return
-        demand = pod.demand
-        if demand.claims:
+        why = WAITS
+        if not self._preemption.waits(pod, self._residents.uids, self._residents.leaving_for(pod, pods)):
+            budgets = await self._preemption.budgets()
+            if self._waiting.get(key) is not waiting:
+                return
+            outcome = self._search(pod, budgets)
+            why = words(len(self._nodes), outcome.reasons) if outcome.reasons else ""
+            if outcome.eviction is not None:
+                for other in await self._preemption.carry_out(obj, pod, outcome.eviction):
+                    self._preemptions.queue.add((other.namespace, other.name))
+            elif outcome.reasons:
+                await self._preemption.withdraw(pod)
+        if self._waiting.get(key) is waiting:
+            waiting.preemption = why
+            self._explanations.queue.add(key)
+
+    def _search(self, pod: Pod, budgets: list[Budget]) -> Outcome:
+        if pod.demand.claims:
             try:
-                demand = replace(demand, choices=self._claims.choices(pod, set(self._in_use)))
-            except Refused:
-                return  # it isn't others that keep it from going anywhere
-        loads = {node: load.copy() for node, load in self._loads.items()}
-        tenants: dict[str, list[Tenant]] = {}
-        for carried in self._carried.values():
-            there = self._pod_informer.cache.get(carried.pod.namespace, carried.pod.name)
-            if there is None or uid(there) != carried.pod.uid or not spec(there).get("nodeName"):
-                continue  # about to be bound
-            if is_deleting(there):
-                loads[carried.node].remove(carried.demand)
-            else:
-                tenants.setdefault(carried.node, []).append(tenant(there, carried.pod))
-        assigner = Assigner(self._nodes.values(), loads)
-        Reservations(assigner, self._preemption.nominations()).begin(pod)
-        eviction = victims.choose(demand, pod.priority, assigner.suitable(demand), tenants, budgets)
-        if eviction is not None:
-            await self._preemption.carry_out(obj, pod, eviction)
+                choices = self._claims.choices(pod, set(self._residents.claims_in_use))
+            except Refused:  # it isn't others that keep it from going anywhere
+                return Outcome(reasons={NO_HELP: len(self._nodes)})
+            pod = replace(pod, demand=replace(pod.demand, choices=choices))
+        loads, crowd = self._residents.without_leaving(self._namespaces)
+        assigner = Assigner(self._nodes.values(), loads, crowd)
+        Reservations(assigner, self._nominations()).begin(pod)
+        return find_victims(pod, assigner, self._residents.tenants(self._pod_informer.cache), budgets)
 
     async def _bind(self, placement: Placement) -> None:
         pod = placement.pod
@@ -331,7 +303,7 @@ class Scheduler:
             async with self._limit:
                 await self._client.create(core.POD.resource, body, subresource="binding")
         except NotFound:
-            self._release(pod.uid)
+            self._ledger.release(pod.uid)
         except Exception as error:
             failures = self._failures[pod.uid] = self._failures.get(pod.uid, 0) + 1
             delay = min(_FIRST_RETRY * 2.0 ** min(failures, 32), _LONGEST_RETRY)
@@ -351,7 +323,7 @@ class Scheduler:
                 # Perhaps it was bound, and only the answer is lost: its share stays counted until that is known.
                 await self._find_out(pod, delay)
                 return
-            self._release(pod.uid)
+            self._ledger.release(pod.uid)
             asyncio.get_running_loop().call_later(delay, self._again, (pod.namespace, pod.name))
         else:
             message = f"Successfully assigned {pod.namespace}/{pod.name} to {placement.node}"
@@ -364,13 +336,13 @@ class Scheduler:
             try:
                 obj = await self._client.get(core.POD.resource, pod.name, pod.namespace)
             except NotFound:
-                self._release(pod.uid)
+                self._ledger.release(pod.uid)
                 return
             except HomeportError:
                 continue
             break
         if uid(obj) != pod.uid or not spec(obj).get("nodeName"):
-            self._release(pod.uid)
+            self._ledger.release(pod.uid)
             self._again((pod.namespace, pod.name))
 
     def _again(self, key: ObjectKey) -> None:
@@ -394,6 +366,7 @@ class Scheduler:
             "reason": "Unschedulable",
             "message": waiting.message,
             "lastProbeTime": None,
+            "observedGeneration": metadata(obj).get("generation") or 0,
         }
         condition = with_transition(condition, status(obj).get("conditions"), self._now())
         body = {"metadata": {"uid": uid(obj)}, "status": {"conditions": [condition]}}
@@ -404,11 +377,7 @@ class Scheduler:
             return
 
 
-def _first(alike: dict[ObjectKey, Pod]) -> tuple[ObjectKey, Pod]:
-    return next(iter(alike.items()))
-
-
 def _reference(pod: Pod) -> Object:
     """As much of the pod as an event needs; its age says that no earlier recorder can have told of it."""
-    metadata = {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid, "creationTimestamp": pod.created}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+    meta = {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid, "creationTimestamp": pod.created}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta}

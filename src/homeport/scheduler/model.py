@@ -5,7 +5,7 @@ Amounts are integers: CPU in thousandths, everything else in whole units (bytes,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from homeport.kube.meta import (
     uid,
 )
 from homeport.kube.selector import OPERATORS, Requirement
+from homeport.scheduler.interpod import Rules, parse_rules
 
 CPU = "cpu"
 MEMORY = "memory"
@@ -112,6 +113,22 @@ class Demand(msgspec.Struct, frozen=True):
     choices: tuple[NodeChoice, ...] = ()
     """What the volumes of those demand of the node (:mod:`homeport.scheduler.volumes`)."""
 
+    def allows(self, node: Node) -> bool:
+        """Whether the node's labels are what the selector and the required affinity ask for."""
+        if any(node.labels.get(key) != value for key, value in self.selector):
+            return False
+        return self.required is None or any(term.matches(node) for term in self.required)
+
+    def tolerates(self, taint: Taint) -> bool:
+        return any(toleration.tolerates(taint) for toleration in self.tolerations)
+
+    def untolerated(self, taints: Iterable[Taint]) -> Taint | None:
+        """The first of those that keep pods away and that is not tolerated."""
+        for taint in taints:
+            if taint.effect in ("NoSchedule", "NoExecute") and not self.tolerates(taint):
+                return taint
+        return None
+
 
 class Pod(msgspec.Struct, frozen=True):
     namespace: str
@@ -120,6 +137,17 @@ class Pod(msgspec.Struct, frozen=True):
     priority: int
     created: str
     demand: Demand
+    preempts: bool = True
+    """It may take the place of less important ones."""
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    rules: Rules | None = None
+    """What it asks of the pods around it."""
+
+    @property
+    def likeness(self) -> Hashable:
+        """Equal for pods of which one verdict holds for all, as long as no other pod wants to be far from some."""
+        own = (self.namespace, self.rules, tuple(sorted(self.labels.items()))) if self.rules is not None else None
+        return self.demand, self.priority, self.preempts, own
 
     @property
     def order(self) -> tuple[int, str, str, str]:
@@ -137,7 +165,7 @@ class Node(msgspec.Struct, frozen=True):
 
 
 def parse_pod(pod: Object) -> Pod:
-    """Raises ValueError for a quantity that is none."""
+    """Raises ValueError for a quantity that is none, BadRequest for a broken selector."""
     return Pod(
         namespace=namespace(pod),
         name=name(pod),
@@ -145,6 +173,9 @@ def parse_pod(pod: Object) -> Pod:
         priority=spec(pod).get("priority") or 0,
         created=metadata(pod).get("creationTimestamp") or "",
         demand=msgspec.structs.replace(parse_demand(spec(pod)), claims=_claims(pod)),
+        preempts=spec(pod).get("preemptionPolicy") != "Never",
+        labels=labels(pod),
+        rules=parse_rules(spec(pod), labels(pod), namespace(pod)),
     )
 
 

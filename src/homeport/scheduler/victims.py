@@ -7,13 +7,18 @@ back would have to go. The node where that does the least harm is chosen.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from homeport.kube.selector import Selector
 from homeport.scheduler.assign import Load, lacking
-from homeport.scheduler.model import Demand, Node, Pod
+from homeport.scheduler.company import Company, Resident
+from homeport.scheduler.model import Node, Pod
+
+NO_VICTIMS = "No preemption victims found for incoming pod"
+NO_HELP = "Preemption is not helpful for scheduling"
 
 
 class Tenant(msgspec.Struct, frozen=True):
@@ -22,7 +27,7 @@ class Tenant(msgspec.Struct, frozen=True):
     pod: Pod
     started: str
     """When; of equals the one that has run longer is the more important."""
-    labels: Mapping[str, str] = {}
+    generation: int = 0
 
     @property
     def rank(self) -> tuple[int, str]:
@@ -36,9 +41,13 @@ class Budget(msgspec.Struct, frozen=True):
     namespace: str
     selector: Selector
     allowed: int
+    disrupted: frozenset[str] = frozenset()
+    """The names of pods that are counted already: their end takes nothing more."""
 
-    def covers(self, tenant: Tenant) -> bool:
-        return tenant.pod.namespace == self.namespace and self.selector.matches(tenant.labels)
+    def covers(self, pod: Pod) -> bool:
+        if pod.namespace != self.namespace or pod.name in self.disrupted:
+            return False
+        return self.selector.matches(pod.labels)
 
 
 class Eviction(msgspec.Struct, frozen=True):
@@ -60,49 +69,95 @@ class Eviction(msgspec.Struct, frozen=True):
         return min(victim.started for victim in self.victims if victim.pod.priority == most)
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of the look for somebody who could go."""
+
+    eviction: Eviction | None = None
+    reasons: Mapping[str, int] = msgspec.field(default_factory=dict)
+    """Without an eviction: what is wrong with how many of the nodes. Empty: there is room, or will be as soon as those
+    have gone that are going already."""
+
+
 def choose(
-    demand: Demand,
-    priority: int,
+    pod: Pod,
     nodes: Iterable[tuple[Node, Load]],
     tenants: Mapping[str, Sequence[Tenant]],
     budgets: Sequence[Budget] = (),
-) -> Eviction | None:
-    """Who has to go, and from where. None: nowhere does it help, or somewhere nobody has to. `nodes` are those that
-    suit the demand however full they are, with what they carry; `tenants` are the pods of each that could be ended."""
+    company: Company | None = None,
+) -> Outcome:
+    """Who has to go, and from where. `nodes` are those that the pod could go to if others were not there, with what
+    they carry; `tenants` are the pods of each that could be ended."""
     found: list[Eviction] = []
+    reasons: Counter[str] = Counter()
     for node, load in nodes:
-        eviction = _on(node, load, demand, priority, tenants.get(node.name, ()), budgets)
-        if eviction is None:
+        trial = _Trial(node, load.copy(), pod, company)
+        lesser = [tenant for tenant in tenants.get(node.name, ()) if tenant.pod.priority < pod.priority]
+        short = trial.lacking()
+        if not short:
+            return Outcome()
+        if not lesser:
+            reasons[NO_VICTIMS] += 1
             continue
-        if not eviction.victims:
-            return None  # there is room, or will be as soon as those have gone that are going already
-        found.append(eviction)
+        eviction = trial.fewest(lesser, budgets)
+        if isinstance(eviction, Eviction):
+            found.append(eviction)
+        else:
+            reasons.update(eviction)
     if not found:
-        return None
+        return Outcome(reasons=reasons)
     least = min(eviction.harm for eviction in found)
     best = [eviction for eviction in found if eviction.harm == least]
-    return max(best, key=lambda eviction: (eviction.since, eviction.node))
+    return Outcome(max(best, key=lambda eviction: (eviction.since, eviction.node)))
 
 
-def _on(
-    node: Node, load: Load, demand: Demand, priority: int, tenants: Sequence[Tenant], budgets: Sequence[Budget]
-) -> Eviction | None:
-    load = load.copy()
-    lesser = sorted((t for t in tenants if t.pod.priority < priority), key=lambda tenant: tenant.rank)
-    for tenant in lesser:
-        load.remove(tenant.pod.demand)
-    if lacking(node, load, demand):
-        return None
-    guarded, others = _split(lesser, budgets)
-    victims: list[Tenant] = []
-    violations = 0
-    for tenant in (*guarded, *others):
-        load.add(tenant.pod.demand)
-        if lacking(node, load, demand):
-            load.remove(tenant.pod.demand)
-            victims.append(tenant)
-            violations += tenant in guarded
-    return Eviction(node.name, tuple(victims), violations)
+class _Trial:
+    """One node, with some of its pods thought away."""
+
+    def __init__(self, node: Node, load: Load, pod: Pod, company: Company | None) -> None:
+        self._node = node
+        self._load = load
+        self._pod = pod
+        self._company = company
+
+    def lacking(self) -> list[str]:
+        short = lacking(self._node, self._load, self._pod.demand)
+        if not short and self._company is not None and (refusal := self._company.refusal(self._node)) is not None:
+            return [refusal.reason]
+        return short
+
+    def fewest(self, lesser: Iterable[Tenant], budgets: Sequence[Budget]) -> Eviction | list[str]:
+        """As few as possible; or what there is too little of even without all of them."""
+        lesser = sorted(lesser, key=lambda tenant: tenant.rank)
+        for tenant in lesser:
+            self._without(tenant)
+        away = list(lesser)
+        try:
+            short = self.lacking()
+            if short:
+                return short
+            guarded, others = _split(lesser, budgets)
+            violations = 0
+            for tenant in (*guarded, *others):
+                self._with(tenant)
+                if self.lacking():
+                    self._without(tenant)
+                    violations += tenant in guarded
+                else:
+                    away.remove(tenant)
+            return Eviction(self._node.name, tuple(away), violations)
+        finally:
+            for tenant in away:  # the next node sees them where they are
+                self._with(tenant)
+
+    def _with(self, tenant: Tenant) -> None:
+        self._load.add(tenant.pod.demand)
+        if self._company is not None:
+            self._company.count(Resident(self._node.name, tenant.pod), 1)
+
+    def _without(self, tenant: Tenant) -> None:
+        self._load.remove(tenant.pod.demand)
+        if self._company is not None:
+            self._company.count(Resident(self._node.name, tenant.pod), -1)
 
 
 def _split(tenants: Iterable[Tenant], budgets: Sequence[Budget]) -> tuple[list[Tenant], list[Tenant]]:
@@ -113,7 +168,7 @@ def _split(tenants: Iterable[Tenant], budgets: Sequence[Budget]) -> tuple[list[T
     for tenant in tenants:
         violates = False
         for index, budget in enumerate(budgets):
-            if budget.covers(tenant):
+            if budget.covers(tenant.pod):
                 left[index] -= 1
                 violates = violates or left[index] < 0
         (guarded if violates else others).append(tenant)

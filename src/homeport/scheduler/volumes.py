@@ -49,6 +49,7 @@ class Claims:
         self._claims = informers.get(_CLAIM)
         self._volumes = informers.get(_VOLUME)
         self._classes = informers.get(core.STORAGE_CLASS.resource)
+        self._volumes_by = self._volumes.cache.index(rules.candidate_key)
         self._changed = changed
         self._waiting: dict[ObjectKey, set[asyncio.Event]] = {}
         self._claims.subscribe(self._claim_changed)
@@ -122,12 +123,8 @@ class Claims:
 
     def _suiting(self, claim: Object) -> list[Object]:
         """The volumes that the claim could have, the smallest first."""
-        left = list(self._volumes.cache)
-        found: list[Object] = []
-        while (best := rules.best_match(left, claim)) is not None:
-            found.append(best)
-            left.remove(best)
-        return found
+        keys = rules.candidate_keys(claim)
+        return rules.suiting((volume for key in keys for volume in self._volumes_by.get(key)), claim)
 
     async def bind(self, pod: Pod, node: Node | None, node_name: str) -> None:
         """Have the claims that waited for the pod bound, now that its node is known. Raises Unbound and API errors."""
