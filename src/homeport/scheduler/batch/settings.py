@@ -1,0 +1,70 @@
+"""The configuration in a ConfigMap, where Volcano has it: read again whenever it changes.
+
+What can't be read is told of in the log and by an event, and the last that could stays in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+
+from homeport.control.cache import Change
+from homeport.control.events import EventRecorder
+from homeport.control.informer import Informers
+from homeport.kube import core
+from homeport.scheduler.batch import membership
+from homeport.scheduler.batch.configfile import KEY, Unreadable, parse, passed_over
+from homeport.scheduler.batch.configuration import Configuration
+
+_log = logging.getLogger(__name__)
+NAMESPACE, NAME = "volcano-system", "volcano-scheduler-configmap"
+"""As Volcano's own manifests name it."""
+
+
+class ConfigMapSettings:
+    """Calls `changed` with the configuration whenever it is another one; with the stock one where there is none.
+
+    `actions` and `plugins`: those that there are."""
+
+    def __init__(
+        self,
+        informers: Informers,
+        recorder: EventRecorder,
+        changed: Callable[[Configuration], None],
+        *,
+        namespace: str = NAMESPACE,
+        name: str = NAME,
+        actions: Collection[str] = (),
+        plugins: Collection[str] = (),
+    ) -> None:
+        self._recorder = recorder
+        self._changed = changed
+        self._actions, self._plugins = actions, plugins
+        fields = f"metadata.name={name},metadata.namespace={namespace}"
+        self._informer = informers.get(core.CONFIG_MAP.resource, fields=fields)
+        self._informer.subscribe(self._heard)
+
+    @property
+    def synced(self) -> asyncio.Event:
+        return self._informer.synced
+
+    def _heard(self, change: Change) -> None:
+        text = (change.new.get("data") or {}).get(KEY) if change.new is not None else None
+        if text is None:
+            self._changed(Configuration())
+            return
+        try:
+            found = parse(text, actions=self._actions, plugins=self._plugins)
+        except Unreadable as error:
+            _log.warning("ConfigMap %s/%s: %s: %s; the last one stays in force", NAMESPACE, NAME, KEY, error)
+            self._recorder.record(
+                change.object, "Warning", "InvalidConfiguration", f"{KEY}: {error}", component=membership.HOMEPORT
+            )
+            return
+        if missing := passed_over(found, actions=self._actions, plugins=self._plugins):
+            text = f"{KEY}: not there yet, and passed over: {', '.join(missing)}"
+            _log.warning("ConfigMap %s/%s: %s", NAMESPACE, NAME, text)
+            self._recorder.record(change.object, "Warning", "PassedOver", text, component=membership.HOMEPORT)
+        _log.info("the batch scheduler's configuration has been read: %s", ", ".join(found.actions))
+        self._changed(found)
