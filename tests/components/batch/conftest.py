@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -55,6 +55,7 @@ class World:
         self.now = START
         self.events: list[Note] = []
         self.failures: tuple[Failure, ...] = ()
+        self.memory: Mapping[str, Object] = {}
         self.refuse = False
         """Whether the API server refuses new pods."""
         self.gone: list[Object] = []
@@ -89,7 +90,7 @@ class World:
         }
 
     def observed(self) -> Observed:
-        return Observed(freeze(self.job), {"Pod": freeze(self.pods)}, {}, self.now, self.failures)
+        return Observed(freeze(self.job), {"Pod": freeze(self.pods)}, {}, self.now, self.failures, self.memory)
 
     def sync(self, survives: int | None = None, status_first: bool = False) -> Desired:
         """One sync, carried out as the runtime does. `survives`: crash after so many writes."""
@@ -104,11 +105,11 @@ class World:
         steps += [lambda item=item: self.delete(meta.name(item.object)) for item in todo.deletes]
         for number, step in enumerate(steps):
             if survives is not None and number >= survives:
-                self.failures = ()
+                self.failures, self.memory = (), {}
                 raise Crash
             step()
             self.writes += 1
-        self.failures = tuple(failures)
+        self.failures, self.memory = tuple(failures), desired.memory
         self.events += desired.notes
         self.requeue_after = desired.requeue_after
         self.is_deleted = desired.delete_parent

@@ -247,6 +247,16 @@ def test_a_time_zone() -> None:
     assert w.status["lastScheduleTime"] == "2026-01-01T13:00:00Z"
 
 
+def test_a_zone_in_the_schedule() -> None:
+    """As clusters of before 1.29 have stored it: it counts, and the user is told to write it elsewhere."""
+    world = World(schedule="TZ=Asia/Tokyo 30 21 * * *")
+    world.sync()
+    (told,) = world.events
+    assert (told.type, told.reason) == ("Warning", "UnsupportedSchedule")
+    assert told.message.startswith('CRON_TZ or TZ used in schedule "TZ=Asia/Tokyo 30 21 * * *" is not officially')
+    assert 1770 < (world.requeue_after or 0) < 1790  # from 12:00:20 to 12:30 in UTC
+
+
 def test_the_rules_of_every_controller() -> None:
     late = cron_job()
     late["metadata"]["creationTimestamp"] = "2025-12-31T23:58:30Z"

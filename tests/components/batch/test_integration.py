@@ -13,7 +13,7 @@ from homeport.apiserver.server import ApiServer
 from homeport.client.client import Client
 from homeport.client.local import LocalTransport
 from homeport.clock import utc_now
-from homeport.components.batch import CONTROLLERS, JOB_SET_KIND, KINDS
+from homeport.components.batch import ADMISSION, CONTROLLERS, JOB_SET_KIND, KINDS
 from homeport.control.manager import Manager
 from homeport.kube import core, meta
 from homeport.kube.kind import Resource
@@ -63,7 +63,7 @@ class Cluster:
 @pytest.fixture
 async def cluster() -> AsyncIterator[Cluster]:
     store = MemoryStore()
-    server = ApiServer(store, (*core.KINDS, *KINDS))
+    server = ApiServer(store, (*core.KINDS, *KINDS), hooks=ADMISSION)
     client = Client(LocalTransport(server.handle, User("admin", ("system:masters",))))
     await client.create(core.NAMESPACE.resource, core.NAMESPACE.new("team"))
     made = Cluster(client)
@@ -145,6 +145,71 @@ async def test_a_job_set_fails_with_its_job(cluster: Cluster) -> None:
     assert service["spec"]["clusterIP"] == "None"
     event = await cluster.until(EVENT, lambda event: event["reason"] == "FailedJobs")
     assert event["involvedObject"]["kind"] == "JobSet"
+
+
+async def test_each_job_of_a_set_in_a_domain_of_its_own(cluster: Cluster) -> None:
+    """The first pod of a job is placed apart from other jobs; the others are made when it has a node, and follow it."""
+    node = core.NODE.new("n", metadata={"labels": {"rack": "r1"}})
+    await cluster.client.create(core.NODE.resource, node)
+    spec = {"parallelism": 2, "completions": 2, "template": TEMPLATE}
+    group = {"name": "worker", "replicas": 2, "template": {"spec": spec}}
+    asked = {"annotations": {"alpha.jobset.sigs.k8s.io/exclusive-topology": "rack"}}
+    new = JOB_SET_KIND.new("train", "team", metadata=asked, spec={"replicatedJobs": [group]})
+    await cluster.client.create(JOB_SET, new)
+    first = await cluster.until(POD, lambda pod: meta.name(pod).startswith("train-worker-1-0-"))
+    terms = "requiredDuringSchedulingIgnoredDuringExecution"
+    (together,), (apart,) = (first["spec"]["affinity"][sort][terms] for sort in ("podAffinity", "podAntiAffinity"))
+    key = meta.labels(first)["jobset.sigs.k8s.io/job-key"]
+    assert together["topologyKey"] == apart["topologyKey"] == "rack"
+    assert together["labelSelector"]["matchExpressions"][0]["values"] == [key]
+    assert [each["operator"] for each in apart["labelSelector"]["matchExpressions"]] == ["Exists", "NotIn", "In"]
+    refused = await cluster.until(EVENT, lambda event: event["reason"] == "FailedCreate")
+    assert refused["message"].endswith("denied the request: follower pod node selector not set")
+    assert len(await cluster.pods()) == 2
+    binding = {"apiVersion": "v1", "kind": "Binding", "target": {"kind": "Node", "name": "n"}}
+    bound = {**binding, "metadata": {"name": meta.name(first), "namespace": "team"}}
+    await cluster.client.create(POD, bound, subresource="binding")
+    second = await cluster.until(POD, lambda pod: meta.name(pod).startswith("train-worker-1-1-"))
+    assert second["spec"]["nodeSelector"] == {"rack": "r1"}
+    assert not any(meta.name(pod).startswith("train-worker-0-1-") for pod in await cluster.pods())
+
+
+async def test_pods_follow_the_first_of_their_job_to_another_domain(cluster: Cluster) -> None:
+    for name in ("a", "b"):
+        node = core.NODE.new(name, metadata={"labels": {"rack": f"rack-{name}"}})
+        await cluster.client.create(core.NODE.resource, node)
+
+    async def bind(pod: Object, node: str) -> None:
+        binding = {"apiVersion": "v1", "kind": "Binding", "target": {"kind": "Node", "name": node}}
+        bound = {**binding, "metadata": {"name": meta.name(pod), "namespace": "team"}}
+        await cluster.client.create(POD, bound, subresource="binding")
+
+    def is_at(index: int) -> Callable[[Object], bool]:
+        return lambda pod: meta.name(pod).startswith(f"train-w-0-{index}-") and not meta.is_deleting(pod)
+
+    spec = {"parallelism": 2, "completions": 2, "backoffLimit": 9, "template": TEMPLATE}
+    asked = {"annotations": {"alpha.jobset.sigs.k8s.io/exclusive-topology": "rack"}}
+    groups = {"replicatedJobs": [{"name": "w", "template": {"spec": spec}}]}
+    await cluster.client.create(JOB_SET, JOB_SET_KIND.new("train", "team", metadata=asked, spec=groups))
+    first = await cluster.until(POD, is_at(0))
+    await bind(first, "a")
+    second = await cluster.until(POD, is_at(1))
+    assert second["spec"]["nodeSelector"] == {"rack": "rack-a"}
+    await bind(second, "a")
+    # The first one is lost, and comes back elsewhere.
+    await cluster.phase(first, "Failed")
+    cluster.ahead += timedelta(seconds=60)
+    cluster.manager.look_again()
+    again = await cluster.until(POD, lambda pod: is_at(0)(pod) and meta.uid(pod) != meta.uid(first))
+    await bind(again, "b")
+    going = await cluster.until(POD, lambda pod: meta.is_condition_true(pod, "DisruptionTarget"))
+    assert meta.uid(going) == meta.uid(second)
+    condition = meta.find_condition(going["status"]["conditions"], "DisruptionTarget") or {}
+    assert condition["reason"] == "ExclusivePlacementViolation"
+    async with asyncio.timeout(10), cluster.client.watch(POD, "team", bookmarks=False) as events:
+        async for event in events:
+            if meta.uid(event.object) == meta.uid(second) and meta.is_deleting(event.object):
+                break
 
 
 async def test_pods_under_a_quota_take_turns(cluster: Cluster) -> None:

@@ -100,6 +100,20 @@ def test_failed_pods_are_replaced_after_a_growing_pause(world: Make) -> None:
     assert "completionTime" not in w.status
 
 
+def test_deleting_a_failed_pod_makes_the_pause_no_shorter(world: Make) -> None:
+    w = world(backoffLimit=10).settle()
+    for pause in (10, 20, 40):
+        w.fail().settle()
+        for name in list(w.pods):
+            w.delete(name)
+        assert not w.settle().pods
+        assert w.requeue_after == pause
+        w.wait(pause).settle()
+        assert len(w.active()) == 1
+    w.succeed().settle()
+    assert w.is_over
+
+
 def test_a_success_ends_the_pause(world: Make) -> None:
     w = world(parallelism=2, completions=4).settle()
     first, second = w.active()

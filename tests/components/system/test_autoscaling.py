@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,9 +33,13 @@ class Served:
         self.answers: dict[str, Any] = {}
         """Path -> the items of a list, or a document."""
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.between: list[Callable[[], Awaitable[Any]]] = []
+        """What others do just before a scale is written, the first time, the second time ..."""
 
     async def handle(self, request: Request) -> Response:
         if ".metrics.k8s.io" not in request.path and not request.path.startswith("/apis/metrics.k8s.io"):
+            if request.method == "PUT" and request.path.endswith("/scale") and self.between:
+                await self.between.pop(0)()
             return await self._world.server.handle(request)
         self.asked.append((request.path, dict(request.query)))
         found = self.answers.get(request.path)
@@ -355,3 +359,17 @@ async def test_any_kind_with_a_scale(world: support.World) -> None:
         await world.set_status(herds, "h", "default", size=1, of="app=web")
         await status(world, "AbleToScale", "SucceededRescale", "herd")
         assert (await world.client.get(herds, "h", "default"))["spec"]["size"] == 2
+
+
+async def test_a_target_that_changes_meanwhile_is_looked_at_again_at_once(world: support.World) -> None:
+    await deploy(world, 2)
+    async with scaling(world) as served:
+        served.usage(p0="1000m", p1="1000m")
+        served.between.append(lambda: world.set_status(WORK, "web", "default", observedGeneration=7))
+        began = now()
+        await world.client.create(SCALER, scaler())
+        await status(world, "AbleToScale", "SucceededRescale")
+        assert (now() - began).total_seconds() < 15
+    assert (await world.client.get(WORK, "web", "default"))["spec"]["replicas"] == 4
+    events = await world.client.list(core.EVENT.resource, "default")
+    assert "FailedRescale" not in {event["reason"] for event in events.items}

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +20,7 @@ from homeport.kube import core
 from homeport.kube.core import disruption
 from homeport.kube.errors import TooManyRequests
 from homeport.kube.meta import Object, find_condition, timestamp
+from homeport.kube.selector import Selector
 from virtual_time import now
 
 BUDGET, POD, SET = core.POD_DISRUPTION_BUDGET.resource, core.POD.resource, core.REPLICA_SET.resource
@@ -183,7 +184,9 @@ async def test_pods_of_nobody_are_told_of(world: support.World) -> None:
     await world.client.create(BUDGET, budget(maxUnavailable="50%"))
     async with counted(world):
         await status(world, expectedPods=0, disruptionsAllowed=0)
-        assert "unmanaged: p." in (await event(world, "UnmanagedPods"))["message"]
+        told = (await event(world, "UnmanagedPods"))["message"]
+        labels = "MatchLabels:map[string]string{app: web,},MatchExpressions:[]LabelSelectorRequirement{},"
+        assert told.startswith(f"Pods selected by this PodDisruptionBudget (selector: &LabelSelector{{{labels}}}) were")
 
 
 async def test_an_evicted_pod_that_stays_counts_again(world: support.World) -> None:
@@ -251,6 +254,24 @@ async def test_who_disrupts_nothing_needs_no_budget(world: support.World, phase:
     assert await world.names(POD) == []
 
 
+async def test_a_pod_that_is_evicted_says_so(world: support.World) -> None:
+    await make_pod(world, "p")
+    held = {"metadata": {"finalizers": ["example.com/wait"]}}
+    await world.client.patch(POD, "p", "default", held)
+    await evict(world, "p")
+    found = await world.client.get(POD, "p", "default")
+    condition = find_condition(found["status"]["conditions"], "DisruptionTarget")
+    assert condition is not None
+    del condition["lastTransitionTime"]
+    assert condition == {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+        "observedGeneration": 1,  # before the deletion, which makes another one
+    }
+
+
 async def test_two_budgets_for_one_pod_are_an_error(world: support.World) -> None:
     await make_pod(world, "p")
     for name in ("one", "two"):
@@ -301,3 +322,37 @@ def test_no_eviction_breaks_a_budget(pods: list[tuple[bool, bool]], kind: str, a
     assert len(going) <= max(0, before - wanted.healthy)
     assert counting.healthy(made, going) >= min(before, wanted.healthy)
     assert counting.evicted(one, made, NOON + timedelta(minutes=3)).since == {}
+
+
+async def test_what_one_event_costs_does_not_grow_with_what_is_unrelated(
+    world: support.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody looks at all pods, nor at the selectors of all budgets."""
+    looked = 0
+    original = Selector.matches
+
+    def matches(self: Selector, labels: Mapping[str, str]) -> bool:
+        nonlocal looked
+        looked += 1
+        return original(self, labels)
+
+    for number in range(40):
+        other = budget(f"other-{number}", minAvailable=1)
+        other["spec"]["selector"] = {"matchLabels": {"app": f"other-{number}"}}
+        await world.client.create(BUDGET, other)
+        stranger = core.POD.new(f"other-{number}", "default", spec={"containers": CONTAINERS})
+        stranger["metadata"]["labels"] = {"app": f"other-{number}"}
+        await world.client.create(POD, stranger)
+    await world.client.create(BUDGET, budget(minAvailable=1))
+    async with counted(world):
+        await make_pod(world, "web-0")
+        await world.eventually(lambda: status_is(world, currentHealthy=1))
+        monkeypatch.setattr(Selector, "matches", matches)
+        await make_pod(world, "web-1")
+        await world.eventually(lambda: status_is(world, currentHealthy=2))
+    assert 0 < looked < 40
+
+
+async def status_is(world: support.World, **expected: int) -> bool:
+    found = (await world.client.get(BUDGET, "web", "default")).get("status") or {}
+    return all(found.get(key) == value for key, value in expected.items())

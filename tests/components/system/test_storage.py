@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 
 import support
 from homeport.components.system.storage import DefaultClass, EphemeralVolumes, InUseProtection, VolumeBinder
+from homeport.control.cache import Cache
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube import core, meta
@@ -277,3 +278,22 @@ async def test_claims_of_ephemeral_volumes(cluster: support.World) -> None:
     found = await cluster.eventually(finding(cluster, CLAIM, "p-scratch", lambda _: True))
     assert (meta.controller_of(found) or {})["uid"] == meta.uid(made)
     assert meta.labels(found) == {"l": "1"}
+
+
+async def test_nobody_looks_at_all_claims_volumes_or_pods(
+    cluster: support.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Cache) -> Iterator[Object]:
+        raise AssertionError("a cache was walked through")
+
+    monkeypatch.setattr(Cache, "__iter__", refuse)
+    await cluster.client.create(CLAIM, claim())
+    await cluster.client.create(VOLUME, volume("v"))
+    bound = finding(cluster, CLAIM, "c", lambda found: status(found).get("phase") == "Bound")
+    assert spec(await cluster.eventually(bound))["volumeName"] == "v"
+    await cluster.client.create(POD, pod("p", uses("c")))
+    await cluster.client.delete(CLAIM, "c", "default")
+    assert await cluster.get(CLAIM, "c", "default") is not None
+    await cluster.client.delete(POD, "p", "default", grace_period=0)
+    await gone(cluster, CLAIM, "c")
+    await cluster.eventually(finding(cluster, VOLUME, "v", lambda found: status(found)["phase"] == "Released"))

@@ -7,15 +7,18 @@ deleted go after `stop` seconds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import support
 from homeport.client.client import Client
 from homeport.components import workloads
+from homeport.components.system.garbage import GarbageCollector
+from homeport.components.system.monitor import Monitor
 from homeport.components.workloads.daemon_nodes import target
 from homeport.control.cache import Change
+from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.control.manager import Manager
 from homeport.kube import core, meta
@@ -163,10 +166,20 @@ class Cluster:
             await self.client.delete(PODS, meta.name(pod), "default", grace_period=0, uid=meta.uid(pod))
 
 
+def _collection(client: Client) -> tuple[Coroutine[Any, Any, None], ...]:
+    informers, recorder = Informers(client), EventRecorder(client, "homeport", now=now)
+    monitor = Monitor(client, informers)
+    collector = GarbageCollector(client, monitor, recorder)
+    return informers.run(), monitor.run(), recorder.run(), collector.run()
+
+
 @asynccontextmanager
-async def cluster(nodes: Iterable[str] = ("one",), *, seed: int | None = None) -> AsyncIterator[Cluster]:
-    """With a `seed`, one of ten requests of the controllers fails, half of them after they were carried out."""
-    async with support.world(now=now) as world:
+async def cluster(
+    nodes: Iterable[str] = ("one",), *, seed: int | None = None, collecting: bool = False
+) -> AsyncIterator[Cluster]:
+    """With a `seed`, one of ten requests of the controllers fails, half of them after they were carried out. If
+    `collecting`, the garbage collector runs too."""
+    async with support.world(workloads.KINDS, now, workloads.ADMISSION) as world:
         transport = world.transport if seed is None else support.FlakyTransport(world.transport, seed=seed)
         client = Client(transport, field_manager="homeport")
         informers = Informers(client, freeze=True)
@@ -176,7 +189,8 @@ async def cluster(nodes: Iterable[str] = ("one",), *, seed: int | None = None) -
         for node in nodes:
             await world.client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}})
         informers.get(PODS).subscribe(made._saw)
-        async with support.running(informers.run(), manager.run()):
+        more = _collection(world.client) if collecting else ()
+        async with support.running(informers.run(), manager.run(), *more):
             async with asyncio.timeout(10):
                 await manager.ready.wait()
             try:

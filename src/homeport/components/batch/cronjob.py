@@ -22,6 +22,10 @@ _MANY = 100
 """Missed moments after which the user is warned."""
 _PADDING = 0.1
 """Seconds that the next sync comes late, lest a clock set back a little makes it early."""
+_UNSUPPORTED = (
+    'CRON_TZ or TZ used in schedule "{}" is not officially supported, see '
+    "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+)
 _TOO_MANY = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
 
 
@@ -154,6 +158,8 @@ class _Round:
         if self._spec.get("suspend"):
             return None
         text = self._spec["schedule"]
+        if "TZ" in text:
+            self._note("Warning", "UnsupportedSchedule", _UNSUPPORTED.format(text))
         try:
             schedule = cron.parse(text)
         except ValueError as error:

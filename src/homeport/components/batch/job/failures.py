@@ -16,6 +16,8 @@ from homeport.kube.meta import Object
 
 _BASE = timedelta(seconds=10)
 """The pause after the first failure; each further one doubles it."""
+_COUNTED = 10
+"""More failures make the pause no longer."""
 _LONGEST = timedelta(minutes=6)
 
 
@@ -105,14 +107,26 @@ def pause_left(failures: int, last: datetime | None, now: datetime) -> float:
     return max(0.0, (last + pause - now).total_seconds())
 
 
-def pause_of(failed: Iterable[Object], succeeded: Iterable[Object], now: datetime) -> float:
-    """The same for a job: what counts are the failures since its last success.
+def in_a_row(memory: Object, failed: Iterable[Object], succeeded: Iterable[Object]) -> Object:
+    """The failures since the last success, by uid with when they were: what `pause_of` counts.
 
-    They are read off the pods, which stay when they have ended, so that no restart of the controller forgets them.
+    They are read off the pods, which stay when they have ended, so that no restart of the controller forgets them;
+    `memory`, what this said last, has those that somebody has deleted.
     """
-    ends = [finished_at(pod) for pod in failed]
+    ends: dict[str, str] = {**(memory.get("ends") or {}), **{meta.uid(pod): _moment(pod) for pod in failed}}
     if not ends:
-        return 0.0
-    success = max(map(finished_at, succeeded), default=None)
-    ends = [end for end in ends if success is None or end > success]
-    return pause_left(len(ends), max(ends, default=None), now)
+        return {}
+    success = max(map(_moment, succeeded), default="")
+    success = max(success, memory.get("success") or "")
+    latest = sorted((end, uid) for uid, end in ends.items() if end > success)[-_COUNTED:]
+    return {"ends": {uid: end for end, uid in latest}, **({"success": success} if success else {})}
+
+
+def _moment(pod: Object) -> str:
+    return meta.timestamp(finished_at(pod))
+
+
+def pause_of(row: Object, now: datetime) -> float:
+    """Seconds until a job may replace pods that have failed `in_a_row`."""
+    ends = (row.get("ends") or {}).values()
+    return pause_left(len(ends), meta.parse_time(max(ends)), now) if ends else 0.0

@@ -59,6 +59,9 @@ class _End(msgspec.Struct, frozen=True):
     message: str
 
 
+_ROW = "failures"
+
+
 class _Round:
     """One sync of a job that has not ended."""
 
@@ -78,6 +81,7 @@ class _Round:
         self._delete: list[Object] = []
         self._release: set[str] = set()
         self._delays: list[float] = []
+        self._row = self._failures_in_a_row(observed.memory.get(_ROW) or {})
         self._count()
 
     def _count(self) -> None:
@@ -245,7 +249,7 @@ class _Round:
 
     def _made(self, missing: int) -> Iterator[Object]:
         by_index = self._spec.get("backoffLimitPerIndex") is not None
-        if not by_index and (pause := self._pause()):
+        if not by_index and (pause := failures.pause_of(self._row, self._now)):
             self._delays.append(pause)
             return
         template = pods.Template(self._job, self._pods)
@@ -266,14 +270,14 @@ class _Round:
                 yield template.indexed(index, self._attempts_after(pod))
         self._delays += pauses
 
-    def _pause(self) -> float:
-        """Seconds until failed pods may be replaced. Ones that were deleted on purpose have lost their finalizer."""
+    def _failures_in_a_row(self, memory: Object) -> Object:
+        """Pods that were deleted on purpose have lost their finalizer."""
         failed = [
             pod
             for pod in self._pods
             if self._has_failed(pod) and (meta.status(pod).get("phase") == "Failed" or pods.is_tracked(pod))
         ]
-        return failures.pause_of(failed, filter(pods.has_succeeded, self._pods), self._now) if failed else 0.0
+        return failures.in_a_row(memory, failed, filter(pods.has_succeeded, self._pods))
 
     def _pending(self, count: int) -> list[int]:
         """The first indexes that nobody works on."""
@@ -398,6 +402,7 @@ class _Round:
             finalized=frozenset(("Pod", name) for name in self._release),
             notes=tuple(self._notes),
             requeue_after=min(self._delays, default=None),
+            memory={_ROW: self._row} if self._row else {},
         )
 
 

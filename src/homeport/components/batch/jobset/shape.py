@@ -12,6 +12,8 @@ NAME = _PREFIX + "jobset-name"
 REPLICATED_JOB = _PREFIX + "replicatedjob-name"
 JOB_INDEX = _PREFIX + "job-index"
 RESTARTS = _PREFIX + "restart-attempt"
+JOB_KEY = _PREFIX + "job-key"
+PRIORITY = _PREFIX + "priority"
 COORDINATOR = _PREFIX + "coordinator"
 EXCLUSIVE = "alpha.jobset.sigs.k8s.io/exclusive-topology"
 NODE_SELECTOR = "alpha.jobset.sigs.k8s.io/node-selector"
@@ -74,7 +76,7 @@ def marks(job_set: Object, group: Object, index: int) -> dict[str, str]:
         _PREFIX + "replicatedjob-replicas": str(replicas(group)),
         _PREFIX + "global-replicas": str(sum(map(replicas, every))),
         JOB_INDEX: str(index),
-        _PREFIX + "job-key": sha1(f"{meta.namespace(job_set)}/{name}".encode(), usedforsecurity=False).hexdigest(),
+        JOB_KEY: sha1(f"{meta.namespace(job_set)}/{name}".encode(), usedforsecurity=False).hexdigest(),
         _PREFIX + "job-global-index": str(sum(map(replicas, every[:place])) + index),
         _PREFIX + "group-name": group_name(group),
         _PREFIX + "group-replicas": str(sum(map(replicas, together))),

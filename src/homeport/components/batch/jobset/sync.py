@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Literal
 
 from homeport.components.batch.job import conditions as job_at
-from homeport.components.batch.jobset import children, shape
+from homeport.components.batch.jobset import children, placement, shape
 from homeport.components.batch.jobset.failures import consequence
-from homeport.components.batch.jobset.kinds import MANAGER
 from homeport.control.controller import Desired, Note, Observed, Patch
 from homeport.kube import meta
+from homeport.kube.jobset import MANAGER
 from homeport.kube.meta import Object
 
 COMPLETED, FAILED, SUSPENDED, RESTARTING = "Completed", "Failed", "Suspended", "RestartingJobSet"
@@ -38,6 +38,7 @@ class _Round:
         self._made: list[Object] = []
         self._others: list[Object] = []
         self._patches: list[Patch] = []
+        self._removed: list[Object] = []
         self._notes: list[Note] = []
         jobs = observed.children.get("Job", {})
         self._names = frozenset(jobs)
@@ -87,6 +88,7 @@ class _Round:
             children=tuple(self._made),
             keep=frozenset(self._keep),
             patches=tuple(self._patches),
+            removed=tuple(self._removed),
             others=tuple(self._others),
             notes=tuple(self._notes),
             requeue_after=delay,
@@ -101,6 +103,7 @@ class _Round:
             left = self._life_left(end)
             return left or None, left == 0.0
         self._delete(self._previous)
+        self._mend_placement()
         if not self._suspended and self._all_ready():
             self._set_condition(RESTARTING, False, "JobsReady", "all jobs are ready")
         if self._failed:
@@ -108,6 +111,17 @@ class _Round:
         elif not self._complete():
             self._go_on()
         return None, False
+
+    def _mend_placement(self) -> None:
+        pods = self._observed.related.get("Pod", {})
+        if not pods:
+            return
+        for pod in placement.misplaced(pods.values(), self._observed.related.get("Node", {})):
+            changes = placement.disruption(pod, self._now)
+            if changes is None:
+                self._removed.append(pod)
+            else:
+                self._patches.append(Patch(pod, changes, "status"))
 
     def _life_left(self, end: Object) -> float | None:
         life = self._spec.get("ttlSecondsAfterFinished")

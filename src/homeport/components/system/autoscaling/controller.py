@@ -13,12 +13,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from homeport.client.client import Client
+from homeport.components.system.selection import matching
 from homeport.control.cache import Change, ObjectKey, key_of
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
 from homeport.kube import core, meta
-from homeport.kube.errors import BadRequest, HomeportError, NotFound
+from homeport.kube.errors import BadRequest, Conflict, HomeportError, NotFound
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object
 from homeport.kube.selector import Selector, parse_labels
@@ -184,6 +185,8 @@ class _Look:
         changed = {**scale, "spec": {**meta.spec(scale), "replicas": wanted}}
         try:
             await self._whole._client.replace(resource, changed, subresource="scale")
+        except Conflict:  # with whoever writes its status: another look follows at once
+            raise
         except HomeportError as error:
             self._tell("Warning", "FailedRescale", f"New size: {wanted}; reason: {why}; error: {error}")
             words = f"the HPA controller was unable to update the target scale: {error}"
@@ -243,11 +246,7 @@ class _Look:
             self._tell("Warning", "InvalidSelector", words)
             self._fail("InvalidSelector", words, words)
         place = self._key[0]
-        pods = [
-            pod
-            for pod in self._whole._pods.cache
-            if meta.namespace(pod) == place and selector.matches(meta.labels(pod))
-        ]
+        pods = list(matching(self._whole._pods.cache, place, selector))
         self._whole._selectors[self._key] = selector
         rivals = self._whole.rivals(self._key, pods)
         if len(rivals) > 1:

@@ -13,6 +13,7 @@ from homeport.components.system.autoscaling import replicas
 from homeport.components.system.autoscaling.metrics import Metrics
 from homeport.components.system.autoscaling.replicas import Answer, Tolerances, Uncomputable, milli, text
 from homeport.kube.errors import BadRequest
+from homeport.kube.gotext import label_selector as written
 from homeport.kube.meta import Object
 from homeport.kube.selector import from_label_selector
 
@@ -124,7 +125,9 @@ async def _object(metrics: Metrics, spec: Object, target: Target, tolerances: To
     wanted, current = _shared(value, goal, target, tolerances, words)
     status = _status("object", describedObject=described, metric=metric, current=current)
     plain = f"{described['kind']} metric {metric['name']}"
-    named = f"external metric {metric['name']}({_go(metric.get('selector'))})" if "averageValue" in current else plain
+    named = (
+        f"external metric {metric['name']}({written(metric.get('selector'))})" if "averageValue" in current else plain
+    )
     return Proposal(wanted, named, status)
 
 
@@ -135,13 +138,13 @@ async def _external(metrics: Metrics, spec: Object, target: Target, tolerances: 
     try:
         values = await metrics.external(name, target.namespace, _selector(metric))
     except Uncomputable as error:
-        which = f"{target.namespace}/{name}/{_go(metric.get('selector'))}"
+        which = f"{target.namespace}/{name}/{written(metric.get('selector'))}"
         words = f"unable to get external metric {which}: {error}"
         raise Uncomputable(f"failed to get {name} external metric: {words}") from error
     words = "invalid external metric source: neither a value target nor an average value target was set"
     wanted, current = _shared(sum(values), goal, target, tolerances, words)
     status = _status("external", metric=metric, current=current)
-    return Proposal(wanted, f"external metric {name}({_go(metric.get('selector'))})", status)
+    return Proposal(wanted, f"external metric {name}({written(metric.get('selector'))})", status)
 
 
 def _shared(value: int, goal: Object, target: Target, tolerances: Tolerances, unset: str) -> tuple[int, Object]:
@@ -177,20 +180,3 @@ def _selector(metric: Object) -> str:
     """The metric's selector as a query writes it; without one, everything."""
     stated = metric.get("selector")
     return str(from_label_selector(stated)) if stated is not None else ""
-
-
-def _go(selector: Object | None) -> str:
-    """A label selector as upstream's messages show it."""
-    if selector is None:
-        return "nil"
-    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
-    listed = "".join(_go_requirement(one) for one in selector.get("matchExpressions") or ())
-    return (
-        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
-        f"MatchExpressions:[]LabelSelectorRequirement{{{listed}}},}}"
-    )
-
-
-def _go_requirement(one: Object) -> str:
-    values = " ".join(one.get("values") or ())
-    return f"LabelSelectorRequirement{{Key:{one['key']},Operator:{one['operator']},Values:[{values}],}},"

@@ -10,11 +10,12 @@ from typing import Literal
 
 from homeport.client.client import Client
 from homeport.components.system.disruption import counting, scale
+from homeport.components.system.selection import Selectors, matching
 from homeport.control.cache import Change, ObjectKey, key_of
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
-from homeport.kube import core, meta
+from homeport.kube import core, gotext, meta
 from homeport.kube.core import disruption
 from homeport.kube.errors import Conflict, HomeportError, NotFound
 from homeport.kube.meta import Object
@@ -37,8 +38,8 @@ class DisruptionBudgets:
         self._now = now
         self._budgets = informers.get(_BUDGET)
         self._pods = informers.get(_POD)
-        self._places: dict[str, set[str]] = {}
-        """The names of budgets, namespace by namespace: a pod in another one concerns nobody."""
+        self._selectors = Selectors()
+        """Of all budgets."""
         self._loop: KeyedLoop[ObjectKey] = KeyedLoop(self.name, self._sync)
         self._stale: KeyedLoop[ObjectKey] = KeyedLoop("stale disruptions", self._take_back)
         self._budgets.subscribe(self._budget_changed)
@@ -53,25 +54,17 @@ class DisruptionBudgets:
             group.create_task(self._stale.run(), name=self._stale.name)
 
     def _budget_changed(self, change: Change) -> None:
-        place, name = key_of(change.object)
-        if change.new is not None:
-            self._places.setdefault(place, set()).add(name)
-        elif (names := self._places.get(place)) is not None:
-            names.discard(name)
-            if not names:
-                del self._places[place]
-        self._loop.queue.add((place, name))
+        key = key_of(change.object)
+        self._selectors.put(key, None if change.new is None else disruption.selector_of(change.new))
+        self._loop.queue.add(key)
 
     def _pod_changed(self, change: Change) -> None:
         pod = change.object
         if change.new is not None and (stale := counting.stale_at(pod)) is not None:
             self._stale.queue.add_after(key_of(pod), (stale - self._now()).total_seconds())
-        place = meta.namespace(pod)
-        states = [state for state in (change.old, change.new) if state is not None]
-        for name in self._places.get(place, ()):
-            budget = self._budgets.cache.get(place, name)
-            if budget is not None and any(disruption.covers(budget, state) for state in states):
-                self._loop.queue.add((place, name))
+        for state in (change.old, change.new):
+            for key in self._selectors.about(state) if state is not None else ():
+                self._loop.queue.add(key)
 
     # One budget.
 
@@ -94,13 +87,14 @@ class DisruptionBudgets:
         replicas = 0
         if counting.needs_scale(budget):
             try:
-                replicas, unmanaged = await scale.expected(self._client, pods)
+                replicas, some_unmanaged = await scale.expected(self._client, pods)
             except HomeportError as error:
                 words = f"Failed to calculate the number of expected pods: {error}"
                 self._tell(budget, "Warning", "CalculateExpectedPodCountFailed", words)
                 raise
-            if unmanaged:
-                self._tell(budget, "Warning", "UnmanagedPods", _UNMANAGED.format(", ".join(sorted(unmanaged))))
+            if some_unmanaged:
+                selector = gotext.label_selector(meta.spec(budget).get("selector"))
+                self._tell(budget, "Warning", "UnmanagedPods", _UNMANAGED.format(selector))
         now = self._now()
         wanted = counting.expectation(budget, len(pods), replicas)
         going = counting.evicted(budget, pods, now)
@@ -113,8 +107,7 @@ class DisruptionBudgets:
         return None if going.recheck is None else max((going.recheck - now).total_seconds(), 0.001)
 
     def _covered(self, budget: Object) -> Iterator[Object]:
-        place = meta.namespace(budget)
-        return (pod for pod in self._pods.cache if meta.namespace(pod) == place and disruption.covers(budget, pod))
+        return matching(self._pods.cache, meta.namespace(budget), disruption.selector_of(budget))
 
     async def _write(self, budget: Object, status: Object) -> None:
         if status != meta.status(budget):
@@ -150,7 +143,7 @@ class DisruptionBudgets:
 
 
 _UNMANAGED = (
-    "Pods selected by this PodDisruptionBudget were found to be unmanaged: {}. As a result, the status of the PDB "
-    "cannot be calculated correctly, which may result in undefined behavior. To account for these pods please set "
-    '".spec.minAvailable" field of the PDB to an integer value.'
+    "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. As a result, the status of "
+    "the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these pods please "
+    'set ".spec.minAvailable" field of the PDB to an integer value.'
 )

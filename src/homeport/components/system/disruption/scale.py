@@ -23,26 +23,26 @@ class Unscalable(HomeportError):
 
 class Scale(NamedTuple):
     replicas: int
-    unmanaged: tuple[str, ...]
-    """The names of pods that nobody controls."""
+    some_unmanaged: bool
+    """Some of the pods are controlled by nobody."""
 
 
 async def expected(client: Client, pods: Iterable[Object]) -> Scale:
     """Raises Unscalable, and what requests raise."""
     found: dict[str, int] = {}
-    unmanaged = []
+    some_unmanaged = False
     seen: set[str] = set()
     for pod in pods:
         owner = controller_of(pod)
         if owner is None:
-            unmanaged.append(name(pod))
+            some_unmanaged = True
         elif owner["uid"] not in seen:
             seen.add(owner["uid"])
             scaled = await _scale_of(client, owner, namespace(pod))
             if scaled is None:
                 raise Unscalable(f'found no controllers for pod "{name(pod)}"')
             found[scaled[0]] = scaled[1]
-    return Scale(sum(found.values()), tuple(unmanaged))
+    return Scale(sum(found.values()), some_unmanaged)
 
 
 async def _scale_of(client: Client, owner: Object, place: str) -> tuple[str, int] | None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from homeport.client.client import Client
+from homeport.components.system.storage import indexes
 from homeport.control.cache import Change, key_of
 from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
@@ -47,6 +48,9 @@ class VolumeBinder:
         self._volumes = informers.get(_VOLUME)
         self._classes = informers.get(_CLASS)
         self._pods = informers.get(core.POD.resource)
+        self._claims_by = self._claims.cache.index(indexes.of_claim)
+        self._volumes_by = self._volumes.cache.index(rules.candidate_key)
+        self._users = self._pods.cache.index(indexes.of_pod)
         # One at a time: two claims at once would want the same volume.
         self._being_bound: dict[str, str] = {}
         """Volumes that a claim is about to have: their names, and in which version they were free."""
@@ -79,18 +83,15 @@ class VolumeBinder:
             self._loop.queue.add(_Key("claim", ref.get("namespace") or "", ref.get("name") or ""))
         else:
             self._add_unbound(rules.class_name(volume))
-        for claim in self._claims.cache:
-            if spec(claim).get("volumeName") == name(volume):
-                self._loop.queue.add(_Key("claim", *key_of(claim)))
+        for claim in self._claims_by.get(("volume", name(volume))):
+            self._loop.queue.add(_Key("claim", *key_of(claim)))
 
     def _class_changed(self, change: Change) -> None:
         self._add_unbound(name(change.object))
 
     def _add_unbound(self, class_name: str) -> None:
-        for claim in self._claims.cache:
-            if not spec(claim).get("volumeName") and (
-                rules.class_name(claim) == class_name or rules.lacks_class(claim)
-            ):
+        for wanted in (class_name, None):
+            for claim in self._claims_by.get(("class", wanted)):
                 self._loop.queue.add(_Key("claim", *key_of(claim)))
 
     async def _sync(self, key: _Key) -> None:
@@ -128,10 +129,11 @@ class VolumeBinder:
         storage_class = self._classes.cache.get("", wanted) if wanted else None
         placed = rules.SELECTED_NODE in meta.annotations(claim)
         delayed = rules.delays_binding(storage_class) and not placed
-        free = (volume for volume in self._volumes.cache if not self._is_being_bound(volume))
-        volume = rules.best_match(free, claim, delayed=delayed)
-        if volume is not None:
-            await self._bind_first(volume, claim)
+        found = (volume for key in rules.candidate_keys(claim) for volume in self._volumes_by.get(key))
+        free = (volume for volume in found if not self._is_being_bound(volume))
+        suiting = rules.suiting(free, claim, delayed=delayed)
+        if suiting:
+            await self._bind_first(suiting[0], claim)
             return
         if delayed:
             self._tell_what_it_waits_for(claim)
@@ -159,13 +161,7 @@ class VolumeBinder:
             raise
 
     def _tell_what_it_waits_for(self, claim: Object) -> None:
-        waiting = [
-            pod
-            for pod in self._pods.cache
-            if namespace(pod) == namespace(claim)
-            and not spec(pod).get("nodeName")
-            and any(used == name(claim) for used, _ in rules.claim_names(pod).values())
-        ]
+        waiting = [pod for pod in self._users.get(key_of(claim)) if not spec(pod).get("nodeName")]
         if waiting:
             names = ",".join(sorted(map(name, waiting)))
             self._note(claim, "Normal", "WaitForPodScheduled", f"waiting for pod {names} to be scheduled")

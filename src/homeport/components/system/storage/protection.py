@@ -10,6 +10,7 @@ import asyncio
 from typing import NamedTuple
 
 from homeport.client.client import Client
+from homeport.components.system.storage import indexes
 from homeport.control.cache import Change, key_of
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
@@ -38,6 +39,7 @@ class InUseProtection:
         self._claims = informers.get(_CLAIM)
         self._volumes = informers.get(_VOLUME)
         self._pods = informers.get(core.POD.resource)
+        self._users = self._pods.cache.index(indexes.of_pod)
         self._loop: KeyedLoop[_Key] = KeyedLoop(self.name, self._sync, workers=2)
         self._claims.subscribe(lambda change: self._changed(change, is_claim=True))
         self._volumes.subscribe(lambda change: self._changed(change, is_claim=False))
@@ -78,7 +80,7 @@ class InUseProtection:
     async def _is_needed(self, obj: Object, key: _Key) -> bool:
         if not key.is_claim:
             return status(obj).get("phase") == "Bound"
-        if any(_uses(pod, obj) for pod in self._pods.cache if namespace(pod) == key.namespace):
+        if any(_uses(pod, obj) for pod in self._users.get((key.namespace, key.name))):
             return True
         # Data may hang on the answer, and the cache may be behind.
         listed = await self._client.list(core.POD.resource, key.namespace)
