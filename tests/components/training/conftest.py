@@ -18,6 +18,7 @@ from homeport.kube.meta import Object
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 CASES = Path(__file__).parent / "cases"
+FRAMEWORKS = {framework.kind: framework for framework in training.FRAMEWORKS}
 
 
 def template(container: str, **extra: Any) -> Object:
@@ -26,31 +27,34 @@ def template(container: str, **extra: Any) -> Object:
 
 def job(kind: str, replicas: dict[str, Any], *, name: str = "mnist", **spec: Any) -> Object:
     """A job; `replicas` maps a type to a number or to (part of) a replica spec."""
-    field, container = {
-        "TFJob": ("tfReplicaSpecs", "tensorflow"),
-        "PyTorchJob": ("pytorchReplicaSpecs", "pytorch"),
-    }[kind]
+    framework = FRAMEWORKS[kind]
     specs = {
-        type: {"template": template(container), **(given if isinstance(given, dict) else {"replicas": given})}
+        type: {
+            "template": template(framework.container or "main"),
+            **(given if isinstance(given, dict) else {"replicas": given}),
+        }
         for type, given in replicas.items()
     }
+    if kind == "MXJob":
+        spec = {"jobMode": "MXTrain", **spec}
     return {
         "apiVersion": "kubeflow.org/v1",
         "kind": kind,
         "metadata": {"name": name, "namespace": "team", "uid": f"uid-{name}"},
-        "spec": {field: specs, **spec},
+        "spec": {framework.replicas_field: specs, **spec},
     }
 
 
-def controller_for(kind: str) -> Controller:
-    return next(c for c in training.CONTROLLERS if c.parent.kind == kind)
+def controller_for(job: Object) -> Controller:
+    wanted = job["apiVersion"], job["kind"]
+    return next(c for c in training.CONTROLLERS if (c.parent.api_version, c.parent.kind) == wanted)
 
 
 class World:
     """One job, its pods and services, a clock, and the events that were sent."""
 
     def __init__(self, parent: Object, controller: Controller | None = None) -> None:
-        self.controller = controller or controller_for(parent["kind"])
+        self.controller = controller or controller_for(parent)
         self.job: Object | None = parent
         self.children: dict[str, dict[str, Object]] = {child.resource.kind: {} for child in self.controller.children}
         self.now = START

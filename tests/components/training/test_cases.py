@@ -21,7 +21,8 @@ def parent(case: Case) -> Object:
 
 
 def controller(case: Case) -> Controller:
-    return next(c for c in CONTROLLERS if c.parent.kind == parent(case)["kind"])
+    address = parent(case)["apiVersion"], parent(case)["kind"]
+    return next(c for c in CONTROLLERS if (c.parent.api_version, c.parent.kind) == address)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -35,12 +36,13 @@ def test_conformance(case: Case) -> None:
 
 
 def test_every_kind_has_cases() -> None:
-    assert {parent(case)["kind"] for case in CASES} == {kind.kind for kind in KINDS}
+    found = {(parent(case)["apiVersion"], parent(case)["kind"]) for case in CASES}
+    assert found == {(kind.api_version, kind.kind) for kind in KINDS}
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_only_the_jobs_of_invalid_cases_are_refused(case: Case) -> None:
     job = parent(case)
-    kind = next(kind for kind in KINDS if kind.kind == job["kind"])
+    kind = next(kind for kind in KINDS if kind.resource == controller(case).parent)
     errors = list(kind.validate(kind.prepare(job, None), None))
     assert bool(errors) == ("invalid" in str(case))

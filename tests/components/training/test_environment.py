@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from homeport.components.training import FRAMEWORKS, Settings, controllers
+from homeport.components.training import Settings, controllers
 from homeport.kube.meta import Object
 
 Make = Callable[..., Any]
@@ -136,7 +136,15 @@ class TestPyTorch:
             "PET_RDZV_ID": "meet",
             "PET_RDZV_CONF": "timeout=60,is_host=1",
             "PET_STANDALONE": "1",
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         }
+
+    def test_elastic_with_a_store_for_all_rounds(self, world: Make) -> None:
+        own = [{"name": "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "value": "0"}]
+        template = {"spec": {"containers": [{"name": "pytorch", "image": "x", "env": own}]}}
+        w = world("PyTorchJob", {"Worker": {"replicas": 1, "template": template}}, elasticPolicy={})
+        w.sync()
+        assert env(w, "mnist-worker-0")["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] == "0"
 
     @pytest.mark.parametrize(
         ("policy", "nodes"),
@@ -176,18 +184,71 @@ class TestPyTorch:
         assert env(w, "mnist-master-0", 1)["RANK"] == "0"
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda f: f.kind)
-def test_the_master_label(framework: Any, world: Make) -> None:
+def test_xgboost_alone_has_no_workers_to_list(world: Make) -> None:
+    w = world("XGBoostJob", {"Master": 1, "Worker": 0})
+    w.sync()
+    assert env(w, "mnist-master-0") == {
+        "MASTER_PORT": "9999",
+        "MASTER_ADDR": "mnist-master-0",
+        "WORLD_SIZE": "1",
+        "RANK": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def test_paddle_meets_at_the_leader_which_knows_itself_by_its_address(world: Make) -> None:
+    w = world("PaddleJob", {"Worker": 2})
+    w.sync()
+    shared = {"PYTHONUNBUFFERED": "1", "PADDLE_JOB_ID": "mnist", "PADDLE_NNODES": "2"}
+    at_itself = {"POD_IP_DUMMY": None, "PADDLE_MASTER": "$(POD_IP_DUMMY):36543"}
+    assert env(w, "mnist-worker-0") == shared | at_itself
+    assert env(w, "mnist-worker-1") == shared | {"PADDLE_MASTER": "mnist-worker-0:36543"}
+
+
+def test_mxnet_has_its_cluster_and_the_variables_of_its_store(world: Make) -> None:
+    w = world("MXJob", {"Worker": 2, "Scheduler": 1, "Server": 1})
+    w.sync()
+    found = env(w, "mnist-worker-1")
+    assert json.loads(found.pop("MX_CONFIG")) == {
+        "cluster": {
+            "scheduler": [{"url": "mnist-scheduler-0", "port": 9091}],
+            "server": [{"url": "mnist-server-0", "port": 9091}],
+            "worker": [{"url": "mnist-worker-0", "port": 9091}, {"url": "mnist-worker-1", "port": 9091}],
+        },
+        "labels": {"scheduler": "", "server": "", "worker": ""},
+        "task": {"type": "worker", "index": 1},
+    }
+    assert found == {
+        "DMLC_PS_ROOT_PORT": "9091",
+        "DMLC_PS_ROOT_URI": "mnist-scheduler-0",
+        "DMLC_NUM_SERVER": "1",
+        "DMLC_NUM_WORKER": "2",
+        "DMLC_ROLE": "worker",
+        "DMLC_USE_KUBERNETES": "1",
+        "DMLC_WORKER_ID": "1",
+    }
+    assert "DMLC_WORKER_ID" not in env(w, "mnist-server-0")
+
+
+@pytest.mark.parametrize(
+    ("kind", "replicas", "leading"),
+    [
+        ("TFJob", {"Chief": 1, "Worker": 2}, ["chief-0"]),
+        ("TFJob", {"PS": 1, "Worker": 2}, ["worker-0"]),
+        ("PyTorchJob", {"Master": 1, "Worker": 2}, ["master-0"]),
+        ("PyTorchJob", {"Worker": 2}, ["worker-0"]),
+        ("XGBoostJob", {"Master": 1, "Worker": 2}, ["master-0"]),
+        ("PaddleJob", {"Master": 2, "Worker": 2}, ["master-0", "master-1"]),
+        ("JAXJob", {"Worker": 2}, ["worker-0"]),
+        ("MXJob", {"Scheduler": 1, "Server": 2, "Worker": 2}, ["server-0", "server-1"]),
+    ],
+)
+def test_the_master_label(world: Make, kind: str, replicas: Any, leading: list[str]) -> None:
+    w = world(kind, replicas)
+    w.sync()
     label = "training.kubeflow.org/job-role"
-    master = framework.masters[0]
-    w = world(framework.kind, {master: 1, "Worker": 2})
-    w.sync()
     marked = [name for name, pod in w.pods.items() if pod["metadata"]["labels"].get(label) == "master"]
-    assert marked == [f"mnist-{master.lower()}-0"]
-    w = world(framework.kind, {"Worker": 2})
-    w.sync()
-    marked = [name for name, pod in w.pods.items() if pod["metadata"]["labels"].get(label) == "master"]
-    assert marked == ["mnist-worker-0"]
+    assert marked == [f"mnist-{name}" for name in leading]
 
 
 def test_labels_annotations_and_services(world: Make) -> None:

@@ -21,7 +21,7 @@ from homeport.kube.wire import User
 from homeport.store.memory import MemoryStore
 
 Make = Callable[..., Any]
-TFJOB, PYTORCHJOB = (kind.resource for kind in KINDS)
+TFJOB, PYTORCHJOB = (next(k.resource for k in KINDS if k.kind == kind) for kind in ("TFJob", "PyTorchJob"))
 POD, SERVICE, EVENT = core.POD.resource, core.SERVICE.resource, core.EVENT.resource
 
 
@@ -198,3 +198,28 @@ async def test_names_are_taken_by_nobody_else(cluster: Cluster, make_job: Make) 
     event = await cluster.event("FailedCreatePod")
     assert "mnist-worker-0" in event["message"]
     assert meta.controller_of(await cluster.client.get(POD, "mnist-worker-0", "team")) is None
+
+
+async def test_both_versions_of_mpijob_are_one_resource(cluster: Cluster, make_job: Make) -> None:
+    """Each job is run by the controller of the version that it was written in, and shown in both."""
+    old, new = (
+        next(k.resource for k in KINDS if k.kind == "MPIJob" and k.resource.version == v) for v in ("v1", "v2beta1")
+    )
+    for version, name in ((old, "by-kubectl"), (new, "by-ssh")):
+        job = make_job("MPIJob", {"Launcher": 1, "Worker": 1}, name=name)
+        job["apiVersion"] = version.api_version
+        del job["metadata"]["uid"]
+        await cluster.client.create(version, job)
+        await cluster.until(POD, f"{name}-worker-0", lambda pod: True)
+    assert (await cluster.client.get(new, "by-ssh", "team"))["spec"]["mpiImplementation"] == "OpenMPI"
+    shown = await cluster.client.get(old, "by-ssh", "team")
+    assert "mpiImplementation" not in shown["spec"]
+    await cluster.client.patch(old, "by-ssh", "team", {"metadata": {"labels": {"a": "b"}}})
+    back = await cluster.client.get(new, "by-ssh", "team")
+    assert (back["metadata"]["labels"], back["spec"]["sshAuthMountPath"]) == ({"a": "b"}, "/root/.ssh")
+    assert await cluster.names(new) == await cluster.names(old) == ["by-kubectl", "by-ssh"]
+    await cluster.until(core.JOB.resource, "by-ssh-launcher", lambda job: True)
+    secret = await cluster.until(core.SECRET.resource, "by-ssh-ssh", lambda secret: True)
+    assert set(secret["data"]) == {"ssh-privatekey", "ssh-publickey"}
+    assert await cluster.names(core.ROLE.resource) == ["by-kubectl-launcher"]
+    assert await cluster.names(core.JOB.resource) == ["by-ssh-launcher"]

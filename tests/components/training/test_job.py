@@ -63,6 +63,13 @@ def test_a_settled_job_writes_nothing_as_time_goes_by(world: Make) -> None:
         ("PyTorchJob", {"Master": 1, "Worker": 1}, {}, ["mnist-worker-0"], ["mnist-master-0"]),
         ("PyTorchJob", {"Worker": 2}, {}, ["mnist-worker-0"], ["mnist-worker-1"]),
         ("PyTorchJob", {"Worker": 3}, {"elasticPolicy": {"minReplicas": 1, "maxReplicas": 3}}, [], ["mnist-worker-2"]),
+        ("XGBoostJob", {"Master": 1, "Worker": 1}, {}, ["mnist-worker-0"], ["mnist-master-0"]),
+        ("PaddleJob", {"Worker": 2}, {}, ["mnist-worker-0"], ["mnist-worker-1"]),
+        ("PaddleJob", {"Master": 2, "Worker": 1}, {}, ["mnist-worker-0", "mnist-master-1"], ["mnist-master-0"]),
+        ("JAXJob", {"Worker": 2}, {}, ["mnist-worker-0"], ["mnist-worker-1"]),
+        ("MXJob", {"Scheduler": 1, "Server": 1, "Worker": 1}, {}, ["mnist-worker-0"], ["mnist-scheduler-0"]),
+        ("MXJob", {"TunerTracker": 1, "Tuner": 1}, {"jobMode": "MXTune"}, [], ["mnist-tuner-0"]),
+        ("MXJob", {"Worker": 2}, {}, ["mnist-worker-1"], ["mnist-worker-0"]),
     ],
 )
 def test_success_rules(world: Make, kind: str, replicas: Any, spec: Any, first: list[str], then: list[str]) -> None:
@@ -93,6 +100,22 @@ def test_a_failed_replica_fails_the_job_and_the_condition_says_why(world: Make) 
     assert w.status["completionTime"] == "2026-01-01T12:01:00Z"
     assert w.condition("Running")["status"] == "False"
     assert len(w.pods) == 3
+
+
+def test_the_first_failure_is_named_not_those_that_followed(world: Make) -> None:
+    w = world("PyTorchJob", {"Worker": {"replicas": 4, "restartPolicy": "Never"}}).settle()
+    w.run()
+    w.settle()
+    w.fail("mnist-worker-0", 143)
+    w.fail("mnist-worker-1", 1, message="RuntimeError: [gloo] Connection closed by peer [10.0.0.3]:4711")
+    w.wait(1)
+    w.fail("mnist-worker-3", 1, message="ValueError: batch 17 has no labels")
+    w.wait(1)
+    w.fail("mnist-worker-2", 1, message="OSError: gone")
+    message = w.settle().condition("Failed")["message"]
+    assert "Worker replica 3 (pod mnist-worker-3)" in message
+    assert message.endswith("ValueError: batch 17 has no labels")
+    assert [note.message for note in w.events if note.reason == "PyTorchJobFailed"] == [message]
 
 
 def test_signals_and_memory_are_named(world: Make) -> None:
@@ -325,6 +348,29 @@ class TestTimeToLive:
         assert w.settle().job is None
 
 
+@pytest.mark.parametrize("kind", ["PyTorchJob", "PaddleJob"])
+def test_an_elastic_job_with_metrics_has_an_autoscaler_while_it_goes_on(world: Make, kind: str) -> None:
+    metric = {
+        "type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
+    }
+    w = world(kind, {"Worker": 2}, elasticPolicy={"maxReplicas": 4, "minReplicas": 1, "metrics": [metric]}).settle()
+    scaler = w.children["HorizontalPodAutoscaler"]["mnist"]["spec"]
+    assert scaler["scaleTargetRef"] == {"apiVersion": "kubeflow.org/v1", "kind": kind, "name": "mnist"}
+    assert (scaler["minReplicas"], scaler["maxReplicas"], scaler["metrics"]) == (1, 4, [metric])
+    w.run()
+    w.settle()
+    w.job["spec"]["runPolicy"] = {"suspend": True}
+    assert not w.settle().children["HorizontalPodAutoscaler"]
+    w.job["spec"]["runPolicy"] = {}
+    w.reap()
+    assert w.settle().children["HorizontalPodAutoscaler"]
+    w.run()
+    w.succeed("mnist-worker-0", "mnist-worker-1")
+    assert w.settle().state == "Succeeded"
+    assert not w.children["HorizontalPodAutoscaler"]
+
+
 class TestSuspend:
     def test_created_suspended_makes_no_pods(self, world: Make) -> None:
         w = world("TFJob", {"Worker": 2}, runPolicy={"suspend": True}).settle()
@@ -477,3 +523,78 @@ def test_a_hundred_replicas_take_a_few_milliseconds(world: Make) -> None:
         took.append(time.process_time() - started)
         stage()
     assert min(took) < 0.02
+
+
+class TestGangRestart:
+    """All replicas restart together, and each attempt counts once."""
+
+    def job(self, world: Make, **run_policy: Any) -> Any:
+        w = world("PyTorchJob", {"Master": 1, "Worker": 2}, runPolicy=run_policy)
+        w.job["metadata"]["annotations"] = {"homeport.dev/gang-restart": "true"}
+        return w.settle()
+
+    def test_one_that_fails_takes_the_others_with_it(self, world: Make) -> None:
+        w = self.job(world)
+        before = {name: meta.uid(pod) for name, pod in w.pods.items()}
+        assert {pod["spec"]["restartPolicy"] for pod in w.pods.values()} == {"Never"}
+        w.run()
+        w.settle()
+        w.fail("mnist-worker-1", 7, message="boom")
+        w.settle()
+        assert w.state == "Restarting"
+        assert w.condition("Restarting")["message"].startswith(
+            "PyTorchJob mnist is restarting all replicas (1): Worker replica 1 (pod mnist-worker-1): container pytorch "
+            "exited with code 7: boom"
+        )
+        assert w.status["gangRestarts"] == 1
+        assert sorted(w.pods) == ["mnist-master-0", "mnist-worker-0"], "no new pod while an old one is there"
+        assert all(meta.is_deleting(pod) for pod in w.pods.values())
+        w.fail("mnist-worker-0", 1, message="Connection reset by peer")
+        w.settle()
+        w.reap()
+        w.settle()
+        assert {name: meta.uid(pod) for name, pod in w.pods.items()}.items().isdisjoint(before.items())
+        assert len(w.pods) == 3
+        w.run()
+        assert w.settle().state == "Running"
+        assert w.status["gangRestarts"] == 1
+        w.succeed("mnist-master-0")
+        assert w.settle().state == "Succeeded"
+
+    def test_attempts_are_counted_against_the_limit_and_wait_longer_each_time(self, world: Make) -> None:
+        w = self.job(world, backoffLimit=3)
+        pauses = []
+        for _ in range(3):
+            w.run()
+            w.settle()
+            w.fail("mnist-worker-0", 1)
+            w.fail("mnist-worker-1", 1)
+            w.settle()
+            w.reap()
+            pauses.append(w.requeue_after or 0.0)
+            if pauses[-1]:
+                w.settle()
+                assert sorted(w.pods) == ["mnist-worker-0", "mnist-worker-1"], "what failed can be read meanwhile"
+                w.wait(pauses[-1])
+            w.settle()
+            assert len(w.pods) == 3
+        assert pauses == [0, 10, 20]
+        w.run()
+        w.fail("mnist-master-0", 1)
+        w.settle()
+        assert w.state == "Failed"
+        assert "4 restarts are more than backoffLimit 3 allows" in w.condition("Failed")["message"]
+
+    def test_what_its_policy_does_not_restart_fails_the_job(self, world: Make) -> None:
+        w = world("TFJob", {"Worker": {"replicas": 2, "restartPolicy": "ExitCode"}})
+        w.job["metadata"]["annotations"] = {"homeport.dev/gang-restart": "true"}
+        w.settle()
+        w.run()
+        w.fail("mnist-worker-0", 137)
+        assert w.settle().state == "Restarting"
+        w.reap()
+        w.settle()
+        w.run()
+        w.settle()
+        w.fail("mnist-worker-0", 1)
+        assert w.settle().state == "Failed"

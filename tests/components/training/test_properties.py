@@ -24,16 +24,31 @@ STEPS = st.lists(
 )
 
 
+TYPES = {
+    "TFJob": ["Chief", "Worker", "PS", "Evaluator"],
+    "PyTorchJob": ["Master", "Worker"],
+    "XGBoostJob": ["Master", "Worker"],
+    "PaddleJob": ["Master", "Worker"],
+    "JAXJob": ["Worker"],
+    "MXJob": ["Scheduler", "Server", "Worker", "TunerTracker", "Tuner"],
+    "MPIJob": ["Launcher", "Worker"],
+}
+LONE = ("Chief", "Scheduler", "Launcher")
+LEADING = ("Chief", "Master", "Scheduler", "Tuner", "Launcher")
+"""Types of which there is one; and the Master, but for PaddleJob's."""
+
+
 @st.composite
 def jobs(draw: st.DrawFn) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    kind = draw(st.sampled_from(["TFJob", "PyTorchJob"]))
-    types = ["Chief", "Worker", "PS", "Evaluator"] if kind == "TFJob" else ["Master", "Worker"]
-    chosen = draw(st.lists(st.sampled_from(types), unique=True, min_size=1))
+    kind = draw(st.sampled_from(list(TYPES)))
+    chosen = draw(st.lists(st.sampled_from(TYPES[kind]), unique=True, min_size=1))
+    if kind == "XGBoostJob":
+        chosen = list(dict.fromkeys(["Master", *chosen]))
+    elif kind == "MPIJob":
+        chosen = list(dict.fromkeys(["Launcher", *chosen]))
+    lone = (*LONE, "Master") if kind != "PaddleJob" else LONE
     replicas = {
-        type: {
-            "replicas": 1 if type in ("Chief", "Master") else draw(st.integers(1, 3)),
-            "restartPolicy": draw(POLICIES),
-        }
+        type: {"replicas": 1 if type in lone else draw(st.integers(1, 3)), "restartPolicy": draw(POLICIES)}
         for type in chosen
     }
     policy: dict[str, Any] = {"cleanPodPolicy": draw(st.sampled_from(["All", "Running", "None"]))}
@@ -45,7 +60,7 @@ def jobs(draw: st.DrawFn) -> tuple[str, dict[str, Any], dict[str, Any]]:
     if kind == "TFJob":
         spec["successPolicy"] = draw(st.sampled_from(["", "AllWorkers"]))
         spec["enableDynamicWorker"] = draw(st.booleans())
-    elif "Worker" in replicas and draw(st.booleans()):
+    elif kind in ("PyTorchJob", "PaddleJob") and "Worker" in replicas and draw(st.booleans()):
         spec["elasticPolicy"] = {"minReplicas": 1, "maxReplicas": 3}
     return kind, replicas, spec
 
@@ -109,15 +124,18 @@ def deciding(w: Any, replicas: dict[str, Any], spec: dict[str, Any]) -> tuple[li
     """Names of the pods that decide, and whether all of them are needed."""
     specs = next(v for k, v in w.job["spec"].items() if k.endswith("ReplicaSpecs"))
     counts = {type: specs[type]["replicas"] for type in replicas}
-    heads = [type for type in ("Chief", "Master") if type in counts]
+    kind = w.job["kind"]
+    heads = [type for type in LEADING if type in counts]
+    heads += [] if "Worker" in counts else list(counts)
     if heads:
-        return [f"mnist-{heads[0].lower()}-0"], True
-    if "Worker" not in counts:
-        return [f"mnist-{type.lower()}-{i}" for type, n in counts.items() for i in range(n)], True
+        types = heads[:1] if heads[0] in LEADING else heads
+        if types == ["Launcher"]:
+            return ["mnist-launcher"], True
+        return [f"mnist-{type.lower()}-{i}" for type in types for i in range(counts[type])], True
     workers = [f"mnist-worker-{i}" for i in range(counts["Worker"])]
-    if "elasticPolicy" in spec:
+    if kind == "PyTorchJob" and "elasticPolicy" in spec:
         return workers, False
-    if w.job["kind"] == "TFJob" and spec["successPolicy"] != "AllWorkers":
+    if kind == "TFJob" and spec["successPolicy"] != "AllWorkers":
         return workers[:1], True
     return workers, True
 

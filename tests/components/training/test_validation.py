@@ -15,7 +15,7 @@ Make = Callable[..., Any]
 
 
 def kind_of(job: Object) -> Kind:
-    return next(kind for kind in KINDS if kind.kind == job["kind"])
+    return next(kind for kind in KINDS if (kind.api_version, kind.kind) == (job["apiVersion"], job["kind"]))
 
 
 def errors(job: Object, old: Object | None = None) -> list[str]:
@@ -32,9 +32,12 @@ GOOD = {"name": "tensorflow", "image": "x"}
 
 def test_a_job_without_a_spec() -> None:
     for kind in KINDS:
+        if kind.resource.version != "v1":
+            continue
         job = {"apiVersion": "kubeflow.org/v1", "kind": kind.kind, "metadata": {"name": "a", "namespace": "b"}}
-        (complaint,) = errors(job)
-        assert complaint.endswith("ReplicaSpecs: Required value: must be required")
+        complaint, *_ = errors(job)
+        told = "ReplicaSpecs: Required value: must be required" if kind.kind != "MXJob" else "field `jobMode`"
+        assert complaint.endswith(told)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +117,30 @@ def test_a_job_without_a_spec() -> None:
             {"nprocPerNode": "many"},
             ['spec.nprocPerNode: Invalid value: "many": must be auto, cpu, gpu or a positive number'],
         ),
+        ("XGBoostJob", {"Worker": 1}, {}, ["spec.xgbReplicaSpecs[Master]: Required value: must be present"]),
+        ("XGBoostJob", {"Master": 2}, {}, ["spec.xgbReplicaSpecs[Master].replicas: Forbidden: must be 1"]),
+        (
+            "XGBoostJob",
+            {"Master": 0, "Worker": 1},
+            {},
+            ["spec.xgbReplicaSpecs[Master].replicas: Forbidden: must be 1"],
+        ),
+        ("PaddleJob", {"Master": 2, "worker": 1}, {}, []),
+        (
+            "PaddleJob",
+            {"Worker": 1},
+            {"elasticPolicy": {"minReplicas": 2, "maxReplicas": 1}},
+            ["spec.elasticPolicy.maxReplicas: Invalid value: 1: must not be less than minReplicas (2)"],
+        ),
+        (
+            "JAXJob",
+            {"Master": 1},
+            {},
+            ['spec.jaxReplicaSpecs[Master]: Unsupported value: "Master": supported values: "Worker"'],
+        ),
+        ("MPIJob", {"Worker": 1}, {}, ["spec.mpiReplicaSpecs[Launcher]: Required value: must be present"]),
+        ("MPIJob", {"Launcher": 2}, {}, ["spec.mpiReplicaSpecs[Launcher].replicas: Forbidden: must be 1"]),
+        ("MXJob", {"scheduler": 2}, {}, ["spec.mxReplicaSpecs[Scheduler].replicas: Forbidden: must be 1"]),
         (
             "TFJob",
             {"Worker": 1},
@@ -200,3 +227,11 @@ class TestDefaults:
     def test_nonsense_is_left_to_the_schema(self, make_job: Make, spec: Any) -> None:
         job = {**make_job("TFJob", {"Worker": 1}), "spec": spec}
         assert errors(job)
+
+    def test_paddles_limits_are_stored(self, make_job: Make) -> None:
+        job = make_job("PaddleJob", {"worker": 3}, elasticPolicy={"metrics": []})
+        assert kind_of(job).prepare(job, None)["spec"]["elasticPolicy"] == {
+            "metrics": [],
+            "minReplicas": 3,
+            "maxReplicas": 3,
+        }

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from homeport.components.training import gang
 from homeport.components.training.framework import Framework, Job, Settings
 from homeport.components.training.kinds import ReplicaSpec, RunPolicy
 from homeport.kube import meta
@@ -43,7 +44,9 @@ def _common(framework: Framework, spec: Object) -> Object:
     result = dict(spec)
     policy = spec.get("runPolicy") or {}
     if isinstance(policy, dict):
-        result["runPolicy"] = {"cleanPodPolicy": "None", "suspend": False} | _without_nulls(policy)
+        # MPIJobs have the field beside the policy, too.
+        clean = spec.get("cleanPodPolicy") or "None"
+        result["runPolicy"] = {"cleanPodPolicy": clean, "suspend": False} | _without_nulls(policy)
     replicas = spec.get(framework.replicas_field)
     if isinstance(replicas, dict):
         result[framework.replicas_field] = _replicas(framework, replicas)
@@ -87,7 +90,17 @@ def view(framework: Framework, job: Object, settings: Settings) -> Job:
     except msgspec.ValidationError as error:
         raise Malformed(*_spell(path, str(error))) from None
     policy: RunPolicy = typed.run_policy or RunPolicy()
-    return Job(framework, meta.name(job), meta.namespace(job), typed, policy, replicas, settings)
+    together = gang.is_asked_for(job)
+    return Job(framework, meta.name(job), meta.namespace(job), typed, policy, replicas, settings, together)
+
+
+def malformation(spec: Any, struct: type[msgspec.Struct]) -> str:
+    """In which way a stored spec has not the form that its schema demands; empty if it has."""
+    try:
+        msgspec.convert(spec, struct)
+    except msgspec.ValidationError as error:
+        return ": ".join(_spell("spec", str(error)))
+    return ""
 
 
 def _clean(spec: Any) -> Any:

@@ -23,6 +23,12 @@ class Settings(msgspec.Struct, frozen=True):
     cluster_domain: str = ""
     """Appended to the host names in ``TF_CONFIG`` (``CUSTOM_CLUSTER_DOMAIN`` of the Training Operator); for example
     ``cluster.local`` gives ``<pod>.<namespace>.svc.cluster.local``."""
+    kubectl_delivery_image: str = "mpioperator/kubectl-delivery:latest"
+    """Gives launchers of MPIJobs (v1) the ``kubectl`` by which they start processes in the workers
+    (``--mpi-kubectl-delivery-image`` of the Training Operator)."""
+    gang_scheduler: Literal["none", "volcano", "scheduler-plugins"] | None = None
+    """Who places all pods of a job together (``--gang-scheduler-name`` of the Training Operator). With ``none``, only
+    jobs that ask for it have that; None: no job can have it, for servers that know no pod groups."""
 
 
 class Replica(msgspec.Struct, frozen=True):
@@ -53,6 +59,8 @@ class Job(msgspec.Struct, frozen=True):
     replicas: Mapping[str, ReplicaSpec]
     """By canonical type, in the framework's order; ``replicas`` and ``restart_policy`` of each are set."""
     settings: Settings
+    gang_restart: bool = False
+    """A replica that fails takes the others with it: all restart together."""
 
     def count(self, type: str) -> int:
         """How many replicas of `type` the job asks for."""
@@ -69,13 +77,16 @@ class Job(msgspec.Struct, frozen=True):
 
     def port(self, type: str) -> int:
         """The port on which replicas of `type` meet: the container port with the framework's port name."""
-        spec = self.replicas.get(type)
-        for container in (spec.template.get("spec") or {}).get("containers") or () if spec else ():
-            if container.get("name") == self.framework.container:
-                for port in container.get("ports") or ():
-                    if port.get("name") == self.framework.port_name:
-                        return int(port["containerPort"])
+        for port in self.main(type).get("ports") or ():
+            if port.get("name") == self.framework.port_name:
+                return int(port["containerPort"])
         return self.framework.port
+
+    def main(self, type: str) -> Object:
+        """The container that trains, in the template of `type`; empty if there is none."""
+        spec = self.replicas.get(type)
+        containers = (spec.template.get("spec") or {}).get("containers") or () if spec else ()
+        return next((c for i, c in enumerate(containers) if self.framework.is_main(i, c)), {})
 
     def first(self, *types: str) -> str | None:
         """The first of `types` that the job has replicas of."""
@@ -94,6 +105,11 @@ Environment = Callable[[Replica], Sequence[Object]]
 """From a replica to the variables (``EnvVar`` objects) that the framework needs there."""
 
 
+def variables(values: Mapping[str, object]) -> list[Object]:
+    """``EnvVar`` objects; values become text."""
+    return [{"name": name, "value": str(value)} for name, value in values.items()]
+
+
 def _no_errors(spec: Any, replicas: Mapping[str, ReplicaSpec]) -> Iterable[FieldError]:
     return ()
 
@@ -108,6 +124,10 @@ def _tolerates_none(job: Job, type: str) -> bool:
 
 def _no_objects(job: Job, pods: Mapping[str, Object]) -> Iterable[Object]:
     return ()
+
+
+def _nothing_ignored(job: Object) -> bool:
+    return False
 
 
 def _same_pod(job: Job, replica: Replica, spec: Object) -> Object:
@@ -127,10 +147,10 @@ class Framework(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     types: tuple[str, ...]
     """Canonical replica types, in the order in which pods are made."""
     container: str
-    """Name of the container that trains; each pod must have it."""
+    """Name of the container that trains; each pod must have it. Empty: the first one trains."""
     port_name: str
     port: int
-    """The port by which replicas meet; added to the container if it has no port of that name."""
+    """The port by which replicas meet; added to the container if it has no port of that name. No name: no port."""
     restart_policy: RestartPolicy
     """For replicas that don't say."""
     decide: Callable[[Job], Decision]
@@ -140,6 +160,8 @@ class Framework(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """True sets the variables in every container of a pod, False in the one that trains."""
     masters: tuple[str, ...] = ()
     """Types whose pods bear the label ``job-role: master``; worker 0 does, in a job that has none of them."""
+    single_master: bool = True
+    """Whether a job may have only one replica of these types in all."""
     min_replicas: int = 1
     """The fewest replicas that a type in the spec may ask for."""
     default_replicas: Mapping[str, int] = msgspec.field(default_factory=dict)
@@ -160,7 +182,17 @@ class Framework(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Further kinds of objects that the job owns, besides pods and services."""
     objects: Callable[[Job, Mapping[str, Object]], Iterable[Object]] = _no_objects
     """These objects, from the job and its pods by name."""
+    grants: tuple[Object, ...] = ()
+    """The rules of roles among them (``Controller.grants``)."""
     scale_paths: tuple[str, str, str] | None = None
+    ignores: Callable[[Object], bool] = _nothing_ignored
+    """Jobs that another controller runs, though they are of this kind."""
+    marks_evictions: bool = False
+    """A job that an eviction failed says so in its condition's reason (``MPIJobEvicted``)."""
+
+    def is_main(self, index: int, container: Object) -> bool:
+        """Whether the container at `index` of a pod is the one that trains."""
+        return container.get("name") == self.container if self.container else index == 0
 
     @property
     def kind(self) -> str:

@@ -5,11 +5,14 @@ A framework's own spec struct lives in the framework's module.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
+from homeport.kube import field
 from homeport.kube.core.types.meta import LabelSelector
 from homeport.kube.core.types.pod import PodTemplateSpec
-from homeport.kube.schema.fields import AnyObject, Int64, Model, Quantity, Time, doc, ref
+from homeport.kube.errors import FieldError
+from homeport.kube.schema.fields import AnyObject, Int64, Model, Quantity, Time, atomic_list, doc, ref
 
 GROUP = "kubeflow.org"
 VERSION = "v1"
@@ -133,11 +136,27 @@ class ReplicaStatus(TrainingModel, frozen=True):
     ] = None
 
 
+class TrainingMetric(TrainingModel, frozen=True):
+    """A figure that the training has written into its log. Not of upstream."""
+
+    name: Annotated[str, doc("Such as loss or epoch.", min_length=1, max_length=64)]
+    value: Annotated[str, doc("The number, as text; NaN, +Inf and -Inf too.", min_length=1, max_length=64)]
+    step: Annotated[Int64 | None, doc("The step that was named last before it.")] = None
+    epoch: Annotated[Int64 | None, doc("The epoch that was named last before it.")] = None
+    time: Annotated[Time | None, doc("When it was read.")] = None
+
+
 class JobStatus(TrainingModel, frozen=True):
     """What was last observed of a job."""
 
     conditions: Annotated[list[JobCondition] | None, doc("Stages of the job; the last one is its state.")] = None
     replica_statuses: Annotated[dict[str, ReplicaStatus] | None, doc("Replicas by type.")] = None
+    gang_restarts: Annotated[int, doc("Restarts of all replicas together.")] = 0
+    training_metrics: Annotated[
+        list[TrainingMetric] | None,
+        doc("Figures of the training, as its log had them last.", max_items=16),
+        atomic_list(),
+    ] = None
     start_time: Annotated[Time | None, doc("When the job was first taken up, or resumed.")] = None
     completion_time: Annotated[Time | None, doc("When the job ended, well or not.")] = None
     last_reconcile_time: Annotated[Time | None, doc("When this status last changed.")] = None
@@ -152,3 +171,17 @@ class ElasticLimits(TrainingModel, frozen=True):
     metrics: Annotated[
         list[AnyObject] | None, doc("Metrics (autoscaling/v2 MetricSpec) by which an autoscaler sets the workers.")
     ] = None
+
+    def bounds(self, workers: int) -> tuple[int, int]:
+        """Fewest and most workers: each defaults to the other, and both to the `workers` that there are."""
+        least, most = self.min_replicas, self.max_replicas
+        either = next((n for n in (least, most) if n is not None), workers)
+        return either if least is None else least, either if most is None else most
+
+    def complaints(self, replicas_path: str, replicas: Mapping[str, ReplicaSpec]) -> Iterator[FieldError]:
+        """What is wrong with the policy of a job with these `replicas`."""
+        if "Worker" not in replicas:
+            yield field.required(f"{replicas_path}[Worker]", "must be configured if elastic policy is used")
+        least, most = self.bounds(1)
+        if least > most:
+            yield field.invalid("spec.elasticPolicy.maxReplicas", most, f"must not be less than minReplicas ({least})")

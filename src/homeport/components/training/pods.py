@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from homeport.components.training.framework import Job, Replica
+from homeport.components.training.podgroups import Gang
 from homeport.components.training.services import service, service_ports
 from homeport.kube.meta import Object
 
@@ -47,10 +48,10 @@ class _Template(msgspec.Struct, frozen=True):
 
 
 class Builder:
-    """Makes pods and services of one job."""
+    """Makes pods and services of one job, whose pods are placed together by `gang`."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, job: Job, gang: Gang | None = None) -> None:
+        self._job, self._gang = job, gang
         self._environment = job.framework.environment(job)
         self._templates: dict[str, _Template] = {}
 
@@ -82,9 +83,9 @@ class Builder:
         return [
             # In front of the user's own, so that those may refer to them: $(RANK).
             {**c, "env": [*variables, *(v for v in c.get("env") or () if v.get("name") not in names)]}
-            if framework.all_containers or c.get("name") == framework.container
+            if framework.all_containers or framework.is_main(index, c)
             else c
-            for c in template.containers
+            for index, c in enumerate(template.containers)
         ]
 
     def _template(self, type: str) -> _Template:
@@ -95,26 +96,28 @@ class Builder:
 
     def _prepare(self, type: str) -> _Template:
         job, replica_spec = self._job, self._job.replicas[type]
-        metadata = replica_spec.template.get("metadata") or {}
-        spec = dict(replica_spec.template.get("spec") or {})
-        # Pods know no ExitCode: the controller decides what becomes of one that failed.
-        spec["restartPolicy"] = "Never" if replica_spec.restart_policy == "ExitCode" else replica_spec.restart_policy
+        template = self._gang.tie(replica_spec.template, type.lower()) if self._gang else replica_spec.template
+        metadata = template.get("metadata") or {}
+        spec = dict(template.get("spec") or {})
+        # Pods know no ExitCode, and nothing of one another: the controller decides what becomes of one that failed.
+        decides = job.gang_restart or replica_spec.restart_policy == "ExitCode"
+        spec["restartPolicy"] = "Never" if decides else replica_spec.restart_policy
         return _Template(
             labels=type_labels(job, type),
             annotations=dict(metadata.get("annotations") or {}),
             user_labels=dict(metadata.get("labels") or {}),
             spec=spec,
-            containers=[self._prepared(container) for container in spec.get("containers") or ()],
+            containers=[self._prepared(i, container) for i, container in enumerate(spec.get("containers") or ())],
             ports=service_ports(job, type) if job.framework.services else [],
         )
 
-    def _prepared(self, container: Object) -> Object:
+    def _prepared(self, index: int, container: Object) -> Object:
         framework = self._job.framework
-        if container.get("name") != framework.container:
+        if not framework.is_main(index, container):
             return container
         result = dict(container)
         ports = container.get("ports") or []
-        if not any(port.get("name") == framework.port_name for port in ports):
+        if framework.port_name and not any(port.get("name") == framework.port_name for port in ports):
             result["ports"] = [*ports, {"name": framework.port_name, "containerPort": framework.port}]
         # So that a failed container's last output becomes its termination message, which the job's condition repeats.
         result.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")

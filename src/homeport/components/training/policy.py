@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from homeport.components.training import conditions
+from homeport.components.training import autoscaling, conditions, podgroups
 from homeport.components.training.framework import Framework
 from homeport.components.training.kinds import OUR_MANAGER
 from homeport.components.training.outcome import moment
@@ -21,6 +21,12 @@ def run_policy(job: Object) -> Mapping[str, Any]:
     """The job's ``runPolicy`` as it is stored, which may be nonsense: an ended job is cleaned up all the same."""
     policy = meta.spec(job).get("runPolicy") if isinstance(job.get("spec"), dict) else None
     return policy if isinstance(policy, dict) else {}
+
+
+def _beside(job: Object) -> Any:
+    """The ``cleanPodPolicy`` that MPIJobs may have beside the run policy."""
+    spec = job.get("spec")
+    return spec.get("cleanPodPolicy") if isinstance(spec, dict) else None
 
 
 def _seconds(policy: Mapping[str, Any], field: str) -> int | None:
@@ -44,10 +50,12 @@ def _all(children: Children) -> frozenset[tuple[str, str]]:
 def kept(job: Object, children: Children, *, stopped: bool) -> frozenset[tuple[str, str]]:
     """What an ended job keeps: (kind, name).
 
-    ``cleanPodPolicy: None`` keeps everything, ``All`` no pod and no service, ``Running`` the pods that have ended and
-    their services. A job that was `stopped` must not go on running, so None is Running then.
+    No autoscaler and no pod group: nothing is left to scale or to place. Else ``cleanPodPolicy: None`` keeps
+    everything, ``All`` no pod and no service, ``Running`` the pods that have ended and their services. A job that was
+    `stopped` must not go on running, so None is Running then.
     """
-    policy = run_policy(job).get("cleanPodPolicy") or "None"
+    policy = run_policy(job).get("cleanPodPolicy") or _beside(job) or "None"
+    children = {kind: objects for kind, objects in children.items() if kind not in (autoscaling.KIND, podgroups.KIND)}
     if policy == "None" and not stopped:
         return _all(children)
     pods = children.get("Pod", {})
@@ -94,5 +102,6 @@ def _was_stopped(framework: Framework, job: Object) -> bool:
     limit, deadline = _seconds(policy, "backoffLimit"), _seconds(policy, "activeDeadlineSeconds")
     if end is not None and time_left(start, deadline, end) == 0.0:
         return True
-    restarts = sum(entry.get("restarts") or 0 for entry in (status.get("replicaStatuses") or {}).values())
+    restarts = status.get("gangRestarts") or 0
+    restarts += sum(entry.get("restarts") or 0 for entry in (status.get("replicaStatuses") or {}).values())
     return limit is not None and restarts > limit

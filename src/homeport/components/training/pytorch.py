@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
-from homeport.components.training import kinds
+from homeport.components.training import autoscaling, kinds
 from homeport.components.training.framework import Decision, Environment, Framework, Job, Replica
 from homeport.components.training.kinds import GROUP, VERSION, JobStatus, ReplicaSpec, RunPolicy, TrainingModel
 from homeport.kube import field
@@ -64,32 +64,26 @@ def _default(spec: Object) -> Object:
     return spec if any(value is not None for value in given) else {**spec, "nprocPerNode": "auto"}
 
 
-def _bounds(policy: ElasticPolicy, workers: int) -> tuple[int, int]:
-    """Fewest and most workers: each defaults to the other, and both to the workers that there are."""
-    least, most = policy.min_replicas, policy.max_replicas
-    either = next((n for n in (least, most) if n is not None), workers)
-    return either if least is None else least, either if most is None else most
-
-
 def _validate(spec: PyTorchJobSpec, replicas: Mapping[str, ReplicaSpec]) -> Iterator[FieldError]:
     nproc, elastic = spec.nproc_per_node, spec.elastic_policy
     if nproc is not None and nproc not in ("auto", "cpu", "gpu") and not (nproc.isdecimal() and int(nproc) > 0):
         yield field.invalid("spec.nprocPerNode", nproc, "must be auto, cpu, gpu or a positive number")
     if elastic is None:
         return
-    if WORKER not in replicas:
-        yield field.required(f"spec.pytorchReplicaSpecs[{WORKER}]", "must be configured if elastic policy is used")
     if elastic.n_proc_per_node is not None and nproc is not None:
         yield field.forbidden("spec.elasticPolicy.nProcPerNode", "must not be used with spec.nprocPerNode")
-    least, most = _bounds(elastic, 1)
-    if least > most:
-        yield field.invalid("spec.elasticPolicy.maxReplicas", most, f"must not be less than minReplicas ({least})")
+    yield from elastic.complaints("spec.pytorchReplicaSpecs", replicas)
 
 
 def _decide(job: Job) -> Decision:
     if job.count(MASTER):
         return Decision((MASTER,))
     return Decision((WORKER,), "any" if job.spec.elastic_policy else "all")
+
+
+_OWN_STORE: Object = {"name": "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "value": "1"}
+"""From PyTorch 2.4 on, nodes that have met before keep the store of their first round, and never tell those that come
+later where it is: these wait for a minute, and all give up. Each round has a store of its own with this."""
 
 
 def _environment(job: Job) -> Environment:
@@ -103,20 +97,26 @@ def _environment(job: Job) -> Environment:
         before["WORLD_SIZE"] = str(job.total * processes)
     after = {"PET_NPROC_PER_NODE": nproc} if nproc else {}
     after |= _elastic(job, spec.elastic_policy) if spec.elastic_policy else {"PET_NNODES": str(job.total)}
+    silent = {type for type in job.replicas if spec.elastic_policy and not _has(job.main(type), _OWN_STORE["name"])}
 
     def environment(replica: Replica) -> list[Object]:
         rank = {}
         if has_master:
             number = str(replica.index + (replica.type == WORKER))
             rank = {"RANK": number, "PET_NODE_RANK": number}
-        return [{"name": name, "value": value} for name, value in (before | rank | after).items()]
+        values: list[Object] = [{"name": name, "value": value} for name, value in (before | rank | after).items()]
+        return [*values, _OWN_STORE] if replica.type in silent else values
 
     return environment
 
 
+def _has(container: Object, variable: str) -> bool:
+    return any(each.get("name") == variable for each in container.get("env") or ())
+
+
 def _elastic(job: Job, policy: ElasticPolicy) -> dict[str, str]:
     host, port = policy.rdzv_host or job.host(WORKER, 0), policy.rdzv_port or job.port(WORKER)
-    least, most = _bounds(policy, job.count(WORKER))
+    least, most = policy.bounds(job.count(WORKER))
     values: dict[str, str | int | None] = {
         "PET_RDZV_ENDPOINT": f"{host}:{port}",
         "PET_RDZV_BACKEND": policy.rdzv_backend or "c10d",
@@ -147,9 +147,7 @@ PYTORCH = Framework(
     all_containers=True,
     default=_default,
     validate=_validate,
-    scale_paths=(
-        ".spec.pytorchReplicaSpecs.Worker.replicas",
-        ".status.replicaStatuses.Worker.active",
-        ".status.replicaStatuses.Worker.selector",
-    ),
+    children=(autoscaling.CHILD,),
+    objects=autoscaling.autoscaler,
+    scale_paths=autoscaling.scale_paths("pytorchReplicaSpecs"),
 )

@@ -22,6 +22,16 @@ SOUND_RUN = 600.0
 """Seconds of running after which a failure is no part of such a series. All three are the kubelet's for containers."""
 
 
+def time_to_restart(attempt: int, failure: Failure, now: datetime) -> float:
+    """Seconds until what failed so is due to be restarted, for the `attempt`-th time."""
+    if attempt <= 1 or failure.finished is None:
+        return 0.0
+    if failure.started and (failure.finished - failure.started).total_seconds() >= SOUND_RUN:
+        return 0.0
+    pause = min(FIRST_DELAY * 2.0 ** min(attempt - 2, 16), LONGEST_DELAY)
+    return max(0.0, (failure.finished + timedelta(seconds=pause) - now).total_seconds())
+
+
 class Ledger:
     """The restarts that a job's status records, and those that this sync adds."""
 
@@ -50,13 +60,7 @@ class Ledger:
 
     def delay(self, replica: Replica, pod: Object, failure: Failure, now: datetime) -> float:
         """Seconds until `pod`, which is recorded, is due to be replaced."""
-        attempt = self.count(replica) - outcome.restarts(pod)
-        if attempt <= 1 or failure.finished is None:
-            return 0.0
-        if failure.started and (failure.finished - failure.started).total_seconds() >= SOUND_RUN:
-            return 0.0
-        pause = min(FIRST_DELAY * 2.0 ** min(attempt - 2, 16), LONGEST_DELAY)
-        return max(0.0, (failure.finished + timedelta(seconds=pause) - now).total_seconds())
+        return time_to_restart(self.count(replica) - outcome.restarts(pod), failure, now)
 
     def total(self, type: str, pods: Iterable[tuple[Replica, Object]]) -> int:
         """All restarts of a type: those recorded, and those in place of `pods`, which are not recorded yet."""

@@ -26,10 +26,7 @@ def service(replica: Replica, labels: Mapping[str, str], ports: list[Object]) ->
 
 def service_ports(job: Job, type: str) -> list[Object]:
     """The ports of the container that trains, each with a name (a service with several needs that)."""
-    spec = job.replicas[type].template.get("spec") or {}
-    declared = next(
-        (c.get("ports") or () for c in spec.get("containers") or () if c["name"] == job.framework.container), ()
-    )
+    declared = job.main(type).get("ports") or ()
     ports: list[Object] = []
     if not any(port.get("name") == job.framework.port_name for port in declared):
         ports.append({"name": job.framework.port_name, "port": job.framework.port})

@@ -96,6 +96,10 @@ class Draft:
         if replica_statuses or "replicaStatuses" in self._fields:
             self._fields["replicaStatuses"] = replica_statuses
 
+    def count_gang(self, restarts: int) -> None:
+        if restarts:
+            self._fields["gangRestarts"] = restarts
+
     def finish(self) -> Object | None:
         """The whole status; None if nothing has changed."""
         result = {**self._fields, "conditions": self._conditions}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from homeport.components.training import gang
 from homeport.components.training.defaults import Malformed, view
 from homeport.components.training.framework import Framework, Job, Settings
 from homeport.components.training.kinds import MANAGERS, ReplicaSpec
@@ -19,6 +20,7 @@ NAME_LENGTH = 63
 
 def validate(framework: Framework, new: Object, old: Object | None) -> Iterator[FieldError]:
     """``Kind.validate``. A spec that stays the same is not judged again: a status can be written whatever the spec."""
+    yield from gang.complaints(new, old)
     if old is not None and new.get("spec") == old.get("spec"):
         return
     try:
@@ -82,7 +84,7 @@ def _replica(framework: Framework, path: str, type: str, spec: ReplicaSpec) -> I
     for index, container in enumerate(containers):
         if not container.get("image"):
             yield field.required(f"{containers_path}[{index}].image", "must be required")
-    if not any(container.get("name") == framework.container for container in containers):
+    if framework.container and not any(container.get("name") == framework.container for container in containers):
         yield field.required(containers_path, f"must have at least one container with name {framework.container}")
 
 
@@ -95,7 +97,10 @@ def _templates(job: Job, told: set[str]) -> Iterator[FieldError]:
 
 
 def _masters(job: Job) -> Iterator[FieldError]:
-    framework, masters = job.framework, [type for type in job.framework.masters if type in job.replicas]
+    framework = job.framework
+    if not framework.single_master:
+        return
+    masters = [type for type in framework.masters if type in job.replicas]
     if len(masters) > 1:
         roles = " or ".join(framework.masters)
         yield field.forbidden(framework.replicas_path, f"must not have more than 1 {roles} role")
