@@ -1,0 +1,79 @@
+"""PyTorch: ``torchrun`` reads its options from ``PET_*`` (upstream: ``plugins/torch``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from homeport.components.trainer import names
+from homeport.components.trainer.draft import (
+    Draft,
+    PodSet,
+    Unbuildable,
+    index_variable,
+    open_port,
+    set_env,
+    variable,
+)
+from homeport.components.trainer.policies import torchtune
+from homeport.components.trainer.policies.policy import Policy, reserved
+from homeport.kube import field
+from homeport.kube.errors import FieldError
+from homeport.kube.meta import Object
+
+_NODES, _PROCESSES, _RANK = "PET_NNODES", "PET_NPROC_PER_NODE", "PET_NODE_RANK"
+_MASTER, _MASTER_PORT = "PET_MASTER_ADDR", "PET_MASTER_PORT"
+_RESERVED = frozenset((_NODES, _PROCESSES, _RANK, _MASTER, _MASTER_PORT))
+
+
+def processes(draft: Draft) -> int | str:
+    """Of each node: the job's number; one for each GPU (``auto``); one for each CPU that the node is given."""
+    given = draft.trainer.get("numProcPerNode")
+    if given is not None:
+        return int(given)
+    return "auto" if draft.gpus else max(1, draft.cpus)
+
+
+def _enforce(draft: Draft) -> None:
+    nodes, each = draft.take_nodes(), processes(draft)
+    common = (variable(_NODES, nodes), variable(_PROCESSES, each), index_variable(_RANK))
+    master = (variable(_MASTER, draft.head), variable(_MASTER_PORT, names.PORT))
+    container = draft.trainer_container
+    if container is not None:
+        set_env(container, draft.trainer.get("env") or ())
+        set_env(container, common)
+        if torchtune.is_meant(draft):
+            torchtune.complete(draft, container, nodes, each)
+        else:
+            set_env(container, master)
+        open_port(container)
+    for pods, name in _targets(draft):
+        found = None if pods is None else pods.container(name[1], init=True)
+        if found is None:
+            raise Unbuildable(_missing(*name))
+        set_env(found, (*common, *master))
+
+
+def _targets(draft: Draft) -> Iterator[tuple[PodSet | None, tuple[str, str]]]:
+    for target in (draft.policy("torch").get("envInjection") or {}).get("targets") or ():
+        for name in target.get("containerNames") or ():
+            yield draft.set_named(target["jobName"]), (target["jobName"], name)
+
+
+def _missing(job: str, container: str) -> str:
+    return f'envInjection target podSet "{job}" container "{container}" not found in runtime template'
+
+
+def _validate(draft: Draft) -> Iterable[FieldError]:
+    for pods, (job, container) in _targets(draft):
+        if pods is None or pods.container(container, init=True) is None:
+            target: Object = {"jobName": job, "containerNames": [container]}
+            yield field.invalid("spec.runtimeRef", target, _missing(job, container))
+    taken = reserved(draft, _RESERVED)
+    if taken:
+        words = f"must not have reserved envs, invalid envs configured: [{' '.join(taken)}]"
+        yield field.invalid("spec.trainer.env", draft.trainer.get("env"), words)
+    if torchtune.is_meant(draft):
+        yield from torchtune.validate(draft, processes(draft))
+
+
+POLICY = Policy(name="torch", enforce=_enforce, validate=_validate)
