@@ -1,0 +1,1 @@
+"""Jobs that follow one another: ``flow.volcano.sh``."""
