@@ -1,0 +1,106 @@
+"""Why a job waits that no group of the scheduler's shows: its group was refused, is missing or is not asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from homeport.client.client import Client
+from homeport.components import batch, trainer, training, volcano
+from homeport.kube import core, meta
+from homeport.kube.errors import NotFound
+from homeport.kube.kind import Resource
+from homeport.kube.meta import Object, name, namespace, spec, status, uid
+from homeport.scheduler.batch import membership
+
+_KINDS: tuple[Resource, ...] = (
+    *(kind.resource for kind in training.KINDS if kind.conversion is None),
+    trainer.TRAIN_JOB.resource,
+    volcano.JOB.resource,
+    *(kind.resource for kind in batch.KINDS),
+    *(kind.resource for kind in (core.JOB, core.DEPLOYMENT, core.STATEFUL_SET, core.REPLICA_SET)),
+    core.POD.resource,
+)
+_ENDS = ("Succeeded", "Failed", "Complete", "Completed", "Terminated", "Aborted")
+
+
+async def tell(client: Client, job: str, place: str) -> list[str]:
+    """Lines on each object of that name (``KIND/NAME`` or the name alone); none if there is none."""
+    kind, _, wanted = job.rpartition("/")
+    lines: list[str] = []
+    for resource in dict.fromkeys(_KINDS):
+        if kind and kind.lower() not in (resource.kind.lower(), resource.plural):
+            continue
+        try:
+            found = await client.get(resource, wanted, place)
+        except NotFound:
+            continue
+        lines += _lines(resource, found, await _complaints(client, found))
+    return lines
+
+
+async def sets_of(client: Client, job: str, place: str) -> list[str]:
+    """The replica sets of a deployment of that name that are to have pods (``ReplicaSet/NAME``): groups are theirs."""
+    kind, _, wanted = job.rpartition("/")
+    if kind.lower() not in ("", "deployment", "deployments"):
+        return []
+    try:
+        deployment = await client.get(core.DEPLOYMENT.resource, wanted, place)
+    except NotFound:
+        return []
+    sets = (await client.list(core.REPLICA_SET.resource, place)).items
+    own = [each for each in sets if (meta.controller_of(each) or {}).get("uid") == uid(deployment)]
+    return [f"ReplicaSet/{name(each)}" for each in own if spec(each).get("replicas")]
+
+
+async def _complaints(client: Client, obj: Object) -> list[str]:
+    """What events say of its group, the newest last."""
+    fields = f"involvedObject.uid={uid(obj)}"
+    events = (await client.list(core.EVENT.resource, namespace(obj), fields=fields)).items
+    told = [event for event in events if event.get("reason") == "FailedCreatePodGroup"]
+    told.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+    return [str(event.get("message") or "") for event in told]
+
+
+def _lines(resource: Resource, obj: Object, complaints: list[str]) -> Iterator[str]:
+    title = f"{resource.kind} {namespace(obj)}/{name(obj)}"
+    ended = _end(obj)
+    if ended:
+        yield f"{title} does not wait: it has ended ({ended})."
+    elif resource == core.POD.resource:
+        yield from _of_pod(title, obj, complaints)
+    elif complaints:
+        yield f"{title} waits: it has no pod group."
+        yield f"  Reason:  {complaints[-1]}"
+    elif meta.holds(status(obj).get("conditions"), "Suspended"):
+        yield f"{title} does not wait: it is suspended."
+    else:
+        yield f"{title} is not scheduled as a group: its pods are placed one by one (homeport why Pod/NAME)."
+
+
+def _of_pod(title: str, pod: Object, complaints: list[str]) -> Iterator[str]:
+    if spec(pod).get("nodeName"):
+        yield f"{title} does not wait: it is on node {spec(pod)['nodeName']}."
+        return
+    yield f"{title} waits: {_missing(pod)}."
+    condition = meta.find_condition(status(pod).get("conditions"), "PodScheduled") or {}
+    reason = complaints[-1] if complaints else condition.get("message")
+    if reason:
+        yield f"  Reason:  {reason}"
+
+
+def _missing(pod: Object) -> str:
+    if not membership.is_ours(pod):
+        return "it belongs to no group, and goes as soon as a node has room for it"
+    _, place, group = membership.belonging(pod, plain_groups=True).keys[0].split("/", 2)
+    return f'its PodGroup "{place}/{group}" does not exist'
+
+
+def _end(obj: Object) -> str:
+    """How it has ended; empty if it has not."""
+    state = status(obj)
+    phases: Iterable[object] = (
+        state.get("phase"),
+        (state.get("state") or {}).get("phase") if isinstance(state.get("state"), dict) else None,
+        *(one.get("type") for one in state.get("conditions") or () if one.get("status") == "True"),
+    )
+    return next((str(phase) for phase in phases if phase in _ENDS), "")

@@ -1,0 +1,116 @@
+"""``homeport scheduler`` as users start it: with no more rights than the manifests give, beside another scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from homeport import platform as platforms
+from homeport.client.client import Client
+from homeport.client.http import HttpTransport
+from homeport.client.kubeconfig import read
+from homeport.components import system
+from homeport.control.informer import Informers
+from homeport.datadir import DataDir
+from homeport.kube import core, scheduling
+from homeport.kube.kind import Resource
+from homeport.kube.meta import Object, name, namespace, spec, status
+from homeport.platform import Platform
+from homeport.standalone import scheduling as standalone
+from homeport.standalone.manifests import NAMESPACE
+
+SERVER = platforms.PARTS[:3]
+"""What stands for a cluster that has neither our controllers nor our schedulers."""
+_GROUP = scheduling.VOLCANO_POD_GROUP.resource
+
+
+async def account(client: Client, admin: Path) -> dict[str, object]:
+    """A kubeconfig of the account that the manifests make."""
+    for manifest in standalone.manifests():
+        group, _, version = manifest["apiVersion"].rpartition("/")
+        plural = f"{manifest['kind'].lower()}s"
+        resource = Resource(group, version, plural, manifest["kind"], bool(namespace(manifest)))
+        await client.apply(resource, manifest, field_manager="test")
+    request: Object = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    request["metadata"] = {"name": standalone.NAME, "namespace": NAMESPACE}
+    answer = await client.create(core.SERVICE_ACCOUNT.resource, request, subresource="token")
+    config = dict(read(admin))
+    users = [{"name": entry["name"], "user": {"token": answer["status"]["token"]}} for entry in config["users"]]
+    return {**config, "users": users}
+
+
+def pod(name: str, scheduler: str) -> Object:
+    container = {"name": "main", "image": "none", "resources": {"requests": {"cpu": "1"}}}
+    meta = {"name": name, "namespace": "default", "annotations": {"scheduling.k8s.io/group-name": "g"}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": meta,
+        "spec": {"schedulerName": scheduler, "containers": [container]},
+    }
+
+
+def test_the_manifests_ask_for_no_wildcards() -> None:
+    for manifest in standalone.manifests("here"):
+        for rule in manifest.get("rules") or ():
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            assert not {"secrets", "serviceaccounts"} & set(rule["resources"])
+
+
+def test_leases_of_different_names_are_different_ones() -> None:
+    assert standalone.lease_name(["homeport"]) == "homeport-scheduler"
+    assert standalone.lease_name(["volcano", "homeport"]) == "homeport-scheduler-homeport-volcano"
+
+
+@pytest.mark.slow
+async def test_it_places_groups_with_its_own_rights_and_leaves_others_pods_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(platforms, "PARTS", SERVER)
+    directory, kubeconfig = DataDir.at(tmp_path / "data"), tmp_path / "kubeconfig"
+    async with (
+        asyncio.timeout(120),
+        Platform(directory, parts=SERVER),
+        Client(HttpTransport.from_kubeconfig(directory.kubeconfig)) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        informers, basics = Informers(client), asyncio.Event()
+        tasks = [
+            group.create_task(informers.run()),
+            group.create_task(system.run(client, informers, ready=basics)),
+        ]
+        await basics.wait()
+        kubeconfig.write_text(json.dumps(await account(client, directory.kubeconfig)))
+        amounts = {"cpu": "4", "memory": "8Gi", "pods": "110"}
+        await client.create(core.NODE.resource, core.NODE.new("n"))
+        ready = {"type": "Ready", "status": "True"}
+        state = {"allocatable": amounts, "capacity": amounts, "conditions": [ready]}
+        await client.patch(core.NODE.resource, "n", "", {"status": state}, subresource="status")
+        meta = {"name": "g", "namespace": "default"}
+        gang = {"apiVersion": _GROUP.api_version, "kind": "PodGroup", "metadata": meta, "spec": {"minMember": 2}}
+        await client.create(_GROUP, gang)
+        for each, scheduler in (("a", "homeport"), ("b", "homeport"), ("other", "volcano")):
+            await client.create(core.POD.resource, pod(each, scheduler))
+        options = standalone.Options(election=standalone.Election(3.0, 2.0, 0.5))
+        said: list[str] = []
+        caplog.set_level(logging.WARNING)
+        async with Client(HttpTransport.from_kubeconfig(kubeconfig)) as own:
+            serving = asyncio.ensure_future(standalone.serve(own, options, said.append))
+            while True:
+                pods = (await client.list(core.POD.resource, "default")).items
+                placed = {name(one) for one in pods if spec(one).get("nodeName")}
+                found = status(await client.get(_GROUP, "g", "default"))
+                if placed >= {"a", "b"} and found.get("phase") == "Running":
+                    break
+                await asyncio.sleep(0.1)
+            assert placed == {"a", "b"}
+            assert said == ["Leading: pods of homeport"]
+            assert "orbidden" not in caplog.text
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
