@@ -121,7 +121,9 @@ async def test_a_second_start_leaves_the_default_roles_alone(tmp_path: Path) -> 
         first = await versions(platform)
     assert {"view", "edit", "admin", "cluster-admin", "homeport:aggregate-to-edit"} <= first.keys()
     async with Platform(directory) as platform:
-        assert await versions(platform) == first
+        second = await versions(platform)
+    # Components make roles of their own once the platform is there: the first look may have come before them.
+    assert {name: second[name] for name in first} == first
 
 
 async def test_no_room_for_the_default_roles_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+GANG_SCHEDULERS = ("none", "volcano", "scheduler-plugins")
+"""Who may place the pods of training jobs together (``--gang-scheduler``)."""
+
 
 class AuditSettings(msgspec.Struct, frozen=True):
     """The audit log (``--audit-*``)."""
@@ -120,6 +123,9 @@ class ApiSettings(msgspec.Struct, frozen=True):
     """An AdmissionConfiguration (``--admission-control-config-file``)."""
     services: ServiceSettings = ServiceSettings()
     node: NodeSettings = NodeSettings()
+    gang_scheduler: str | None = None
+    """Who places all pods of a training job together (``--gang-scheduler``). Kept in the data directory; None: as it
+    was said last, ``none`` at first."""
 
 
 DEFAULTS = ApiSettings()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeport.cli.follow import Cursor, LineSplitter
+from homeport.cli.follow import Cursor, LineSplitter, stamped
 
 T0 = "2026-01-02T03:04:05"
 
@@ -73,3 +73,9 @@ def test_lines_do_not_depend_on_the_chunks(body: bytes, cuts: list[int]) -> None
     if expected[-1] == "":
         expected.pop()
     assert lines == (whole if whole is not None and whole != [""] else expected)
+
+
+def test_stamps_of_other_zones_sort_with_the_others() -> None:
+    assert stamped(f"{T0}.5+02:00 text") == (("2026-01-02T01:04:05", "500000000"), "text")
+    assert stamped(f"{T0}Z a b") == ((T0, "000000000"), "a b")
+    assert stamped("no stamp here") == (None, "no stamp here")

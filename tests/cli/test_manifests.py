@@ -68,4 +68,21 @@ def test_a_file_of_comments_holds_nothing(tmp_path: Path) -> None:
 
 def test_the_examples_are_manifests() -> None:
     titles = [one.title for one in manifests.read([str(examples.directory())])]
-    assert titles == ["TFJob digits", "PyTorchJob digits-ddp"]
+    assert "TrainJob" in {title.split()[0] for title in titles}
+    # Those of kubeflow.org/v1, in the order of their names.
+    jobs = [
+        title for title in titles if title.split()[0].endswith("Job") and title.split()[0] not in ("Job", "TrainJob")
+    ]
+    assert jobs == [
+        "TFJob digits",
+        "PyTorchJob digits-ddp",
+        "XGBoostJob digits-trees",
+        "PaddleJob digits-paddle",
+        "JAXJob digits-jax",
+        "MPIJob digits-mpi",
+        "MPIJob digits-ssh",
+        "PyTorchJob digits-fsdp",
+        "TFJob digits-mirrored",
+        "PyTorchJob digits-elastic",
+        "TFJob digits-coordinated",
+    ]

@@ -18,6 +18,7 @@ def pod(name: str = "digits-worker-0", phase: str = "Running", **state: Any) -> 
     _, type, index = name.rsplit("-", 2)
     labels = {
         "training.kubeflow.org/job-name": "digits",
+        "training.kubeflow.org/operator-name": "tfjob-controller",
         "training.kubeflow.org/replica-type": type,
         "training.kubeflow.org/replica-index": index,
     }
@@ -40,7 +41,7 @@ def ended(code: int, reason: str = "", second: int = 20, message: str = "") -> d
 
 
 def test_kinds_that_come_to_an_end() -> None:
-    assert all(finishes(kind) for kind in ("Pod", "TFJob", "PyTorchJob", "MPIJob", "Job", "TrainJob", "Experiment"))
+    assert all(finishes(kind) for kind in ("Pod", "TFJob", "MPIJob", "Job", "TrainJob", "JobSet", "Experiment"))
     assert not any(finishes(kind) for kind in ("CronJob", "Deployment", "ConfigMap", "Notebook"))
 
 
@@ -74,6 +75,54 @@ def test_which_pods_are_a_jobs_own() -> None:
     assert belongs(pod(), job)
     assert not belongs(pod(metadata={"namespace": "other"}), job)
     assert belongs(pod(), pod())
+
+
+TRAINING = "training.kubeflow.org/"
+LAUNCHER = {"kind": "Job", "uid": "L", "controller": True}
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        ({TRAINING + "job-name": "same", TRAINING + "operator-name": "tfjob-controller"}, "TFJob"),
+        ({TRAINING + "job-name": "same", TRAINING + "operator-name": "mpi-operator"}, "MPIJob"),
+        ({TRAINING + "job-name": "same", TRAINING + "operator-name": "mpijob-controller"}, "MPIJob"),
+        ({"chainerjob.kubeflow.org/name": "same"}, "ChainerJob"),
+        ({"jobset.sigs.k8s.io/jobset-name": "same", "jobset.sigs.k8s.io/jobset-uid": "JobSet"}, "JobSet"),
+        ({"job-name": "same", "batch.kubernetes.io/job-name": "same"}, ""),
+    ],
+)
+def test_jobs_of_other_kinds_may_have_the_same_name(labels: dict[str, str], kind: str) -> None:
+    """Their pods are owned by Jobs and sets in between, so that the owner does not tell."""
+    made = pod(metadata={"labels": labels, "ownerReferences": [LAUNCHER]})
+    kinds = ("TFJob", "PyTorchJob", "MPIJob", "ChainerJob", "JobSet", "Job", "TrainJob")
+    found = [each for each in kinds if belongs(made, job_of(each))]
+    assert found == [each for each in (kind, "TrainJob" if kind == "JobSet" else "") if each]
+
+
+def job_of(kind: str, created: str = "2026-01-02T03:04:05Z") -> dict[str, Any]:
+    metadata = {"name": "same", "namespace": "default", "uid": kind, "creationTimestamp": created}
+    return {"kind": kind, "metadata": metadata}
+
+
+@pytest.mark.parametrize(("second", "expected"), [(4, False), (5, True), (6, True)])
+def test_pods_of_an_older_job_of_the_same_name(second: int, expected: bool) -> None:
+    labels = {TRAINING + "job-name": "same", TRAINING + "operator-name": "mpi-operator"}
+    when = f"2026-01-02T03:04:{second:02d}Z"
+    made = pod(metadata={"labels": labels, "ownerReferences": [LAUNCHER], "creationTimestamp": when})
+    assert belongs(made, job_of("MPIJob")) is expected
+
+
+@pytest.mark.parametrize(
+    ("one", "title"),
+    [
+        (pod("d-worker-2", metadata={"labels": {"training.kubeflow.org/job-role": "worker"}}), "worker-2"),
+        (pod("d-launcher-12345", metadata={"labels": {"training.kubeflow.org/job-role": "launcher"}}), "launcher-0"),
+        (pod("d-master-x", metadata={"labels": {"chainerjob.kubeflow.org/name": "d"}}), "d-master-x"),
+    ],
+)
+def test_what_replicas_of_other_makes_are_called(one: dict[str, Any], title: str) -> None:
+    assert replica(one).title == title
 
 
 def test_a_running_replica() -> None:
@@ -199,3 +248,24 @@ def test_a_log_line_is_one_line_of_a_terminal() -> None:
     assert output.log_text("10%\r50%\r100%") == "100%"
     assert output.log_text("text\r") == "text"
     assert output.log_text("\x1b[31mred\x1b[0m\x07\ttab") == "\x1b[31mred\x1b[0m\ttab"
+
+
+def of_a_set(name: str, count: str = "1", job: str = "0") -> dict[str, Any]:
+    labels = {
+        "jobset.sigs.k8s.io/jobset-name": "digits",
+        "jobset.sigs.k8s.io/replicatedjob-name": "node",
+        "jobset.sigs.k8s.io/replicatedjob-replicas": count,
+        "jobset.sigs.k8s.io/job-index": job,
+        "job-name": f"digits-node-{job}",
+    }
+    one = pod("digits-node-0", metadata={"name": name, "labels": labels})
+    one["metadata"]["annotations"] = {"batch.kubernetes.io/job-completion-index": "1"}
+    return one
+
+
+def test_pods_of_job_sets_belong_to_their_training_job_and_have_short_names() -> None:
+    assert replica(of_a_set("digits-node-0-1-x7k2p")).title == "node-1"
+    assert replica(of_a_set("digits-node-2-1-x7k2p", "3", "2")).title == "node-2-1"
+    metadata = {"name": "digits", "namespace": "default", "uid": "u"}
+    for kind, theirs in (("TrainJob", True), ("JobSet", True), ("TFJob", False)):
+        assert belongs(of_a_set("digits-node-0-1-x7k2p"), {"kind": kind, "metadata": metadata}) is theirs

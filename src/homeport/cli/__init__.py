@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from homeport import __version__
@@ -21,14 +22,26 @@ VERBS: dict[str, str] = {
     "down": "stop the platform and its pods",
     "status": "say what runs",
     "kubeconfig": "print how kubectl reaches the platform",
-    "run": "apply manifests, follow the logs, exit with the job's result",
+    "run": "run a Python program or manifests, follow the logs, exit with the job's result",
+    "logs": "show the logs of a job's replicas together",
+    "history": "say what a job has been through",
+    "why": "say why a job waits for its pods to be placed",
+    "queue": "list, make, open and close queues",
+    "jobs": "list, run, suspend and resume Volcano jobs",
     "demo": "train TensorFlow on four replicas, from nothing",
     "images": "list images, build, load, export or remove them",
     "build": "build an image from a Dockerfile",
+    "controllers": "run training controllers against any cluster",
+    "scheduler": "run the gang scheduler on any cluster, or replay what it has decided",
     "backup": "save all objects in one file",
     "restore": "put the objects of a backup back",
     "doctor": "say what this machine can and can't do, and why",
 }
+
+PASSES_ON = ("run", "jobs")
+"""Verbs that give what comes after ``--`` to a program: ``args.passed_on``."""
+_MODULES = {"jobs": "vcjobs"}
+"""Where verbs are that are not in a module of their name."""
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -52,10 +65,14 @@ def _parser(verb: str | None) -> Parser:
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, summary in VERBS.items():
         if name == verb:
-            importlib.import_module(f"homeport.cli.{name}").add_parser(subparsers)
+            _module(name).add_parser(subparsers)
         else:
             subparsers.add_parser(name, help=summary, add_help=False)
     return parser
+
+
+def _module(verb: str) -> ModuleType:
+    return importlib.import_module(f"homeport.cli.{_MODULES.get(verb, verb)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,12 +80,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = next((word for word in arguments if not word.startswith("-")), None)
     parser = _parser(verb if verb in VERBS else None)
+    passed_on: list[str] = []
+    if verb in PASSES_ON and "--" in arguments:
+        at = arguments.index("--")
+        arguments, passed_on = arguments[:at], arguments[at + 1 :]
     args, unknown = parser.parse_known_args(arguments)
+    args.passed_on = passed_on
     if unknown:
         parser.prog = f"homeport {args.verb}"
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
-        code: int = importlib.import_module(f"homeport.cli.{args.verb}").main(args)
+        code: int = _module(args.verb).main(args)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from homeport.client.client import Client
@@ -98,11 +98,13 @@ async def mirror(
     *,
     labels: str = "",
     fields: str = "",
+    listed: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Deliver every object and every change of it, ``True`` for one that has gone, until cancelled.
 
     Nothing is missed while the server is away: afterwards the difference is delivered. A state that came and went
-    meanwhile is not. Raises what can't be waited out (Forbidden, ...).
+    meanwhile is not; `listed` is awaited each time that all objects were listed and delivered, to look for it. Raises
+    what can't be waited out (Forbidden, ...).
     """
     known: dict[str, Object] = {}
 
@@ -125,6 +127,8 @@ async def mirror(
                 gone(obj)
             for obj in listing.items:
                 came(obj)
+            if listed is not None:
+                await listed()
             version = listing.resource_version
             while True:
                 began = asyncio.get_running_loop().time()

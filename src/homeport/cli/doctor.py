@@ -15,7 +15,7 @@ from homeport.cli import options
 from homeport.cli.terminal import DIM, GREEN, RED, YELLOW, Terminal
 from homeport.datadir import HOST, PREFERRED_PORT, DataDir
 from homeport.node import doctor as node
-from homeport.node.doctor import Check
+from homeport.node.check import Check
 
 _KUBECTL = range(27, 38)
 """Minor versions of kubectl that are known to work."""

@@ -54,7 +54,7 @@ def stop(directory: DataDir) -> bool:
 
 def end_pods(directory: DataDir) -> int:
     """End what still runs of the node: pods (politely first) and its helpers. The number of pods ended."""
-    from homeport.node import choice, volumes
+    from homeport.node import choice, sharedmemory
     from homeport.node.runtime import SandboxError
 
     async def end() -> int:
@@ -63,7 +63,7 @@ def end_pods(directory: DataDir) -> int:
         if running:
             print(f"ending {running} pod{'s' if running != 1 else ''}, within {GRACE:.0f} s", flush=True)
         await runtime.shut_down(GRACE)
-        volumes.forget_secrets(directory.node / "pods")
+        sharedmemory.forget(directory.node / "pods")
         return running
 
     lock = directory.lock()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from homeport.cli.connection import Connection, is_temporary
 from homeport.cli.replicas import Container, Replica
@@ -17,6 +19,60 @@ from homeport.kube.errors import ApiError, BadRequest, HomeportError, NotFound
 
 _GRACE = 1.0
 """Seconds that a container's status may lag behind the end of its log."""
+
+
+Stamp = tuple[str, str]
+"""A moment as something that sorts: seconds, nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much of the logs is wanted."""
+
+    since: str = ""
+    """``sinceTime``: RFC 3339, or empty for all."""
+    tail: int | None = None
+    """Lines at the end of each container's log."""
+    container: str = ""
+    """Only containers of this name."""
+    previous: bool = False
+    """What was written before the last restart."""
+
+    def takes(self, container: str) -> bool:
+        return self.container in ("", container)
+
+
+WHOLE = Extent()
+
+
+def log_query(uid: str, container: str, extent: Extent, *, follow: bool = False) -> list[tuple[str, str]]:
+    """The query of a request for the log of a container of the pod of that uid, with stamps.
+
+    Homeport's server has it also when the pod is gone, if it was a job's. Others don't know the uid, and look at the
+    name alone.
+    """
+    query = [("container", container), ("podUID", uid), ("timestamps", "true")]
+    if follow:
+        query.append(("follow", "true"))
+    if extent.previous:
+        query.append(("previous", "true"))
+    if extent.since:
+        query.append(("sinceTime", extent.since))
+    if extent.tail is not None:
+        query.append(("tailLines", str(extent.tail)))
+    return query
+
+
+def stamped(line: str) -> tuple[Stamp | None, str]:
+    """When a line was written (UTC), and its text; None and the line itself if it is not stamped."""
+    stamp, _, text = line.partition(" ")
+    moment, zone = _moment(stamp)
+    if moment is None:
+        return None, line
+    if zone != "Z":
+        seconds = datetime.fromisoformat(moment[0] + zone).astimezone(UTC)
+        moment = seconds.strftime("%Y-%m-%dT%H:%M:%S"), moment[1]
+    return moment, text
 
 
 class Cursor:
@@ -90,10 +146,15 @@ class PodLogs:
     """Follows all containers of one pod. `update` brings news of the pod; `done` is set once everything was read."""
 
     def __init__(
-        self, connection: Connection, replica: Replica, emit: Callable[[Replica, Container, str], None]
+        self,
+        connection: Connection,
+        replica: Replica,
+        emit: Callable[[Replica, Container, str], None],
+        extent: Extent = WHOLE,
     ) -> None:
         self._connection = connection
         self._emit = emit
+        self._extent = extent
         self._changed = asyncio.Event()
         self.replica = replica
         self.gone = False
@@ -109,6 +170,8 @@ class PodLogs:
         """Read until the pod has ended and its logs were read to the end."""
         async with asyncio.TaskGroup() as group:
             for container in self.replica.containers:
+                if not self._extent.takes(container.name):
+                    continue
                 group.create_task(self._follow(container.name), name=f"log of {self.replica.name} {container.name}")
         self.done.set()
 
@@ -124,7 +187,8 @@ class PodLogs:
 
     async def _follow(self, name: str) -> None:
         cursor = Cursor()
-        attempt = 0
+        # The last lines of a log are those of this attempt; what comes after them is wanted all.
+        attempt = 0 if self._extent.tail is None else self._container(name).attempt
         read = False
         """Whether `attempt` was read to its end."""
         while True:
@@ -154,13 +218,8 @@ class PodLogs:
         """Read to the end of the stream; False if it broke off."""
         cursor.resume()
         lines = LineSplitter()
-        query = [("container", container.name), ("timestamps", "true")]
-        if follow:
-            query.append(("follow", "true"))
-        if previous:
-            query.append(("previous", "true"))
-        if cursor.since:
-            query.append(("sinceTime", cursor.since))
+        extent = self._extent if not cursor.since else Extent(cursor.since)
+        query = log_query(self.replica.uid, container.name, replace(extent, previous=previous), follow=follow)
         path = core.POD.resource.path(self.replica.namespace, self.replica.name, "log")
         try:
             async with self._connection.client.stream(path, query) as chunks:

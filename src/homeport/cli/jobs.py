@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from homeport.cli import output
 from homeport.cli.connection import Connection, mirror
-from homeport.cli.follow import PodLogs
-from homeport.cli.replicas import JOB_NAME_LABELS, Container, Outcome, Replica, belongs, outcome, replica
+from homeport.cli.follow import WHOLE, Extent, PodLogs
+from homeport.cli.replicas import (
+    JOB_NAME_LABELS,
+    MADE_OF_SETS,
+    SET_LABEL,
+    Container,
+    Outcome,
+    Replica,
+    belongs,
+    outcome,
+    replica,
+)
 from homeport.cli.terminal import BOLD, DIM, RED, YELLOW, Terminal, prefix_color
 from homeport.client.transport import Unreachable
 from homeport.kube import core, meta
@@ -26,6 +37,8 @@ _STORIES = ("Restarting", "Suspended")
 """Conditions worth a line when they become true; how a job ends is told at the end."""
 _QUIET_EVENTS = frozenset({"Failed", "BackOff", "FailedScheduling"})
 """Warnings that the pod's own status tells better."""
+_OF_OTHER_LABELS = ("ChainerJob", "Experiment", "Trial")
+"""Kinds of ``kubeflow.org`` whose pods do not carry the Training Operator's labels."""
 
 
 @dataclass(slots=True)
@@ -56,10 +69,23 @@ class Job:
 class Follower:
     """Follows `jobs` on `terminal`. `run` returns once all are over; cancel it to stop looking, the jobs go on."""
 
-    def __init__(self, connection: Connection, jobs: Sequence[Job], terminal: Terminal) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        jobs: Sequence[Job],
+        terminal: Terminal,
+        *,
+        wanted: Callable[[Replica], bool] = lambda one: True,
+        extent: Extent = WHOLE,
+        ended: Callable[[Job], Awaitable[Sequence[Replica]]] | None = None,
+    ) -> None:
+        """`wanted` says which replicas, `extent` how much of their logs. `ended` finds those of a job that are gone and
+        whose logs are there, and were not shown before: a pod may come and go where no watch sees it."""
         self.jobs = list(jobs)
+        self._wanted, self._extent = wanted, extent
         self.lines: dict[str, str] = {}
         """Title of a replica -> the last line of its log."""
+        self._ended = ended
         self._connection = connection
         self._terminal = terminal
         self._pods: dict[str, PodLogs] = {}
@@ -114,7 +140,14 @@ class Follower:
             yield mirror(self._connection, job.resource, space, self._job_changed, fields=f"metadata.name={name}")
         for space in sorted({meta.namespace(job.object) for job in self.jobs}):
             inside = [job for job in self.jobs if meta.namespace(job.object) == space]
-            yield mirror(self._connection, core.POD.resource, space, self._pod_changed, labels=_selector(inside))
+            yield mirror(
+                self._connection,
+                core.POD.resource,
+                space,
+                self._pod_changed,
+                labels=_selector(inside),
+                listed=partial(self._look_at_ended, inside),
+            )
             yield mirror(self._connection, core.EVENT.resource, space, self._event_came, fields="type=Warning")
 
     def _job_changed(self, obj: Object, gone: bool) -> None:
@@ -138,16 +171,11 @@ class Follower:
         if job is None:
             return
         now = replica(pod)
-        if not self._is_news(pod, now.uid):
+        if not self._wanted(now) or not self._is_news(pod, now.uid):
             return
-        logs = self._pods.get(now.uid)
+        logs = self._pods.get(now.uid) or self._begin(now, job)
         if logs is None:
-            if self._group is None:
-                return
-            logs = PodLogs(self._connection, now, self._log_line)
-            self._pods[now.uid] = logs
-            self._owner[now.uid] = job
-            self._tasks.append(self._group.create_task(logs.run(), name=f"logs of {now.name}"))
+            return
         restarted = now.restarts > logs.replica.restarts
         logs.update(now, gone=gone)
         if restarted:
@@ -161,6 +189,25 @@ class Follower:
             self._job_changed(pod, gone)
         else:
             self._note_change()
+
+    def _begin(self, now: Replica, job: Job) -> PodLogs | None:
+        """Read a pod's logs from now on, unless all is over."""
+        if self._group is None:
+            return None
+        logs = PodLogs(self._connection, now, self._log_line, self._extent)
+        logs.gone = now.kept
+        self._pods[now.uid] = logs
+        self._owner[now.uid] = job
+        self._tasks.append(self._group.create_task(logs.run(), name=f"logs of {now.name}"))
+        return logs
+
+    async def _look_at_ended(self, jobs: Sequence[Job]) -> None:
+        for job in jobs if self._ended is not None else ():
+            assert self._ended is not None
+            for one in await self._ended(job):
+                if one.uid not in self._pods and self._wanted(one):
+                    self._begin(one, job)
+        self._note_change()
 
     def _is_news(self, pod: Object, uid: str) -> bool:
         """Whether this state is at least as new as the one that is known: a list may run ahead of a watch."""
@@ -188,12 +235,7 @@ class Follower:
         return meta.name(self._owner[one.uid].object) if len(self.jobs) > 1 else ""
 
     def _log_line(self, one: Replica, container: Container, text: str) -> None:
-        terminal = self._terminal
-        label = output.prefix(one, container, job=self._job_name(one))
-        head = terminal.paint(f"[{label}]", prefix_color(one.type, one.index))
-        line = output.log_text(text)
-        self.lines[one.title] = line
-        terminal.print(f"{head} {line}" if line else head)
+        self.lines[one.title] = print_line(self._terminal, one, container, text, job=self._job_name(one))
 
     def _tell(self, key: object, line: str, *codes: str) -> None:
         if key not in self._told:
@@ -258,6 +300,14 @@ class Follower:
         return one.is_final or one.deleting or logs.gone or self._owner[one.uid].cleans_up
 
 
+def print_line(terminal: Terminal, one: Replica, container: Container, text: str, *, job: str = "") -> str:
+    """Print a line of a log with its replica's name (and `job` in front) in its colour; the line without."""
+    head = terminal.paint(f"[{output.prefix(one, container, job=job)}]", prefix_color(one.type, one.index))
+    line = output.log_text(text)
+    terminal.print(f"{head} {line}" if line else head)
+    return line
+
+
 def _the_one(errors: BaseExceptionGroup) -> BaseException:
     """The error of a group (of groups) that tells most: the first whose text is for the user, else the first."""
     leaves: list[BaseException] = []
@@ -273,8 +323,11 @@ def _the_one(errors: BaseExceptionGroup) -> BaseException:
 
 def _selector(jobs: Sequence[Job]) -> str:
     """A label selector that leaves out other jobs' pods, where every job's pods are known to carry its name."""
-    if all(job.resource.group == "kubeflow.org" and job.resource.kind != "Experiment" for job in jobs):
-        return f"{JOB_NAME_LABELS[0]} in ({','.join(sorted(meta.name(job.object) for job in jobs))})"
+    names = ",".join(sorted(meta.name(job.object) for job in jobs))
+    if all(job.resource.group == "kubeflow.org" and job.resource.kind not in _OF_OTHER_LABELS for job in jobs):
+        return f"{JOB_NAME_LABELS[0]} in ({names})"
+    if all(job.resource.kind in MADE_OF_SETS for job in jobs):
+        return f"{SET_LABEL} in ({names})"
     return ""
 
 

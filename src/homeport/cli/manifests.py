@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class Manifest:
     object: Object
     source: str
     """``job.yaml`` or ``job.yaml, document 2``: for messages."""
+    goes_with: str = ""
+    """Kind of the object that this one goes with when that is deleted; it comes behind this one."""
 
     @property
     def title(self) -> str:
@@ -76,13 +79,25 @@ def _files(path: str) -> Iterator[tuple[str, bytes]]:
         if place.is_dir():
             inside = sorted(file for file in place.iterdir() if file.suffix in _SUFFIXES)
             if not inside:
-                raise Permanent(f"{path}: no {', '.join(_SUFFIXES)} file in this directory")
+                raise Permanent(f"{path}: no {', '.join(_SUFFIXES)} file in this directory{programs(place)}")
             for file in inside:
                 yield str(file), file.read_bytes()
         else:
             yield path, place.read_bytes()
     except OSError as error:
         raise Permanent(f"{path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def programs(directory: Path) -> str:
+    """How to run what Python files are in `directory`, as the rest of a sentence; empty if there are none."""
+    found = sorted(file.name for file in directory.glob("*.py"))
+    if "__main__.py" in found:
+        place = directory.resolve()
+        return f"; to run it as a program: homeport run -m {place.name}, in {place.parent}"
+    if not found:
+        return ""
+    one = found[0] if len(found) == 1 else "PROGRAM.py"
+    return f"; a Python program is run by its own name: homeport run {shlex.quote(str(directory / one))}"
 
 
 def _documents(body: bytes) -> Iterator[tuple[bytes, int]]:

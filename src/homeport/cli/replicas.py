@@ -10,14 +10,28 @@ from typing import Any, Literal
 from homeport.kube import meta
 from homeport.kube.meta import Object
 
-JOB_NAME_LABELS = ("training.kubeflow.org/job-name", "batch.kubernetes.io/job-name", "job-name")
-"""Labels that name a pod's job, where the job is not the pod's direct owner."""
+_TRAINING_LABEL = "training.kubeflow.org/job-name"
+_CHAINER_LABEL = "chainerjob.kubeflow.org/name"
+JOB_NAME_LABELS = (_TRAINING_LABEL, _CHAINER_LABEL, "batch.kubernetes.io/job-name", "job-name")
+"""Labels that name a pod's job, whatever its kind."""
+_OPERATOR_LABEL = "training.kubeflow.org/operator-name"
+"""Whose job it is that a pod's labels name: those of different kinds may have the same name."""
+_OPERATORS = {"MPIJob": ("mpijob-controller", "mpi-operator")}
+_SET_UID_LABEL = "jobset.sigs.k8s.io/jobset-uid"
+SET_LABEL = "jobset.sigs.k8s.io/jobset-name"
+"""Names the job set of a pod, and the TrainJob, which has the same name."""
+MADE_OF_SETS = ("JobSet", "TrainJob")
+_GROUP_LABEL = "jobset.sigs.k8s.io/replicatedjob-name"
+_GROUP_COUNT_LABEL = "jobset.sigs.k8s.io/replicatedjob-replicas"
+_JOB_INDEX_LABEL = "jobset.sigs.k8s.io/job-index"
+_POD_INDEX = "batch.kubernetes.io/job-completion-index"
 _TYPE_LABEL = "training.kubeflow.org/replica-type"
 _INDEX_LABEL = "training.kubeflow.org/replica-index"
+_ROLE_LABEL = "training.kubeflow.org/job-role"
 
 _SUCCEEDED = ("Succeeded", "Complete", "Completed")
 _FAILED = ("Failed",)
-_OTHERS_THAT_FINISH = ("Experiment", "Trial", "Workflow")
+_OTHERS_THAT_FINISH = ("JobSet", "Experiment", "Trial", "Workflow")
 
 FINAL_WAITS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 """Reasons to wait that pass only when somebody does something about them."""
@@ -55,7 +69,7 @@ def outcome(obj: Object) -> Outcome | None:
 
 
 def belongs(pod: Object, job: Object) -> bool:
-    """Whether `pod` is `job` itself, is owned by it, or carries a label with its name."""
+    """Whether `pod` is `job` itself, is owned by it, or is owned by what its kind makes and bears its name."""
     if meta.uid(pod) == meta.uid(job):
         return True
     owners = meta.metadata(pod).get("ownerReferences") or ()
@@ -67,7 +81,26 @@ def belongs(pod: Object, job: Object) -> bool:
     controller = meta.controller_of(pod)
     if controller is not None and controller.get("kind") == job.get("kind"):
         return False
-    return any(meta.labels(pod).get(label) == meta.name(job) for label in JOB_NAME_LABELS)
+    return not _is_older(pod, job) and _bears_name_of(pod, job)
+
+
+def _is_older(pod: Object, job: Object) -> bool:
+    """A job of the same name came before: its pods may still be there."""
+    times = [meta.metadata(each).get("creationTimestamp") for each in (pod, job)]
+    made, begun = (meta.parse_time(time) if isinstance(time, str) else None for time in times)
+    return made is not None and begun is not None and made < begun
+
+
+def _bears_name_of(pod: Object, job: Object) -> bool:
+    """By the labels of what the job's kind makes. (A Job's pods are its own, so that their labels are not asked.)"""
+    labels, kind, name = meta.labels(pod), str(job.get("kind") or ""), meta.name(job)
+    if kind in MADE_OF_SETS:
+        theirs = labels.get(_SET_UID_LABEL) if kind == "JobSet" else None
+        return labels.get(SET_LABEL) == name and theirs in (None, meta.uid(job))
+    if kind == "ChainerJob":
+        return labels.get(_CHAINER_LABEL) == name
+    operators = _OPERATORS.get(kind, (f"{kind.lower()}-controller",))
+    return labels.get(_TRAINING_LABEL) == name and labels.get(_OPERATOR_LABEL) in operators
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +148,10 @@ class Replica:
     """Init containers first."""
     main: str = ""
     """The container that logs without its name and gives the exit code."""
+    created: str = ""
+    """When the pod was made: RFC 3339."""
+    kept: bool = False
+    """The pod is gone, and its logs were kept with the job."""
 
     @property
     def is_final(self) -> bool:
@@ -156,11 +193,9 @@ class Replica:
         return (self.namespace, self.type, self.index, self.name)
 
 
-def replica(pod: Object) -> Replica:
+def replica(pod: Object, *, kept: bool = False) -> Replica:
     status = meta.status(pod)
-    labels = meta.labels(pod)
-    type = labels.get(_TYPE_LABEL) or ""
-    text = labels.get(_INDEX_LABEL) or ""
+    type, text = _place(pod)
     index = int(text) if text.isdigit() else 0
     spec = meta.spec(pod)
     statuses = {
@@ -193,7 +228,26 @@ def replica(pod: Object) -> Replica:
         deleting=meta.is_deleting(pod),
         containers=containers,
         main=main if main in regular else (regular or [""])[0],
+        created=meta.metadata(pod).get("creationTimestamp") or "",
+        kept=kept,
     )
+
+
+def _place(pod: Object) -> tuple[str, str]:
+    """Type and index of a pod's replica; the type is empty if nothing says."""
+    labels = meta.labels(pod)
+    if _TYPE_LABEL in labels:
+        return labels[_TYPE_LABEL] or "", labels.get(_INDEX_LABEL) or ""
+    group, role = labels.get(_GROUP_LABEL), labels.get(_ROLE_LABEL)
+    if not group and role:
+        # MPIJobs of v2beta1: a launcher may be a host with an index before the workers', whose names tell theirs.
+        return role, meta.name(pod).rpartition("-")[2] if role == "worker" else "0"
+    if not group:
+        return "", ""
+    number = meta.annotations(pod).get(_POD_INDEX) or labels.get(_POD_INDEX) or ""
+    if labels.get(_GROUP_COUNT_LABEL) == "1":
+        return group, number
+    return f"{group}-{labels.get(_JOB_INDEX_LABEL) or 0}", number
 
 
 def _container(name: str, entry: Mapping[str, Any]) -> Container:

@@ -1,4 +1,4 @@
-"""``homeport run``: apply manifests, follow the logs of all replicas, exit with the job's result."""
+"""``homeport run``: apply manifests, or those of a Python program, follow all replicas, exit with the result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from homeport.cli import EXIT_INTERRUPTED, down, manifests, options, output, up
+from homeport.cli import EXIT_INTERRUPTED, down, manifests, options, output, program, up
 from homeport.cli.connection import Connection
 from homeport.cli.jobs import Follower, Job, result_line
 from homeport.cli.manifests import Manifest
@@ -39,15 +39,30 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 def add_parser(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "run",
-        help="apply manifests, follow the logs, exit with the job's result",
-        description="Apply manifests, follow the logs of all replicas and exit with the job's result: 0 if every job "
-        "succeeded, 1 if one failed, 124 after --timeout. A job of that name that has already ended is run anew; one "
-        "that runs is followed. Ctrl-C ends the following, not the job. If no platform runs, one is started for the "
-        "duration.",
+        help="run a Python program or manifests, follow the logs, exit with the job's result",
+        usage="homeport run [options] FILE...\n       homeport run [options] PROGRAM.py [-- ARGUMENT...]\n"
+        "       homeport run [options] -m MODULE [-- ARGUMENT...]",
+        description="Apply manifests, or make a job of a Python program, follow the logs of all replicas and exit with "
+        "the job's result: 0 if every job succeeded, 1 if one failed, 124 after --timeout. A job of that name that has "
+        "already ended is run anew; one that runs is followed. Ctrl-C ends the following, not the job. If no platform "
+        "runs, one is started for the duration.",
     )
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="manifests, directories of them, or - for standard input"
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="manifests, directories of them, or - for standard input; or one Python program (.py)",
     )
+    python = parser.add_argument_group("of a program")
+    python.add_argument("-m", dest="module", metavar="MODULE", help="run a module of the working directory")
+    python.add_argument(
+        "--framework", choices=tuple(program.FRAMEWORKS), help="what connects the replicas (default: python, nothing)"
+    )
+    python.add_argument("--replicas", type=_number, metavar="N", help="how many run it (default: 1)")
+    python.add_argument("--gpus", type=_number, metavar="N", help="GPUs of each replica")
+    python.add_argument("--name", metavar="NAME", help="the job's name (default: the program's)")
+    python.add_argument("--image", metavar="IMAGE", help="where it runs (default: the framework's)")
+    python.add_argument("--env", action="append", metavar="NAME=VALUE", help="a variable; may be given several times")
     parser.add_argument("--timeout", type=seconds, metavar="TIME", help="stop following after TIME (90, 5m, 2h)")
     parser.add_argument(
         "--keep", action="store_true", help="leave the platform running if this command had to start it"
@@ -90,11 +105,61 @@ class Result:
     """The jobs have not ended; only the following has."""
 
 
+def _number(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+def _objects(args: argparse.Namespace) -> tuple[list[Manifest], str]:
+    """What to apply, and the command that follows it again."""
+    is_program = bool(args.module) or any(file.endswith(".py") for file in args.files)
+    if is_program:
+        if len(args.files) != (0 if args.module else 1):
+            raise Permanent("one program at a time, without manifests; its arguments come after --")
+        one = _program(args)
+        made = program.manifests(one)
+        job = made[-1].object
+        return made, f"homeport logs -f {job['kind'].lower()}/{meta.name(job)}"
+    for option in ("framework", "replicas", "gpus", "name", "image", "env"):
+        if getattr(args, option) is not None:
+            raise Permanent(f"--{option} is for a program; a manifest says it itself{_programs_in(args.files)}")
+    if args.passed_on:
+        raise Permanent("arguments after -- are for a program; a manifest says them itself")
+    if not args.files:
+        raise Permanent("nothing to run: name manifests, a Python program or -m MODULE (see homeport run --help)")
+    return manifests.read(args.files), f"homeport run {shlex.join(args.files)}"
+
+
+def _programs_in(files: Sequence[str]) -> str:
+    """How to run the programs of directories that were named, as the rest of a sentence."""
+    return next((words for file in files if Path(file).is_dir() and (words := manifests.programs(Path(file)))), "")
+
+
+def _program(args: argparse.Namespace) -> program.Program:
+    env = {}
+    for text in args.env or ():
+        name, separator, value = text.partition("=")
+        if not name or not separator:
+            raise Permanent(f"--env {text}: expected NAME=VALUE")
+        env[name] = value
+    return program.Program(
+        path=args.files[0] if args.files else "",
+        module=args.module or "",
+        arguments=tuple(args.passed_on),
+        framework=args.framework or "python",
+        replicas=args.replicas or 1,
+        gpus=args.gpus or 0,
+        name=args.name or "",
+        image=args.image or "",
+        env=env,
+    )
+
+
 def main(args: argparse.Namespace) -> int:
-    objects = manifests.read(args.files)
+    objects, again = _objects(args)
     terminal = Terminal()
-    files = " ".join(shlex.quote(file) for file in args.files)
-    order = Order(objects, args.kubeconfig, args.context, args.namespace, args.timeout, f"homeport run {files}")
+    order = Order(objects, args.kubeconfig, args.context, args.namespace, args.timeout, again)
     if args.kubeconfig is not None:
         return asyncio.run(carry_out(order, terminal)).code
     if args.context is not None:
@@ -223,19 +288,40 @@ async def apply(connection: Connection, order: Order, terminal: Terminal) -> lis
     if not any(manifest.object["kind"] in _MAKERS for manifest in order.objects):
         for resource, manifest in placed:
             await _send(connection, resource, manifest, dry_run=True)
-    jobs = []
+    # Before anything else is sent: what has ended takes with it what goes with it.
     for resource, manifest in placed:
-        before = await _existing(connection, resource, manifest.object)
-        if before is not None and finishes(resource.kind) and (outcome(before) is not None or meta.is_deleting(before)):
+        before = await _existing(connection, resource, manifest.object) if finishes(resource.kind) else None
+        if before is not None and (outcome(before) is not None or meta.is_deleting(before)):
             terminal.live(f"{manifest.title} has ended before: removing it to run it anew")
             await _remove(connection, resource, before)
             terminal.close()
-            before = None
+    jobs = []
+    alone: list[tuple[Resource, Manifest]] = []
+    for resource, manifest in placed:
+        before = await _existing(connection, resource, manifest.object)
         after = await _send(connection, resource, manifest)
         terminal.note(f"{manifest.title} {_change(before, after)}", DIM)
+        if manifest.goes_with:
+            alone.append((resource, manifest))
         if finishes(resource.kind):
             jobs.append(Job(resource, after))
+            for its, one in alone:
+                if one.goes_with == resource.kind:
+                    await _hand_over(connection, its, one.object, after)
     return jobs
+
+
+async def _hand_over(connection: Connection, resource: Resource, obj: Object, owner: Object) -> None:
+    """Have `obj` go when `owner` goes; before it, if somebody waits for that."""
+    reference = {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": meta.name(owner),
+        "uid": meta.uid(owner),
+        "blockOwnerDeletion": True,
+    }
+    patch = {"metadata": {"ownerReferences": [reference]}}
+    await connection.client.patch(resource, meta.name(obj), meta.namespace(obj), patch)
 
 
 async def _place(connection: Connection, order: Order, manifest: Manifest) -> tuple[Resource, Manifest]:
@@ -257,7 +343,8 @@ async def _place(connection: Connection, order: Order, manifest: Manifest) -> tu
             )
         return resource, manifest
     namespace = order.namespace or connection.namespace
-    return resource, Manifest({**obj, "metadata": {**obj["metadata"], "namespace": namespace}}, manifest.source)
+    placed = {**obj, "metadata": {**obj["metadata"], "namespace": namespace}}
+    return resource, Manifest(placed, manifest.source, manifest.goes_with)
 
 
 async def _send(connection: Connection, resource: Resource, manifest: Manifest, *, dry_run: bool = False) -> Object:

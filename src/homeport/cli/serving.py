@@ -13,6 +13,7 @@ from homeport.kube import quantity
 from homeport.kube.errors import Permanent
 from homeport.node import choice
 from homeport.settings import (
+    GANG_SCHEDULERS,
     AccountSettings,
     ApiSettings,
     AuditSettings,
@@ -120,6 +121,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--service-node-port-range", type=_ports, default=(30000, 32767), metavar="FIRST-LAST",
         help="where node ports of services come from (default: 30000-32767)",
+    )  # fmt: skip
+    jobs = parser.add_argument_group("training jobs")
+    jobs.add_argument(
+        "--gang-scheduler", choices=GANG_SCHEDULERS,
+        help="place all pods of a job together or none: each job gets a PodGroup of this kind. Kept for later starts "
+        "(default at first: none, but for jobs that ask for it)",
     )  # fmt: skip
     node = parser.add_argument_group("pods")
     node.add_argument(
@@ -268,6 +275,7 @@ def settings_of(args: argparse.Namespace) -> ApiSettings:
             args.container_log_max_files,
             args.runtime,
         ),
+        args.gang_scheduler,
     )
 
 
@@ -339,6 +347,8 @@ def _flags(settings: ApiSettings) -> Iterator[tuple[str, object]]:
         yield "--allowed-unsafe-sysctls", ",".join(node.unsafe_sysctls)
     if node.seccomp_default:
         yield "--seccomp-default", "true"
+    if settings.gang_scheduler is not None:
+        yield "--gang-scheduler", settings.gang_scheduler
     if settings.admission_file is not None:
         yield "--admission-control-config-file", settings.admission_file
 

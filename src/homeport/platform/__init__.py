@@ -68,6 +68,7 @@ class Platform:
     # What the parts make, in the order of PARTS.
     lock: IO[str]
     runtime: PodRuntime
+    """Of a platform that acts."""
     runtime_starts: asyncio.Task[None] | None
     """The start of the node's helpers, which are processes of their own: begun at once, awaited by the node."""
     choice: Choice
@@ -82,6 +83,11 @@ class Platform:
     client: Client
     informers: Informers
     node: NodeLink
+
+    @property
+    def acts(self) -> bool:
+        """Whether it does more than to store and serve objects: then it has a runtime."""
+        return any(name not in _API for name, _ in self._parts)
 
     @property
     def has_node(self) -> bool:
@@ -156,6 +162,8 @@ def _part(module: str, name: str) -> Part:
 
 
 NODE = "node"
+_API = frozenset({"data", "store", "api server"})
+"""What an API server alone has."""
 PARTS: tuple[tuple[str, Part], ...] = (
     ("data", _part("storage", "directory")),
     ("store", _part("storage", "store")),

@@ -38,6 +38,15 @@ class NodeLink:
     async def logs(self, pod: Object, container: str, options: LogOptions) -> AsyncIterator[bytes]:
         return await self._ready().logs(pod, container, options)
 
+    async def ended(self, namespace: str) -> list[Object]:
+        return await self._ready().ended(namespace)
+
+    async def ended_logs(self, pod: tuple[str, str, str], container: str, options: LogOptions) -> AsyncIterator[bytes]:
+        return await self._ready().ended_logs(pod, container, options)
+
+    async def event_files(self, pod: Object, container: str, directory: str, after: str) -> Object:
+        return await self._ready().event_files(pod, container, directory, after)
+
     async def summary(self) -> Object:
         return await self._ready().summary()
 
@@ -67,6 +76,7 @@ def policy_of(chosen: NodeSettings, kind: str) -> Policy:
         seccomp_default=chosen.seccomp_default,
         # An engine's containers are root's whoever asks for them, and plain processes have no namespaces.
         user_namespace=kind == choice.PROCESSES and not linux.is_machines_root(),
+        namespaces=kind == choice.PROCESSES,
     )
 
 

@@ -12,9 +12,7 @@ from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, Literal
 
-import uvloop
-
-from homeport import __version__
+from homeport import __version__, loops
 from homeport.datadir import DataDir
 from homeport.platform import PartFailed, Platform
 from homeport.platform.memory import keep_everything, settle_memory
@@ -69,7 +67,7 @@ def run(
     """
     raise_open_files()
     keep_everything()
-    return uvloop.run(_run(directory, port, settings, report, begin))
+    return loops.run(_run(directory, port, settings, report, begin))
 
 
 async def _run(

@@ -43,7 +43,7 @@ from homeport.datadir import HOST, PREFERRED_PORT, Endpoint
 from homeport.kube import meta
 from homeport.kube.errors import Permanent
 from homeport.kube.wire import User
-from homeport.platform.kinds import KINDS
+from homeport.platform.kinds import ADMISSION, KINDS
 from homeport.platform.node import NodeLink
 from homeport.settings import ApiSettings
 from homeport.store.protocol import Store, StoreError
@@ -96,7 +96,8 @@ def bind(wanted: int | None, last: int | None) -> socket.socket:
 async def api_server(platform: Platform) -> AsyncIterator[str]:
     directory, services = platform.directory, platform.settings.services
     # Pods reach the server at the cluster IP of its service, and at the gateway of their network.
-    authority = pki.ensure(directory.pki, addresses=(platform.runtime.gateway, services.api_address))
+    gateways = (platform.runtime.gateway,) if platform.acts else ()
+    authority = pki.ensure(directory.pki, addresses=(*gateways, services.api_address))
     token = tokens.ensure(directory.pki / "admin.token")
     platform.accounts = await _service_accounts(platform)
     providers, anonymous = _providers(platform.settings)
@@ -114,9 +115,11 @@ async def api_server(platform: Platform) -> AsyncIterator[str]:
         front_proxy=Identity(authority.front_proxy, authority.front_proxy_key),
         pod_security=_pod_security(platform.settings),
         service_ranges=services,
+        hooks=ADMISSION,
     )
     await platform.api.aggregation.start()
     await platform.api.priority.start()
+    platform.api.quotas.start()
     platform.api.restorable = directory.staged
     server = await _listen(platform, authority)
     _tell_clients(platform, authority, token)

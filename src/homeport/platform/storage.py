@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from homeport.kube.errors import Permanent
-from homeport.node import choice
 from homeport.platform.words import counted
 from homeport.store.protocol import StoreError
 from homeport.store.sqlite import SqliteStore
@@ -24,9 +23,12 @@ async def directory(platform: Platform) -> AsyncIterator[str]:
     platform.lock = place.lock()
     platform.runtime_starts = None
     try:
-        platform.runtime, platform.choice = choice.choose(
-            place.node, platform.settings.node, service_cidr=str(platform.settings.services.network)
-        )
+        if platform.acts:
+            from homeport.node import choice  # an API server alone runs nothing
+
+            platform.runtime, platform.choice = choice.choose(
+                place.node, platform.settings.node, service_cidr=str(platform.settings.services.network)
+            )
         if platform.has_node:
             platform.runtime_starts = asyncio.get_running_loop().create_task(platform.runtime.start(), name="runtime")
             await asyncio.sleep(0)  # so that it begins before the next part keeps the loop
