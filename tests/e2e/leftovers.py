@@ -1,7 +1,8 @@
 """An account of what a node has left on the machine: processes, mounts, namespaces, cgroups, sockets, files, links.
 
 Everything is found from outside, by the node's directory: helpers carry it in their arguments, containers have it in
-their mounts. So nodes that run side by side are told apart, and nothing has to be known about how a node works.
+their mounts, or in their environment. So nodes that run side by side are told apart, and nothing has to be known about
+how a node works.
 """
 
 from __future__ import annotations
@@ -13,10 +14,17 @@ from pathlib import Path
 
 import pytest
 
+from homeport.node.plain import family, supervisor
 from homeport.node.sandbox import hostlink
 
-_STAYS = frozenset({"zygote.log", "zygote.lock", "records.json", "sandboxes", "layers", "pods", "warm"})
-"""What a node that has ended keeps in its directory: logs, names, and what pods own; `layers` and `warm` are empty."""
+_STAYS = frozenset(
+    {
+        *("zygote.log", "zygote.lock", "records.json", "sandboxes", "layers", "pods", "warm", "ended"),
+        *("plain-net.log", "plain-net.lock", "plain-pods.log", "links", "hosts", "doors.json.lock"),
+    }
+)
+"""What a node that has ended keeps in its directory: logs, names, and what pods own."""
+_EMPTY = ("layers", "warm", "links", "hosts")
 _NAMESPACES = ("cgroup:", "ipc:", "mnt:", "net:", "pid:", "time:", "user:", "uts:")
 _SETTLE_SECONDS = 10.0
 
@@ -33,13 +41,15 @@ class Account:
         self._link = hostlink.name_of(str(node))
         self._descriptors = _descriptors()
         self._children = set(_zombies())
+        # Of a node that was killed with all it had, whose directory's number this one's has now.
+        self._others = set(self._groups())
 
     def left(self) -> list[str]:
         """One line for each thing that should not be there, empty if all is well."""
         found = [f"process {pid}: {text}" for pid, text in processes(self._node)]
         found += [f"a child that nobody has reaped: {pid}" for pid in set(_zombies()) - self._children]
         found += [f"mount: {line}" for line in _lines("/proc/self/mountinfo") if os.fsdecode(self._mark) in line]
-        found += [f"cgroup: {path}" for path in self._groups()]
+        found += [f"cgroup: {path}" for path in self._groups() if path not in self._others]
         found += [f"network link: {name}" for name in os.listdir("/sys/class/net") if name == self._link]
         found += [f"file: {path}" for path in self._files()]
         for kind, count in _descriptors().items():
@@ -73,9 +83,9 @@ class Account:
             keeps = entry.name in _STAYS or (record.endswith(".json") and record != "netd.json")
             if not keeps:
                 yield entry
-        for name in ("layers", "warm"):
+        for name in _EMPTY:
             if (self._node / name).is_dir():
-                yield from (self._node / name).iterdir()
+                yield from (path for path in (self._node / name).iterdir() if path.name != ".lock")
         # Not those that a container may have made in a volume.
         yield from self._node.glob("pods/*/*.sock")
         yield from self._node.parent.glob("pods/*/*.sock")
@@ -84,6 +94,7 @@ class Account:
 def processes(node: Path, *, only: Callable[[int], bool] = lambda _: True) -> list[tuple[int, str]]:
     """Every process of a node, its containers' included: pid and name."""
     mark = os.fsencode(node)
+    plain = f"{family.MARK}={supervisor.mark(str(node), '').removesuffix('/')}".encode()
     found = []
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == os.getpid():
@@ -93,6 +104,8 @@ def processes(node: Path, *, only: Callable[[int], bool] = lambda _: True) -> li
             mounts = Path(f"/proc/{name}/mountinfo").read_bytes()
             # Of an overlay in a container the directory of its layer is seen, which is beside the node's.
             place = mark + b"/" in mounts or os.fsencode(node.parent / "pods") + b"/" in mounts
+            # Plain processes have the machine's mounts, and a mark.
+            place = place or plain in Path(f"/proc/{name}/environ").read_bytes()
             if (mark in arguments.split(b"\0") or place) and only(int(name)):
                 found.append((int(name), Path(f"/proc/{name}/comm").read_text().strip()))
         except OSError:

@@ -47,6 +47,7 @@ class RunningPlatform:
     directory: DataDir
     process: subprocess.Popen[str] | None = None
     output: list[str] = field(default_factory=list)
+    program: tuple[str | Path, ...] = HOMEPORT
 
     @property
     def kubeconfig(self) -> Path:
@@ -60,7 +61,7 @@ class RunningPlatform:
     def start(self, *arguments: str) -> None:
         """Return once it is ready."""
         self.process = subprocess.Popen(
-            [*HOMEPORT, "up", "--data-dir", str(self.directory.path), *arguments],
+            [*self.program, "up", "--data-dir", str(self.directory.path), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -224,6 +225,14 @@ def read_until(process: subprocess.Popen[str], text: str, timeout: float = 60) -
 
 
 def read_rest(process: subprocess.Popen[str], timeout: float = 120) -> tuple[list[str], int]:
-    """The lines that are left, and the exit status."""
-    text, _ = process.communicate(timeout=timeout)
-    return text.splitlines(), process.returncode
+    """The lines that are left, and the exit status. A command that does not end in time is killed."""
+    assert process.stdout is not None
+    # Not communicate(): it reads past the file object, and loses what `read_until` has read ahead into that.
+    timer = threading.Timer(timeout, process.kill)
+    timer.start()
+    try:
+        with process.stdout:
+            lines = process.stdout.read().splitlines()
+    finally:
+        timer.cancel()
+    return lines, process.wait()

@@ -59,6 +59,54 @@ def test_pytorch_trains_on_a_master_and_a_worker(shared_platform: RunningPlatfor
     kubectl("delete", "pytorchjob", "digits-ddp")
 
 
+@pytest.mark.parametrize(
+    ("file", "kind", "name", "pod", "told"),
+    [
+        (
+            "03-xgboostjob.yaml",
+            "xgboostjob",
+            "digits-trees",
+            "master-0",
+            "training on 479 of 1437 images as rank 0 of 3",
+        ),
+        (
+            "04-paddlejob.yaml",
+            "paddlejob",
+            "digits-paddle",
+            "worker-0",
+            "training on 718 of 1437 images as rank 0 of 2",
+        ),
+        ("05-jaxjob.yaml", "jaxjob", "digits-jax", "worker-0", "images as process 0 of 2, 2 devices"),
+        ("06-mpijob.yaml", "mpijob", "digits-mpi", "launcher", "as rank 1 of 2 on digits-mpi-worker-1"),
+        ("07-mpijob-ssh.yaml", "mpijob", "digits-ssh", "job/", "as rank 1 of 2 on digits-ssh-worker-1"),
+        ("08-pytorchjob-fsdp.yaml", "pytorchjob", "digits-fsdp", "master-0", "0 of 2, with 2405 of 4810 parameters"),
+        ("09-tfjob-mirrored.yaml", "tfjob", "digits-mirrored", "worker-0", "of 1437 images as worker 0 of 2"),
+    ],
+)
+def test_each_framework_trains(kubectl: Kubectl, file: str, kind: str, name: str, pod: str, told: str) -> None:
+    kubectl("apply", "-f", str(EXAMPLES / file))
+    wait = ["wait", "--for=condition=Succeeded", f"--timeout={BUILD_SECONDS:.0f}s", f"{kind}/{name}"]
+    kubectl(*wait, timeout=BUILD_SECONDS + 10)
+    log = kubectl("logs", f"job/{name}-launcher" if pod == "job/" else f"{name}-{pod}").splitlines()
+    assert accuracy(log) > 0.85
+    assert any(told in line for line in log)
+    kubectl("delete", kind, name, "--cascade=foreground")
+
+
+def test_tensorflow_trains_under_a_coordinator_until_the_evaluator_is_content(kubectl: Kubectl) -> None:
+    """ParameterServerStrategy: the chief's end is the job's, which takes workers and parameter servers away."""
+    file = str(EXAMPLES / "11-tfjob-coordinated.yaml")
+    kubectl("apply", "-f", file)
+    job = "tfjob/digits-coordinated"
+    kubectl("wait", "--for=condition=Succeeded", f"--timeout={BUILD_SECONDS:.0f}s", job, timeout=BUILD_SECONDS + 10)
+    log = kubectl("logs", "digits-coordinated-chief-0").splitlines()
+    assert "coordinates 2 workers" in log
+    assert accuracy(log) > 0.85
+    assert log[-1].endswith("says the evaluator")
+    assert "Chief replica 0 finished" in kubectl("describe", job)
+    kubectl("delete", "-f", file)
+
+
 def test_the_platform_is_killed_during_training(shared_platform: RunningPlatform, tmp_path: Path) -> None:
     """Training goes on without the platform; what follows it loses no line and learns the result."""
     manifest = (EXAMPLES / "01-tfjob.yaml").read_text().replace("--training_steps=1500", "--training_steps=6000")

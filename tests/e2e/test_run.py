@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from machinery import Kubectl, MakeKubectl, RunningPlatform, homeport, read_rest, read_until, start_homeport
-from scenes import pod, tfjob
+from scenes import IMAGE, pod, tfjob
 
 
 @pytest.fixture
@@ -115,6 +116,24 @@ def test_what_the_server_refuses_is_told_and_nothing_is_stored(  # type: ignore[
     assert "NotFound" in kubectl("get", "configmap", "run-refused", check=False)
 
 
+def test_a_python_program_on_several_replicas(
+    shared_platform: RunningPlatform, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    program = tmp_path / "count.py"
+    program.write_text("import os, sys\nprint(os.environ['PROCESS_ID'], *sys.argv[1:])\nsys.exit('3' in sys.argv)\n")
+    options = ["--framework", "jax", "--image", IMAGE, "--replicas", "2", "--data-dir", shared_platform.directory.path]
+    done = homeport("run", program, *options, "--", "--steps", "2", timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert sorted(lines[:2]) == [f"[worker-{n}] {n} --steps 2" for n in (0, 1)]
+    assert "JAXJob count succeeded in " in done.stdout
+    again = homeport("run", program, *options, "--", "--steps", "3", timeout=120)
+    assert again.returncode == 1
+    assert "container jax exited with code 1" in again.stderr
+    kubectl("delete", "jaxjob/count", "--cascade=foreground")
+    assert "NotFound" in kubectl("get", "configmap/count-program", check=False)
+
+
 def test_a_pod_by_itself(run, kubectl: Kubectl) -> None:  # type: ignore[no-untyped-def]
     done = run(pod("run-pod", "echo out; echo err >&2; exit 0"))
     assert done.returncode == 0, done.stderr
@@ -151,6 +170,49 @@ def test_ctrl_c_leaves_the_job_running_and_it_can_be_followed_again(
     assert code == 0, lines
     assert "[worker-0] went on" in lines
     kubectl("delete", "tfjob", "run-again")
+
+
+def _one_of_each_make() -> tuple[str, dict[str, list[str]]]:
+    """Jobs whose pods others own than the job itself, and what their replicas print, by the job's name."""
+
+    def template(container: str, script: str) -> dict[str, Any]:
+        return {
+            "template": {"spec": {"containers": [{"name": container, "image": IMAGE, "command": ["sh", "-c", script]}]}}
+        }
+
+    trains = {"numNodes": 2, "image": IMAGE, "command": ["sh", "-c", "echo node $PET_NODE_RANK"]}
+    roles = {
+        "Launcher": template("mpi", "echo launches"),
+        "Worker": {"replicas": 1, **template("mpi", "echo works")},
+    }
+    made = (
+        ("trainer.kubeflow.org/v1alpha1", "TrainJob", {"runtimeRef": {"name": "torch-distributed"}, "trainer": trains}),
+        ("kubeflow.org/v2beta1", "MPIJob", {"runPolicy": {"cleanPodPolicy": "Running"}, "mpiReplicaSpecs": roles}),
+        ("kubeflow.org/v1alpha1", "ChainerJob", {"master": template("chainer", "echo chains")}),
+    )
+    jobs = [
+        {"apiVersion": version, "kind": kind, "metadata": {"name": f"run-{kind.lower()}"}, "spec": spec}
+        for version, kind, spec in made
+    ]
+    told = {
+        "run-trainjob": ["[run-trainjob/node-0] node 0", "[run-trainjob/node-1] node 1"],
+        "run-mpijob": ["[run-mpijob/launcher-0] launches", "[run-mpijob/worker-0] works"],
+        "run-chainerjob": ["] chains"],
+    }
+    return yaml.safe_dump_all(jobs), told
+
+
+def test_jobs_whose_pods_belong_to_others_are_followed(run, kubectl: Kubectl) -> None:  # type: ignore[no-untyped-def]
+    manifests, told = _one_of_each_make()
+    done = run(manifests)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name, lines in told.items():
+        mine = sorted(line for line in done.stdout.splitlines() if line.startswith(f"[{name}/"))
+        assert [line[-len(end) :] for line, end in zip(mine, lines, strict=True)] == lines
+        assert f" {name} succeeded in " in done.stdout
+    alone = yaml.safe_dump(next(job for job in yaml.safe_load_all(manifests) if job["kind"] == "ChainerJob"))
+    assert "] chains" in run(alone).stdout  # by a watch of its own pods
+    kubectl("delete", *(f"{name.removeprefix('run-')}/{name}" for name in told))
 
 
 def _waits_for(go: Path) -> str:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import yaml
-from machinery import Kubectl
+from machinery import Kubectl, MakeKubectl, RunningPlatform
 from scenes import IMAGE
 
 WAITS = "trap 'exit 0' TERM; while :; do sleep 0.2; done"
@@ -119,3 +119,61 @@ def test_what_is_wrong_is_said_in_the_words_of_kubernetes(any_kubectl: Kubectl) 
     said = kubectl("apply", "-f", "-", stdin=changed, check=False)
     assert "field is immutable" in said
     kubectl("delete", "deployment", "fine")
+
+
+MEETING = r"""
+import os, socket, time
+address, size, index = (os.environ["LWS_" + name] for name in ("LEADER_ADDRESS", "GROUP_SIZE", "WORKER_INDEX"))
+if index == "0":
+    with socket.create_server(("", 7000)) as server:
+        came = sorted(int(server.accept()[0].recv(8)) for _ in range(int(size) - 1))
+    print("met", *came, flush=True)
+    open("/tmp/met", "w").close()
+else:
+    while True:
+        try:
+            with socket.create_connection((address, 7000)) as leader:
+                leader.send(index.encode())
+            break
+        except OSError:
+            time.sleep(0.1)
+time.sleep(1000)
+"""
+
+
+def test_a_leader_and_its_workers_meet(shared_platform: RunningPlatform, make_kubectl: MakeKubectl) -> None:
+    make_kubectl(shared_platform).create("Namespace", "groups")
+    kubectl = make_kubectl(shared_platform, "groups")
+    container = {"name": "main", "image": IMAGE, "command": ["python3", "-c", MEETING]}
+    probe = {"exec": {"command": ["cat", "/tmp/met"]}, "periodSeconds": 1}
+    grace = {"terminationGracePeriodSeconds": 1}
+    template = {
+        "size": 4,
+        "leaderTemplate": {"spec": {**grace, "containers": [{**container, "readinessProbe": probe}]}},
+        "workerTemplate": {"spec": {**grace, "containers": [container]}},
+    }
+    wanted = {
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        "metadata": {"name": "serve"},
+        "spec": {"leaderWorkerTemplate": template},
+    }
+    kubectl("apply", "-f", "-", stdin=yaml.safe_dump(wanted))
+    kubectl("wait", "--for=condition=Available", "--timeout=60s", "lws/serve", timeout=70)
+    assert kubectl("logs", "serve-0") == "met 1 2 3\n"
+    heading, row = kubectl("get", "lws").splitlines()
+    assert heading.split() == ["NAME", "READY", "DESIRED", "UP-TO-DATE", "AGE"]
+    assert row.split()[:4] == ["serve", "1", "1", "1"]
+    # The whole group is made anew, and meets again.
+    first = kubectl("get", "pod", "serve-0", "-o", "jsonpath={.metadata.uid}")
+    kubectl("delete", "pod", "serve-0-3")
+    kubectl("wait", "--for=delete", "--timeout=30s", "pod/serve-0", check=False)
+    kubectl("wait", "--for=condition=Available", "--timeout=60s", "lws/serve", timeout=70)
+    kubectl("scale", "lws/serve", "--replicas=2")
+    kubectl("wait", "--for=jsonpath={.status.readyReplicas}=2", "--timeout=60s", "lws/serve", timeout=70)
+    assert kubectl("logs", "serve-1") == kubectl("logs", "serve-0") == "met 1 2 3\n"
+    assert kubectl("get", "pod", "serve-0", "-o", "jsonpath={.metadata.uid}") != first
+    described = kubectl("describe", "lws", "serve")
+    assert "Worker pod serve-0-3 failed, deleted leader pod serve-0 to recreate group 0" in described
+    kubectl("delete", "lws", "serve", "--cascade=foreground", "--timeout=60s", timeout=70)
+    assert kubectl("get", "pods,statefulsets", check=False).startswith("No resources found")

@@ -1,0 +1,83 @@
+"""Volcano's and kube-batch's manifests as their users have them, and the verbs for queues and jobs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from machinery import REPOSITORY, Kubectl, MakeKubectl, RunningPlatform, homeport
+
+EXAMPLES = REPOSITORY / "examples"
+
+
+@pytest.fixture
+def kubectl(shared_platform: RunningPlatform, make_kubectl: MakeKubectl) -> Kubectl:
+    return make_kubectl(shared_platform)
+
+
+@pytest.mark.slow
+def test_a_volcano_job_makes_its_configuration_of_host_files(kubectl: Kubectl) -> None:
+    manifest = str(EXAMPLES / "30-volcano-tensorflow.yaml")
+    begun = homeport("jobs", "run", "-f", manifest, "-n", kubectl.namespace, "--kubeconfig", kubectl.kubeconfig)
+    assert begun.returncode == 0, begun.stderr
+    assert begun.stdout == "configmap dist-mnist applied\njob tensorflow-dist-mnist created\n"
+    job = "jobs.batch.volcano.sh/tensorflow-dist-mnist"
+    kubectl("wait", "--for=jsonpath={.status.state.phase}=Completed", "--timeout=300s", job, timeout=310)
+    told = kubectl("logs", "tensorflow-dist-mnist-worker-1").strip().removeprefix("TF_CONFIG ")
+    assert json.loads(told) == {
+        "cluster": {
+            "ps": ["tensorflow-dist-mnist-ps-0.tensorflow-dist-mnist:2222"],
+            "worker": [f"tensorflow-dist-mnist-worker-{i}.tensorflow-dist-mnist:2222" for i in range(2)],
+        },
+        "environment": "cloud",
+        "task": {"index": 1, "type": "worker"},
+    }
+    assert "No resources found" in kubectl("get", "podgroups.scheduling.volcano.sh", check=False)
+    kubectl("delete", "-f", manifest)
+
+
+@pytest.mark.slow
+def test_a_pod_group_of_kube_batch(kubectl: Kubectl) -> None:
+    manifest = str(EXAMPLES / "31-kube-batch.yaml")
+    kubectl("apply", "-f", manifest)
+    kubectl("wait", "--for=condition=Complete", "--timeout=120s", "job.batch/qj-1", timeout=130)
+    kubectl("delete", "-f", manifest)
+
+
+@pytest.mark.slow
+def test_queues_and_jobs_from_the_command_line(shared_platform: RunningPlatform, kubectl: Kubectl) -> None:
+    place = ("--kubeconfig", kubectl.kubeconfig)
+
+    def say(*arguments: str, program: tuple[str, ...] = ()) -> str:
+        done = homeport(*arguments, *place, *(("--", *program) if program else ()))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def wait(phase: str) -> None:
+        job = "jobs.batch.volcano.sh/held"
+        kubectl("wait", f"--for=jsonpath={{.status.state.phase}}={phase}", "--timeout=60s", job, timeout=70)
+
+    within = ("-n", kubectl.namespace)
+    assert say("queue", "create", "research", "--weight=3", "--capability=cpu=4") == "queue research created\n"
+    rows = {line.split()[0]: line.split()[1:3] for line in say("queue", "list").splitlines()}
+    assert rows["research"][0] == "3"
+    assert rows["default"] == ["1", "Open"]
+    program = ("sh", "-c", "trap exit TERM; sleep 600 & wait")
+    say("jobs", "run", *within, "--name=held", "--image=busybox", "-r=2", "-q=research", program=program)
+    wait("Running")
+    (row,) = (line.split() for line in say("jobs", "list", *within).splitlines() if line.startswith("held "))
+    assert row[1:4] == ["Running", "research", "2"]
+    assert "held" in say("queue", "view", "research")
+    say("jobs", "suspend", "held", *within)
+    wait("Aborted")
+    assert "held" not in kubectl("get", "pods", "-o", "name")
+    say("jobs", "resume", "held", *within)
+    wait("Running")
+    assert "Aborted since" in say("jobs", "view", "held", *within)
+    say("jobs", "delete", "held", *within)
+    say("queue", "close", "research")
+    kubectl("wait", "--for=jsonpath={.status.state}=Closed", "--timeout=60s", "queue/research", timeout=70)
+    say("queue", "delete", "research")
+    missing = homeport("queue", "view", "research", *place)
+    assert missing.returncode == 1
+    assert 'queues.scheduling.volcano.sh "research" not found' in missing.stderr
