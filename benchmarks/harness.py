@@ -7,13 +7,15 @@ import contextlib
 import json
 import os
 import platform as machine
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from homeport.client.client import Client
 from homeport.client.http import HttpTransport
@@ -22,6 +24,7 @@ from homeport.datadir import DataDir
 HOMEPORT = (sys.executable, "-m", "homeport")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 """What platforms are started with: as users have it, with compiled modules kept."""
+_SYNC = re.compile(r'homeport_controller_sync_seconds_total\{controller="[^"]*"\} (\S+)')
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -162,3 +165,34 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 def milliseconds(seconds: float) -> float:
     return 1000 * seconds
+
+
+class Cost(NamedTuple):
+    """Of one step."""
+
+    seconds: float
+    platform: float
+    """CPU seconds of the process that serves."""
+    deciding: float
+    """Of these, in the controllers' own functions."""
+    store: float
+    """Of these, in threads beside the loop: the store's, which writes to the disk."""
+
+
+class Meter:
+    """What the platform has used since the last step."""
+
+    def __init__(self, running: Running, client: Client) -> None:
+        self._running, self._client = running, client
+
+    async def measure(self, step: Callable[[], Any]) -> Cost:
+        before, begin = await self._used(), time.perf_counter()
+        await step()
+        took, after = time.perf_counter() - begin, await self._used()
+        return Cost(took, *(new - old for new, old in zip(after, before, strict=True)))
+
+    async def _used(self) -> tuple[float, float, float]:
+        shown = (await self._client.raw("GET", "/metrics")).decode()
+        pid = self._running.process.pid
+        deciding = sum(float(number) for number in _SYNC.findall(shown))
+        return cpu_seconds([pid]), deciding, cpu_seconds([pid]) - thread_seconds(pid)

@@ -6,6 +6,7 @@ It does as little as it can for each answer (it finds the end of it), since it s
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import ssl
 import time
@@ -165,4 +166,6 @@ async def watch(target: Target, path: str, count: int, seen: Callable[[bytes], N
         )
         await opened
         transports.append(transport)
+    gc.collect()  # all that was opened stays: no need to look through it while something is measured
+    gc.freeze()
     return transports

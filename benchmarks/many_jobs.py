@@ -1,4 +1,4 @@
-"""Two hundred TFJobs of four tiny replicas, applied at once: how fast they are through, what the platform takes for it,
+"""A thousand TFJobs of four tiny replicas, applied at once: how fast they are through, what the platform takes for it,
 and whether all of them came out.
 
 The peer is the node's runtime alone: the same processes in sandboxes of the same kind, with no API and no controllers.
@@ -26,8 +26,8 @@ _SAMPLE = 200
 """Sandboxes that the peer's rate is taken from."""
 
 
-async def measure(running: harness.Running, count: int, limit: float) -> tuple[float, int, float, float]:
-    """Seconds until all have ended, peak bytes of memory, seconds of applying, CPU seconds of the platform."""
+async def measure(running: harness.Running, count: int, limit: float) -> tuple[harness.Cost, int, float]:
+    """What it took until all have ended, peak bytes of memory, seconds of applying."""
     peak = 0
 
     async def watch_memory() -> None:
@@ -37,31 +37,35 @@ async def measure(running: harness.Running, count: int, limit: float) -> tuple[f
             await asyncio.sleep(1)
 
     ended: dict[str, bool] = {}
+    applied = 0.0
     async with running.client() as client, asyncio.timeout(limit):
         listing = await client.list(TENSORFLOW.resource, "default")
         watch = client.watch(TENSORFLOW.resource, "default", resource_version=listing.resource_version)
-        watching = asyncio.create_task(watch_memory())
-        try:
+
+        async def run() -> None:
+            nonlocal applied
+            applying = asyncio.gather(
+                *(client.apply(TENSORFLOW.resource, job(f"many-{number}", COMMAND)) for number in range(count))
+            )
+            timing = asyncio.create_task(_timed(applying, time.perf_counter()))
             async with watch as events:
-                cpu, begin = harness.cpu_seconds([running.process.pid]), time.perf_counter()
-                applying = asyncio.gather(
-                    *(client.apply(TENSORFLOW.resource, job(f"many-{number}", COMMAND)) for number in range(count))
-                )
-                applied = asyncio.create_task(_timed(applying, begin))
                 async for _, obj in events:
                     for result in ("Succeeded", "Failed"):
                         if meta.is_condition_true(obj, result):
                             ended[meta.name(obj)] = result == "Succeeded"
                     if len(ended) == count:
                         break
-            took = time.perf_counter() - begin
-            used = harness.cpu_seconds([running.process.pid]) - cpu
+            applied = await timing
+
+        watching = asyncio.create_task(watch_memory())
+        try:
+            cost = await harness.Meter(running, client).measure(run)
         finally:
             watching.cancel()
     failed = sorted(name for name, well in ended.items() if not well)
     if failed:
         raise SystemExit(f"{len(failed)} of {count} jobs failed, the first is {failed[0]}")
-    return took, peak, await applied, used
+    return cost, peak, applied
 
 
 async def _timed(work: asyncio.Future[object], begin: float) -> float:
@@ -93,21 +97,26 @@ async def bare_sandboxes(directory: Path, count: int) -> float:
 
 def main() -> None:
     arguments = harness.parser(__doc__)
-    arguments.add_argument("--jobs", type=int, default=200)
-    arguments.add_argument("--limit", type=float, default=600.0, help="seconds after which to give up")
+    arguments.add_argument("--jobs", type=int, default=1000)
+    arguments.add_argument("--limit", type=float, default=1200.0, help="seconds after which to give up")
     options = arguments.parse_args()
     count: int = options.jobs
     with tempfile.TemporaryDirectory(prefix="homeport-bench-") as place:
         bare = asyncio.run(bare_sandboxes(Path(place), min(_SAMPLE, count * REPLICAS)))
     with harness.platform() as running:
         idle = harness.memory(running.processes())
-        took, peak, applied, used = asyncio.run(measure(running, count, options.limit))
+        cost, peak, applied = asyncio.run(measure(running, count, options.limit))
+    took, each = cost.seconds, round(1000 * cost.platform / count, 1)
     figures = [
         harness.Figure("until all are applied", applied, "s", "until all have ended", round(took, 1)),
         harness.Figure("replicas a second", REPLICAS * count / took, "per s", "bare sandboxes", round(bare, 1)),
         harness.Figure("jobs a minute", 60 * count / took, "per min", "bare sandboxes", round(60 * bare / REPLICAS)),
-        harness.Figure("CPU of the platform, per job", 1000 * used / count, "ms", "wall", round(1000 * took / count)),
+        harness.Figure("CPU of the platform, per job", each, "ms", "wall", round(1000 * took / count)),
+        harness.Figure(
+            "CPU of the controllers' decisions, per job", 1000 * cost.deciding / count, "ms", "platform", each
+        ),
         harness.Figure("memory, peak", peak / 1e6, "MB", "idle", round(idle / 1e6)),
+        harness.Figure("memory, per job", (peak - idle) / 1000 / count, "kB", "idle", round(idle / 1000)),
     ]
     harness.report(f"{count} jobs of {REPLICAS} replicas: all succeeded, none lost", figures, options)
 

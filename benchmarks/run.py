@@ -16,7 +16,9 @@ SCRIPTS = (
     "node_warm.py",
     "gang_start.py",
     "many_jobs.py",
+    "training_controller.py",
     "workloads.py",
+    "batch_scheduling.py",
 )
 
 

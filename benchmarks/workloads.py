@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import re
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import harness
 from many_jobs import bare_sandboxes
@@ -26,40 +24,8 @@ from homeport.kube.meta import Object
 
 DEPLOYMENT, JOB = core.DEPLOYMENT.resource, core.JOB.resource
 WAITS = ["sh", "-c", "trap exit TERM; sleep 600 & wait"]
-_SYNC = re.compile(r'homeport_controller_sync_seconds_total\{controller="[^"]*"\} (\S+)')
 _AT_A_TIME = 32
 """Requests that a client has in flight."""
-
-
-class Cost(NamedTuple):
-    """Of one step."""
-
-    seconds: float
-    platform: float
-    """CPU seconds of the process that serves."""
-    deciding: float
-    """Of these, in the controllers' own functions."""
-    store: float
-    """Of these, in threads beside the loop: the store's, which writes to the disk."""
-
-
-class Meter:
-    """What the platform has used since the last step."""
-
-    def __init__(self, running: harness.Running, client: Client) -> None:
-        self._running, self._client = running, client
-
-    async def measure(self, step: Callable[[], Any]) -> Cost:
-        before, begin = await self._used(), time.perf_counter()
-        await step()
-        took, after = time.perf_counter() - begin, await self._used()
-        return Cost(took, *(new - old for new, old in zip(after, before, strict=True)))
-
-    async def _used(self) -> tuple[float, float, float]:
-        shown = (await self._client.raw("GET", "/metrics")).decode()
-        pid = self._running.process.pid
-        deciding = sum(float(number) for number in _SYNC.findall(shown))
-        return harness.cpu_seconds([pid]), deciding, harness.cpu_seconds([pid]) - harness.thread_seconds(pid)
 
 
 async def until(client: Client, resource: Resource, holds: Callable[[dict[str, Object]], bool]) -> None:
@@ -108,7 +74,7 @@ async def scale(client: Client, replicas: int, **template: Any) -> None:
     await until(client, core.POD.resource, lambda known: len(known) == replicas)
 
 
-async def deployments(meter: Meter, client: Client, pods: int, rolling: int) -> dict[str, Cost]:
+async def deployments(meter: harness.Meter, client: Client, pods: int, rolling: int) -> dict[str, harness.Cost]:
     await client.create(DEPLOYMENT, deployment(1))
     await scale(client, 1)  # makes the image known
     costs = {"up": await meter.measure(lambda: scale(client, pods))}
@@ -139,9 +105,9 @@ async def jobs(client: Client, count: int) -> None:
     await waiting
 
 
-async def run(running: harness.Running, options: argparse.Namespace) -> dict[str, Cost]:
+async def run(running: harness.Running, options: argparse.Namespace) -> dict[str, harness.Cost]:
     async with running.client() as client, asyncio.timeout(options.limit):
-        meter = Meter(running, client)
+        meter = harness.Meter(running, client)
         costs = await deployments(meter, client, options.pods, options.rolling)
         costs["jobs"] = await meter.measure(lambda: jobs(client, options.jobs))
     return costs
