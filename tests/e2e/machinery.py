@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,13 @@ class Kubectl:
         """Apply a new object of the core group; what kubectl says, success or not."""
         manifest = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **fields}
         return self("apply", "-f", "-", stdin=json.dumps(manifest), check=False)
+
+    def described(self, *what: str, words: Sequence[str], seconds: float = 30) -> None:
+        """Wait until `kubectl describe` says all of these words: events come a moment after what they tell of."""
+        deadline = time.monotonic() + seconds
+        while missing := [word for word in words if word not in (text := self("describe", *what))]:
+            assert time.monotonic() < deadline, f"no {missing} in\n{text}"
+            time.sleep(0.2)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -220,9 +220,8 @@ def test_metrics_of_an_adapter(kubectl: Kubectl) -> None:
     scaler(kubectl, HITS, QUEUE, minReplicas=1, **AT_ONCE)
     condition(kubectl, "ScalingActive", "FailedGetObjectMetric")
     replicas(kubectl, 4)
-    described = kubectl("describe", "hpa", "web")
-    for words in ('"hits" on Service/web (target value)', '"queue" (target average value)', "SuccessfulRescale"):
-        assert words in described
+    metrics = ['"hits" on Service/web (target value)', '"queue" (target average value)']
+    kubectl.described("hpa", "web", words=[*metrics, "SuccessfulRescale"])
 
 
 def test_behaviour(kubectl: Kubectl) -> None:

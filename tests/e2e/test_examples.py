@@ -103,7 +103,7 @@ def test_tensorflow_trains_under_a_coordinator_until_the_evaluator_is_content(ku
     assert "coordinates 2 workers" in log
     assert accuracy(log) > 0.85
     assert log[-1].endswith("says the evaluator")
-    assert "Chief replica 0 finished" in kubectl("describe", job)
+    kubectl.described(job, words=["Chief replica 0 finished"])
     kubectl("delete", "-f", file)
 
 

@@ -58,9 +58,8 @@ def test_all_replicas_begin_again_from_their_checkpoints(
         "it had not failed, and began again all the same"
     )
     assert kubectl("logs", "gang-worker-1").strip() == "begin at step 1"
-    told = kubectl("describe", "pytorchjob", "gang")
-    assert "is restarting all replicas (1): Worker replica 1 (pod gang-worker-1)" in told
-    assert "exited with code 7: begin at step 0" in told
+    begun = "is restarting all replicas (1): Worker replica 1 (pod gang-worker-1)"
+    kubectl.described("pytorchjob", "gang", words=[begun, "exited with code 7: begin at step 0"])
     kubectl("annotate", "pytorchjob", "gang", "homeport.dev/gang-restart=maybe", "--overwrite", check=False)
     kept = kubectl("get", "pytorchjob", "gang", "-o", "jsonpath={.metadata.annotations.homeport\\.dev/gang-restart}")
     assert kept == "true", "no other value is taken"
@@ -112,7 +111,6 @@ def test_jobs_that_are_made_of_others_restart_as_one(
         kubectl("wait", f"--for=condition={end}", "--timeout=90s", name, timeout=100)
         assert json.loads(kubectl("get", name, "-o", "json"))["status"]["gangRestarts"] == 1
         assert kubectl("logs", f"job/{leader}").strip() == "second attempt"
-        told = kubectl("describe", name)
-        assert "is restarting all replicas (1): Worker (pod joint-worker" in told
-        assert "exited with code 7: lost a shard" in told
+        begun = "is restarting all replicas (1): Worker (pod joint-worker"
+        kubectl.described(name, words=[begun, "exited with code 7: lost a shard"])
         kubectl("delete", name, "--cascade=foreground")

@@ -297,8 +297,12 @@ def test_the_more_important_and_queues_below_their_share_get_room(
     reach(low=4)
     make(volcano_job("high", 2, 2, priorityClassName="gang-high"))
     reach(low=2, high=2)
-    told = json.loads(kubectl("get", "events", "-o", "json", "--field-selector=reason=Evict"))["items"]
-    assert [event["message"] for event in told] == ["Pod is evicted, because of preempt"] * 2
+
+    def told() -> list[str]:
+        events = json.loads(kubectl("get", "events", "-o", "json", "--field-selector=reason=Evict"))["items"]
+        return [event["message"] for event in events]
+
+    eventually(lambda: told() == ["Pod is evicted, because of preempt"] * 2, told)
     remove(kubectl, "jobs.batch.volcano.sh/low", "jobs.batch.volcano.sh/high")
 
     make(volcano_job("first", 4, 1, queue="gang-a"))

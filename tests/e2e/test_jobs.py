@@ -37,11 +37,8 @@ def test_a_job_from_create_to_delete(any_kubectl: Kubectl) -> None:
     heading, row = kubectl("get", "jobs").splitlines()
     assert heading.split() == ["NAME", "STATUS", "COMPLETIONS", "DURATION", "AGE"]
     assert row.split()[:3] == ["one", "Complete", "1/1"]
-    described = kubectl("describe", "job", "one")
-    assert "1 Succeeded" in described
-    for reason, words in (("SuccessfulCreate", "Created pod: one-"), ("Completed", "Job completed")):
-        assert reason in described
-        assert words in described
+    events = ["SuccessfulCreate", "Created pod: one-", "Completed", "Job completed"]
+    kubectl.described("job", "one", words=["1 Succeeded", *events])
     kubectl("delete", "job", "one", "--cascade=foreground")
     assert kubectl("get", "jobs,pods", check=False).startswith("No resources found")
 

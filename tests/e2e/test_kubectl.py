@@ -30,9 +30,7 @@ def test_a_job_from_apply_to_delete(any_kubectl: Kubectl) -> None:
     assert kubectl("get", "tfjob", "life", "-o", "jsonpath={.status.replicaStatuses.Worker.succeeded}") == "2"
 
     assert kubectl("logs", "life-worker-1") == "hello from life-worker-1\n"
-    described = kubectl("describe", "tfjob", "life")
-    assert "TFJobSucceeded" in described
-    assert "Events:" in described
+    kubectl.described("tfjob", "life", words=["Events:", "TFJobSucceeded"])
 
     assert kubectl("apply", "-f", "-", stdin=tfjob("life")) == "tfjob.kubeflow.org/life unchanged\n"
     assert kubectl("delete", "tfjob", "life").startswith('tfjob.kubeflow.org "life" deleted')
@@ -90,10 +88,7 @@ def test_logs_follow_to_the_end(any_kubectl: Kubectl) -> None:
 def test_describe_tells_a_pods_story(any_kubectl: Kubectl) -> None:
     any_kubectl("apply", "-f", "-", stdin=pod("story", "exit 3"))
     any_kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "--timeout=30s", "pod/story")
-    text = any_kubectl("describe", "pod", "story")
-    assert "Exit Code:    3" in text
-    assert "Scheduled" in text
-    assert "Started" in text
+    any_kubectl.described("pod", "story", words=["Exit Code:    3", "Scheduled", "Started"])
     any_kubectl("delete", "pod", "story")
 
 
@@ -142,18 +137,14 @@ def test_an_image_that_does_not_exist_says_what_to_do(any_kubectl: Kubectl) -> N
     any_kubectl("apply", "-f", "-", stdin=pod("no-image", "true", image="nobody/has-this:v9"))
     path = "{.status.containerStatuses[0].state.waiting.reason}"
     any_kubectl("wait", f"--for=jsonpath={path}=ErrImagePull", "--timeout=30s", "pod/no-image")
-    text = any_kubectl("describe", "pod", "no-image")
-    assert "nobody/has-this:v9" in text
-    assert "Failed" in text
+    any_kubectl.described("pod", "no-image", words=["nobody/has-this:v9", "Failed"])
     any_kubectl("delete", "pod", "no-image")
 
 
 def test_a_command_that_is_not_there_fails_with_its_name(any_kubectl: Kubectl) -> None:
     any_kubectl("apply", "-f", "-", stdin=pod("no-command", "", command=["/no/such/program"], image=IMAGE))
     any_kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "--timeout=30s", "pod/no-command")
-    text = any_kubectl("describe", "pod", "no-command")
-    assert "/no/such/program" in text
-    assert "StartError" in text
+    any_kubectl.described("pod", "no-command", words=["/no/such/program", "StartError"])
     any_kubectl("delete", "pod", "no-command")
 
 

@@ -86,7 +86,7 @@ def test_a_node_is_drained_as_far_as_budgets_let_it(newest_web: Kubectl) -> None
         left = rows(web("get", "pods", "-l", "app=web", "--no-headers"))
         assert sorted(row[2] for row in left) == ["Pending", "Running"]
         pending = next(row[0] for row in left if row[2] == "Pending")
-        assert "node(s) were unschedulable" in web("describe", "pod", pending)
+        web.described("pod", pending, words=["node(s) were unschedulable"])
         web("delete", "pdb", "web")
         web("drain", node, *only, "--timeout=30s")
         assert {row[2] for row in rows(web("get", "pods", "-l", "app=web", "--no-headers"))} == {"Pending"}
@@ -104,9 +104,8 @@ def test_an_autoscaler_keeps_within_its_bounds(web: Kubectl) -> None:
     header, line = rows(web("get", "hpa", "web"))
     assert [header[0], *header[3:6]] == ["NAME", "MINPODS", "MAXPODS", "REPLICAS"]
     assert "80%" in " ".join(line)
-    described = web("describe", "hpa", "web")
-    assert re.search(r"AbleToScale +True +SucceededRescale", described)
-    assert "New size: 3; reason: Current number of replicas below Spec.MinReplicas" in described
+    rescaled = "New size: 3; reason: Current number of replicas below Spec.MinReplicas"
+    web.described("hpa", "web", words=["AbleToScale", "SuccessfulRescale", rescaled])
 
 
 def test_quotas_count_what_is_and_is_no_longer(any_kubectl: Kubectl) -> None:

@@ -118,8 +118,8 @@ def test_figures_of_event_files(kubectl: Kubectl, shared_platform: RunningPlatfo
         kubectl("exec", "board-master-0", "--", "touch", "/dev/shm/on")
         ended = status(kubectl, "pytorchjob/board", lambda found: values(found).get("step") == "2")
         assert values(ended) == {"step": "2", "loss/train": "0.25"}
-        told = kubectl("describe", "pytorchjob", "homeless")
-        assert "/logs of container pytorch is not on a volume: mount one there, such as an emptyDir" in told
+        words = "/logs of container pytorch is not on a volume: mount one there, such as an emptyDir"
+        kubectl.described("pytorchjob", "homeless", words=[words])
     finally:
         (images / "board-writer.yaml").unlink()
     kubectl("delete", "pytorchjobs", "board", "homeless")

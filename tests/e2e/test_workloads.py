@@ -66,13 +66,8 @@ def test_a_deployment_by_its_verbs(any_kubectl: Kubectl) -> None:
     kubectl("rollout", "resume", "deployment/web")
     assert kubectl("rollout", "restart", "deployment/web") == "deployment.apps/web restarted\n"
     kubectl("rollout", "status", "deployment/web", "--timeout=60s", timeout=70)
-    described = kubectl("describe", "deployment", "web")
-    for words in (
-        "3 desired | 3 updated | 3 total | 3 available | 0 unavailable",
-        "NewReplicaSetAvailable",
-        "Scaled up",
-    ):
-        assert words in described
+    counts = "3 desired | 3 updated | 3 total | 3 available | 0 unavailable"
+    kubectl.described("deployment", "web", words=[counts, "NewReplicaSetAvailable", "Scaled up"])
     kubectl("delete", "deployment", "web")
     kubectl("wait", "--for=delete", "--timeout=30s", "pod", "-l", "app=web", check=False)
 
@@ -103,7 +98,7 @@ def test_revisions_by_kubectl(any_kubectl: Kubectl, kind: str) -> None:
     assert "env" not in template["spec"]["containers"][0]
     history = [line.split()[0] for line in kubectl("rollout", "history", what).splitlines()[2:] if line]
     assert history == ["2", "3"]
-    assert "SuccessfulCreate" in kubectl("describe", what)
+    kubectl.described(what, words=["SuccessfulCreate"])
     kubectl("delete", what)
     kubectl("wait", "--for=delete", "--timeout=30s", "pod", "-l", "app=db", check=False)
 
@@ -173,7 +168,7 @@ def test_a_leader_and_its_workers_meet(shared_platform: RunningPlatform, make_ku
     kubectl("wait", "--for=jsonpath={.status.readyReplicas}=2", "--timeout=60s", "lws/serve", timeout=70)
     assert kubectl("logs", "serve-1") == kubectl("logs", "serve-0") == "met 1 2 3\n"
     assert kubectl("get", "pod", "serve-0", "-o", "jsonpath={.metadata.uid}") != first
-    described = kubectl("describe", "lws", "serve")
-    assert "Worker pod serve-0-3 failed, deleted leader pod serve-0 to recreate group 0" in described
+    words = "Worker pod serve-0-3 failed, deleted leader pod serve-0 to recreate group 0"
+    kubectl.described("lws", "serve", words=[words])
     kubectl("delete", "lws", "serve", "--cascade=foreground", "--timeout=60s", timeout=70)
     assert kubectl("get", "pods,statefulsets", check=False).startswith("No resources found")

@@ -219,9 +219,10 @@ async def test_a_container_whose_answer_was_lost_runs_once(
         return answer
 
     name = bodies.container_name(bodies.node_key(runtime.directory), "main", "one", "default", "one", 0)
-    with monkeypatch.context() as gone, pytest.raises(SandboxError, match="the engine has gone"):
+    with monkeypatch.context() as gone:
         gone.setattr(Engine, "request", losing)
-        await sandbox.start(container)
+        with pytest.raises(SandboxError, match="the engine has gone"):
+            await sandbox.start(container)
     await sandbox.start(container)
     async with asyncio.timeout(30):
         async for state in sandbox.changes():

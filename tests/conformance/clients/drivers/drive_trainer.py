@@ -5,6 +5,7 @@ What trains is plain Python, in a runtime of the test's own: no framework has to
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -43,6 +44,10 @@ STOCK = {
     "torchtune-qwen2.5-1.5b": "torchtune",
 }
 SECONDS = 90
+
+
+def events(trainer: TrainerClient, name: str) -> set[tuple[str, str]]:
+    return {(event.involved_object_kind, event.reason) for event in trainer.get_job_events(name)}
 
 
 def plain_runtime(name: str) -> dict[str, Any]:
@@ -151,8 +156,10 @@ def test_a_function_trains_on_two_nodes(trainer: TrainerClient, runtime: Runtime
     steps = {step.name: step.status for step in job.steps}
     assert steps == {"node-0": "Succeeded", "node-1": "Succeeded"}
     assert any("small has seen epoch 9" in line for line in trainer.get_job_logs(name))
-    seen = {(event.involved_object_kind, event.reason) for event in trainer.get_job_events(name)}
-    assert ("TrainJob", "AllJobsCompleted") in seen
+    deadline = time.monotonic() + SECONDS
+    while ("TrainJob", "AllJobsCompleted") not in (seen := events(trainer, name)):  # a moment after the status has it
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.2)
     assert {"JobSet", "Pod"} <= {kind for kind, _ in seen}
     assert stored(name)["metadata"]["labels"] == {"team": "vision"}
     assert name in [found.name for found in trainer.list_jobs(runtime=runtime)]

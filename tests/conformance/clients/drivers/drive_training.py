@@ -120,11 +120,16 @@ def test_a_job_to_its_end_and_its_logs(shape: Shape, submit: Submit) -> None:
     assert {"Created", "Succeeded"} <= set(types)
     assert len(training.get_job_pod_names(name, namespace=NAMESPACE)) == count
     assert training.get_job_pod_names(name, namespace=NAMESPACE, is_master=True) == [leader]
-    logs, events = training.get_job_logs(name, namespace=NAMESPACE, is_master=False, verbose=True)
+    logs, _ = training.get_job_logs(name, namespace=NAMESPACE, is_master=False)
     assert len(logs) == count
     assert all("I am" in text for text in logs.values())
-    assert any("succeeded" in line for line in events[f"{shape.kind.lower()}/{name}"])
-    assert f"pod/{leader}" in events
+
+    def told() -> bool:  # a moment after the status has it
+        _, events = training.get_job_logs(name, namespace=NAMESPACE, is_master=False, verbose=True)
+        job = events.get(f"{shape.kind.lower()}/{name}", [])
+        return any("succeeded" in line for line in job) and f"pod/{leader}" in events
+
+    until(told)
 
 
 @every_kind
