@@ -62,13 +62,18 @@ def start() -> Iterator[Start]:
         process.communicate()
 
 
-@pytest.fixture
-def server(start: Start, tmp_path: Path) -> str:
+def serve(start: Start, home: Path) -> tuple[str, subprocess.Popen[str]]:
+    """A server with keys of its own in `home`: its port and process."""
     port = str(free_port())
-    process = start(give_keys(tmp_path / "job"), "sshd", "-De", "-p", port)
+    process = start(give_keys(home), "sshd", "-De", "-p", port)
     assert process.stderr is not None
     assert process.stderr.readline() == f"sshd: listening on port {port}\n"
-    return port
+    return port, process
+
+
+@pytest.fixture
+def server(start: Start, tmp_path: Path) -> str:
+    return serve(start, tmp_path / "job")[0]
 
 
 def test_a_user_without_a_name_runs_commands(start: Start, server: str, tmp_path: Path) -> None:
@@ -76,6 +81,18 @@ def test_a_user_without_a_name_runs_commands(start: Start, server: str, tmp_path
     client = start(tmp_path / "job", "ssh", *command, "exit", "7")
     out, error = client.communicate("typed", timeout=60)
     assert (client.returncode, out, error) == (7, "typed", "no\n")
+
+
+def test_a_server_that_goes_is_told_of_in_one_line(start: Start, tmp_path: Path) -> None:
+    port, server = serve(start, tmp_path / "job")
+    client = start(tmp_path / "job", "ssh", "-p", port, "127.0.0.1", "echo here; exec cat")
+    assert client.stdout is not None
+    assert client.stdout.readline() == "here\n"
+    server.kill()
+    error = client.communicate(timeout=60)[1]
+    assert client.returncode == 255
+    assert error.startswith("ssh: 127.0.0.1: ")
+    assert error.count("\n") == 1
 
 
 def test_nobody_comes_in_with_the_key_of_another_job(start: Start, server: str, tmp_path: Path) -> None:
