@@ -270,6 +270,40 @@ def test_suspending_and_resuming() -> None:
     assert meta.spec(w.jobs["train-a-0"])["template"]["spec"]["nodeSelector"] == {"pool": "slow"}
 
 
+def test_jobs_grow_and_shrink_with_their_set() -> None:
+    w = World(group("a", completions=2, replicas=2), group("b")).settle()
+    scale(w.set, 4)
+    w.settle()
+    for name in ("train-a-0", "train-a-1"):
+        assert size_of(w.jobs[name]) == (4, 4)
+    assert size_of(w.jobs["train-b-0"]) == (1, 1)
+    # What has succeeded is left alone, and a suspended one is changed, too.
+    w.end("train-a-0", "Complete")
+    w.set["spec"]["suspend"] = True
+    scale(w.set, 1)
+    w.settle()
+    assert size_of(w.jobs["train-a-0"]) == (4, 4)
+    assert size_of(w.jobs["train-a-1"]) == (1, 1)
+    assert meta.spec(w.jobs["train-a-1"])["suspend"] is True
+
+
+def test_a_restart_ends_with_the_newest_size() -> None:
+    w = World(group("a", completions=2), failurePolicy={"maxRestarts": 1}).settle()
+    scale(w.set, 3)
+    w.end("train-a-0", "Failed")
+    assert w.deleted == ["train-a-0"]
+    assert size_of(w.jobs["train-a-0"]) == (3, 3)
+
+
+def scale(job_set: Object, pods: int) -> None:
+    job = job_set["spec"]["replicatedJobs"][0]["template"]["spec"]
+    job |= {"parallelism": pods, "completions": pods}
+
+
+def size_of(job: Object) -> tuple[int, int]:
+    return meta.spec(job)["parallelism"], meta.spec(job)["completions"]
+
+
 def test_a_time_to_live() -> None:
     w = World(group("a"), ttlSecondsAfterFinished=30).settle()
     w.end("train-a-0", "Complete")
@@ -371,6 +405,46 @@ def test_what_never_changes() -> None:
     told = "; ".join(map(str, JOB_SET_KIND.validate(new, old)))
     assert told == 'spec.failurePolicy: Invalid value: "object": Value is immutable'
     assert not list(JOB_SET_KIND.validate(job_set(group("a"), failurePolicy={"maxRestarts": 1}, suspend=True), old))
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "ended", "told"),
+    [
+        ((3, 3), "Indexed", "", ""),
+        ((1, 1), "Indexed", "Suspended", ""),
+        (
+            (3, 2),
+            "Indexed",
+            "",
+            "template.spec.completions: Invalid value: 2: completions must be equal to",
+        ),
+        ((0, 0), "Indexed", "", "template.spec.parallelism: Invalid value: 0: must be greater than or equal to 1"),
+        ((None, 3), "Indexed", "", "template.spec.parallelism: Invalid value: null: must be greater than"),
+        ((3, 3), "Indexed", "Completed", "cannot change parallelism or completions when JobSet is in a terminal state"),
+        ((3, 3), "Indexed", "Failed", "cannot change parallelism or completions when JobSet is in a terminal state"),
+        ((3, 3), "NonIndexed", "", "spec.replicatedJobs: Invalid value"),
+    ],
+)
+def test_the_pods_of_indexed_jobs_may_become_more_or_fewer(size: Any, mode: str, ended: str, told: str) -> None:
+    old, new = (job_set(group("a", completions=2)) for _ in range(2))
+    for each in (old, new):
+        each["spec"]["replicatedJobs"][0]["template"]["spec"]["completionMode"] = mode
+    if ended:
+        old["status"] = new["status"] = {"conditions": [{"type": ended, "status": "True"}]}
+    job = new["spec"]["replicatedJobs"][0]["template"]["spec"]
+    job |= {"parallelism": size[0], "completions": size[1]}
+    errors = "; ".join(map(str, JOB_SET_KIND.validate(new, old)))
+    assert told in errors
+    assert bool(told) == bool(errors)
+    # And nothing else changes with it.
+    job["template"] = {"spec": {"containers": [{"name": "c", "image": "y"}]}}
+    assert "field is immutable" in "; ".join(map(str, JOB_SET_KIND.validate(new, old)))
+
+
+def test_names_of_more_pods_have_to_fit() -> None:
+    name = "t" * 51
+    old, new = job_set(group("a", completions=9), name=name), job_set(group("a", completions=11), name=name)
+    assert "pod names generated for this JobSet will exceed 63" in "; ".join(map(str, JOB_SET_KIND.validate(new, old)))
 
 
 def test_there_is_one_order() -> None:

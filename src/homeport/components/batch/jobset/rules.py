@@ -1,6 +1,7 @@
 """Defaults and rules of job sets (upstream: ``pkg/webhooks/jobset_webhook.go``).
 
-Of what upstream has behind feature gates that are off, nothing is taken: restarts in place and of single jobs.
+Of what upstream has behind feature gates that are off, elastic job sets are taken (``ElasticJobSet``); restarts in
+place and of single jobs are not.
 """
 
 from __future__ import annotations
@@ -274,12 +275,46 @@ def _update(new: Object, old: Object) -> Iterator[FieldError]:
             sort = "array" if isinstance(now[name], list) else "object"
             yield field.invalid(f"spec.{name}", sort, "Value is immutable")
     groups, former = shape.groups(new), {group["name"]: group for group in shape.groups(old)}
+    yield from _scaled(new, old, former)
+    groups = [_with_size_of(group, former.get(group["name"])) for group in groups]
     if now.get("suspend") or before.get("suspend"):
         groups = [_masked(group, former.get(group["name"])) for group in groups]
     if groups != shape.groups(old):
         yield field.invalid("spec.replicatedJobs", shape.groups(new), "field is immutable")
     if now.get("managedBy") != before.get("managedBy"):
         yield field.invalid("spec.managedBy", now.get("managedBy"), "field is immutable")
+
+
+def _scaled(new: Object, old: Object, former: dict[str, Object]) -> Iterator[FieldError]:
+    """The pods of indexed jobs may become more or fewer until the job set has ended (upstream: KEP-463)."""
+    for index, group in enumerate(shape.groups(new)):
+        path, job = f"spec.replicatedJobs[{index}].template.spec", meta.spec(group["template"])
+        known = former.get(group["name"])
+        if known is None or not shape.is_indexed(group) or shape.size(group) == shape.size(known):
+            continue
+        parallelism, completions = shape.size(group)
+        if any(meta.is_condition_true(old, type) for type in ("Completed", "Failed")):
+            words = "cannot change parallelism or completions when JobSet is in a terminal state (Completed or Failed)"
+            yield field.forbidden(path, words)
+        elif not parallelism or parallelism < 1:
+            yield field.invalid(f"{path}.parallelism", parallelism, "must be greater than or equal to 1")
+        elif completions != parallelism:
+            words = "completions must be equal to parallelism for Elastic Indexed Jobs"
+            yield field.invalid(f"{path}.completions", job.get("completions"), words)
+        else:
+            yield from _replicated_job(f"spec.replicatedJobs[{index}]", group, meta.name(new), set(former))
+
+
+def _with_size_of(group: Object, former: Object | None) -> Object:
+    """The group as if its jobs were as large as they were."""
+    if former is None or not shape.is_indexed(group) or shape.size(group) == shape.size(former):
+        return group
+    job, was = dict(meta.spec(group["template"])), meta.spec(former["template"])
+    for name in shape.SIZE:
+        job.pop(name, None)
+        if name in was:
+            job[name] = was[name]
+    return {**group, "template": {**group["template"], "spec": job}}
 
 
 def _masked(group: Object, former: Object | None) -> Object:

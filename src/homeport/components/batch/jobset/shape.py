@@ -19,6 +19,8 @@ EXCLUSIVE = "alpha.jobset.sigs.k8s.io/exclusive-topology"
 NODE_SELECTOR = "alpha.jobset.sigs.k8s.io/node-selector"
 NAMESPACED_JOB = "alpha.jobset.sigs.k8s.io/namespaced-job"
 NO_SCHEDULE = "alpha.jobset.sigs.k8s.io/no-schedule"
+SIZE = ("parallelism", "completions")
+"""What may change of the jobs of a set while they run, both together."""
 
 
 def groups(job_set: Object) -> list[Object]:
@@ -29,6 +31,16 @@ def groups(job_set: Object) -> list[Object]:
 def replicas(group: Object) -> int:
     count = group.get("replicas")
     return 1 if count is None else int(count)
+
+
+def is_indexed(group: Object) -> bool:
+    return bool(meta.spec(group["template"]).get("completionMode") == "Indexed")
+
+
+def size(group: Object) -> tuple[int | None, int | None]:
+    """How many pods each job of a group runs at a time, and how many have to succeed."""
+    job = meta.spec(group["template"])
+    return job.get("parallelism"), job.get("completions")
 
 
 def group_name(group: Object) -> str:

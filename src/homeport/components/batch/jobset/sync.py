@@ -38,6 +38,7 @@ class _Round:
         self._made: list[Object] = []
         self._others: list[Object] = []
         self._patches: list[Patch] = []
+        self._changes: dict[str, dict[str, object]] = {}
         self._removed: list[Object] = []
         self._notes: list[Note] = []
         jobs = observed.children.get("Job", {})
@@ -81,6 +82,9 @@ class _Round:
         self._status["replicatedJobsStatus"] = [self._counts[name] for name in sorted(self._counts, reverse=True)]
         self._status.setdefault("restarts", 0)
         delay, gone = self._decide()
+        for job in self._active:
+            if (changes := self._changes.get(meta.name(job))) is not None:
+                self._patches.append(Patch(job, {"spec": changes}))
         if self._conditions:
             self._status["conditions"] = self._conditions
         return Desired(
@@ -174,6 +178,7 @@ class _Round:
             elif meta.name(claim) not in self._present("PersistentVolumeClaim"):
                 self._made.append(claim)
         self._make_jobs()
+        self._scale()
         if self._suspended:
             for job in self._active:
                 self._change(job, {"suspend": True})
@@ -252,9 +257,19 @@ class _Round:
         else:
             self._change(job, {"suspend": False, **changes})
 
+    def _scale(self) -> None:
+        """Jobs that run get as many pods as the set says now (upstream: ``syncJobScaling``, KEP-463)."""
+        wanted = {group["name"]: shape.size(group) for group in shape.groups(self._set) if shape.is_indexed(group)}
+        for job in self._active:
+            size, spec = wanted.get(meta.labels(job).get(shape.REPLICATED_JOB, "")), meta.spec(job)
+            if size is None or size[0] is None or size[0] != size[1]:
+                continue
+            if any(spec.get(name) != size[0] for name in shape.SIZE):
+                self._change(job, dict.fromkeys(shape.SIZE, size[0]))
+
     def _change(self, job: Object, spec: Object) -> None:
         if not meta.is_deleting(job):
-            self._patches.append(Patch(job, {"spec": spec}))
+            self._changes.setdefault(meta.name(job), {}).update(spec)
 
     def _set_condition(
         self, type: str, status: bool, reason: str, message: str, event: Literal["Normal", "Warning"] = "Normal"
