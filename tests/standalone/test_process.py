@@ -50,6 +50,9 @@ POD = {"spec": {"containers": [{"name": "node", "image": "busybox"}], "restartPo
 CHAINER = {"spec": {"containers": [{"name": "chainer", "image": "busybox"}]}}
 STEP = {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
 REPLICATED = {"name": "node", "template": {"metadata": {"labels": STEP}, "spec": {"template": POD}}}
+METRICS = [
+    {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
+]
 SPECS: dict[tuple[str, str], Object] = {
     ("kubeflow.org/v1alpha1", "ChainerJob"): {
         "master": {"template": CHAINER},
@@ -62,18 +65,10 @@ SPECS: dict[tuple[str, str], Object] = {
         "pytorchReplicaSpecs": {
             "Worker": {"template": {"spec": {"containers": [{"name": "pytorch", "image": "busybox"}]}}}
         },
-        "elasticPolicy": {
-            "maxReplicas": 2,
-            "metrics": [
-                {
-                    "type": "Resource",
-                    "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
-                }
-            ],
-        },
+        "elasticPolicy": {"maxReplicas": 2, "metrics": METRICS},
     },
     ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime"): {
-        "mlPolicy": {"numNodes": 1},
+        "mlPolicy": {"numNodes": 1, "torch": {"elasticPolicy": {"maxNodes": 2, "metrics": METRICS}}},
         "template": {"spec": {"replicatedJobs": [REPLICATED]}},
     },
     ("trainer.kubeflow.org/v1alpha1", "TrainJob"): {"runtimeRef": {"kind": "TrainingRuntime", "name": "all"}},
@@ -172,7 +167,8 @@ async def test_the_rights_are_enough_for_everything(
             controllers = group.create_task(Process(theirs, options, lambda line: None).run())
             for (version, kind), spec in SPECS.items():
                 finalizers = {"finalizers": [IN_USE]} if kind == "TrainingRuntime" else {}
-                obj = {"apiVersion": version, "kind": kind, "metadata": {"name": "all", "namespace": "default"}}
+                name = "trained" if kind == "TrainJob" else "all"
+                obj = {"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": "default"}}
                 obj["metadata"] |= finalizers
                 await client.create(kinds[version, kind], {**obj, "spec": spec})
             await seen(client, core.STATEFUL_SET.resource, "all-workerset-a")
@@ -182,7 +178,8 @@ async def test_the_rights_are_enough_for_everything(
             await client.patch(V2BETA1, "all", "default", {"spec": {"runPolicy": {"suspend": True}}})
             await seen(client, core.JOB.resource, "all-launcher", lambda job: bool(meta.spec(job).get("suspend")))
             await seen(client, core.HORIZONTAL_POD_AUTOSCALER.resource, "all")
-            await seen(client, batch.JOB_SET_KIND.resource, "all")
+            await seen(client, batch.JOB_SET_KIND.resource, "trained")
+            await seen(client, core.HORIZONTAL_POD_AUTOSCALER.resource, "trained")
             runtimes = kinds["trainer.kubeflow.org/v1alpha1", "TrainingRuntime"]
             await seen(client, runtimes, "all", lambda obj: not meta.metadata(obj).get("finalizers"))
             controllers.cancel()

@@ -30,6 +30,7 @@ trainers = st.fixed_dictionaries(
             st.sampled_from(["model.lora_attn_modules=[q]", "model.quantize_base=True", "--x"]), max_size=2
         ),
         "env": st.just([{"name": "A", "value": "1"}]),
+        "elasticPolicy": st.fixed_dictionaries({"minNodes": st.integers(1, 2), "maxNodes": st.integers(2, 4)}),
         "resourcesPerNode": st.fixed_dictionaries({}, optional={"limits": amounts, "requests": amounts}),
     },
 )

@@ -136,6 +136,30 @@ REFUSED = {
         ),
         "must be auto or 1 for llama3_2/3B model when using QLoRA",
     ),
+    "elastic, but not PyTorch": (
+        job("jax-distributed", trainer={"elasticPolicy": {"maxNodes": 2}}),
+        "spec.trainer.elasticPolicy: Forbidden: only runtimes for PyTorch",
+    ),
+    "elastic without limit": (
+        job(trainer={"elasticPolicy": {"minNodes": 2}}),
+        "spec.trainer.elasticPolicy.maxNodes: Required value",
+    ),
+    "limits the wrong way round": (
+        job(trainer={"elasticPolicy": {"minNodes": 3, "maxNodes": 2}}),
+        "maxNodes must not be less than minNodes",
+    ),
+    "more nodes than the limit": (
+        job(trainer={"numNodes": 5, "elasticPolicy": {"maxNodes": 4}}),
+        "numNodes must be between elasticPolicy.minNodes and elasticPolicy.maxNodes",
+    ),
+    "a meeting place of one's own": (
+        job(trainer={"elasticPolicy": {"maxNodes": 4}, "env": [{"name": "PET_RDZV_BACKEND", "value": "etcd"}]}),
+        "must not have reserved envs, invalid envs configured: [PET_RDZV_BACKEND]",
+    ),
+    "elastic torchtune": (
+        job("torchtune-llama3.2-1b", trainer={"command": ["tune", "run"], "elasticPolicy": {"maxNodes": 2}}),
+        "torchtune does not train with changing nodes",
+    ),
     "injection into nothing": (job("injected"), 'envInjection target podSet "node" container "nobody" not found'),
     "flux": (job("flux"), "Homeport does not run"),
 }
@@ -196,6 +220,54 @@ async def test_what_a_job_says_of_its_training_can_not_be_changed(world: support
     dated = spec(await world.client.patch(JOBS, "mnist", "default", {"spec": changes}))["runtimePatches"][0]["time"]
     same = await world.client.patch(JOBS, "mnist", "default", {"metadata": {"labels": {"a": "b"}}})
     assert spec(same)["runtimePatches"][0]["time"] == dated
+
+
+async def scale(world: support.World, nodes: int) -> Object:
+    changed: Object = await world.client.patch(
+        JOBS, "mnist", "default", {"spec": {"replicas": nodes}}, subresource="scale"
+    )
+    return changed
+
+
+@pytest.mark.parametrize("rigid", [{"trainer": {"numNodes": 2}}, {}], ids=["with nodes", "with the runtime's"])
+async def test_jobs_that_are_not_elastic_keep_their_nodes(world: support.World, rigid: Object) -> None:
+    await world.client.create(JOBS, job(**rigid))
+    with pytest.raises(
+        ApiError, match="field is immutable unless the job is elastic: only a job that was made with"
+    ) as refused:
+        await scale(world, 3)
+    assert refused.value.code == 422
+    with pytest.raises(ApiError, match="field is immutable"):
+        await world.client.patch(JOBS, "mnist", "default", {"spec": {"trainer": {"elasticPolicy": {"maxNodes": 2}}}})
+
+
+async def test_elastic_jobs_are_scaled_within_their_limits(world: support.World) -> None:
+    runtime = stock_runtime("torch-distributed")
+    runtime["spec"]["mlPolicy"]["torch"] = {"elasticPolicy": {"minNodes": 2, "maxNodes": 3, "maxRestarts": 5}}
+    await world.client.create(CLUSTER_RUNTIMES, {**runtime, "metadata": {"name": "elastic"}})
+    made = await world.client.create(JOBS, job("elastic", trainer={"elasticPolicy": {"maxNodes": 4}, "image": "x"}))
+    # What the runtime says is filled in, and the number of nodes is nearest to the runtime's.
+    policy = {"minNodes": 2, "maxNodes": 4, "maxRestarts": 5}
+    assert spec(made)["trainer"] == {"image": "x", "numNodes": 2, "elasticPolicy": policy}
+    await world.client.delete(CLUSTER_RUNTIMES, "elastic", "")
+    assert spec(await world.client.get(JOBS, "mnist", "default", subresource="scale")) == {"replicas": 2}
+    assert spec(await scale(world, 4)) == {"replicas": 4}
+    for wrong in (1, 5):
+        with pytest.raises(ApiError, match="numNodes must be between"):
+            await scale(world, wrong)
+    for field in ({"image": "y"}, {"elasticPolicy": {"maxNodes": 9}}):
+        with pytest.raises(ApiError, match="field is immutable"):
+            await world.client.patch(JOBS, "mnist", "default", {"spec": {"trainer": field}})
+    with pytest.raises(ApiError, match="field is immutable"):
+        await world.client.patch(JOBS, "mnist", "default", {"spec": {"trainer": None, "suspend": True}})
+    # A client that knows no such field, and writes what it knows, takes nothing away.
+    stored = await world.client.get(JOBS, "mnist", "default")
+    written = {**stored, "spec": {**spec(stored), "trainer": {"image": "x"}}}
+    body, path = msgspec.json.encode(written), JOBS.path("default", "mnist")
+    answer = await world.server.handle(Request("PUT", path, body=body, user=support.ADMIN))
+    assert answer.status == 200, answer.body
+    kept = spec(await world.client.get(JOBS, "mnist", "default"))["trainer"]
+    assert kept == {"image": "x", "numNodes": 4, "elasticPolicy": policy}
 
 
 async def test_installing_the_stock_runtimes_again_changes_nothing(world: support.World) -> None:
@@ -261,6 +333,86 @@ async def test_a_job_is_held_patched_and_let_go(managed: support.World) -> None:
 
     await managed.eventually(resumed)
     assert (await condition(managed, "Suspended"))["reason"] == "Resumed"
+
+
+async def test_an_elastic_job_scales_its_job_set(managed: support.World) -> None:
+    metrics = [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization"}}}]
+    metrics[0]["resource"]["target"]["averageUtilization"] = 80
+    policy = {"minNodes": 1, "maxNodes": 3, "metrics": metrics}
+    await managed.client.create(JOBS, job(trainer={"numNodes": 2, "elasticPolicy": policy}))
+    assert size_of(await found(managed, JOB_SETS, "mnist")) == (2, 2)
+    autoscaler = await found(managed, core.HORIZONTAL_POD_AUTOSCALER.resource, "mnist")
+    assert (spec(autoscaler)["minReplicas"], spec(autoscaler)["maxReplicas"]) == (1, 3)
+    assert spec(autoscaler)["scaleTargetRef"]["kind"] == "TrainJob"
+    await scale(managed, 3)
+
+    async def has(nodes: int) -> bool:
+        return size_of(await managed.client.get(JOB_SETS, "mnist", "default")) == (nodes, nodes)
+
+    await managed.eventually(lambda: has(3))
+    # Suspended and let go it is as large as it was told to be meanwhile; an autoscaler has no say then.
+    await managed.client.patch(JOBS, "mnist", "default", {"spec": {"suspend": True, "trainer": {"numNodes": 1}}})
+    await managed.eventually(lambda: has(1))
+
+    async def without() -> bool:
+        return await managed.get(core.HORIZONTAL_POD_AUTOSCALER.resource, "mnist", "default") is None
+
+    await managed.eventually(without)
+    await managed.client.patch(JOBS, "mnist", "default", {"spec": {"suspend": False}})
+    await found(managed, core.HORIZONTAL_POD_AUTOSCALER.resource, "mnist")
+    shown = await managed.client.get(JOBS, "mnist", "default", subresource="scale")
+    assert status(shown)["selector"].endswith("jobset-name=mnist,jobset.sigs.k8s.io/replicatedjob-name=node")
+    ended = {"type": "Completed", "status": "True", "reason": "AllJobsCompleted", "message": "done"}
+    await managed.set_status(
+        JOB_SETS, "mnist", "default", conditions=[{**ended, "lastTransitionTime": "2026-01-01T00:00:00Z"}]
+    )
+    await condition(managed, "Complete")
+    await managed.eventually(without)
+
+
+def size_of(job_set: Object) -> tuple[int, int]:
+    job = spec(spec(job_set)["replicatedJobs"][0]["template"])
+    return job["parallelism"], job["completions"]
+
+
+async def test_a_job_set_that_keeps_its_size_is_told_of(managed: support.World) -> None:
+    """Upstream's JobSet does without its feature gate ElasticJobSet."""
+    refuse = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "rigid"},
+        "spec": {
+            "matchConstraints": {
+                "resourceRules": [
+                    {
+                        "apiGroups": ["jobset.x-k8s.io"],
+                        "apiVersions": ["*"],
+                        "operations": ["UPDATE"],
+                        "resources": ["jobsets"],
+                    }
+                ]
+            },
+            "validations": [{"expression": "object.spec == oldObject.spec", "message": "field is immutable"}],
+        },
+    }
+    binding = {"policyName": "rigid", "validationActions": ["Deny"]}
+    policies = core.VALIDATING_ADMISSION_POLICY.resource
+    await managed.client.create(policies, refuse)
+    await managed.client.create(
+        core.VALIDATING_ADMISSION_POLICY_BINDING.resource,
+        core.VALIDATING_ADMISSION_POLICY_BINDING.new("rigid", spec=binding),
+    )
+    await managed.client.create(JOBS, job(trainer={"numNodes": 2, "elasticPolicy": {"maxNodes": 3}}))
+    await found(managed, JOB_SETS, "mnist")
+    await scale(managed, 3)
+
+    async def told() -> list[Object]:
+        events = await managed.client.list(core.EVENT.resource, "default")
+        return [each for each in events.items if each["reason"] == "ScalingFailed"]
+
+    (event,) = await managed.eventually(told)
+    assert "TrainJob stays at 2 nodes" in event["message"]
+    assert "feature gate ElasticJobSet" in event["message"]
 
 
 async def test_an_mpi_job_has_keys_and_hosts(managed: support.World) -> None:

@@ -32,6 +32,8 @@ TRAIN_JOB = Kind(
     body=f"{_PACKAGE}.jobs:TrainJob",
     singular="trainjob",
     columns=(Column("State", "string", ".status.conditions[-1:].type"), _AGE),
+    subresources=frozenset({"status", "scale"}),
+    scale_paths=(".spec.trainer.numNodes", ".status.nodes", ".status.selector"),
     validate=_RULES("validate_job"),
     has_rules=True,
 )
@@ -142,6 +144,7 @@ def controllers(settings: Settings) -> tuple[Controller, ...]:
             Child(core.CONFIG_MAP.resource, "never", tell=_refusals, patched=_has_authority(settings)),
             Child(core.SECRET.resource, "never", complete=mpi.with_keys, tell=_refusals),
             Child(JOB_SETS, tell=_refusals),
+            Child(core.HORIZONTAL_POD_AUTOSCALER.resource, tell=_refusals, optional=True),
         ),
         related=(
             Related(CLUSTER_TRAINING_RUNTIME.resource, None, matters=_spec_matters),
@@ -184,7 +187,7 @@ ADMISSION: tuple[Hook, ...] = (
         name="trainjob.trainer.kubeflow.org",
         resource=JOBS,
         operations=("CREATE", "UPDATE"),
-        mutate=_RULES("date_patches"),
+        mutate=_RULES("complete_job"),
         validate=_RULES("judge_job"),
         reads=(JOBS, RUNTIMES, CLUSTER_RUNTIMES, JOB_SETS, core.PRIORITY_CLASS.resource),
     ),

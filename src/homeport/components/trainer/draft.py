@@ -29,6 +29,8 @@ class PodSet(msgspec.Struct, eq=False):
     ancestor: str
     """Which step of the training job it is; empty for one that is none."""
     count: int
+    least: int | None = None
+    """How few of them training can go on with; None: all are needed."""
 
     @property
     def name(self) -> str:

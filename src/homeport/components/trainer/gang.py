@@ -45,9 +45,10 @@ def _sync(observed: Observed, scheduler: str, group: Callable[[Draft], Object]) 
 
 
 def _least(draft: Draft) -> Object:
-    """How many pods there are, and what they need in all."""
-    least: Object = {"minMember": sum(pods.count for pods in draft.sets)}
-    if resources := amounts.needed((pods.pod, pods.count) for pods in draft.sets):
+    """How many pods it takes to train, and what they need in all."""
+    needed = [(pods.pod, pods.count if pods.least is None else pods.least) for pods in draft.sets]
+    least: Object = {"minMember": sum(count for _, count in needed)}
+    if resources := amounts.needed(needed):
         least["minResources"] = resources
     return least
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from homeport.components.trainer.patches import RuntimePatch
-from homeport.components.trainer.runtimes import TrainerModel
+from homeport.components.trainer.runtimes import LIMITS, TorchElasticPolicy, TrainerModel
 from homeport.kube.core.types.container import EnvVar, ResourceRequirements
 from homeport.kube.core.types.meta import Condition, ObjectMeta
 from homeport.kube.core.types.references import LocalObjectReference
@@ -19,6 +19,34 @@ OVERRIDES_REMEDY = (
     "trainingRuntimeSpec.template.spec.replicatedJobs[].template.spec.template, with a manager of your own"
 )
 _FIXED = [{"rule": "self == oldSelf", "message": "field is immutable"}]
+
+
+def _same(name: str) -> str:
+    """The CEL expression for: a field has not changed, nor come or gone."""
+    return f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
+
+
+NODES_REMEDY = (
+    "field is immutable unless the job is elastic: only a job that was made with spec.trainer.elasticPolicy (minNodes, "
+    "maxNodes), or of a runtime with spec.mlPolicy.torch.elasticPolicy, may change its number of nodes"
+)
+_FIXED_BUT_NODES = [
+    {
+        "rule": " && ".join(
+            f"({_same(name)})"
+            for name in ("image", "command", "args", "env", "resourcesPerNode", "numProcPerNode", "elasticPolicy")
+        ),
+        "message": "field is immutable",
+    },
+    {"rule": f"has(self.elasticPolicy) || ({_same('numNodes')})", "message": NODES_REMEDY},
+    {
+        "rule": "!has(self.elasticPolicy) || !has(self.numNodes) || ((!has(self.elasticPolicy.minNodes) || "
+        "self.numNodes >= self.elasticPolicy.minNodes) && (!has(self.elasticPolicy.maxNodes) || "
+        "self.numNodes <= self.elasticPolicy.maxNodes))",
+        "message": "numNodes must be between elasticPolicy.minNodes and elasticPolicy.maxNodes",
+    },
+]
+_FIXED_PRESENCE = [{"rule": "has(self.trainer) == has(oldSelf.trainer)", "message": f"trainer: {NODES_REMEDY}"}]
 _URI = [
     {
         "rule": "self == '' || self.matches('^[A-Za-z][A-Za-z0-9+.-]*://.+$')",
@@ -86,6 +114,14 @@ class Trainer(TrainerModel, frozen=True):
             rules=[{"rule": "self >= 1", "message": "numProcPerNode must be greater than or equal to 1"}],
         ),
     ] = None
+    elastic_policy: Annotated[
+        TorchElasticPolicy | None,
+        doc(
+            "Elastic training: numNodes may change within limits. What it doesn't say is the runtime's, and is filled "
+            "in when the job is made. (Proposed for Kubeflow Trainer; not in 2.3.)",
+            rules=LIMITS,
+        ),
+    ] = None
 
 
 class TrainJobSpec(TrainerModel, frozen=True):
@@ -93,7 +129,10 @@ class TrainJobSpec(TrainerModel, frozen=True):
 
     runtime_ref: Annotated[RuntimeRef, doc("The runtime. Can't be changed.", rules=_FIXED)]
     initializer: Annotated[Initializer | None, doc("What is fetched first. Can't be changed.", rules=_FIXED)] = None
-    trainer: Annotated[Trainer | None, doc("The training itself. Can't be changed.", rules=_FIXED)] = None
+    trainer: Annotated[
+        Trainer | None,
+        doc("The training itself. Can't be changed, but for numNodes of an elastic job.", rules=_FIXED_BUT_NODES),
+    ] = None
     runtime_patches: Annotated[
         list[RuntimePatch] | None,
         doc("Changes of the runtime's job set, by who wants them.", max_items=16),
@@ -171,6 +210,8 @@ class TrainJobStatus(TrainerModel, frozen=True):
     conditions: Annotated[
         list[Condition] | None, doc("Suspended, Complete, Failed.", max_items=8), map_list("type")
     ] = None
+    nodes: Annotated[int | None, doc("Of an elastic job: the nodes that there are now.", minimum=0)] = None
+    selector: Annotated[str | None, doc("Of an elastic job: which pods are its nodes, for autoscalers.")] = None
     jobs_status: Annotated[
         list[ChildJobStatus] | None, doc("The child jobs, counted.", max_items=100), map_list("name", patch=None)
     ] = None
@@ -195,7 +236,7 @@ class TrainJob(TrainerModel, frozen=True):
     """A training job, made of a runtime and what is particular to it."""
 
     metadata: Annotated[ObjectMeta | None, doc("Standard object metadata.")] = None
-    spec: Annotated[TrainJobSpec | None, doc("The training that the user wants.")] = None
+    spec: Annotated[TrainJobSpec | None, doc("The training that the user wants.", rules=_FIXED_PRESENCE)] = None
     status: Annotated[
         TrainJobStatus | None, doc("What was last observed. Written by the controller.", min_properties=1)
     ] = None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from homeport.components.trainer import names, snapshot
+from homeport.components.trainer import elastic, names, snapshot
 from homeport.components.trainer.draft import Draft
 from homeport.components.trainer.jobs import OVERRIDES_REMEDY
 from homeport.components.trainer.names import CLUSTER_RUNTIMES, JOB_SETS, JOBS, RUNTIMES
@@ -69,13 +69,19 @@ def _containers(group: Object) -> list[Object]:
     return list(pod.get("containers") or ())
 
 
-def date_patches(job: Object, world: World) -> Object:
-    """With the time in each patch that is new or has changed."""
+def complete_job(job: Object, world: World) -> Object:
+    """With the time in each patch that is new or has changed, and with the whole of its elastic policy."""
+    stored = world.get(JOBS, meta.namespace(job), meta.name(job))
+    ref = (job.get("spec") or {}).get("runtimeRef") if isinstance(job.get("spec"), dict) else None
+    runtime = _runtime(job, world) if stored is None and isinstance(ref, dict) else None
+    return elastic.completed(_with_dates(job, stored or {}, world), stored, runtime)
+
+
+def _with_dates(job: Object, stored: Object, world: World) -> Object:
     spec = job.get("spec")
     patches = spec.get("runtimePatches") if isinstance(spec, dict) else None
     if not isinstance(patches, list) or not all(isinstance(patch, dict) for patch in patches):
         return job
-    stored = world.get(JOBS, meta.namespace(job), meta.name(job)) or {}
     former = {patch["manager"]: patch for patch in meta.spec(stored).get("runtimePatches") or ()}
     now = meta.timestamp(world.now())
     dated = [_dated(patch, former.get(patch.get("manager", "")), now) for patch in patches]
@@ -103,7 +109,7 @@ def _is_deprecated(runtime: Object) -> bool:
 def judge_job(job: Object, old: Object | None, world: World) -> list[str]:
     """What only the runtime shows; gives warnings. A spec that stays the same is not judged again, so that a job whose
     runtime has gone can be finished. Raises Refusal."""
-    if old is not None and job.get("spec") == old.get("spec"):
+    if old is not None and elastic.only_scaled(job, old):
         return []
     refused = snapshot.unsupported(job)
     if refused:
@@ -119,7 +125,7 @@ def _errors(job: Object, old: Object | None, world: World, warnings: list[str]) 
     ref, (_, kind, name) = meta.spec(job).get("runtimeRef"), snapshot.reference(job)
     is_cluster = kind == names.CLUSTER_RUNTIME
     resource = CLUSTER_RUNTIMES if is_cluster else RUNTIMES
-    runtime = world.get(resource, "" if is_cluster else meta.namespace(job), name)
+    runtime = _runtime(job, world)
     if runtime is None:
         called = kind[0].lower() + kind[1:]
         missing = f'{resource.qualified} "{name}" not found'
@@ -139,9 +145,18 @@ def _errors(job: Object, old: Object | None, world: World, warnings: list[str]) 
     except ApiError as error:
         yield field.invalid(_PATCHES, meta.spec(job).get("runtimePatches"), error.message)
         return
+    if not draft.has_policy("torch"):
+        yield from elastic.complaints(draft)
     yield from policy_of(draft).validate(draft)
     if draft.gang.get("volcano") is not None:
         yield from _volcano(world, draft)
+
+
+def _runtime(job: Object, world: World) -> Object | None:
+    _, kind, name = snapshot.reference(job)
+    if kind == names.CLUSTER_RUNTIME:
+        return world.get(CLUSTER_RUNTIMES, "", name)
+    return world.get(RUNTIMES, meta.namespace(job), name)
 
 
 def _initializers(draft: Draft, ref: Any) -> Iterator[FieldError]:

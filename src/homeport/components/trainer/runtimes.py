@@ -8,12 +8,20 @@ import msgspec
 
 from homeport.kube.core.types.meta import ObjectMeta
 from homeport.kube.jobset import JobSetSpec
-from homeport.kube.schema.fields import Model, doc, map_list, ref, set_list
+from homeport.kube.schema.fields import AnyObject, Model, atomic_list, doc, map_list, ref, set_list
 
 _ONE_POLICY = (
     "[has(self.torch), has(self.mpi), has(self.jax), has(self.xgboost),has(self.flux)].filter(x, x).size() <= 1"
 )
 _NOT_THE_NODE = "containerNames must not include the main node container because PET_* envs are always injected into it"
+
+
+LIMITS = [
+    {
+        "rule": "!has(self.minNodes) || !has(self.maxNodes) || self.minNodes <= self.maxNodes",
+        "message": "maxNodes must not be less than minNodes",
+    }
+]
 
 
 class TrainerModel(Model, frozen=True):
@@ -46,8 +54,29 @@ class EnvInjection(TrainerModel, frozen=True):
     ] = None
 
 
+class TorchElasticPolicy(TrainerModel, frozen=True):
+    """How far the number of nodes may move while a job trains. As in Kubeflow Trainer 2.0 and 2.1; not in 2.3."""
+
+    min_nodes: Annotated[int | None, doc("Fewest nodes that training goes on with; 1 if absent.", minimum=1)] = None
+    max_nodes: Annotated[int | None, doc("Most nodes.", minimum=1)] = None
+    max_restarts: Annotated[
+        int | None,
+        doc("How often torchrun starts the processes of a node anew after one has failed.", minimum=0),
+    ] = None
+    metrics: Annotated[
+        list[AnyObject] | None,
+        doc("Metrics (autoscaling/v2 MetricSpec) by which an autoscaler sets the number of nodes.", max_items=32),
+        atomic_list(),
+    ] = None
+
+
 class TorchMLPolicySource(TrainerModel, frozen=True):
     """PyTorch: torchrun finds its PET_* variables."""
+
+    elastic_policy: Annotated[
+        TorchElasticPolicy | None,
+        doc("Elastic training, for jobs that say nothing else in trainer.elasticPolicy.", rules=LIMITS),
+    ] = None
 
     env_injection: Annotated[
         EnvInjection | None,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from homeport.components.trainer import build, causes, progress, snapshot
-from homeport.components.trainer.draft import Unbuildable
+from homeport.components.trainer import build, causes, elastic, progress, snapshot
+from homeport.components.trainer.draft import PodSet, Unbuildable
 from homeport.components.trainer.jobs import MANAGER
 from homeport.components.trainer.names import shortened
 from homeport.components.trainer.settings import Reporting
@@ -24,6 +24,10 @@ DEADLINE_EXCEEDED = "DeadlineExceeded"
 _ENDS = {"Completed": COMPLETE, "Failed": FAILED}
 """Condition of the job set -> the job's."""
 _COUNTS = ("name", "ready", "succeeded", "failed", "active", "suspended")
+_REFUSALS = frozenset(("Invalid", "Forbidden"))
+_GATE = "JobSet 0.12 and later scale running jobs with the feature gate ElasticJobSet"
+_AGAIN = 60.0
+"""Seconds until a job set that refuses another size is asked again: only its operator can change that."""
 _OWNER = "jobset.sigs.k8s.io/jobset-uid"
 """Label of a pod: its job set's UID."""
 
@@ -52,12 +56,12 @@ class _Round:
         self._patches: tuple[Patch, ...] = ()
         self._notes: list[Note] = []
         self._trouble = ""
+        self._delay: float | None = None
         # A cluster whose definition of the kind is upstream's keeps no such field.
         before = self._status.pop("firstFailure", None) or observed.memory.get("cause")
         self._cause = causes.cause(self._pods(), before)
 
     def desired(self) -> Desired:
-        delay = None
         if not is_finished(self._job):
             refused = snapshot.unsupported(self._job)
             if refused:
@@ -66,9 +70,10 @@ class _Round:
                 self._note_suspension()
                 self._make()
                 self._take_over()
-                delay = self._time_left()
+                self._wait(self._time_left())
         else:
             self._take_over()
+            self._keep.discard((elastic.AUTOSCALER, self._name))
         end = meta.find_condition(self._conditions, FAILED)
         if end is not None and end.get("reason") == DEADLINE_EXCEEDED:
             self._keep.discard(("JobSet", self._name))
@@ -77,6 +82,9 @@ class _Round:
             self._status["firstFailure"] = self._cause
         if self._conditions:
             self._status["conditions"] = self._conditions
+        if self._status.get("selector"):
+            nodes = self._status["selector"].rpartition("=")[2]
+            self._status["nodes"] = elastic.present(self._pods(), nodes)
         return Desired(
             status=self._status or None,
             children=self._made,
@@ -84,8 +92,12 @@ class _Round:
             patches=self._patches,
             notes=tuple(self._notes),
             memory=self._memory(),
-            requeue_after=delay,
+            requeue_after=self._delay,
         )
+
+    def _wait(self, seconds: float | None) -> None:
+        if seconds is not None:
+            self._delay = seconds if self._delay is None else min(seconds, self._delay)
 
     def _pods(self) -> Iterator[Object]:
         """The job set's: one of the same name that came before may have left some."""
@@ -110,14 +122,40 @@ class _Round:
                 self._made = (snapshot.taken(self._job, snapshot.found(self._job, self._observed.related)),)
                 return
             draft = build.drawn(self._job, snapshot.kept(self._job, kept), self._reporting)
-            made = build.objects(draft)
+            policy, made = elastic.elastic(draft), build.objects(draft)
         except (Unbuildable, ApiError) as error:
             self._complain(str(error))
             return
         made = (*self._authority(), *made)
         runs = self._job_set is not None and not meta.spec(self._job_set).get("suspend")
-        # What runs is never changed. What is kept (and shown by its name) stays as it is.
+        # What runs is never changed but for its size. What is kept (and shown by its name) stays as it is.
         self._made = tuple(obj for obj in made if not (obj["kind"] == "JobSet" and runs and not self._suspended))
+        self._autoscale(policy)
+        if policy is not None and draft.trainer_set is not None:
+            self._status["selector"] = elastic.selector(self._name, draft.trainer_set.name)
+            if runs and not self._suspended:
+                self._resize(draft.trainer_set)
+
+    def _autoscale(self, policy: elastic.Elastic | None) -> None:
+        if policy is None or not policy.metrics or self._suspended:
+            self._keep.discard((elastic.AUTOSCALER, self._name))
+        else:
+            self._made = (*self._made, elastic.autoscaler(self._name, policy))
+
+    def _resize(self, nodes: PodSet) -> None:
+        changed = elastic.resized(self._job_set or {}, nodes)
+        if changed is None:
+            return
+        before, changes = changed
+        failures = (each for each in self._observed.failures if (each.verb, each.kind) == ("patch", "JobSet"))
+        refusal = next((each for each in failures if each.reason in _REFUSALS), None)
+        if refusal is not None:
+            told = shortened(f"{refusal.message} ({_GATE})")
+            self._notes.append(Note("Warning", "ScalingFailed", f"TrainJob stays at {before} nodes: {told}"))
+            self._delay = _AGAIN
+            return
+        self._patches = (*self._patches, Patch(self._job_set or {}, changes))
+        self._notes.append(Note("Normal", "Scaled", f"TrainJob is scaled from {before} to {nodes.count} nodes"))
 
     def _authority(self) -> tuple[Object, ...]:
         """What the job's pods believe the server of reports by: made once, changed when its certificate is."""
@@ -126,7 +164,7 @@ class _Round:
             return ()
         there = self._observed.child("ConfigMap", meta.name(wanted))
         if there is not None and there.get("data") != wanted["data"]:
-            self._patches = (Patch(there, {"data": wanted["data"]}),)
+            self._patches = (*self._patches, Patch(there, {"data": wanted["data"]}))
         return (wanted,)
 
     def _complain(self, words: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from homeport.components.trainer import names
+from homeport.components.trainer import elastic, names
 from homeport.components.trainer.draft import (
     Draft,
     PodSet,
@@ -16,13 +16,23 @@ from homeport.components.trainer.draft import (
 )
 from homeport.components.trainer.policies import torchtune
 from homeport.components.trainer.policies.policy import Policy, reserved
-from homeport.kube import field
+from homeport.control.freeze import thaw
+from homeport.kube import field, meta
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
 
 _NODES, _PROCESSES, _RANK = "PET_NNODES", "PET_NPROC_PER_NODE", "PET_NODE_RANK"
 _MASTER, _MASTER_PORT = "PET_MASTER_ADDR", "PET_MASTER_PORT"
 _RESERVED = frozenset((_NODES, _PROCESSES, _RANK, _MASTER, _MASTER_PORT))
+_BACKEND, _ENDPOINT, _MEETING = "PET_RDZV_BACKEND", "PET_RDZV_ENDPOINT", "PET_RDZV_ID"
+_RESTARTS = "PET_MAX_RESTARTS"
+_RESERVED_IF_ELASTIC = frozenset((_BACKEND, _ENDPOINT, _MEETING))
+_OWN_STORE: Object = {"name": "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "value": "1"}
+"""Each meeting has a store of its own: from PyTorch 2.4 on, nodes that have met before keep that of their first
+meeting, and never tell those that come later where it is."""
+_ANY_SUCCESS: Object = {"rules": [{"succeededCount": 1}]}
+"""torchrun ends on no node before the processes of all nodes have succeeded. A node that comes in the last moment, in
+place of one that was lost, finds nobody to meet any more: it is not waited for."""
 
 
 def processes(draft: Draft) -> int | str:
@@ -34,13 +44,19 @@ def processes(draft: Draft) -> int | str:
 
 
 def _enforce(draft: Draft) -> None:
-    nodes, each = draft.take_nodes(), processes(draft)
-    common = (variable(_NODES, nodes), variable(_PROCESSES, each), index_variable(_RANK))
+    nodes, each, limits = draft.take_nodes(), processes(draft), elastic.elastic(draft)
+    common: tuple[Object, ...] = (variable(_NODES, nodes), variable(_PROCESSES, each), index_variable(_RANK))
+    if limits is not None:
+        # Nodes are ranked anew at each meeting: torchrun warns of a rank that they have been given.
+        common = (variable(_NODES, f"{limits.least}:{limits.most}"), common[1], *_meeting(draft, limits))
+        _bend(draft, limits)
     master = (variable(_MASTER, draft.head), variable(_MASTER_PORT, names.PORT))
     container = draft.trainer_container
     if container is not None:
         set_env(container, draft.trainer.get("env") or ())
         set_env(container, common)
+        if limits is not None and not any(each["name"] == _OWN_STORE["name"] for each in container["env"]):
+            set_env(container, [_OWN_STORE])
         if torchtune.is_meant(draft):
             torchtune.complete(draft, container, nodes, each)
         else:
@@ -51,6 +67,23 @@ def _enforce(draft: Draft) -> None:
         if found is None:
             raise Unbuildable(_missing(*name))
         set_env(found, (*common, *master))
+
+
+def _meeting(draft: Draft, limits: elastic.Elastic) -> Iterator[Object]:
+    """Where nodes meet, and meet again: at the first, whichever others there are."""
+    yield variable(_BACKEND, "c10d")
+    yield variable(_ENDPOINT, f"{draft.head}:{names.PORT}")
+    yield variable(_MEETING, meta.uid(draft.job) or draft.name)
+    if limits.max_restarts is not None:
+        yield variable(_RESTARTS, limits.max_restarts)
+
+
+def _bend(draft: Draft, limits: elastic.Elastic) -> None:
+    """Nodes may come and go, and the first that ends well has ended the job."""
+    pods = draft.trainer_set
+    if pods is not None:
+        pods.count, pods.least = limits.fitted(pods.count), limits.least
+        pods.group["template"].setdefault("spec", {}).setdefault("successPolicy", thaw(_ANY_SUCCESS))
 
 
 def _targets(draft: Draft) -> Iterator[tuple[PodSet | None, tuple[str, str]]]:
@@ -68,11 +101,16 @@ def _validate(draft: Draft) -> Iterable[FieldError]:
         if pods is None or pods.container(container, init=True) is None:
             target: Object = {"jobName": job, "containerNames": [container]}
             yield field.invalid("spec.runtimeRef", target, _missing(job, container))
-    taken = reserved(draft, _RESERVED)
+    yield from elastic.complaints(draft)
+    policy = draft.policy("torch").get("elasticPolicy"), draft.trainer.get("elasticPolicy")
+    limits = elastic.merged(*policy)
+    taken = reserved(draft, _RESERVED if limits is None else _RESERVED | _RESERVED_IF_ELASTIC)
     if taken:
         words = f"must not have reserved envs, invalid envs configured: [{' '.join(taken)}]"
         yield field.invalid("spec.trainer.env", draft.trainer.get("env"), words)
     if torchtune.is_meant(draft):
+        if limits is not None:
+            yield field.forbidden(elastic.PATH, "torchtune does not train with changing nodes")
         yield from torchtune.validate(draft, processes(draft))
 
 
