@@ -82,6 +82,55 @@ async def test_a_pod_that_is_going_is_not_bound(api: Caller) -> None:
     (await api.post(f"{PODS}/p/binding", {"target": {"name": "n"}})).error(409, "Conflict", "is being deleted")
 
 
+async def test_a_pod_with_scheduling_gates_is_not_bound(api: Caller) -> None:
+    gated = pod("p")
+    gated["spec"]["schedulingGates"] = [{"name": "example.com/a"}]
+    (await api.post(PODS, gated)).ok(201)
+    words = 'Operation cannot be fulfilled on pods/binding "p": pod p has non-empty .spec.schedulingGates'
+    (await api.post(f"{PODS}/p/binding", {"target": {"name": "n"}})).error(409, "Conflict", words)
+
+
+async def test_a_binding_changes_nothing_else_of_a_pod(api: Caller) -> None:
+    created = (await api.post(PODS, pod("p"))).ok(201)
+    (await api.patch(f"{PODS}/p/status", {"status": {"conditions": [{"type": "Ready", "status": "False"}]}})).ok()
+    before = (await api.get(f"{PODS}/p")).ok()
+    await bind(api, "p")
+    after = (await api.get(f"{PODS}/p")).ok()
+    assert after["metadata"] == {**before["metadata"], "resourceVersion": after["metadata"]["resourceVersion"]}
+    assert after["metadata"]["managedFields"]
+    assert after["metadata"]["generation"] == created["metadata"]["generation"]
+    assert after["spec"] == {**before["spec"], "nodeName": "n"}
+    kept = [each for each in after["status"].pop("conditions") if each["type"] != "PodScheduled"]
+    assert kept == before["status"].pop("conditions")
+    assert after["status"] == before["status"]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "error"),
+    [
+        ({"a": 1}, (400, "BadRequest", "metadata.annotations has to be a map of strings")),
+        ({"not a key": "b"}, (422, "Invalid", "metadata.annotations")),
+        ({"a": "b" * 200_000, "c": "d" * 100_000}, (422, "Invalid", "metadata.annotations: Too long")),
+    ],
+)
+async def test_what_a_binding_says_is_judged(
+    api: Caller, annotations: dict[str, Any], error: tuple[int, str, str]
+) -> None:
+    (await api.post(PODS, pod("p"))).ok(201)
+    body = {"metadata": {"annotations": annotations}, "target": {"name": "n"}}
+    (await api.post(f"{PODS}/p/binding", body)).error(*error)
+    (await api.post(f"{PODS}/p/binding", {"target": {"name": "No Node"}})).error(422, "Invalid", "target.name")
+    assert "nodeName" not in (await api.get(f"{PODS}/p")).ok()["spec"]
+
+
+async def test_a_binding_adds_annotations_up_to_what_a_pod_may_have(api: Caller) -> None:
+    full = pod("p")
+    full["metadata"]["annotations"] = {"a": "b" * 200_000}
+    (await api.post(PODS, full)).ok(201)
+    body = {"metadata": {"annotations": {"c": "d" * 100_000}}, "target": {"name": "n"}}
+    (await api.post(f"{PODS}/p/binding", body)).error(422, "Invalid", "metadata.annotations: Too long")
+
+
 async def test_eviction_deletes(api: Caller) -> None:
     (await api.post(PODS, pod("p"))).ok(201)
     await bind(api, "p")

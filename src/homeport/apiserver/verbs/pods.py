@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from homeport.apiserver.admission import CREATE, attributes_of, draft_update, finish_update
+from homeport.apiserver.admission import CREATE, attributes_of
 from homeport.apiserver.answers import not_allowed
 from homeport.apiserver.context import Api, Call
 from homeport.apiserver.encoding import decode_body, encode, object_response
 from homeport.apiserver.node import log_options
+from homeport.apiserver.object_meta import validate_common
 from homeport.apiserver.options import check_options
 from homeport.apiserver.routes import RequestInfo
 from homeport.apiserver.streaming import reader, websocket
@@ -19,8 +20,17 @@ from homeport.apiserver.verbs.update import head, write
 from homeport.apiserver.versions import object_of
 from homeport.apiserver.virtual import Virtual
 from homeport.apiserver.writing import modified
-from homeport.kube import field
-from homeport.kube.errors import BadRequest, Conflict, Invalid, MethodNotAllowed, NotFound, ServiceUnavailable
+from homeport.kube import field, names
+from homeport.kube.core.rules import checked
+from homeport.kube.errors import (
+    BadRequest,
+    Conflict,
+    FieldError,
+    Invalid,
+    MethodNotAllowed,
+    NotFound,
+    ServiceUnavailable,
+)
 from homeport.kube.meta import Object, find_condition, metadata, spec, status, timestamp
 from homeport.kube.wire import Duplex, Request, Response
 from homeport.store.protocol import Conflicting
@@ -50,7 +60,11 @@ def binding_info(info: RequestInfo, request: Request) -> RequestInfo:
 
 
 async def binding(api: Api, call: Call) -> Response:
-    """``POST``: the scheduler gives a pod to a node."""
+    """``POST``: the scheduler gives a pod to a node.
+
+    As upstream (``registry/core/pod/storage``, ``BindingREST``), only what the binding says is judged: the rest of the
+    pod is as it was stored, and nobody becomes the manager of what changes.
+    """
     if call.info.verb != "create":
         raise MethodNotAllowed("pods/binding takes POST only")
     check_options(call, "CreateOptions")
@@ -64,12 +78,10 @@ async def binding(api: Api, call: Call) -> Response:
     admitted = attributes.object or body
     _check_binding(name, admitted)
     record = head(api, call)
-    pod = object_of(call.served, record)
-    bound = _bound(pod, admitted, timestamp(api.now()))
-    draft = draft_update(call, bound, pod, subresource="binding")
+    bound = _bound(object_of(call.served, record), admitted, timestamp(api.now()))
     try:
         # Nothing waits between reading the pod and writing it.
-        await write(api, call, record, finish_update(api, call, draft, None, pod, subresource="binding"))
+        await write(api, call, record, bound)
     except Conflicting as error:
         raise modified(call, name) from error
     return object_response(encode(SUCCESS), call.form, 201)
@@ -88,14 +100,21 @@ def check_names(call: Call, body: Object, kind: str) -> None:
 
 def _check_binding(name: str, body: Object) -> None:
     target = body.get("target")
-    errors = []
+    errors: list[FieldError] = []
     node = target.get("name") if isinstance(target, dict) else None
     if not node or not isinstance(node, str):
         errors.append(field.required("target.name"))
+    else:
+        errors += checked("target.name", node, names.dns1123_subdomain)
     if isinstance(target, dict) and target.get("kind", "Node") not in ("Node", ""):
         errors.append(field.not_supported("target.kind", target["kind"], ("Node", "<empty>")))
     if not isinstance(body.get("metadata") or {}, dict):
         raise BadRequest("Binding: metadata has to be an object")
+    annotations = metadata(body).get("annotations")
+    if annotations:
+        if not isinstance(annotations, dict) or any(not isinstance(value, str) for value in annotations.values()):
+            raise BadRequest("Binding: metadata.annotations has to be a map of strings")
+        errors += validate_common({"annotations": annotations})
     if errors:
         raise Invalid.of("", "Binding", name, errors)
 
@@ -110,10 +129,12 @@ def _bound(pod: Object, binding: Object, now: str) -> Object:
         raise _conflict(name, f"pod {name} is being deleted, cannot be assigned to a host")
     if spec(pod).get("nodeName"):
         raise _conflict(name, f'pod {name} is already assigned to node "{spec(pod)["nodeName"]}"')
+    if spec(pod).get("schedulingGates"):
+        raise _conflict(name, f"pod {name} has non-empty .spec.schedulingGates")
     kept = {key: value for key, value in status(pod).items() if key != "nominatedNodeName"}  # it has its place now
     return {
         **pod,
-        "metadata": _merged_annotations(metadata(pod), metadata(binding).get("annotations")),
+        "metadata": _annotated(metadata(pod), metadata(binding).get("annotations")),
         "spec": {**spec(pod), "nodeName": binding["target"]["name"]},
         "status": {**kept, "conditions": _scheduled(pod, now)},
     }
@@ -125,10 +146,15 @@ def _conflict(name: str, why: str) -> Conflict:
     )
 
 
-def _merged_annotations(meta: dict[str, Any], added: Any) -> dict[str, Any]:
-    if not isinstance(added, dict) or not added:
+def _annotated(meta: dict[str, Any], added: dict[str, str] | None) -> dict[str, Any]:
+    """A pod's metadata with a binding's annotations, too. Raises Invalid where that makes too many."""
+    if not added:
         return meta
-    return {**meta, "annotations": {**(meta.get("annotations") or {}), **added}}
+    annotated = {**meta, "annotations": {**(meta.get("annotations") or {}), **added}}
+    errors = list(validate_common(annotated))
+    if errors:
+        raise Invalid.of("", "Pod", meta["name"], errors)
+    return annotated
 
 
 def _scheduled(pod: Object, now: str) -> list[Any]:
