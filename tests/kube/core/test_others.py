@@ -357,3 +357,11 @@ class TestDefinition:
         old = {**admitted(core.CRD, definition()), "status": {"storedVersions": ["v0"]}}
         (message,) = complaints(core.CRD, old, old)
         assert message.startswith('status.storedVersions[0]: Invalid value: "v0": missing from spec.versions')
+
+
+class TestPriorityLevel:
+    def test_an_exempt_level_has_defaults_for_all_that_it_says(self):
+        said = {"type": "Exempt", "limited": {"limitResponse": {"type": "Queue"}}}
+        spec = admitted(core.PRIORITY_LEVEL, {"spec": said})["spec"]
+        assert spec["exempt"] == {"nominalConcurrencyShares": 0, "lendablePercent": 0}
+        assert spec["limited"]["limitResponse"]["queuing"] == {"queues": 64, "handSize": 8, "queueLengthLimit": 50}

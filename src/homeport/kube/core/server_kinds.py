@@ -84,7 +84,8 @@ def prepare_level(new: Object, old: Object | None) -> Object:
     if not isinstance(spec, dict):
         return result
     if spec.get("type") == "Exempt" and spec.get("exempt") is None:
-        return {**result, "spec": {**spec, "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}}}
+        spec = {**spec, "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}}
+        result = {**result, "spec": spec}  # what else it says has defaults all the same
     limited = spec.get("limited")
     response = limited.get("limitResponse") if isinstance(limited, dict) else None
     if not isinstance(limited, dict) or not isinstance(response, dict):
