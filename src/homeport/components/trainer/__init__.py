@@ -107,9 +107,10 @@ def _job_of_pod(pod: Object) -> tuple[tuple[str, str], ...]:
     return ((meta.namespace(pod), name),) if name else ()
 
 
-def _is_failure(old: Object, new: Object) -> bool:
+def _is_news(old: Object, new: Object) -> bool:
+    """Whether a pod has failed, or the first of an elastic job's nodes has succeeded."""
     news: bool = imported(f"{_PACKAGE}.causes:is_news")(old, new)
-    return news
+    return news or bool(imported(f"{_PACKAGE}.elastic:has_ended_first")(old, new))
 
 
 def _has_authority(settings: Settings) -> bool:
@@ -149,7 +150,7 @@ def controllers(settings: Settings) -> tuple[Controller, ...]:
         related=(
             Related(CLUSTER_TRAINING_RUNTIME.resource, None, matters=_spec_matters),
             Related(TRAINING_RUNTIME.resource, None, matters=_spec_matters),
-            Related(core.POD.resource, _job_of_pod, matters=_is_failure),
+            Related(core.POD.resource, _job_of_pod, matters=_is_news),
         ),
     )
     runtimes = tuple(

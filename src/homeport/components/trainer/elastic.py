@@ -8,12 +8,13 @@ scales the job of the nodes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from homeport.components.trainer import names
-from homeport.components.trainer.draft import Draft, PodSet, Unbuildable
+from homeport.components.trainer.draft import Draft, Unbuildable
 from homeport.control.freeze import thaw
 from homeport.kube import core, field, meta
 from homeport.kube.errors import FieldError
@@ -21,8 +22,13 @@ from homeport.kube.meta import Object
 
 PATH = "spec.trainer.elasticPolicy"
 AUTOSCALER = core.HORIZONTAL_POD_AUTOSCALER.kind
+GRACE = 30.0
+"""Seconds for which other nodes are waited for once node 0 has succeeded. torchrun ends on no node before the processes
+of all have; a node that came later, in place of one that was lost, finds nobody to meet any more, and would fail."""
 _ENDED = ("Completed", "Failed")
+_INDEX = "batch.kubernetes.io/job-completion-index"
 _JOB_SET = "jobset.sigs.k8s.io/"
+_ATTEMPT = _JOB_SET + "restart-attempt"
 
 
 class Elastic(msgspec.Struct, frozen=True):
@@ -128,18 +134,52 @@ def _without_size(job: Object) -> Object:
 # -- what the controller makes of it
 
 
-def resized(job_set: Object, nodes: PodSet) -> tuple[int, Object] | None:
-    """How many nodes a job set that goes on has, and the change that makes them as many as `nodes`; None: they are."""
+def size(job_set: Object, nodes: str) -> int | None:
+    """How many nodes a job set has; None: it has ended. `nodes`: the replicated job that trains."""
     if any(meta.is_condition_true(job_set, type) for type in _ENDED):
         return None
+    groups = (group for group in meta.spec(job_set).get("replicatedJobs") or () if group["name"] == nodes)
+    return next((meta.spec(group["template"]).get("parallelism") or 1 for group in groups), None)
+
+
+def resized(job_set: Object, nodes: str, count: int) -> Object:
+    """The change that gives a job set `count` nodes. `nodes`: see `size`."""
     groups: list[Object] = thaw(meta.spec(job_set).get("replicatedJobs") or [])
     for group in groups:
-        job = group["template"].get("spec") or {}
-        if group["name"] == nodes.name and job.get("parallelism") != nodes.count:
-            before = job.get("parallelism") or 1
-            job["parallelism"] = job["completions"] = nodes.count
-            return before, {"spec": {"replicatedJobs": groups}}
-    return None
+        if group["name"] == nodes:
+            group["template"]["spec"]["parallelism"] = group["template"]["spec"]["completions"] = count
+    return {"spec": {"replicatedJobs": groups}}
+
+
+def ending(job_set: Object, pods: Iterable[Object], nodes: str, now: datetime) -> tuple[int, float] | None:
+    """If node 0 has succeeded: how many nodes have, from the first on, and the seconds for which the others are still
+    waited for. `pods`: the job set's; `nodes`: see `size`."""
+    attempt = str(meta.status(job_set).get("restarts") or 0)
+    done: dict[str, Object] = {}
+    for pod in pods:
+        labels = meta.labels(pod)
+        ours = labels.get(f"{_JOB_SET}replicatedjob-name") == nodes and labels.get(_ATTEMPT, attempt) == attempt
+        if ours and has_succeeded(pod):
+            done[meta.annotations(pod).get(_INDEX) or ""] = pod
+    if "0" not in done:
+        return None
+    row = next(count for count in range(1, len(done) + 1) if str(count) not in done)
+    return row, GRACE - (now - _ended(done["0"], now)).total_seconds()
+
+
+def has_succeeded(pod: Object) -> bool:
+    return bool(meta.status(pod).get("phase") == "Succeeded")
+
+
+def has_ended_first(old: Object, new: Object) -> bool:
+    """Whether a pod's change is that a node 0 has succeeded."""
+    return meta.annotations(new).get(_INDEX) == "0" and has_succeeded(new) and not has_succeeded(old)
+
+
+def _ended(pod: Object, now: datetime) -> datetime:
+    states = (each.get("state") or {} for each in meta.status(pod).get("containerStatuses") or ())
+    times = [state["terminated"]["finishedAt"] for state in states if (state.get("terminated") or {}).get("finishedAt")]
+    return max(map(meta.parse_time, times), default=now)
 
 
 def selector(job: str, nodes: str) -> str:

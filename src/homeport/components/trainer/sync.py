@@ -133,8 +133,8 @@ class _Round:
         self._autoscale(policy)
         if policy is not None and draft.trainer_set is not None:
             self._status["selector"] = elastic.selector(self._name, draft.trainer_set.name)
-            if runs and not self._suspended:
-                self._resize(draft.trainer_set)
+            if self._job_set is not None and runs and not self._suspended:
+                self._resize(self._job_set, draft.trainer_set)
 
     def _autoscale(self, policy: elastic.Elastic | None) -> None:
         if policy is None or not policy.metrics or self._suspended:
@@ -142,20 +142,29 @@ class _Round:
         else:
             self._made = (*self._made, elastic.autoscaler(self._name, policy))
 
-    def _resize(self, nodes: PodSet) -> None:
-        changed = elastic.resized(self._job_set or {}, nodes)
-        if changed is None:
+    def _resize(self, job_set: Object, nodes: PodSet) -> None:
+        before, wanted = elastic.size(job_set, nodes.name), nodes.count
+        if before is None:
             return
-        before, changes = changed
+        told = f"TrainJob is scaled from {before} to {wanted} nodes"
+        ending = elastic.ending(job_set, self._pods(), nodes.name, self._now)
+        if ending is not None:
+            row, left = ending
+            if left > 0:
+                self._wait(left)
+            wanted = before if left > 0 or row > before else row
+            told = f"Training has ended on {row} of {before} nodes: the others are no longer waited for"
+        if wanted == before:
+            return
         failures = (each for each in self._observed.failures if (each.verb, each.kind) == ("patch", "JobSet"))
         refusal = next((each for each in failures if each.reason in _REFUSALS), None)
         if refusal is not None:
-            told = shortened(f"{refusal.message} ({_GATE})")
-            self._notes.append(Note("Warning", "ScalingFailed", f"TrainJob stays at {before} nodes: {told}"))
-            self._delay = _AGAIN
+            why = shortened(f"{refusal.message} ({_GATE})")
+            self._notes.append(Note("Warning", "ScalingFailed", f"TrainJob stays at {before} nodes: {why}"))
+            self._wait(_AGAIN)
             return
-        self._patches = (*self._patches, Patch(self._job_set or {}, changes))
-        self._notes.append(Note("Normal", "Scaled", f"TrainJob is scaled from {before} to {nodes.count} nodes"))
+        self._patches = (*self._patches, Patch(job_set, elastic.resized(job_set, nodes.name, wanted)))
+        self._notes.append(Note("Normal", "Scaled", told))
 
     def _authority(self) -> tuple[Object, ...]:
         """What the job's pods believe the server of reports by: made once, changed when its certificate is."""

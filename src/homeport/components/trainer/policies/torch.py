@@ -16,7 +16,6 @@ from homeport.components.trainer.draft import (
 )
 from homeport.components.trainer.policies import torchtune
 from homeport.components.trainer.policies.policy import Policy, reserved
-from homeport.control.freeze import thaw
 from homeport.kube import field, meta
 from homeport.kube.errors import FieldError
 from homeport.kube.meta import Object
@@ -30,9 +29,6 @@ _RESERVED_IF_ELASTIC = frozenset((_BACKEND, _ENDPOINT, _MEETING))
 _OWN_STORE: Object = {"name": "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "value": "1"}
 """Each meeting has a store of its own: from PyTorch 2.4 on, nodes that have met before keep that of their first
 meeting, and never tell those that come later where it is."""
-_ANY_SUCCESS: Object = {"rules": [{"succeededCount": 1}]}
-"""torchrun ends on no node before the processes of all nodes have succeeded. A node that comes in the last moment, in
-place of one that was lost, finds nobody to meet any more: it is not waited for."""
 
 
 def processes(draft: Draft) -> int | str:
@@ -49,7 +45,9 @@ def _enforce(draft: Draft) -> None:
     if limits is not None:
         # Nodes are ranked anew at each meeting: torchrun warns of a rank that they have been given.
         common = (variable(_NODES, f"{limits.least}:{limits.most}"), common[1], *_meeting(draft, limits))
-        _bend(draft, limits)
+        pods = draft.trainer_set
+        if pods is not None:
+            pods.count, pods.least = limits.fitted(pods.count), limits.least
     master = (variable(_MASTER, draft.head), variable(_MASTER_PORT, names.PORT))
     container = draft.trainer_container
     if container is not None:
@@ -76,14 +74,6 @@ def _meeting(draft: Draft, limits: elastic.Elastic) -> Iterator[Object]:
     yield variable(_MEETING, meta.uid(draft.job) or draft.name)
     if limits.max_restarts is not None:
         yield variable(_RESTARTS, limits.max_restarts)
-
-
-def _bend(draft: Draft, limits: elastic.Elastic) -> None:
-    """Nodes may come and go, and the first that ends well has ended the job."""
-    pods = draft.trainer_set
-    if pods is not None:
-        pods.count, pods.least = limits.fitted(pods.count), limits.least
-        pods.group["template"].setdefault("spec", {}).setdefault("successPolicy", thaw(_ANY_SUCCESS))
 
 
 def _targets(draft: Draft) -> Iterator[tuple[PodSet | None, tuple[str, str]]]:
