@@ -10,6 +10,7 @@ from pathlib import Path
 
 import engines
 import pytest
+from figures import check_event_files_are_read_on
 from machinery import Kubectl, MakeKubectl, RunningPlatform, homeport
 
 from homeport.datadir import DataDir
@@ -67,6 +68,17 @@ def ended(kubectl: Kubectl, pod: str) -> dict[str, object]:
     """How a pod's container ended."""
     status = json.loads(kubectl("get", "pod", pod, "-o", "json"))["status"]
     return dict(status["containerStatuses"][0]["state"]["terminated"])
+
+
+def test_event_files_are_read_on_by_the_next_platform(
+    platform: RunningPlatform, make_kubectl: MakeKubectl, tmp_path: Path
+) -> None:
+    def restart() -> None:
+        platform.kill()
+        platform.start("--runtime", "docker")
+
+    kubectl = make_kubectl(platform)
+    check_event_files_are_read_on(kubectl, tmp_path, restart, engines.IMAGE, imagePullPolicy="Never")
 
 
 def test_an_image_that_nobody_has_is_told_with_the_engines_words(

@@ -2,55 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from figures import apply, check_event_files_are_read_on, pod, pytorchjob, status, values
 from machinery import Kubectl, MakeKubectl, RunningPlatform
-from scenes import IMAGE
 
 
 @pytest.fixture
 def kubectl(shared_platform: RunningPlatform, make_kubectl: MakeKubectl) -> Kubectl:
     return make_kubectl(shared_platform)
-
-
-def status(kubectl: Kubectl, job: str, good: Callable[[Any], bool], seconds: float = 60) -> Any:
-    """The status of a job once it is `good`."""
-    end = time.monotonic() + seconds
-    while not good(found := json.loads(kubectl("get", job, "-o", "json")).get("status") or {}):
-        assert time.monotonic() < end, found
-        time.sleep(0.2)
-    return found
-
-
-def apply(kubectl: Kubectl, directory: Path, *manifests: Any) -> None:
-    file = directory / "manifests.yaml"
-    file.write_text(yaml.safe_dump_all(manifests))
-    kubectl("apply", "-f", str(file))
-
-
-def pod(script: str, container: str) -> Any:
-    main = {"name": container, "image": IMAGE, "command": ["sh", "-c", script]}
-    return {"spec": {"terminationGracePeriodSeconds": 1, "containers": [main]}}
-
-
-def pytorchjob(name: str, script: str, annotation: str = "") -> Any:
-    master = {"replicas": 1, "restartPolicy": "Never", "template": pod(script, "pytorch")}
-    return {
-        "apiVersion": "kubeflow.org/v1",
-        "kind": "PyTorchJob",
-        "metadata": {"name": name, "annotations": {"homeport.dev/metrics": annotation}},
-        "spec": {"pytorchReplicaSpecs": {"Master": master}},
-    }
-
-
-def values(status: Any) -> dict[str, str]:
-    return {each["name"]: each["value"] for each in status.get("trainingMetrics") or ()}
 
 
 def test_figures_of_a_job_while_it_runs_and_at_its_end(kubectl: Kubectl, tmp_path: Path) -> None:
@@ -123,6 +84,16 @@ def test_figures_of_event_files(kubectl: Kubectl, shared_platform: RunningPlatfo
     finally:
         (images / "board-writer.yaml").unlink()
     kubectl("delete", "pytorchjobs", "board", "homeless")
+
+
+def test_event_files_are_read_on_by_the_next_platform(
+    platform: RunningPlatform, make_kubectl: MakeKubectl, tmp_path: Path
+) -> None:
+    def restart() -> None:
+        platform.kill()
+        platform.start()
+
+    check_event_files_are_read_on(make_kubectl(platform), tmp_path, restart)
 
 
 def test_figures_of_a_trainjob(kubectl: Kubectl, tmp_path: Path) -> None:
