@@ -46,7 +46,7 @@ async def linked(pods: Any) -> Any:
     return pods
 
 
-async def test_machine_and_pods_on_its_network_reach_pods(linked: Any) -> None:
+async def test_machine_and_pods_on_its_network_reach_pods(linked: Any, tmp_path: Path) -> None:
     server = await linked.create("server")
     await server.start(linked.container("server", PYTHON, "-c", SERVER))
     await linked.until(lambda: "up" in linked.output("server"))
@@ -63,6 +63,8 @@ async def test_machine_and_pods_on_its_network_reach_pods(linked: Any) -> None:
     state = await linked.run("h", PYTHON, "-c", CLIENT, sandbox=sandbox)
     assert (state.exit_code, linked.output("h")) == (0, own), linked.output("h", stream="stderr")
 
+    hostlink.remove(str(tmp_path))  # another node's, which has none
+    await linked.until(lambda: "0000B10A" in Path("/proc/net/route").read_text())
     await linked.runtime.stop(end_pods=True)
     await linked.until(lambda: "0000B10A" not in Path("/proc/net/route").read_text())
 

@@ -81,7 +81,7 @@ def _sync_runtime(observed: Observed) -> Desired:
 
 
 def _refusals(deed: Deed) -> Note | None:
-    if deed.verb != "create" or not deed.error:
+    if deed.verb == "delete" or not deed.error:
         return None
     what = f"{deed.child['kind']} {meta.name(deed.child)!r}"
     return Note(
