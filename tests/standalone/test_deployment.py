@@ -22,6 +22,8 @@ def test_the_pod_starts_what_was_asked_for() -> None:
     assert (args.only, args.namespace, args.webhook_service) == (("training", "trainer"), "there", "hooks")
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"metrics": args.metrics_port, "webhooks": args.webhook_port}
+    probes = [container[probe]["httpGet"] for probe in ("livenessProbe", "readinessProbe")]
+    assert probes == [{"path": "/livez", "port": "metrics"}, {"path": "/readyz", "port": "metrics"}]
     assert pod["serviceAccountName"] == manifests.NAME
     assert (name(service), service["spec"]["ports"][0]["port"]) == ("hooks", 443)
     assert service["spec"]["selector"] == made["spec"]["template"]["metadata"]["labels"]

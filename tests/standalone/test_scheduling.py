@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import logging
 from pathlib import Path
 
 import pytest
+from foreign import fetch
 
 from homeport import platform as platforms
+from homeport.cli import scheduler
 from homeport.client.client import Client
 from homeport.client.http import HttpTransport
 from homeport.client.kubeconfig import read
@@ -66,6 +69,23 @@ def test_leases_of_different_names_are_different_ones() -> None:
     assert standalone.lease_name(["volcano", "homeport"]) == "homeport-scheduler-homeport-volcano"
 
 
+def test_the_pod_of_its_deployment_starts_what_was_asked_for() -> None:
+    *_, made = standalone.manifests("there", "homeport:1", ("volcano", "homeport"))
+    assert (made["kind"], name(made)) == ("Deployment", "homeport-scheduler-homeport-volcano")
+    template = made["spec"]["template"]["spec"]
+    (container,) = template["containers"]
+    parser = argparse.ArgumentParser()
+    scheduler.add_parser(parser.add_subparsers())
+    args = parser.parse_args(container["command"][1:])
+    assert (args.scheduler_name, args.namespace, args.bind_address) == (("volcano", "homeport"), "there", "0.0.0.0")
+    (port,) = container["ports"]
+    assert (port["containerPort"], port["name"]) == (args.metrics_port, "metrics")
+    probes = [container[probe]["httpGet"] for probe in ("livenessProbe", "readinessProbe")]
+    assert probes == [{"path": "/livez", "port": "metrics"}, {"path": "/readyz", "port": "metrics"}]
+    assert template["serviceAccountName"] == standalone.NAME
+    assert not list(core.DEPLOYMENT.validate(core.DEPLOYMENT.prepare(made, None), None))
+
+
 @pytest.mark.slow
 async def test_it_places_groups_with_its_own_rights_and_leaves_others_pods_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -93,13 +113,13 @@ async def test_it_places_groups_with_its_own_rights_and_leaves_others_pods_alone
         meta = {"name": "g", "namespace": "default"}
         gang = {"apiVersion": _GROUP.api_version, "kind": "PodGroup", "metadata": meta, "spec": {"minMember": 2}}
         await client.create(_GROUP, gang)
-        for each, scheduler in (("a", "homeport"), ("b", "homeport"), ("other", "volcano")):
-            await client.create(core.POD.resource, pod(each, scheduler))
-        options = standalone.Options(election=standalone.Election(3.0, 2.0, 0.5))
+        for each, wanted in (("a", "homeport"), ("b", "homeport"), ("other", "volcano")):
+            await client.create(core.POD.resource, pod(each, wanted))
+        options = standalone.Options(election=standalone.Election(3.0, 2.0, 0.5), metrics_port=0)
         said: list[str] = []
         caplog.set_level(logging.WARNING)
         async with Client(HttpTransport.from_kubeconfig(kubeconfig)) as own:
-            serving = asyncio.ensure_future(standalone.serve(own, options, said.append))
+            serving = asyncio.ensure_future(standalone.Process(own, options, said.append).run())
             while True:
                 pods = (await client.list(core.POD.resource, "default")).items
                 placed = {name(one) for one in pods if spec(one).get("nodeName")}
@@ -108,7 +128,14 @@ async def test_it_places_groups_with_its_own_rights_and_leaves_others_pods_alone
                     break
                 await asyncio.sleep(0.1)
             assert placed == {"a", "b"}
-            assert said == ["Leading: pods of homeport"]
+            assert said[1:] == ["Leading: pods of homeport"]
+            where = said[0].split()[3].partition("/metrics")[0]
+            pages = ("healthz", "livez", "readyz", "metrics")
+            *probes, metrics = [(await asyncio.to_thread(fetch, f"{where}/{page}")).decode() for page in pages]
+            assert probes == ["ok"] * 3
+            assert 'leader_election_master_status{name="homeport-scheduler"} 1' in metrics
+            assert 'volcano_schedule_attempts_total{result="scheduled"} 2' in metrics
+            assert 'volcano_queue_pod_group_running_count{queue_name="default"} 1' in metrics
             assert "orbidden" not in caplog.text
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from homeport.cli import options
 from homeport.kube import durations
 
 _NAMESPACE = "homeport-system"
@@ -46,12 +47,18 @@ def add_parser(subparsers: Any) -> None:
         "--bind-address", metavar="IP", default="127.0.0.1", help="where to listen (default: 127.0.0.1)"
     )
     parser.add_argument(
-        "--metrics-port", type=_port, metavar="N", default=8080, help="/metrics, /healthz, /readyz (8080; 0: any free)"
+        "--metrics-port",
+        type=options.port,
+        metavar="N",
+        default=8080,
+        help="/metrics, /healthz, /readyz (8080; 0: any free)",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--webhook-url", type=_url, metavar="URL", help="how the cluster reaches webhooks")
     where.add_argument("--webhook-service", metavar="NAME", help="service of the namespace that leads to webhooks")
-    parser.add_argument("--webhook-port", type=_port, metavar="N", default=9443, help="where webhooks listen (9443)")
+    parser.add_argument(
+        "--webhook-port", type=options.port, metavar="N", default=9443, help="where webhooks listen (9443)"
+    )
     parser.add_argument(
         "--leader-elect", action=argparse.BooleanOptionalAction, default=True, help="whether to wait for the lease"
     )
@@ -67,12 +74,6 @@ def add_parser(subparsers: Any) -> None:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
-    return int(text)
 
 
 def _url(text: str) -> str:
@@ -108,14 +109,14 @@ def main(args: argparse.Namespace) -> int:
         for manifest in manifests.manifests(chosen, args.namespace, webhooks=webhooks, release=release):
             sys.stdout.write("---\n" + yamltext.dump(manifest).decode())
         if args.image:
-            wanted = deployment.Deployed(args.image, webhook_service=args.webhook_service or "")
-            for manifest in deployment.manifests(chosen, wanted, args.namespace):
+            deployed = deployment.Deployed(args.image, webhook_service=args.webhook_service or "")
+            for manifest in deployment.manifests(chosen, deployed, args.namespace):
                 sys.stdout.write("---\n" + yamltext.dump(manifest).decode())
         return 0
     times = (args.leader_elect_lease_duration, args.leader_elect_renew_deadline, args.leader_elect_retry_period)
     if args.leader_elect and not times[0] > times[1] > times[2]:
         raise Permanent("--leader-elect-lease-duration > --leader-elect-renew-deadline > --leader-elect-retry-period")
-    options = running.Options(
+    wanted = running.Options(
         parts=chosen,
         kubeconfig=args.kubeconfig,
         context=args.context,
@@ -128,4 +129,4 @@ def main(args: argparse.Namespace) -> int:
         webhook_service=args.webhook_service or "",
         install=args.install,
     )
-    return running.run(options, lambda line: print(line, flush=True))
+    return running.run(wanted, lambda line: print(line, flush=True))

@@ -19,3 +19,10 @@ def add_data_dir(parser: argparse.ArgumentParser, *, default: str | None = None)
 
 def data_dir(args: argparse.Namespace) -> DataDir:
     return DataDir.at(args.data_dir)
+
+
+def port(text: str) -> int:
+    """A type of arguments: a port, or 0 for any free one."""
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
+    return int(text)

@@ -44,6 +44,17 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--scheduler-conf", type=Path, metavar="FILE", help="a volcano-scheduler.conf; read again when it changes"
     )
+    parser.add_argument("--image", help="of manifests: also a Deployment of this image, which has Homeport in it")
+    parser.add_argument(
+        "--bind-address", metavar="IP", default="127.0.0.1", help="where to listen (default: 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--metrics-port",
+        type=options.port,
+        metavar="N",
+        default=8081,
+        help="/metrics, /healthz, /livez, /readyz (8081; 0: any free)",
+    )
     parser.add_argument(
         "--leader-elect", action=argparse.BooleanOptionalAction, default=True, help="whether to wait for the lease"
     )
@@ -78,7 +89,7 @@ def main(args: argparse.Namespace) -> int:
     if args.action == "manifests":
         from homeport.kube import yamltext
 
-        for manifest in scheduling.manifests(args.namespace):
+        for manifest in scheduling.manifests(args.namespace, args.image or "", args.scheduler_name):
             sys.stdout.write("---\n" + yamltext.dump(manifest).decode())
         return 0
     chosen = scheduling.Options(
@@ -88,5 +99,7 @@ def main(args: argparse.Namespace) -> int:
         configuration=args.scheduler_conf,
         namespace=args.namespace,
         election=running.Election() if args.leader_elect else None,
+        address=args.bind_address,
+        metrics_port=args.metrics_port,
     )
     return scheduling.run(chosen, lambda line: print(line, flush=True))

@@ -1,4 +1,5 @@
-"""The controllers as a Deployment of the cluster that they act on, with a Service where it reaches their webhooks."""
+"""Controllers and the scheduler as Deployments of the cluster that they act on, with a Service where it reaches
+webhooks."""
 
 from __future__ import annotations
 
@@ -10,9 +11,21 @@ from homeport.kube.meta import Object
 from homeport.standalone.manifests import NAME, NAMESPACE
 from homeport.standalone.parts import Part
 
-_LABEL = {"app.kubernetes.io/name": NAME}
-_METRICS = 8080
+PORT = 8080
+"""Of probes and metrics."""
 _WEBHOOKS = 9443
+_PROBED: Object = {
+    "livenessProbe": {"httpGet": {"path": "/livez", "port": "metrics"}},
+    "readinessProbe": {"httpGet": {"path": "/readyz", "port": "metrics"}},
+    "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+    "securityContext": {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    },
+    # A certificate's key passes through a file there: in memory, and gone with the pod.
+    "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+}
 
 
 class Deployed(msgspec.Struct, frozen=True):
@@ -33,52 +46,48 @@ def manifests(parts: Sequence[Part], wanted: Deployed, namespace: str = NAMESPAC
     """
     if wanted.webhook_service:
         port = {"name": "webhooks", "port": 443, "targetPort": "webhooks", "protocol": "TCP"}
-        spec: Object = {"selector": _LABEL, "ports": [port]}
-        yield {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": _named(wanted.webhook_service, namespace),
-            "spec": spec,
-        }
+        known = _named(wanted.webhook_service, namespace, NAME)
+        spec: Object = {"selector": known["labels"], "ports": [port]}
+        yield {"apiVersion": "v1", "kind": "Service", "metadata": known, "spec": spec}
+    yield deployment(NAME, namespace, wanted.replicas, NAME, _container(parts, wanted, namespace))
+
+
+def deployment(name: str, namespace: str, replicas: int, account: str, container: Object) -> Object:
+    """Of one container, which serves probes and metrics at `PORT`. `account`: of the pods; `container`: its name,
+    image and command, and what is other than for all of them."""
+    label = {"app.kubernetes.io/name": name}
+    ports = [{"name": "metrics", "containerPort": PORT, "protocol": "TCP"}, *container.get("ports", ())]
     spec = {
-        "replicas": wanted.replicas,
-        "selector": {"matchLabels": _LABEL},
-        "template": {"metadata": {"labels": _LABEL}, "spec": _pod(parts, wanted, namespace)},
+        "replicas": replicas,
+        "selector": {"matchLabels": label},
+        "template": {
+            "metadata": {"labels": label},
+            "spec": _pod({**_PROBED, **container, "ports": ports}, account, label),
+        },
     }
-    yield {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": _named(NAME, namespace), "spec": spec}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": _named(name, namespace), "spec": spec}
 
 
-def _named(name: str, namespace: str) -> Object:
-    return {"name": name, "namespace": namespace, "labels": _LABEL}
+def _named(name: str, namespace: str, label: str = "") -> Object:
+    return {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/name": label or name}}
 
 
-def _pod(parts: Sequence[Part], wanted: Deployed, namespace: str) -> Object:
+def _container(parts: Sequence[Part], wanted: Deployed, namespace: str) -> Object:
     arguments = [
         "controllers", f"--only={','.join(part.name for part in parts)}", f"--namespace={namespace}",
-        "--bind-address=0.0.0.0", f"--metrics-port={_METRICS}",
+        "--bind-address=0.0.0.0", f"--metrics-port={PORT}",
     ]  # fmt: skip
-    ports = [{"name": "metrics", "containerPort": _METRICS, "protocol": "TCP"}]
+    ports = []
     if wanted.webhook_service:
         arguments += [f"--webhook-service={wanted.webhook_service}", f"--webhook-port={_WEBHOOKS}"]
         ports.append({"name": "webhooks", "containerPort": _WEBHOOKS, "protocol": "TCP"})
-    container = {
-        "name": "controllers",
-        "image": wanted.image,
-        "command": ["homeport", *arguments],
-        "ports": ports,
-        "livenessProbe": {"httpGet": {"path": "/healthz", "port": "metrics"}},
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "metrics"}},
-        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
-        # The certificate's key passes through a file there: in memory, and gone with the pod.
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
-    }
+    command = ["homeport", *arguments]
+    return {"name": "controllers", "image": wanted.image, "command": command, "ports": ports}
+
+
+def _pod(container: Object, account: str, label: Object) -> Object:
     return {
-        "serviceAccountName": NAME,
+        "serviceAccountName": account,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": 65532,
@@ -93,7 +102,7 @@ def _pod(parts: Sequence[Part], wanted: Deployed, namespace: str) -> Object:
                 "maxSkew": 1,
                 "topologyKey": "kubernetes.io/hostname",
                 "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": _LABEL},
+                "labelSelector": {"matchLabels": label},
             }
         ],
     }

@@ -156,7 +156,7 @@ class Process:
         self._manager: Manager | None = None
         self._keys: certificates.Keys | None = None
         self._followed: list[Informer] = []
-        self.metrics = serving.registry(lambda: self._leads)
+        self.metrics = serving.registry(NAME, lambda: self._leads)
 
     async def run(self) -> None:
         """Until cancelled, or the lease is lost (Permanent). Raises News when the cluster knows more than it did, and

@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -28,8 +29,10 @@ from homeport.scheduler.batch import membership
 from homeport.scheduler.batch.configfile import Unreadable, parse
 from homeport.scheduler.batch.configuration import Configuration
 from homeport.scheduler.batch.decide import ACTIONS, PLUGINS
+from homeport.scheduler.batch.measures import Measures
 from homeport.scheduler.batch.runner import BatchScheduler
 from homeport.scheduler.batch.settings import ConfigMapSettings
+from homeport.standalone import deployment, serving
 from homeport.standalone.manifests import NAMESPACE
 from homeport.standalone.running import Election as Election
 
@@ -51,6 +54,9 @@ class Options(msgspec.Struct, frozen=True):
     """Of the Lease."""
     election: Election | None = Election()
     """None: this is the only process of these names."""
+    address: str = "127.0.0.1"
+    metrics_port: int | None = 8081
+    """None: no probes and no metrics. 0: any free port."""
 
 
 def run(options: Options, report: Report) -> int:
@@ -70,7 +76,7 @@ async def _run(options: Options, report: Report) -> int:
     transport = HttpTransport.from_kubeconfig(options.kubeconfig, options.context)
     report(f"Homeport {__version__}: scheduler of {', '.join(options.names)} on {transport.access.server}")
     async with Client(transport, field_manager=NAME) as client:
-        working = asyncio.ensure_future(serve(client, options, report))
+        working = asyncio.ensure_future(Process(client, options, report).run())
         stopping = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -84,58 +90,95 @@ async def _run(options: Options, report: Report) -> int:
     return 0
 
 
-async def serve(client: Client, options: Options, report: Report) -> None:
-    """Schedule until cancelled: while this process holds the Lease, if there is an election."""
+class Process:
+    """One process that schedules. `client` reaches the cluster."""
 
-    async def work() -> None:
-        report(f"Leading: pods of {', '.join(options.names)}")
-        await _schedule(client, options)
+    def __init__(self, client: Client, options: Options, report: Report) -> None:
+        self._client = client
+        self._options = options
+        self._report = report
+        self._lease = lease_name(options.names)
+        self._leads = False
+        self._scheduler: BatchScheduler | None = None
+        self._measures = Measures()
+        self.metrics = serving.registry(self._lease, lambda: self._leads)
+        self.metrics.add(*self._measures.families())
 
-    if options.election is None:
-        await work()
-        return
-    times = options.election
-    elector = LeaderElector(
-        client,
-        options.namespace,
-        lease_name(options.names),
-        f"{socket.gethostname()}_{os.getpid()}_{os.urandom(4).hex()}",
-        lease_seconds=times.lease,
-        renew=times.renew,
-        retry=times.retry,
-    )
-    await elector.run(work)
+    async def run(self) -> None:
+        """Schedule until cancelled: while this process holds the Lease, if there is an election. Raises HomeportError
+        for what the user can mend."""
+        async with self._observed():
+            if self._options.election is None:
+                await self._work()
+                return
+            times = self._options.election
+            elector = LeaderElector(
+                self._client,
+                self._options.namespace,
+                self._lease,
+                f"{socket.gethostname()}_{os.getpid()}_{os.urandom(4).hex()}",
+                lease_seconds=times.lease,
+                renew=times.renew,
+                retry=times.retry,
+            )
+            await elector.run(self._work)
+
+    @asynccontextmanager
+    async def _observed(self) -> AsyncIterator[None]:
+        options = self._options
+        if options.metrics_port is None:
+            yield
+            return
+        handler = serving.observing(self.metrics, self._waits_for)
+        async with serving.listening(handler, options.address, options.metrics_port) as port:
+            self._report(f"Metrics and probes: http://{options.address}:{port}/metrics, /healthz, /livez, /readyz")
+            yield
+
+    def _waits_for(self) -> str:
+        """Who waits for the lease is ready: it reads nothing before it leads."""
+        if self._leads and not (self._scheduler is not None and self._scheduler.ready.is_set()):
+            return "it leads, and has not seen all nodes, pods and groups yet"
+        return ""
+
+    async def _work(self) -> None:
+        self._report(f"Leading: pods of {', '.join(self._options.names)}")
+        self._leads = True
+        try:
+            await self._schedule()
+        finally:
+            self._leads, self._scheduler = False, None
+
+    async def _schedule(self) -> None:
+        client, options = self._client, self._options
+        groups, queues = await served(client, membership.POD_GROUPS), await served(client, membership.QUEUES)
+        informers, recorder = Informers(client), EventRecorder(client, membership.HOMEPORT)
+        self._scheduler = scheduler = BatchScheduler(
+            client,
+            informers=informers,
+            recorder=recorder,
+            groups=groups,
+            queues=queues,
+            takes=taker(options.names),
+            empty_groups=names.VOLCANO in options.names,
+            measures=self._measures,
+            plain_groups=membership.VOLCANO in groups and names.VOLCANO in options.names,
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(informers.run(), name="informers")
+            group.create_task(recorder.run(), name="events")
+            if options.configuration is not None:
+                scheduler.configure(read_configuration(options.configuration))
+                group.create_task(_reread(options.configuration, scheduler.configure), name="configuration")
+            else:
+                settings = ConfigMapSettings(informers, recorder, scheduler.configure, actions=ACTIONS, plugins=PLUGINS)
+                await settings.synced.wait()
+            group.create_task(scheduler.run(), name="scheduler")
 
 
 def lease_name(scheduler_names: Iterable[str]) -> str:
     """Schedulers of different names lead side by side."""
     found = sorted(scheduler_names)
     return NAME if found == [membership.HOMEPORT] else f"{NAME}-{'-'.join(found)}"
-
-
-async def _schedule(client: Client, options: Options) -> None:
-    groups, queues = await served(client, membership.POD_GROUPS), await served(client, membership.QUEUES)
-    informers, recorder = Informers(client), EventRecorder(client, membership.HOMEPORT)
-    scheduler = BatchScheduler(
-        client,
-        informers=informers,
-        recorder=recorder,
-        groups=groups,
-        queues=queues,
-        takes=taker(options.names),
-        empty_groups=names.VOLCANO in options.names,
-        plain_groups=membership.VOLCANO in groups and names.VOLCANO in options.names,
-    )
-    async with asyncio.TaskGroup() as group:
-        group.create_task(informers.run(), name="informers")
-        group.create_task(recorder.run(), name="events")
-        if options.configuration is not None:
-            scheduler.configure(read_configuration(options.configuration))
-            group.create_task(_reread(options.configuration, scheduler.configure), name="configuration")
-        else:
-            settings = ConfigMapSettings(informers, recorder, scheduler.configure, actions=ACTIONS, plugins=PLUGINS)
-            await settings.synced.wait()
-        group.create_task(scheduler.run(), name="scheduler")
 
 
 def taker(scheduler_names: Iterable[str]) -> Callable[[Object], bool]:
@@ -192,8 +235,11 @@ async def _reread(path: Path, changed: Callable[[Configuration], None]) -> None:
         watches.close()
 
 
-def manifests(namespace: str = NAMESPACE) -> Iterator[Object]:
-    """The account in its namespace, and the rights that a scheduler needs: no more than that."""
+def manifests(
+    namespace: str = NAMESPACE, image: str = "", scheduler_names: Iterable[str] = (membership.HOMEPORT,)
+) -> Iterator[Object]:
+    """The account in its namespace, and the rights that a scheduler needs: no more than that. `image`: also a
+    Deployment of this image, which has Homeport in it, for pods of these names."""
     yield core.NAMESPACE.new(namespace)
     yield core.SERVICE_ACCOUNT.new(NAME, namespace)
     yield core.CLUSTER_ROLE.new(NAME, rules=list(_rules()))
@@ -202,6 +248,17 @@ def manifests(namespace: str = NAMESPACE) -> Iterator[Object]:
     here = [{**leases, "verbs": ["create", "get", "update"]}]
     yield core.ROLE.new(NAME, namespace, rules=here)
     yield core.ROLE_BINDING.new(NAME, namespace, roleRef=_role("Role"), subjects=[_subject(namespace)])
+    if image:
+        yield _deployment(namespace, image, tuple(scheduler_names))
+
+
+def _deployment(namespace: str, image: str, scheduler_names: tuple[str, ...]) -> Object:
+    command = [
+        "homeport", "scheduler", f"--scheduler-name={','.join(scheduler_names)}", f"--namespace={namespace}",
+        "--bind-address=0.0.0.0", f"--metrics-port={deployment.PORT}",
+    ]  # fmt: skip
+    container = {"name": "scheduler", "image": image, "command": command}
+    return deployment.deployment(lease_name(scheduler_names), namespace, 2, NAME, container)
 
 
 def _rules() -> Iterator[Object]:

@@ -18,8 +18,8 @@ from homeport.metrics import CONTENT_TYPE, Gauge, Registry, Sampled
 _PLAIN = {"content-type": "text/plain; charset=utf-8"}
 
 
-def registry(is_leader: Callable[[], bool]) -> Registry:
-    """What every process of the kind shows: Prometheus' own names, and whether it leads."""
+def registry(lease: str, is_leader: Callable[[], bool]) -> Registry:
+    """What every process of the kind shows: Prometheus' own names, and whether it leads. `lease`: its name."""
     began = Gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.")
     began.set((), time())
     found = Registry()
@@ -36,7 +36,7 @@ def registry(is_leader: Callable[[], bool]) -> Registry:
             "leader_election_master_status",
             "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates master.",
             ("name",),
-            lambda: [(("homeport-controllers",), float(is_leader()))],
+            lambda: [((lease,), float(is_leader()))],
         ),
     )
     return found

@@ -18,9 +18,21 @@ from homeport.control.events import EventRecorder
 from homeport.control.loop import KeyedLoop
 from homeport.kube import core
 from homeport.kube.errors import ApiError, Conflict, HomeportError, NotFound
-from homeport.kube.meta import Object, find_condition, metadata, name, namespace, spec, status, timestamp, uid
+from homeport.kube.meta import (
+    Object,
+    find_condition,
+    metadata,
+    name,
+    namespace,
+    parse_time,
+    spec,
+    status,
+    timestamp,
+    uid,
+)
 from homeport.scheduler.batch.cluster import Cluster
 from homeport.scheduler.batch.decisions import Bind, Evict, Nominate
+from homeport.scheduler.batch.measures import Measures
 from homeport.scheduler.ledger import Ledger
 from homeport.scheduler.model import Pod
 from homeport.scheduler.volumes import Unbound
@@ -43,12 +55,19 @@ class Hands:
     """`cluster` shows the pods; `ledger` is where their room was taken."""
 
     def __init__(
-        self, client: Client, ledger: Ledger, cluster: Cluster, recorder: EventRecorder, now: Callable[[], datetime]
+        self,
+        client: Client,
+        ledger: Ledger,
+        cluster: Cluster,
+        recorder: EventRecorder,
+        measures: Measures,
+        now: Callable[[], datetime],
     ) -> None:
         self._client = client
         self._ledger = ledger
         self._cluster = cluster
         self._recorder = recorder
+        self._measures = measures
         self._now = now
         self._orders: dict[str, _Order] = {}
         self._evictions: dict[str, tuple[Object, Evict]] = {}
@@ -129,6 +148,8 @@ class Hands:
         del self._orders[order.pod.uid]
         self._failures.pop(order.pod.uid, None)
         pod = order.pod
+        created = metadata(order.obj).get("creationTimestamp")
+        self._measures.bound((self._now() - parse_time(created)).total_seconds() if created else 0.0)
         text = f"Successfully assigned {pod.namespace}/{pod.name} to {order.node}"
         self._recorder.record(order.obj, "Normal", "Scheduled", text, component=scheduler_of(order.obj))
 
@@ -139,6 +160,7 @@ class Hands:
     def _failed(self, order: _Order, error: HomeportError) -> None:
         pod = order.pod
         failures = self._failures[pod.uid] = self._failures.get(pod.uid, 0) + 1
+        self._measures.failed()
         delay = min(_FIRST_RETRY * 2.0 ** min(failures, 32), _LONGEST_RETRY)
         _log.warning("pod %s/%s: binding failed: %s; again in %.3g s", pod.namespace, pod.name, error, delay)
         if isinstance(error, Unbound):

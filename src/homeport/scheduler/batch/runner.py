@@ -29,6 +29,7 @@ from homeport.scheduler.batch.configuration import Configuration
 from homeport.scheduler.batch.decide import Cache, decide
 from homeport.scheduler.batch.decisions import Bind, Decisions, Explanation, GroupOutcome
 from homeport.scheduler.batch.hands import Hands
+from homeport.scheduler.batch.measures import Measures
 from homeport.scheduler.batch.model import Amounts, Carried, Snapshot, TaskStatus
 from homeport.scheduler.batch.reports import Reports, not_found
 from homeport.scheduler.batch.roster import Member
@@ -60,7 +61,8 @@ class BatchScheduler:
     """``await BatchScheduler(client).run()`` runs until cancelled.
 
     `informers`, `recorder` and `ledger`: share them with others in the process, whoever made them runs them; None: own
-    ones. The rest is :class:`Cluster`'s. `ready` is set once it schedules.
+    ones. The rest is :class:`Cluster`'s, but for `measures`, which are told of all that is done. `ready` is set once it
+    schedules.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class BatchScheduler:
         takes: Callable[[Object], bool] = membership.is_ours,
         empty_groups: bool = True,
         plain_groups: bool = False,
+        measures: Measures | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.ready = asyncio.Event()
@@ -112,7 +115,8 @@ class BatchScheduler:
             empty_groups=empty_groups,
             plain_groups=plain_groups,
         )
-        self._hands = Hands(client, self._ledger, self._cluster, self._recorder, now)
+        self._measures = measures if measures is not None else Measures()
+        self._hands = Hands(client, self._ledger, self._cluster, self._recorder, self._measures, now)
         self._reports = Reports(client, self._cluster, self._recorder, now)
 
     def configure(self, configuration: Configuration) -> None:
@@ -127,6 +131,7 @@ class BatchScheduler:
         return self._cluster.snapshot(self._carried)
 
     async def run(self) -> None:
+        self._measures.begin(self._unready)
         try:
             async with asyncio.TaskGroup() as group:
                 if self._own_informers:
@@ -139,6 +144,7 @@ class BatchScheduler:
                 self.ready.set()
                 await self._work()
         finally:
+            self._measures.end()
             for timer in (*self._awaited.values(), *([self._timer] if self._timer is not None else ())):
                 timer.cancel()
 
@@ -156,6 +162,7 @@ class BatchScheduler:
                 self._await(member.pod.uid)
             elif member.task.status is TaskStatus.PENDING:
                 self._reports.explain(not_found(member.pod.uid, missing(member)))
+        began = time.perf_counter()
         snapshot = self._cluster.snapshot(self._carried)
         started = time.perf_counter()
         arguments = (snapshot, self._configuration, self._now().timestamp(), self._cache)
@@ -166,7 +173,18 @@ class BatchScheduler:
         self.counters.cycles += 1
         self.counters.seconds += took
         self._carry_out(decisions, apart=apart)
+        self._measures.decided(decisions, time.perf_counter() - began)
         return took
+
+    def _unready(self) -> dict[str, int]:
+        """Of the groups that wait (``NAMESPACE/NAME``): how many pods they lack."""
+        found = {}
+        for key in self.explanations:
+            entry = self._cluster.roster.get(key)
+            if entry is not None:
+                ready = sum(member.task.status.ready for member in entry.members.values())
+                found[key.partition("/")[2]] = max(0, entry.template.min_member - ready)
+        return found
 
     def _await(self, pod_uid: str) -> None:
         if pod_uid not in self._awaited:
