@@ -7,7 +7,6 @@ the pods' network. It is not made where a network of the machine's has the same 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ipaddress
 import os
@@ -39,17 +38,14 @@ def name_of(directory: str) -> str:
 def remove(directory: str) -> None:
     """Of the node in that directory: at once, where the kernel takes its time with the network that it goes with. No
     error if there is none, or if only the engine's root may. Raises OSError."""
-    with contextlib.suppress(PermissionError, FileNotFoundError):
-        with open(f"/sys/class/net/{name_of(directory)}/ifindex", encoding="ascii") as file:
-            index = int(file.read())
-        machine = netlink.Netlink()
-        try:
-            machine.run(netlink.delete_link(index))
-        except OSError as error:
-            if error.errno != errno.ENODEV:  # it has just gone
-                raise
-        finally:
-            machine.close()
+    machine = netlink.Netlink()
+    try:
+        machine.run(netlink.delete_link_named(name_of(directory)))
+    except OSError as error:
+        if error.errno not in (errno.ENODEV, errno.EPERM):
+            raise
+    finally:
+        machine.close()
 
 
 class HostLink:

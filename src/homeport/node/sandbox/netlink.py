@@ -87,6 +87,10 @@ def delete_link(index: int) -> Message:
     return Message("delete the link", _RTM_DELLINK, _link(index))
 
 
+def delete_link_named(name: str) -> Message:
+    return Message(f"delete the link {name}", _RTM_DELLINK, _link(0) + text(_IFLA_IFNAME, name))
+
+
 def link_up(index: int) -> Message:
     return Message("bring the link up", _RTM_NEWLINK, _link(index, _IFF_UP, _IFF_UP))
 
