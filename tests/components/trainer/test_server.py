@@ -413,6 +413,15 @@ async def test_a_job_set_that_keeps_its_size_is_told_of(managed: support.World) 
     (event,) = await managed.eventually(told)
     assert "TrainJob stays at 2 nodes" in event["message"]
     assert "feature gate ElasticJobSet" in event["message"]
+    # Nor can it be suspended with another size, which is no secret either.
+    await managed.client.patch(JOBS, "mnist", "default", {"spec": {"suspend": True}})
+
+    async def complained() -> bool:
+        events = await managed.client.list(core.EVENT.resource, "default")
+        reason = "TrainJobResourcesCreationFailed"
+        return any(each["reason"] == reason and "field is immutable" in each["message"] for each in events.items)
+
+    await managed.eventually(complained)
 
 
 async def test_an_mpi_job_has_keys_and_hosts(managed: support.World) -> None:
