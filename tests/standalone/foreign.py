@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from homeport.client.kubeconfig import read
 from homeport.kube import core, meta
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object
-from homeport.standalone import manifests, parts
+from homeport.standalone import manifests, parts, scheduling
 from homeport.standalone.usable import until_served
 
 CHOSEN = parts.chosen(["training"])
@@ -57,8 +57,8 @@ class Started:
 
 
 @asynccontextmanager
-async def started(*arguments: str | Path) -> AsyncIterator[Started]:
-    command = [sys.executable, "-m", "homeport", "controllers", *map(str, arguments)]
+async def started(*arguments: str | Path, verb: str = "controllers") -> AsyncIterator[Started]:
+    command = [sys.executable, "-m", "homeport", verb, *map(str, arguments)]
     pipe, out = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
     process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=out, env=dict(os.environ))
     found = Started(process)
@@ -107,15 +107,29 @@ async def account(
     given = manifests.accounts(chosen, webhooks=webhooks)
     if release is not None:
         given = manifests.manifests(chosen, webhooks=True, release=release)
+    await _applied(client, given)
+    if release is not None:
+        await until_served(client, [kind.resource for kind in parts.kinds(chosen)])
+    return await _config(client, admin, place, manifests.NAME)
+
+
+async def scheduler_account(client: Client, admin: Path, place: Path) -> Path:
+    """A kubeconfig of the account that the scheduler's manifests make."""
+    await _applied(client, scheduling.manifests())
+    return await _config(client, admin, place, scheduling.NAME)
+
+
+async def _applied(client: Client, given: Iterable[Object]) -> None:
     for manifest in given:
         group, _, version = manifest["apiVersion"].rpartition("/")
         plural = f"{manifest['kind'].lower()}s"
         resource = Resource(group, version, plural, manifest["kind"], bool(meta.namespace(manifest)))
         await client.apply(resource, manifest, field_manager="test")
-    if release is not None:
-        await until_served(client, [kind.resource for kind in parts.kinds(chosen)])
+
+
+async def _config(client: Client, admin: Path, place: Path, name: str) -> Path:
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    request["metadata"] = {"name": manifests.NAME, "namespace": manifests.NAMESPACE}
+    request["metadata"] = {"name": name, "namespace": manifests.NAMESPACE}
     answer = await client.create(core.SERVICE_ACCOUNT.resource, request, subresource="token")
     config = dict(read(admin))
     config["users"] = [

@@ -61,6 +61,20 @@ def test_what_is_only_looked_at_is_only_read() -> None:
     assert of(access.rules([toys(related=(Related(core.NODE.resource, None),))]), "nodes") == access.SEEN
 
 
+def test_what_is_deleted_though_it_is_no_child_may_be() -> None:
+    commands = Related(core.POD.resource, lambda pod: (), removed=True)
+    assert of(access.rules([toys(related=(commands,))]), "pods") == access.READ | {"delete"}
+
+
+def test_work_beside_controllers_says_what_it_needs() -> None:
+    (part,) = parts.chosen(["volcano"])
+    (made,) = [one for one in manifests.accounts([part]) if one["kind"] == "ClusterRole"]
+    assert {"create", "patch", "delete"} <= of(made["rules"], "podgroups")
+    assert of(made["rules"], "queues") == access.READ | {"create"}
+    assert "get" in of(made["rules"], "replicasets")
+    assert of(made["rules"], "commands") == access.READ | {"delete"}
+
+
 def test_who_makes_roles_holds_what_they_give() -> None:
     given: Object = {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create"]}
     assert of(access.rules([toys(grants=(given,))]), "pods/exec") == {"create"}
@@ -106,4 +120,4 @@ def test_a_resource_is_of_one_operator() -> None:
 
 def test_only_who_makes_keys_reads_secrets() -> None:
     readers = [part.name for part in parts.PARTS if of(access.rules(part.controllers), "secrets")]
-    assert readers == ["trainer", "mpi"]
+    assert readers == ["trainer", "mpi", "volcano"]

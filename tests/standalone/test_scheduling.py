@@ -4,46 +4,27 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 from pathlib import Path
 
 import pytest
-from foreign import fetch
+from foreign import fetch, scheduler_account
 
 from homeport import platform as platforms
 from homeport.cli import scheduler
 from homeport.client.client import Client
 from homeport.client.http import HttpTransport
-from homeport.client.kubeconfig import read
 from homeport.components import system
 from homeport.control.informer import Informers
 from homeport.datadir import DataDir
 from homeport.kube import core, scheduling
-from homeport.kube.kind import Resource
-from homeport.kube.meta import Object, name, namespace, spec, status
+from homeport.kube.meta import Object, name, spec, status
 from homeport.platform import Platform
 from homeport.standalone import scheduling as standalone
-from homeport.standalone.manifests import NAMESPACE
 
 SERVER = platforms.PARTS[:3]
 """What stands for a cluster that has neither our controllers nor our schedulers."""
 _GROUP = scheduling.VOLCANO_POD_GROUP.resource
-
-
-async def account(client: Client, admin: Path) -> dict[str, object]:
-    """A kubeconfig of the account that the manifests make."""
-    for manifest in standalone.manifests():
-        group, _, version = manifest["apiVersion"].rpartition("/")
-        plural = f"{manifest['kind'].lower()}s"
-        resource = Resource(group, version, plural, manifest["kind"], bool(namespace(manifest)))
-        await client.apply(resource, manifest, field_manager="test")
-    request: Object = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    request["metadata"] = {"name": standalone.NAME, "namespace": NAMESPACE}
-    answer = await client.create(core.SERVICE_ACCOUNT.resource, request, subresource="token")
-    config = dict(read(admin))
-    users = [{"name": entry["name"], "user": {"token": answer["status"]["token"]}} for entry in config["users"]]
-    return {**config, "users": users}
 
 
 def pod(name: str, scheduler: str) -> Object:
@@ -91,7 +72,7 @@ async def test_it_places_groups_with_its_own_rights_and_leaves_others_pods_alone
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(platforms, "PARTS", SERVER)
-    directory, kubeconfig = DataDir.at(tmp_path / "data"), tmp_path / "kubeconfig"
+    directory = DataDir.at(tmp_path / "data")
     async with (
         asyncio.timeout(120),
         Platform(directory, parts=SERVER),
@@ -104,7 +85,7 @@ async def test_it_places_groups_with_its_own_rights_and_leaves_others_pods_alone
             group.create_task(system.run(client, informers, ready=basics)),
         ]
         await basics.wait()
-        kubeconfig.write_text(json.dumps(await account(client, directory.kubeconfig)))
+        kubeconfig = await scheduler_account(client, directory.kubeconfig, tmp_path / "kubeconfig")
         amounts = {"cpu": "4", "memory": "8Gi", "pods": "110"}
         await client.create(core.NODE.resource, core.NODE.new("n"))
         ready = {"type": "Ready", "status": "True"}

@@ -17,7 +17,7 @@ _NAMESPACE = "homeport-system"
 def add_parser(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "controllers",
-        help="run training controllers against any cluster",
+        help="run training and Volcano controllers against any cluster",
         description="Run controllers against the cluster of a kubeconfig until Ctrl-C. Start as many as you like: one "
         "of them acts, by a Lease. `homeport controllers manifests` prints what the cluster has to be given first.",
     )
@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
         type=_names,
         metavar="NAME[,NAME]",
         default=(),
-        help="training, trainer (both by default), mpi, jobset",
+        help="training, trainer (both by default), mpi, jobset, volcano",
     )
     parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="default: as kubectl, or the pod's account")
     parser.add_argument("--context", metavar="NAME", help="context of the kubeconfig")

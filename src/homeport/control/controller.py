@@ -172,6 +172,8 @@ class Related(msgspec.Struct, frozen=True):
     """Whether a change from one state to another is a reason to sync. (It is observed all the same.)"""
     tell: Callable[[Deed], Note | None] | None = None
     """The event about one of ``Desired.others`` made, or not."""
+    removed: bool = False
+    """Whether ``Desired.removed`` may delete one: the right to do so is asked for."""
 
 
 class Controller(msgspec.Struct, frozen=True):

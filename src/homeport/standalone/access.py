@@ -18,10 +18,11 @@ _EVENTS = frozenset({"create", "patch", "list"})
 """Counting up an event that an earlier process wrote takes a look for it."""
 
 
-def rules(controllers: Iterable[Controller], hooks: Iterable[Hook] = ()) -> list[Object]:
-    """The rules of a ClusterRole for these controllers and for the look-ups of these hooks, in a steady order."""
+def rules(controllers: Iterable[Controller], hooks: Iterable[Hook] = (), others: Iterable[Object] = ()) -> list[Object]:
+    """The rules of a ClusterRole for these controllers, for the look-ups of these hooks and for what `others` say
+    (rules of what declares nothing else), in a steady order."""
     verbs: dict[tuple[str, str], set[str]] = {}
-    for (group, resource), wanted in _needs(controllers, hooks):
+    for (group, resource), wanted in (*_needs(controllers, hooks), *_granted(others)):
         verbs.setdefault((group, resource), set()).update(wanted)
     gathered: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for (group, resource), found in sorted(verbs.items()):
@@ -41,14 +42,18 @@ def _needs(controllers: Iterable[Controller], hooks: Iterable[Hook]) -> Iterator
         for child in controller.children:
             yield _at(child.resource), _of_child(child)
         for related in controller.related:
-            yield _at(related.resource), set(SEEN)
-        for grant in controller.grants:
-            for group in grant["apiGroups"]:
-                for resource in grant["resources"]:
-                    yield (group, resource), set(grant["verbs"])
+            yield _at(related.resource), {*READ, "delete"} if related.removed else set(SEEN)
+        yield from _granted(controller.grants)
     for hook in hooks:
         for resource in hook.reads:
             yield _at(resource), set(SEEN)
+
+
+def _granted(rules: Iterable[Object]) -> Iterator[tuple[tuple[str, str], set[str]]]:
+    for rule in rules:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                yield (group, resource), set(rule["verbs"])
 
 
 def _of_child(child: Child) -> set[str]:

@@ -39,7 +39,8 @@ def accounts(parts: Sequence[Part], namespace: str = NAMESPACE, *, webhooks: boo
         parts = reporting(parts, trainer.Reporting("", bundle=str))
     yield core.NAMESPACE.new(namespace)
     yield core.SERVICE_ACCOUNT.new(NAME, namespace)
-    everywhere = access.rules([controller for part in parts for controller in part.controllers], asked)
+    others = [rule for part in parts for work in part.works for rule in work.grants]
+    everywhere = access.rules([controller for part in parts for controller in part.controllers], asked, others)
     if any(part.trains for part in parts):
         everywhere.append(dict(progress.GRANT))
     if webhooks:

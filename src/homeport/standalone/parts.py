@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import msgspec
 
-from homeport.components import batch, trainer, training
+from homeport.client.client import Client
+from homeport.components import batch, podgroups, trainer, training, volcano
 from homeport.control import webhooks
 from homeport.control.controller import Controller
+from homeport.control.informer import Informers
 from homeport.kube.admission import Hook
 from homeport.kube.errors import Permanent
 from homeport.kube.kind import Kind, Resource
+from homeport.kube.meta import Object
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What is done beside controllers, by the process that leads: it has no one kind of parent."""
+
+    name: str
+    run: Callable[[Client, Informers], Coroutine[Any, Any, None]]
+    """Until cancelled."""
+    grants: tuple[Object, ...]
+    """The rights that it needs."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -22,6 +36,7 @@ class Part(msgspec.Struct, frozen=True):
     """What the cluster has to know. Kinds of others that controllers write where they are there are not among them."""
     controllers: tuple[Controller, ...]
     hooks: tuple[Hook, ...] = ()
+    works: tuple[Work, ...] = ()
     needs: str = ""
     """What else a cluster has to have for it, for people."""
     reports: Callable[[trainer.Reporting], tuple[Controller, ...]] | None = None
@@ -60,6 +75,18 @@ PARTS: tuple[Part, ...] = (
         is_default=False,
     ),
     Part("jobset", batch.KINDS, (batch.JOB_SET,), batch.ADMISSION, is_default=False, trains=False),
+    Part(
+        "volcano",
+        volcano.OWN_KINDS,
+        volcano.CONTROLLERS,
+        volcano.ADMISSION,
+        works=(
+            Work("queues that are always there", volcano.keep_queues, volcano.GRANTS),
+            Work("plain pods' groups", podgroups.run, podgroups.GRANTS),
+        ),
+        is_default=False,
+        trains=False,
+    ),
 )
 NAMES: tuple[str, ...] = tuple(part.name for part in PARTS)
 

@@ -315,6 +315,8 @@ class Process:
                 await manager.ready.wait()
                 if any(part.trains for part in self._parts):
                     group.create_task(progress.follow(self._client, self._informers), name="progress")
+                for work in (work for part in self._parts for work in part.works):
+                    group.create_task(work.run(self._client, self._informers), name=work.name)
         finally:
             self._leads = False
 

@@ -33,6 +33,23 @@ def test_it_waits_for_its_group_runs_and_ends(world: Any) -> None:
     assert len(made.pods) == 3
 
 
+@pytest.mark.parametrize(
+    ("tasks", "spec", "text"),
+    [
+        ([], {}, "No task specified in job spec"),
+        ([task(minAvailable=3)], {}, "'minAvailable' is greater than 'replicas' in task: worker, job: demo;"),
+        ([task()], {"plugins": {"svc": ["--unknown"]}}, "unknown"),
+        ([task(dependsOn={"name": ["worker"]})], {}, "doesn't form a directed acyclic graph"),
+    ],
+)
+def test_a_wrong_job_that_no_webhook_has_stopped_fails(world: Any, tasks: Any, spec: Any, text: str) -> None:
+    made = world(*tasks, ttlSecondsAfterFinished=60, **spec).settle()
+    assert (made.phase, made.pods, made.children["PodGroup"]) == ("Failed", {}, {})
+    assert text in made.status["state"]["message"]
+    assert [(note.type, note.reason) for note in made.events] == [("Warning", "FailedValidation")]
+    assert made.wait(61).settle().job is None
+
+
 def test_what_a_pod_bears(world: Any) -> None:
     made = world(task("worker", 1), queue="research", priorityClassName="high").settle()
     pod = made.pods["demo-worker-0"]

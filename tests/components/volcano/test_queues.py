@@ -165,3 +165,22 @@ async def test_hierarchies(served: support.World) -> None:
         with pytest.raises(Forbidden) as refusal:
             await served.client.create(VOLCANO_QUEUE.resource, placed("other", path, weights))
         assert text in str(refusal.value)
+
+
+async def test_the_queues_that_are_always_there_come_back() -> None:
+    """On a cluster on which no webhook keeps them."""
+    async with support.world(volcano.KINDS) as world:
+        informers = Informers(world.client)
+
+        async def there() -> bool:
+            return {meta.name(one) for one in (await world.client.list(VOLCANO_QUEUE.resource)).items} == {
+                "default",
+                "root",
+            }
+
+        async with support.running(informers.run(), volcano.keep_queues(world.client, informers)):
+            await world.eventually(there)
+            await world.client.create(VOLCANO_QUEUE.resource, queue("one"))
+            for name in ("default", "root", "one"):
+                await world.client.delete(VOLCANO_QUEUE.resource, name)
+            await world.eventually(there)

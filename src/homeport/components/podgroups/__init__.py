@@ -12,6 +12,7 @@ from homeport.client.client import Client
 from homeport.control.cache import Change
 from homeport.control.informer import Informers
 from homeport.kube import core
+from homeport.kube.meta import Object
 from homeport.kube.scheduling import plain as rules
 
 
@@ -32,4 +33,32 @@ async def run(client: Client, informers: Informers) -> None:
     await PlainGroups(client, informers).run()
 
 
-__all__ = ["run"]
+_SEEN = ["list", "watch"]
+GRANTS: tuple[Object, ...] = (
+    {"apiGroups": [""], "resources": ["namespaces"], "verbs": _SEEN},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": [*_SEEN, "patch"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "list", "patch"]},
+    {"apiGroups": ["apps"], "resources": ["replicasets", "statefulsets"], "verbs": ["get", *_SEEN]},
+    {"apiGroups": ["apps"], "resources": ["daemonsets"], "verbs": ["get"]},
+    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get"]},
+    {"apiGroups": ["scheduling.volcano.sh"], "resources": ["queues"], "verbs": _SEEN},
+    {
+        "apiGroups": ["scheduling.volcano.sh"],
+        "resources": ["podgroups"],
+        "verbs": [*_SEEN, "create", "delete", "patch"],
+    },
+    # Clusters may ask for this of whoever makes an object that its owner has to wait for.
+    {"apiGroups": [""], "resources": ["pods/finalizers"], "verbs": ["update"]},
+    *(
+        {"apiGroups": [group], "resources": [f"{plural}/finalizers"], "verbs": ["update"]}
+        for group, plural in (
+            ("apps", "replicasets"),
+            ("apps", "statefulsets"),
+            ("apps", "daemonsets"),
+            ("batch", "jobs"),
+        )
+    ),
+)
+"""The rights that this takes."""
+
+__all__ = ["GRANTS", "run"]

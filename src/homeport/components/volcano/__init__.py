@@ -5,11 +5,13 @@ What most platforms never touch is not imported: rules and structs are with the 
 
 from __future__ import annotations
 
+from homeport.client.client import Client
 from homeport.control.controller import Child, Controller, Related
+from homeport.control.informer import Informers
 from homeport.kube import core, meta, scheduling
 from homeport.kube.admission import Hook
 from homeport.kube.core.declare import deferred
-from homeport.kube.kind import Column, Kind, Resource
+from homeport.kube.kind import Column, Kind, Resource, imported
 from homeport.kube.meta import Object
 from homeport.kube.scheduling import names as scheduling_names
 
@@ -55,7 +57,16 @@ JOB_TEMPLATE = Kind(
     singular="jobtemplate",
     short_names=("jt",),
 )
-KINDS: tuple[Kind, ...] = (*scheduling.KINDS, JOB, COMMAND, JOB_FLOW, JOB_TEMPLATE)
+OWN_KINDS: tuple[Kind, ...] = (
+    scheduling.VOLCANO_POD_GROUP,
+    scheduling.VOLCANO_QUEUE,
+    JOB,
+    COMMAND,
+    JOB_FLOW,
+    JOB_TEMPLATE,
+)
+"""Volcano's. The others of `KINDS` are of other schedulers."""
+KINDS: tuple[Kind, ...] = (*scheduling.KINDS, *OWN_KINDS[2:])
 
 
 def _target(kind: Kind, command: Object) -> tuple[tuple[str, str], ...]:
@@ -111,7 +122,7 @@ JOBS = Controller(
         Child(core.PERSISTENT_VOLUME_CLAIM.resource, "never"),
     ),
     related=(
-        Related(COMMAND.resource, _job_of_command),
+        Related(COMMAND.resource, _job_of_command, removed=True),
         Related(core.PRIORITY_CLASS.resource, None, matters=_never),
     ),
     on_parent=frozenset({"delete"}),
@@ -121,7 +132,7 @@ QUEUES = Controller(
     parent=scheduling.VOLCANO_QUEUE.resource,
     sync=_queues("sync"),
     related=(
-        Related(COMMAND.resource, _queue_of_command),
+        Related(COMMAND.resource, _queue_of_command, removed=True),
         Related(scheduling.VOLCANO_POD_GROUP.resource, _queue_of_group, matters=_has_moved),
     ),
     gather=1.0,
@@ -170,4 +181,30 @@ ADMISSION: tuple[Hook, ...] = (
     ),
 )
 
-__all__ = ["ADMISSION", "COMMAND", "CONTROLLERS", "JOB", "JOB_FLOW", "JOB_TEMPLATE", "KINDS"]
+GRANTS: tuple[Object, ...] = (
+    {
+        "apiGroups": [scheduling.VOLCANO_QUEUE.resource.group],
+        "resources": ["queues"],
+        "verbs": ["create", "list", "watch"],
+    },
+)
+"""What `keep_queues` needs."""
+
+
+async def keep_queues(client: Client, informers: Informers) -> None:
+    """See to it that there are the queues that every cluster has, until cancelled."""
+    await imported(f"{_PACKAGE}.queues:keep")(client, informers)
+
+
+__all__ = [
+    "ADMISSION",
+    "COMMAND",
+    "CONTROLLERS",
+    "GRANTS",
+    "JOB",
+    "JOB_FLOW",
+    "JOB_TEMPLATE",
+    "KINDS",
+    "OWN_KINDS",
+    "keep_queues",
+]

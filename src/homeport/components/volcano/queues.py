@@ -4,11 +4,15 @@ queues and of the groups that wait in them, in the words of Volcano's webhooks."
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from homeport.client.client import Client
 from homeport.components.volcano import orders
+from homeport.control.cache import Change
 from homeport.control.controller import Desired, Note, Observed
+from homeport.control.informer import Informers
+from homeport.control.loop import KeyedLoop
 from homeport.kube import meta, quantity
 from homeport.kube.admission import Refusal, World
 from homeport.kube.errors import AlreadyExists
@@ -19,13 +23,39 @@ OPEN, CLOSED, CLOSING, UNKNOWN = "Open", "Closed", "Closing", "Unknown"
 _HIERARCHY, _WEIGHTS = "volcano.sh/hierarchy", "volcano.sh/hierarchy-weights"
 
 
+_ALWAYS = {names.ROOT_QUEUE: False, names.DEFAULT_QUEUE: True}
+"""The queues that are always there, and whether what they lend can be taken back."""
+
+
 async def install(client: Client) -> None:
     """Make the queues that are always there, if they are missing."""
-    for name, reclaimable in ((names.ROOT_QUEUE, False), (names.DEFAULT_QUEUE, True)):
-        try:
-            await client.create(VOLCANO_QUEUE.resource, VOLCANO_QUEUE.new(name, spec={"reclaimable": reclaimable}))
-        except AlreadyExists:
-            continue
+    for name in _ALWAYS:
+        await _make(client, name)
+
+
+async def keep(client: Client, informers: Informers) -> None:
+    """Make them, and again if they are deleted, until cancelled: for a cluster on which no hook keeps them."""
+    loop: KeyedLoop[str] = KeyedLoop("queues that are always there", partial(_make, client))
+
+    def changed(change: Change) -> None:
+        if change.new is None and meta.name(change.object) in _ALWAYS:
+            loop.queue.add(meta.name(change.object))
+
+    queues = informers.get(VOLCANO_QUEUE.resource)
+    queues.subscribe(changed)
+    try:
+        for name in _ALWAYS:
+            loop.queue.add(name)
+        await loop.run()
+    finally:
+        queues.unsubscribe(changed)
+
+
+async def _make(client: Client, name: str) -> None:
+    try:
+        await client.create(VOLCANO_QUEUE.resource, VOLCANO_QUEUE.new(name, spec={"reclaimable": _ALWAYS[name]}))
+    except AlreadyExists:
+        return
 
 
 def sync(observed: Observed) -> Desired:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -73,12 +73,21 @@ def judge(new: Object, old: Object | None, world: World) -> None:
     """``Hook.validate``."""
     if old is not None and meta.spec(new) == meta.spec(old):
         return
-    text = "".join(_of_new(new, world)) if old is None else next(filter(None, _of_changed(new, old)), "")
-    if text.strip():
-        raise Refusal(text.strip())
+    if old is None:
+        queue = _queue(meta.spec(new)["queue"], world) if meta.spec(new).get("tasks") else ()
+        text = complaint(new, queue)
+    else:
+        text = next(filter(None, _of_changed(new, old)), "").strip()
+    if text:
+        raise Refusal(text)
 
 
-def _of_new(job: Object, world: World) -> Iterator[str]:
+def complaint(job: Object, of_queue: Iterable[str] = ()) -> str:
+    """What is wrong with a new job, in one text; empty: nothing. `of_queue`: what is wrong with its queue."""
+    return "".join(_of_new(job, of_queue)).strip()
+
+
+def _of_new(job: Object, of_queue: Iterable[str]) -> Iterator[str]:
     spec = meta.spec(job)
     tasks: Sequence[Mapping[str, Any]] = spec.get("tasks") or ()
     if not tasks:
@@ -112,7 +121,7 @@ def _of_new(job: Object, world: World) -> Iterator[str]:
         else:
             yield from plugins.complaints(name, given[name] or ())
     yield from _volumes(spec.get("volumes") or ())
-    yield from _queue(spec["queue"], world)
+    yield from of_queue
     if any(task.get("dependsOn") for task in tasks) and not _is_ordered(tasks):
         yield " job has dependencies between tasks, but doesn't form a directed acyclic graph(DAG);"
 

@@ -48,11 +48,12 @@ class Draft:
         conditions = [one for one in self._fields.get("conditions") or () if one["status"] != phase]
         self._fields["conditions"] = [*conditions, {"status": phase, "lastTransitionTime": text}]
 
-    def tell(self, message: str) -> None:
-        """Why the job is where it is; empty: there is nothing to say."""
-        self._state.pop("message", None)
-        if message:
-            self._state["message"] = message
+    def tell(self, message: str, reason: str = "") -> None:
+        """Why the job is where it is, in words and in one word; empty: there is nothing to say."""
+        for key, text in (("message", message), ("reason", reason)):
+            self._state.pop(key, None)
+            if text:
+                self._state[key] = text
 
     def raise_version(self) -> None:
         self._fields["version"] = self.number("version") + 1

@@ -8,6 +8,7 @@ pods that are ended are marked. Either is on record before a pod is deleted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from homeport.components.volcano import orders
@@ -15,7 +16,7 @@ from homeport.components.volcano.job import plugins, policies, shape
 from homeport.components.volcano.job.group import pod_group
 from homeport.components.volcano.job.pods import Builder, claim_names, claims, group_name
 from homeport.components.volcano.job.policies import Happening, Verdict
-from homeport.components.volcano.job.rules import prepare
+from homeport.components.volcano.job.rules import complaint, prepare
 from homeport.components.volcano.job.shape import Task
 from homeport.components.volcano.job.status import FINISHED, Draft
 from homeport.control.controller import Desired, Note, Observed, Patch
@@ -27,18 +28,43 @@ _STOPS = {"AbortJob": "Aborting", "CompleteJob": "Completing", "TerminateJob": "
 _STOPPED = {"Aborting": "Aborted", "Completing": "Completed", "Terminating": "Terminated"}
 _ENDED = ("Succeeded", "Failed")
 _CLAIM = "PersistentVolumeClaim"
+_REFUSED = "FailedValidation"
 
 
 def sync(observed: Observed) -> Desired:
     job = prepare(observed.parent, None)
     if meta.is_deleting(job):
         return _leave(observed)
+    state = meta.status(job).get("state") or {}
+    text = "" if state.get("phase") else complaint(job)
+    if text or state.get("reason") == _REFUSED:
+        return _refuse(job, text, observed)
     try:
         used = plugins.of(job)
     except ValueError as error:
         text = f"Execute plugin when job add failed, err: {error}"
         return Desired(keep=_leave(observed).keep, notes=(Note("Warning", "PluginError", text),))
     return _Round(job, used, observed).desired()
+
+
+def _refuse(job: Object, text: str, observed: Observed) -> Desired:
+    """A job that webhooks would not have let in has failed, and nothing is made for it. `text`: why, if that is to be
+    told yet."""
+    draft = Draft(job, observed.now)
+    notes: tuple[Note, ...] = ()
+    if text:
+        draft.enter("Failed")
+        draft.tell(text, _REFUSED)
+        notes = (Note("Warning", _REFUSED, text),)
+    left = _time_to_live(job, draft, observed.now)
+    return Desired(
+        status=draft.finish(),
+        keep=_leave(observed).keep,
+        removed=tuple(orders.waiting(observed)[:1]),
+        notes=notes,
+        requeue_after=left or None,
+        delete_parent=left == 0.0,
+    )
 
 
 def _leave(observed: Observed) -> Desired:
@@ -301,7 +327,7 @@ class _Round:
     def _result(
         self, *, children: Iterable[Object], keep: set[tuple[str, str]], patches: tuple[Patch, ...] = ()
     ) -> Desired:
-        left = self._time_to_live()
+        left = _time_to_live(self._job, self._draft, self._observed.now)
         there = {(_CLAIM, name) for name in self._observed.children.get(_CLAIM, {})}
         missing = [claim for claim in claims(self._job) if (_CLAIM, meta.name(claim)) not in there]
         times = [time for time in (self._wake, left) if time]
@@ -317,12 +343,13 @@ class _Round:
             delete_parent=left == 0.0,
         )
 
-    def _time_to_live(self) -> float | None:
-        """Seconds until a finished job is deleted; None if it stays."""
-        seconds, end = self._spec.get("ttlSecondsAfterFinished"), self._draft.since()
-        if seconds is None or end is None or self._draft.phase not in FINISHED:
-            return None
-        return max(0.0, float(seconds) - (self._observed.now - end).total_seconds())
+
+def _time_to_live(job: Object, draft: Draft, now: datetime) -> float | None:
+    """Seconds until a finished job is deleted; None if it stays."""
+    seconds, end = meta.spec(job).get("ttlSecondsAfterFinished"), draft.since()
+    if seconds is None or end is None or draft.phase not in FINISHED:
+        return None
+    return max(0.0, float(seconds) - (now - end).total_seconds())
 
 
 def _runs(pod: Object) -> bool:
