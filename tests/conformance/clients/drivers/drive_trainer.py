@@ -167,6 +167,30 @@ def test_a_function_trains_on_two_nodes(trainer: TrainerClient, runtime: Runtime
     assert name not in [found.name for found in trainer.list_jobs()]
 
 
+def test_nodes_of_an_elastic_runtime_come_and_go(trainer: TrainerClient) -> None:
+    """The client knows nothing of it, and tells what there is."""
+    custom, elastic = client.CustomObjectsApi(), plain_runtime(f"elastic-{uuid.uuid4().hex[:6]}")
+    elastic["spec"]["mlPolicy"] = {"numNodes": 2, "torch": {"elasticPolicy": {"minNodes": 1, "maxNodes": 3}}}
+    custom.create_namespaced_custom_object(GROUP, VERSION, NAMESPACE, "trainingruntimes", elastic)
+    name = trainer.train(
+        runtime=trainer.get_runtime(elastic["metadata"]["name"]),
+        trainer=CustomTrainerContainer(image="busybox"),
+        options=[TrainerCommand(command=["sleep"]), TrainerArgs(args=["600"])],
+    )
+    for nodes in (2, 3, 1):
+        scale = {"spec": {"replicas": nodes}}
+        custom.patch_namespaced_custom_object_scale(GROUP, VERSION, NAMESPACE, "trainjobs", name, scale)
+        wanted = {f"node-{index}": "Running" for index in range(nodes)}
+        deadline = time.monotonic() + SECONDS
+        while (steps := {step.name: step.status for step in trainer.get_job(name).steps}) != wanted:
+            assert time.monotonic() < deadline, steps
+            time.sleep(0.2)
+        job = trainer.get_job(name)
+        assert (job.status, job.num_nodes) == ("Running", nodes)
+    trainer.delete_job(name)
+    custom.delete_namespaced_custom_object(GROUP, VERSION, NAMESPACE, "trainingruntimes", elastic["metadata"]["name"])
+
+
 def test_training_says_how_far_it_is(trainer: TrainerClient, runtime: Runtime) -> None:
     name = trainer.train(runtime=runtime, trainer=CustomTrainer(func=report, func_args={"percent": 40}))
     job = trainer.wait_for_job_status(name, status={"Complete", "Failed"}, timeout=SECONDS)
