@@ -103,7 +103,7 @@ def ending(one: Replica) -> str:
     container: Container | None = next((each for each in one.containers if each.name == one.main), None)
     code = one.exit_code
     phase = one.phase
-    if one.kept and phase not in ("Succeeded", "Failed"):
+    if (one.kept and phase not in ("Succeeded", "Failed")) or (phase == "Failed" and one.was_stopped):
         phase = "Stopped"
     if code and container is not None and (one.is_final or one.kept):
         why = container.ended_reason if container.ended_reason not in ("", "Error") else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from homeport.kube import meta
@@ -152,6 +152,8 @@ class Replica:
     """When the pod was made: RFC 3339."""
     kept: bool = False
     """The pod is gone, and its logs were kept with the job."""
+    was_stopped: bool = False
+    """Its containers ended after somebody had asked for the pod's deletion: whatever they said then is no failure."""
 
     @property
     def is_final(self) -> bool:
@@ -230,7 +232,19 @@ def replica(pod: Object, *, kept: bool = False) -> Replica:
         main=main if main in regular else (regular or [""])[0],
         created=meta.metadata(pod).get("creationTimestamp") or "",
         kept=kept,
+        was_stopped=_was_stopped(pod, max(ends, default="")),
     )
+
+
+def _was_stopped(pod: Object, finish: str) -> bool:
+    about = meta.metadata(pod)
+    if not finish or not about.get("deletionTimestamp"):
+        return False
+    # The timestamp is when it will be forced. What ended in the same second may have been the reason for it.
+    asked = meta.parse_time(about["deletionTimestamp"]) - timedelta(
+        seconds=about.get("deletionGracePeriodSeconds") or 0
+    )
+    return meta.parse_time(finish) > asked
 
 
 def _place(pod: Object) -> tuple[str, str]:
