@@ -21,6 +21,8 @@ _job_rules = deferred(f"{_PACKAGE}.job.rules")
 _job_sync = deferred(f"{_PACKAGE}.job.sync")
 _queues = deferred(f"{_PACKAGE}.queues")
 _job_plugins = deferred(f"{_PACKAGE}.job.plugins")
+_cron_rules = deferred(f"{_PACKAGE}.cron.rules")
+_cron_sync = deferred(f"{_PACKAGE}.cron.sync")
 _flow_rules = deferred(f"{_PACKAGE}.flow.rules")
 _flow_sync = deferred(f"{_PACKAGE}.flow.sync")
 
@@ -37,6 +39,19 @@ JOB = Kind(
         Column("QUEUE", "string", ".spec.queue", priority=1),
     ),
     prepare=_job_rules("prepare"),
+)
+CRON_JOB = Kind(
+    resource=Resource("batch.volcano.sh", "v1alpha1", "cronjobs", "CronJob"),
+    body=f"{_PACKAGE}.cron.kinds:CronJob",
+    singular="cronjob",
+    short_names=("cronvcjob", "cronvj"),
+    columns=(
+        Column("Schedule", "string", ".spec.schedule"),
+        Column("Timezone", "string", ".spec.timeZone"),
+        Column("Suspend", "boolean", ".spec.suspend"),
+        Column("Last Schedule", "date", ".status.lastScheduleTime"),
+        Column("Age", "date", _CREATED),
+    ),
 )
 COMMAND = Kind(
     resource=Resource("bus.volcano.sh", "v1alpha1", "commands", "Command"),
@@ -61,6 +76,7 @@ OWN_KINDS: tuple[Kind, ...] = (
     scheduling.VOLCANO_POD_GROUP,
     scheduling.VOLCANO_QUEUE,
     JOB,
+    CRON_JOB,
     COMMAND,
     JOB_FLOW,
     JOB_TEMPLATE,
@@ -96,6 +112,22 @@ def _has_moved(old: Object, new: Object) -> bool:
 
 def _never(old: Object, new: Object) -> bool:
     return False
+
+
+def _has_other_phase(old: Object, new: Object) -> bool:
+    """Of a job: it counts its pods more often than it comes to an end."""
+
+    def told(job: Object) -> tuple[object, ...]:
+        known = meta.metadata(job)
+        state = meta.status(job).get("state") or {}
+        return (
+            state.get("phase"),
+            known.get("ownerReferences"),
+            known.get("deletionTimestamp"),
+            known.get("annotations"),
+        )
+
+    return told(old) != told(new)
 
 
 def _template_of_job(job: Object) -> tuple[tuple[str, str], ...]:
@@ -137,6 +169,12 @@ QUEUES = Controller(
     ),
     gather=1.0,
 )
+CRON_JOBS = Controller(
+    name="volcano-cronjob-controller",
+    parent=CRON_JOB.resource,
+    sync=_cron_sync("sync"),
+    children=(Child(JOB.resource, "never", tell=_cron_sync("report"), matters=_has_other_phase),),
+)
 FLOWS = Controller(
     name="volcano-jobflow-controller",
     parent=JOB_FLOW.resource,
@@ -150,7 +188,7 @@ TEMPLATES = Controller(
     sync=_flow_sync("sync_template"),
     related=(Related(JOB.resource, _template_of_job, matters=_has_other_template),),
 )
-CONTROLLERS: tuple[Controller, ...] = (JOBS, QUEUES, FLOWS, TEMPLATES)
+CONTROLLERS: tuple[Controller, ...] = (JOBS, CRON_JOBS, QUEUES, FLOWS, TEMPLATES)
 ADMISSION: tuple[Hook, ...] = (
     Hook(
         name="validatejob.volcano.sh",
@@ -158,6 +196,12 @@ ADMISSION: tuple[Hook, ...] = (
         operations=("CREATE", "UPDATE"),
         validate=_job_rules("judge"),
         reads=(scheduling.VOLCANO_QUEUE.resource,),
+    ),
+    Hook(
+        name="validatecronjob.volcano.sh",
+        resource=CRON_JOB.resource,
+        operations=("CREATE", "UPDATE"),
+        validate=_cron_rules("judge"),
     ),
     Hook(
         name="validatejobflow.volcano.sh",
@@ -200,6 +244,8 @@ __all__ = [
     "ADMISSION",
     "COMMAND",
     "CONTROLLERS",
+    "CRON_JOB",
+    "CRON_JOBS",
     "GRANTS",
     "JOB",
     "JOB_FLOW",

@@ -1,0 +1,1 @@
+"""Volcano jobs at fixed times: ``cronjobs.batch.volcano.sh``."""
