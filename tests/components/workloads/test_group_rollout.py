@@ -51,6 +51,7 @@ def leaders(replicas: int, partition: int, noted: int | None = None) -> Object:
         (wanted(2, 1, 0), leaders(3, 2, noted=2), [OLD, OLD, NEW], False, Step(1, 3)),
         (wanted(2, 1, 0), leaders(3, 1, noted=2), [OLD, NEW, NEW], False, Step(0, 3)),
         (wanted(2, 1, 0), leaders(3, 0, noted=2), [NEW, NEW, NEW], False, Step(0, 2)),
+        (wanted(4, 3, 2), leaders(7, 0, noted=4), [NEW, *[COMING] * 4, NEW, NEW], False, Step(0, 6)),
         # Groups that are lost anyway are no reason to wait.
         (wanted(3, 0, 1), leaders(3, 3), [OLD, OLD, BROKEN], False, Step(2, 3)),
         (wanted(3, 0, 1), leaders(3, 3), [BROKEN, OLD, OLD], False, Step(3, 3)),  # but they count as unavailable

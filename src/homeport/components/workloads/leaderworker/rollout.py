@@ -82,7 +82,7 @@ def _step(leader_worker_set: Object, leaders: Object | None, states: Sequence[Gr
     if (not partition and present == wanted) or present < wanted:
         return Step(partition, wanted)
     unready = sum(not (each.ready and each.updated) for each in states[:wanted]) + max(wanted - len(states), 0)
-    replicas = _with_surge(leader_worker_set, unready)
+    replicas = _with_surge(leader_worker_set, unready, states)
     burst = wanted + shape.surge(leader_worker_set)
     if meta.annotations(leaders).get(shape.REPLICAS) != str(wanted):
         return Step(min(partition, burst), replicas)
@@ -100,12 +100,18 @@ def present_partition(leaders: Object) -> int:
     return int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
 
 
-def _with_surge(leader_worker_set: Object, unready: int) -> int:
+def _with_surge(leader_worker_set: Object, unready: int, states: Sequence[Group] = ()) -> int:
     """How many groups there should be: as many extra ones as the unready ones call for."""
     wanted, surge = shape.replicas(leader_worker_set), shape.surge(leader_worker_set)
     if unready > surge:
         return wanted + surge
-    return wanted + max(unready - shape.unavailable(leader_worker_set), 0)
+    unavailable = shape.unavailable(leader_worker_set)
+    count = wanted + max(unready - unavailable, 0)
+    # The highest go first, whether or not those below are ready: none may go that stands in for them.
+    most = min(len(states), wanted + surge)
+    while count < most and sum(each.ready for each in states[:count]) < wanted - unavailable:
+        count += 1
+    return count
 
 
 def _partition(states: Sequence[Group], present: int, at_once: int, before: int) -> int:
