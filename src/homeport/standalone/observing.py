@@ -74,7 +74,13 @@ async def look(client: Client) -> Recording:
     informers = Informers(client)
     ledger = Ledger(client, informers)
     cluster = Cluster(
-        ledger, informers, lambda: None, groups=groups, queues=queues, plain_groups=membership.VOLCANO in groups
+        ledger,
+        informers,
+        lambda: None,
+        groups=groups,
+        queues=queues,
+        hypernodes=await served(client, membership.HYPER_NODES),
+        plain_groups=membership.VOLCANO in groups,
     )
     running = asyncio.ensure_future(informers.run())
     try:

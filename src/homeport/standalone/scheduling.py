@@ -158,6 +158,7 @@ class Process:
             recorder=recorder,
             groups=groups,
             queues=queues,
+            hypernodes=await served(client, membership.HYPER_NODES),
             takes=taker(options.names),
             empty_groups=names.VOLCANO in options.names,
             measures=self._measures,
@@ -281,6 +282,8 @@ def _rules() -> Iterator[Object]:
     for resource in membership.QUEUES:
         yield rule(resource.group, ["queues"], read)
         yield rule(resource.group, ["queues/status"], ["patch"])
+    for resource in membership.HYPER_NODES:
+        yield rule(resource.group, [resource.plural], read)
 
 
 def _role(kind: str) -> Object:

@@ -16,7 +16,12 @@ from homeport.kube.kind import Kind
 from homeport.kube.meta import Object, is_condition_true
 
 POD: Object = {"spec": {"containers": [{"name": "main", "image": "python"}]}}
+_ALL: Object = {"type": "Node", "selector": {"exactMatch": {"name": "n"}, "labelMatch": {"matchLabels": {"a": "b"}}}}
 GANG: Object = {"schedulingPolicy": {"gang": {"minCount": 2}}}
+
+
+def _node(**selector: Object) -> Object:
+    return {"type": "Node", "selector": selector}
 
 
 @pytest.fixture
@@ -59,6 +64,23 @@ async def test_a_status_is_part_of_a_group_of_volcano(served: support.World) -> 
         (scheduling.VOLCANO_POD_GROUP, {"queue": "A"}, "spec.queue: Invalid value"),
         (scheduling.VOLCANO_QUEUE, {"weight": 65536}, "should be less than or equal to 65535"),
         (scheduling.VOLCANO_QUEUE, {"dequeueStrategy": "lifo"}, 'supported values: "fifo", "traverse"'),
+        (scheduling.HYPER_NODE, {"tier": 1, "members": []}, "spec.members"),
+        (scheduling.HYPER_NODE, {"tier": 1}, "spec.members: Invalid value: []: member must have at least one member"),
+        (scheduling.HYPER_NODE, {"tier": -1, "members": [_node(exactMatch={"name": "n"})]}, "spec.tier: Invalid value"),
+        (scheduling.HYPER_NODE, {"members": [_node(exactMatch={"name": "n"})]}, "spec.tier: Required value"),
+        (scheduling.HYPER_NODE, {"tier": 1, "members": [_node()]}, "spec.members[0].selector: Invalid value"),
+        (scheduling.HYPER_NODE, {"tier": 1, "members": [_ALL]}, "Only one of ExactMatch, RegexMatch, or LabelMatch"),
+        (
+            scheduling.HYPER_NODE,
+            {"tier": 1, "members": [_node(exactMatch={"name": "n"}), _node(regexMatch={"pattern": "n("})]},
+            'spec.members[1].selector.regexMatch.pattern: Invalid value: "n(": member regexMatch pattern is invalid',
+        ),
+        (scheduling.HYPER_NODE, {"tier": 1, "members": [_node(exactMatch={"name": "A"})]}, "exactMatch.name"),
+        (
+            scheduling.HYPER_NODE,
+            {"tier": 1, "members": [{"type": "HyperNode", "selector": {"labelMatch": {"matchLabels": {"a": "b"}}}}]},
+            "labelMatch is for members of the type Node only",
+        ),
         (scheduling.COSCHEDULING_POD_GROUP, {"minMember": 0}, "greater than or equal to 1"),
         (volcano.JOB, {"tasks": []}, "spec.tasks"),
         (volcano.JOB, {"tasks": [{"name": "A", "template": POD}]}, "spec.tasks[0].name"),

@@ -101,7 +101,8 @@ def test_a_gang_stays_within_the_smallest_part_of_the_network_that_has_room() ->
     world.settle(1)
     assert set(world.where("g")) == {"n1", "n2"}
     assert world.where("too-big") == []
-    assert world.message("too-big").endswith("Origin reason is: no hyperNode up to tier 1 has room for the whole group")
+    told = "of 2 that may have it, rack0 has most, for 0 of the 6 pods that it needs"
+    assert world.message("too-big").endswith(f"no hyperNode up to tier 1 has room for the whole group: {told}")
     assert len(world.where("soft")) == 6
 
 

@@ -8,7 +8,7 @@ from placing import add_node, bound, pod
 import support
 from homeport.client.client import Client
 from homeport.client.transport import Transport
-from homeport.kube import core
+from homeport.kube import core, scheduling
 from homeport.kube.meta import find_condition, is_deleting, spec, status
 from homeport.kube.wire import Request, Response
 from homeport.scheduler.batch.configuration import Configuration
@@ -241,3 +241,37 @@ async def test_pods_of_groups_that_are_still_to_be_made_wait_for_them(gangs: sup
         assert not await places(gangs)
         await add_group(gangs, group, members=1)
         await bound(gangs, "a")
+
+
+async def test_a_gang_goes_where_a_part_of_the_network_has_room_once_there_is_one(gangs: support.World) -> None:
+    resource = scheduling.HYPER_NODE.resource
+    for node in ("a1", "a2", "b1", "b2"):
+        await add_node(gangs, node)
+    async with scheduling_groups(gangs) as scheduler:
+        await add_group(gangs, members=6, networkTopology={"mode": "hard", "highestTierAllowed": 1})
+        await add_members(gangs, "abcdef")
+
+        async def told(text: str) -> None:
+            async def check() -> bool:
+                found = find_condition((await group_status(gangs)).get("conditions"), "Unschedulable")
+                return found is not None and text in found["message"]
+
+            await gangs.eventually(check)
+
+        await told("the cluster has no hyperNode")
+        member = {"type": "Node", "selector": {"exactMatch": {"name": "b1"}}}
+        made = scheduling.HYPER_NODE.new("rack", spec={"tier": 1, "members": [member]})
+        made = await gangs.client.create(resource, made)
+        await told("of 1 that may have it, rack has most, for 4 of the 6 pods that it needs")
+        assert not await places(gangs)
+        wider = {"type": "Node", "selector": {"regexMatch": {"pattern": "^b"}}}
+        await gangs.client.patch(resource, "rack", "", {"spec": {"members": [wider]}})
+
+        async def whole() -> bool:
+            return len(await places(gangs)) == 6
+
+        await gangs.eventually(whole)
+        assert set((await places(gangs)).values()) == {"b1", "b2"}
+        shown = scheduler.snapshot().hypernodes
+        assert [(one.name, one.tier, one.nodes) for one in shown] == [("rack", 1, {"b1", "b2"})]
+        assert scheduler.snapshot().hypernodes is shown

@@ -20,6 +20,7 @@ _CREATED = ".metadata.creationTimestamp"
 _job_rules = deferred(f"{_PACKAGE}.job.rules")
 _job_sync = deferred(f"{_PACKAGE}.job.sync")
 _queues = deferred(f"{_PACKAGE}.queues")
+_hypernodes = deferred(f"{_PACKAGE}.hypernodes")
 _job_plugins = deferred(f"{_PACKAGE}.job.plugins")
 _cron_rules = deferred(f"{_PACKAGE}.cron.rules")
 _cron_sync = deferred(f"{_PACKAGE}.cron.sync")
@@ -75,6 +76,7 @@ JOB_TEMPLATE = Kind(
 OWN_KINDS: tuple[Kind, ...] = (
     scheduling.VOLCANO_POD_GROUP,
     scheduling.VOLCANO_QUEUE,
+    scheduling.HYPER_NODE,
     JOB,
     CRON_JOB,
     COMMAND,
@@ -82,7 +84,7 @@ OWN_KINDS: tuple[Kind, ...] = (
     JOB_TEMPLATE,
 )
 """Volcano's. The others of `KINDS` are of other schedulers."""
-KINDS: tuple[Kind, ...] = (*scheduling.KINDS, *OWN_KINDS[2:])
+KINDS: tuple[Kind, ...] = (*scheduling.KINDS, *OWN_KINDS[3:])
 
 
 def _target(kind: Kind, command: Object) -> tuple[tuple[str, str], ...]:
@@ -188,7 +190,17 @@ TEMPLATES = Controller(
     sync=_flow_sync("sync_template"),
     related=(Related(JOB.resource, _template_of_job, matters=_has_other_template),),
 )
-CONTROLLERS: tuple[Controller, ...] = (JOBS, CRON_JOBS, QUEUES, FLOWS, TEMPLATES)
+HYPER_NODES = Controller(
+    name="volcano-hypernode-controller",
+    parent=scheduling.HYPER_NODE.resource,
+    sync=_hypernodes("sync"),
+    related=(
+        Related(core.NODE.resource, None, matters=_hypernodes("is_elsewhere")),
+        Related(scheduling.HYPER_NODE.resource, None, matters=_hypernodes("has_other_members")),
+    ),
+    gather=1.0,
+)
+CONTROLLERS: tuple[Controller, ...] = (JOBS, CRON_JOBS, QUEUES, FLOWS, TEMPLATES, HYPER_NODES)
 ADMISSION: tuple[Hook, ...] = (
     Hook(
         name="validatejob.volcano.sh",
@@ -247,6 +259,7 @@ __all__ = [
     "CRON_JOB",
     "CRON_JOBS",
     "GRANTS",
+    "HYPER_NODES",
     "JOB",
     "JOB_FLOW",
     "JOB_TEMPLATE",

@@ -9,6 +9,7 @@ that places them do not know each other.
 ``scheduling.incubator.k8s.io/v1alpha1``  kube-batch's pod groups and queues
 ``scheduling.sigs.dev/v1alpha2``          the same under its later name
 ``scheduling.k8s.io/v1beta1``             Kubernetes' own workloads and pod groups (1.37)
+``topology.volcano.sh/v1alpha1``          Volcano's hyper nodes: which nodes are near to each other
 ========================================  ==============================================================
 """
 
@@ -42,6 +43,19 @@ VOLCANO_QUEUE = Kind(
     short_names=("q", "queue-v1beta1"),
     columns=(Column("PARENT", "string", ".spec.parent"),),
     prepare=_rules("prepare_queue"),
+)
+HYPER_NODE = Kind(
+    resource=Resource("topology.volcano.sh", "v1alpha1", "hypernodes", "HyperNode", namespaced=False),
+    body=f"{_PACKAGE}.topology:HyperNode",
+    singular="hypernode",
+    short_names=("hn",),
+    columns=(
+        Column("Tier", "string", ".spec.tier"),
+        Column("TierName", "string", ".spec.tierName"),
+        Column("NodeCount", "integer", ".status.nodeCount"),
+        _AGE,
+    ),
+    validate=_rules("validate_hyper_node"),
 )
 COSCHEDULING_POD_GROUP = Kind(
     resource=Resource("scheduling.x-k8s.io", "v1alpha1", "podgroups", "PodGroup"),
@@ -109,4 +123,4 @@ POD_GROUPS: tuple[Kind, ...] = (
     POD_GROUP,
 )
 QUEUES: tuple[Kind, ...] = (VOLCANO_QUEUE, INCUBATOR_QUEUE, SIGS_QUEUE)
-KINDS: tuple[Kind, ...] = (*POD_GROUPS, *QUEUES, WORKLOAD)
+KINDS: tuple[Kind, ...] = (*POD_GROUPS, *QUEUES, WORKLOAD, HYPER_NODE)

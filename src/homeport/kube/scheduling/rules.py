@@ -1,13 +1,15 @@
-"""The rules of Kubernetes' own workloads and pod groups (upstream: declared beside their types)."""
+"""The rules of Kubernetes' own workloads and pod groups (upstream: declared beside their types), and of Volcano's
+hyper nodes (upstream: ``pkg/webhooks/admission/hypernodes`` and the definition's own)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from homeport.kube import field, meta, names
-from homeport.kube.errors import FieldError
+from homeport.kube import field, meta, names, regex, selector
+from homeport.kube.errors import BadRequest, FieldError
 from homeport.kube.meta import Object
+from homeport.kube.scheduling import topology
 
 _FIXED_IN_GROUP = ("workloadRef", "schedulingConstraints", "resourceClaims", "disruptionMode", "priorityClassName")
 _FIXED_IN_TEMPLATE = ("schedulingConstraints", "resourceClaims", "disruptionMode", "priorityClassName", "priority")
@@ -27,6 +29,36 @@ def prepare_queue(new: Object, old: Object | None) -> Object:
     if not isinstance(spec, dict) or spec.get("reclaimable") is not None:
         return new
     return {**new, "spec": {**spec, "reclaimable": True}}
+
+
+def validate_hyper_node(new: Object, old: Object | None) -> Iterator[FieldError]:
+    members: list[Object] = meta.spec(new).get("members") or []
+    if not members:
+        yield field.invalid("spec.members", members, "member must have at least one member")
+    for index, member in enumerate(members):
+        yield from _selector(member, f"spec.members[{index}].selector")
+
+
+def _selector(member: Object, path: str) -> Iterator[FieldError]:
+    wanted: Mapping[str, Any] = member.get("selector") or {}
+    given = [match for match in ("exactMatch", "regexMatch", "labelMatch") if wanted.get(match) is not None]
+    if len(given) != 1:
+        complaint = topology.SEVERAL_GIVEN if given else topology.NONE_GIVEN
+        yield field.invalid(path, ", ".join(given), complaint)
+    if "regexMatch" in given:
+        pattern = wanted["regexMatch"]["pattern"]
+        try:
+            regex.compile_data(pattern)
+        except regex.PatternError as error:
+            complaint = f"member regexMatch pattern is invalid: {error}"
+            yield field.invalid(f"{path}.regexMatch.pattern", pattern, complaint)
+    if "labelMatch" in given:
+        if member.get("type") == "HyperNode":
+            yield field.invalid(f"{path}.labelMatch", "", "labelMatch is for members of the type Node only")
+        try:
+            selector.from_label_selector(wanted["labelMatch"])
+        except BadRequest as error:
+            yield field.invalid(f"{path}.labelMatch", "", str(error))
 
 
 def validate_workload(new: Object, old: Object | None) -> Iterator[FieldError]:
@@ -81,8 +113,8 @@ def _common(spec: Mapping[str, Any], path: str) -> Iterator[FieldError]:
         for complaint in names.dns1123_label(claim["name"]):
             yield field.invalid(f"{at}.name", claim["name"], complaint)
         yield from _one_of(claim, ("resourceClaimName", "resourceClaimTemplateName"), at)
-    topology = (spec.get("schedulingConstraints") or {}).get("topology") or ()
-    for index, constraint in enumerate(topology):
+    constraints = (spec.get("schedulingConstraints") or {}).get("topology") or ()
+    for index, constraint in enumerate(constraints):
         for complaint in names.qualified_name(constraint["key"]):
             yield field.invalid(f"{path}.schedulingConstraints.topology[{index}].key", constraint["key"], complaint)
 

@@ -15,12 +15,13 @@ from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, is_deleting, name, uid
 from homeport.scheduler import ledger as book
 from homeport.scheduler.batch import membership
-from homeport.scheduler.batch.groups import parse_queue
+from homeport.scheduler.batch.groups import parse_hypernodes, parse_queue
 from homeport.scheduler.batch.model import (
     DEFAULT_QUEUE,
     Amounts,
     Carried,
     GroupPhase,
+    HyperNode,
     Queue,
     Shape,
     Snapshot,
@@ -40,9 +41,9 @@ _PRIORITY_CLASS = core.PRIORITY_CLASS.resource
 
 
 class Cluster:
-    """`groups` and `queues`: the kinds that the server knows. `changed` is called when another look at the whole may
-    lead to something; `held`: by node, what others keep for pods that come later. `takes`: which pods are placed here;
-    `empty_groups`: whether groups without any are looked after, too: they could be another scheduler's;
+    """`groups`, `queues` and `hypernodes`: the kinds that the server knows. `changed` is called when another look at
+    the whole may lead to something; `held`: by node, what others keep for pods that come later. `takes`: which pods are
+    placed here; `empty_groups`: whether groups without any are looked after, too: they could be another scheduler's;
     `plain_groups`: as `membership.belonging` has it."""
 
     def __init__(
@@ -53,6 +54,7 @@ class Cluster:
         *,
         groups: Iterable[Resource] = membership.POD_GROUPS,
         queues: Iterable[Resource] = membership.QUEUES,
+        hypernodes: Iterable[Resource] = membership.HYPER_NODES,
         held: Callable[[], Mapping[str, Amounts]] = dict,
         takes: Callable[[Object], bool] = membership.is_ours,
         empty_groups: bool = True,
@@ -72,6 +74,10 @@ class Cluster:
         self._queue_caches = [(resource, informers.get(resource).cache) for resource in queues]
         self._queues: dict[str, dict[str, Queue]] = {}
         """By group of the API, then by name."""
+        self._hypernodes: dict[str, Object] = {}
+        self._hypernodes_shown: tuple[HyperNode, ...] = ()
+        self._network_moved = False
+        """It may be another than is shown."""
         self._loose: dict[str, dict[str, Task]] = {}
         self._loose_at: dict[str, str] = {}
         self._loose_shown: dict[str, tuple[Task, ...]] = {}
@@ -87,6 +93,8 @@ class Cluster:
         self._classes.subscribe(self._class_changed)
         for resource, _ in self._queue_caches:
             self._follow(resource, partial(self._queue_changed, resource.group))
+        for resource in hypernodes:
+            self._follow(resource, self._hypernode_changed)
         for resource in groups:
             self._follow(resource, partial(self._group_changed, resource))
         self._pods.subscribe(self._pod_changed)
@@ -107,6 +115,7 @@ class Cluster:
             self._nodes_shown = tuple(node for _, node in sorted(self._ledger.nodes.items()))
         if self._namespaces_shown is None:
             self._namespaces_shown = dict(self._ledger.namespaces)
+        self._show_network()
         return Snapshot(
             nodes=self._nodes_shown,
             shapes=self._shapes.snapshot(),
@@ -115,6 +124,7 @@ class Cluster:
             loose=dict(self._loose_shown),
             held=self._held(),
             namespaces=self._namespaces_shown,
+            hypernodes=self._hypernodes_shown,
             carried=carried,
         )
 
@@ -123,10 +133,17 @@ class Cluster:
         not go there any more. Room is not looked at: that is the ledger's."""
         nodes, pods = frozenset(self._stale_nodes), frozenset(self._stale_pods)
         moved, residents = self._company_moved, self._ledger.residents
+        shown = self._hypernodes_shown
 
         def is_overtaken(member: Member, node: str) -> bool:
             if member.pod.uid in pods or (node in nodes and not self._ledger.suits(member.pod, node)):
                 return True
+            entry = self.roster.get(member.group)
+            network = entry.group.network if self._network_moved and entry is not None else None
+            if network is not None and network.hard:
+                self._show_network()
+                if self._hypernodes_shown is not shown:
+                    return True
             return moved and (member.pod.rules is not None or residents.some_are_shy)
 
         return is_overtaken
@@ -176,6 +193,7 @@ class Cluster:
             return  # by whoever decides here
         if entry.what is What.NODE:
             self._nodes_shown = None
+            self._network_moved = self._network_moved or bool(self._hypernodes)
             self._stale_nodes.add(entry.node)
         elif entry.what is What.NAMESPACE:
             self._namespaces_shown = None
@@ -241,6 +259,16 @@ class Cluster:
             known[queue.name] = queue
         self._changed()
 
+    def _hypernode_changed(self, change: Change) -> None:
+        if change.old is not None and change.new is not None and change.old.get("spec") == change.new.get("spec"):
+            return  # its status
+        if change.new is None:
+            self._hypernodes.pop(name(change.object), None)
+        else:
+            self._hypernodes[name(change.object)] = change.new
+        self._network_moved = True
+        self._changed()
+
     def _class_changed(self, change: Change) -> None:
         before, after = change.old or {}, change.new or {}
         if (before.get("value"), before.get("globalDefault")) != (after.get("value"), after.get("globalDefault")):
@@ -254,6 +282,15 @@ class Cluster:
             found = self._classes.cache.get("", class_name)
             return int((found or {}).get("value") or 0)
         return max((int(one.get("value") or 0) for one in self._classes.cache if one.get("globalDefault")), default=0)
+
+    def _show_network(self) -> None:
+        """What has not changed stays the same object."""
+        if self._network_moved:
+            self._network_moved = False
+            nodes = {node.name: node.labels for node in self._ledger.nodes.values()}
+            found = parse_hypernodes(self._hypernodes, nodes)
+            if found != self._hypernodes_shown:
+                self._hypernodes_shown = found
 
     def _all_queues(self) -> tuple[Queue, ...]:
         """By name; one of Volcano's goes before one of kube-batch's. There is always the one that takes what names

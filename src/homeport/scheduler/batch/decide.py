@@ -21,6 +21,7 @@ from homeport.scheduler.batch.plugins.conformance import Conformance
 from homeport.scheduler.batch.plugins.drf import Drf
 from homeport.scheduler.batch.plugins.fair_share import FairShare
 from homeport.scheduler.batch.plugins.gang import Gang
+from homeport.scheduler.batch.plugins.network_topology import NetworkTopologyAware
 from homeport.scheduler.batch.plugins.nodeorder import NodeOrder
 from homeport.scheduler.batch.plugins.overcommit import Overcommit
 from homeport.scheduler.batch.plugins.predicates import Predicates
@@ -45,6 +46,7 @@ _MAKERS: tuple[type[Plugin], ...] = (
     Drf,
     FairShare,
     Gang,
+    NetworkTopologyAware,
     NodeOrder,
     Overcommit,
     Predicates,

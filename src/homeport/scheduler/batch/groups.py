@@ -19,12 +19,14 @@ from homeport.kube.meta import (
     spec,
     status,
 )
+from homeport.kube.scheduling import hypernodes
 from homeport.scheduler.batch import membership
 from homeport.scheduler.batch.model import (
     DEFAULT_QUEUE,
     Amounts,
     Group,
     GroupPhase,
+    HyperNode,
     NetworkTopology,
     Queue,
     QueueState,
@@ -100,6 +102,14 @@ def parse_queue(obj: Object) -> Queue:
     )
 
 
+def parse_hypernodes(found: Mapping[str, Object], nodes: Mapping[str, Mapping[str, str]]) -> tuple[HyperNode, ...]:
+    """By name. `nodes`: the labels of each."""
+    return tuple(
+        HyperNode(one, spec(found[one]).get("tier") or 0, members, spec(found[one]).get("tierName") or "")
+        for one, members in sorted(hypernodes.nodes_of(found, nodes).items())
+    )
+
+
 def owner_words(obj: Object) -> str:
     """The controlling owner, for people: ``TFJob team-a/mnist``. Empty without one."""
     owner = controller_of(obj)
@@ -156,6 +166,9 @@ def _duration(text: str | None) -> float | None:
 
 
 def _network(wanted: Mapping[str, Any] | None) -> NetworkTopology | None:
+    """As upstream (``IsHardTopologyMode``), without a highest tier nothing is ruled out."""
     if not wanted:
         return None
-    return NetworkTopology(wanted.get("mode") != "soft", wanted.get("highestTierAllowed"))
+    highest, named = wanted.get("highestTierAllowed"), wanted.get("highestTierName") or ""
+    is_hard = wanted.get("mode") != "soft" and (highest is not None or bool(named))
+    return NetworkTopology(is_hard, highest, named)

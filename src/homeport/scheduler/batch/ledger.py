@@ -13,6 +13,7 @@ from homeport.scheduler.batch.axis import Axis, Mask, Table, Vector
 from homeport.scheduler.batch.decisions import GroupOutcome
 from homeport.scheduler.batch.facts import Facts
 from homeport.scheduler.batch.model import Amounts, Group, Queue, Shape, Snapshot, Task, TaskStatus
+from homeport.scheduler.batch.network import Network
 from homeport.scheduler.model import PODS, Demand, HostPort, Node
 
 _DEFAULT_PODS = 110
@@ -67,6 +68,7 @@ class Ledger:
         self.facts: dict[str, Facts] = {}
         self.suitable: dict[Demand, tuple[Mask, Counter[str]]] = {}
         """Of each kind of demand, without amounts: where it may go, and what is wrong with how many of the others."""
+        self.network: Network | None = None
         self._vectors: dict[int, Vector] = {}
         self._loose: dict[str, tuple[Task, ...]] = {}
         self._held: Mapping[str, Amounts] = {}
@@ -82,6 +84,10 @@ class Ledger:
             self._start(Axis(_resources(snapshot)), snapshot.nodes)
         elif new_nodes:
             self._update_nodes(snapshot.nodes)
+        if not snapshot.hypernodes:
+            self.network = None
+        elif self.network is None or self.network.given is not snapshot.hypernodes:
+            self.network = Network(snapshot.hypernodes, self.index)
         # Whoever has gone may have been the last of a shape.
         self._shapes = {**self._shapes, **snapshot.shapes}
         self._update_loose(snapshot)

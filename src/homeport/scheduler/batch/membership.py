@@ -22,6 +22,7 @@ VOLCANO, INCUBATOR, SIGS, COSCHEDULING, IN_TREE = (
 POD_GROUPS = (VOLCANO, INCUBATOR, SIGS, COSCHEDULING, IN_TREE)
 QUEUES = tuple(kind.resource for kind in scheduling.QUEUES)
 """Those of Volcano first."""
+HYPER_NODES = (scheduling.HYPER_NODE.resource,)
 HOMEPORT = "homeport"
 NAMES = frozenset({names.VOLCANO, names.KUBE_BATCH, names.SCHEDULER_PLUGINS, HOMEPORT})
 """The values of ``spec.schedulerName`` that are ours whatever the pod belongs to."""

@@ -109,6 +109,8 @@ class NetworkTopology(msgspec.Struct, frozen=True):
     hard: bool = True
     highest_tier: int | None = None
     """The highest tier of HyperNode whose members may share the gang. None: any."""
+    highest_tier_name: str = ""
+    """The same by the tier's name."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -187,6 +189,7 @@ class HyperNode(msgspec.Struct, frozen=True):
     tier: int
     nodes: frozenset[str]
     """All nodes below it."""
+    tier_name: str = ""
 
 
 class Clock(msgspec.Struct, frozen=True):

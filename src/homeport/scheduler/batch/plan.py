@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from homeport.scheduler.assign import PORTS_REASON
 from homeport.scheduler.batch.axis import Indexes, Mask, Scores
@@ -21,6 +23,9 @@ ALL_UNAVAILABLE = "all nodes are unavailable"
 
 _FEW = 4
 """So many nodes are looked at one by one faster than together."""
+
+
+Near = Callable[[Mask], Scores]
 
 
 class Plan:
@@ -47,11 +52,14 @@ class Plan:
         self._room: tuple[int, int] = (-1, 0)
         self._words: tuple[int, str] = (-1, "")
 
-    def best(self, within: Mask | None = None) -> int:
-        """The place of the best node that has room now; -1: none has."""
+    def best(self, within: Mask | None = None, near: Near | None = None) -> int:
+        """The place of the best node that has room now; -1: none has. `near`: what more is said for each node, given
+        those that there are to choose from."""
         scores = self._current()
         if within is not None:
             scores = np.where(within, scores, -np.inf)
+        if near is not None:
+            scores = scores + near(scores != -np.inf)
         if not len(scores):
             return -1
         if self.company is not None:
@@ -90,8 +98,15 @@ class Plan:
         """At most how many have room now, all nodes together."""
         moment = self._session.moment
         if self._room[0] != moment:
-            self._room = moment, self._count_room()
+            self._room = moment, int(self._count_room()[1].sum())
         return self._room[1]
+
+    def rooms(self) -> NDArray[np.int64]:
+        """At most how many have room now on each node."""
+        found: NDArray[np.int64] = np.zeros(len(self.suitable), np.int64)
+        places, counts = self._count_room()
+        found[places] = counts
+        return found
 
     def words(self) -> str:
         """Why one more fits nowhere (upstream: ``FitErrors.Error``)."""
@@ -178,16 +193,15 @@ class Plan:
                 return int(place)
         return -1
 
-    def _count_room(self) -> int:
+    def _count_room(self) -> tuple[Indexes, NDArray[np.int64]]:
+        """The places of the nodes that will do, and how many each has room for."""
         session = self._session
         places = np.flatnonzero(self.suitable & ~session.blocked)
-        if not len(places):
-            return 0
         counts = (session.free[places[:, None], self.rows] // self.wants).min(axis=1)
         np.maximum(counts, 0, out=counts)
         if session.checks_nodes and self.shape.demand.ports:
             counts = np.minimum(counts, 1)
-        return int(counts.sum())
+        return places, counts
 
     def _reasons(self, *, full: bool = False) -> str:
         session = self._session

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from homeport.scheduler.batch.axis import Mask
 from homeport.scheduler.batch.model import Carried, Reservation
+from homeport.scheduler.batch.network import bounds
 from homeport.scheduler.batch.state import GroupState
 
 if TYPE_CHECKING:
@@ -49,6 +51,11 @@ def next_in_turn(session: Session) -> GroupState | None:
 
 def choose(session: Session, group: GroupState) -> list[int] | None:
     """The nodes that would do if nobody of a group were there, those first that have most room now. None: none do."""
+    areas = (_choose(session, group, within) for within in bounds(session, group))
+    return next((found for found in areas if found is not None), None)
+
+
+def _choose(session: Session, group: GroupState, within: Mask | None) -> list[int] | None:
     counts: Counter[int] = Counter()
     plans = {}
     for task in session.waiting(group)[: max(group.group.min_member - group.ready, 0)]:
@@ -56,6 +63,8 @@ def choose(session: Session, group: GroupState) -> list[int] | None:
         counts[id(plan)] += 1
         plans[id(plan)] = plan
     empty = session.ledger.capacity - session.ledger.loose
+    if within is not None:
+        empty = np.where(within[:, None], empty, 0)
     chosen: set[int] = set()
     for key, count in counts.items():
         plan = plans[key]

@@ -16,6 +16,7 @@ from homeport.scheduler.batch.facts import Facts
 from homeport.scheduler.batch.ledger import Ledger
 from homeport.scheduler.batch.model import DEFAULT_QUEUE, Clock, Queue, Snapshot, Task, TaskStatus
 from homeport.scheduler.batch.neighbours import Neighbours
+from homeport.scheduler.batch.network import Network, Stand
 from homeport.scheduler.batch.plan import Plan
 from homeport.scheduler.batch.plugins.base import Plugin
 from homeport.scheduler.batch.state import GroupState, Placed, QueueState, Victim
@@ -60,6 +61,10 @@ class Session:
         self.blocked: Mask = np.zeros(len(ledger.nodes), bool)
         """Nodes that are kept for somebody."""
         self.blocked_for = ""
+        self.network: Network | None = ledger.network
+        """None: no part of it is known."""
+        self._stands: dict[str, Stand] = {}
+        """Of the groups that it matters to, once somebody has asked."""
         self._plans: dict[tuple[object, ...], Plan] = {}
         self._neighbours = Neighbours(snapshot, ledger)
         self.queues = self._make_queues()
@@ -163,6 +168,13 @@ class Session:
         for place in range(group.passed, len(order)):
             if order[place].uid not in placed:
                 yield order[place]
+
+    def stand(self, network: Network, group: GroupState) -> Stand:
+        """How many of its pods are where in the network, as of now."""
+        found = self._stands.get(group.key)
+        if found is None:
+            found = self._stands[group.key] = Stand(network, group)
+        return found
 
     def may_place(self, group: GroupState) -> bool:
         """Whether its pods may be placed as far as its phase is concerned. Who holds something already is completed
@@ -282,6 +294,8 @@ class Session:
         for port in self.snapshot.shapes[task.shape].demand.ports:
             self.ports.setdefault(place, Counter())[port] += sign
         self._neighbours.count(task, place, sign, expected=later)
+        if self._stands and group.key in self._stands:
+            self._stands[group.key].count(place, sign)
 
     def _leave(self, victim: Victim, sign: int) -> None:
         amount = self.ledger.vector(victim.task.shape)
@@ -294,6 +308,8 @@ class Session:
         for port in self.snapshot.shapes[victim.task.shape].demand.ports:
             self.ports.setdefault(victim.place, Counter())[port] -= sign
         self._neighbours.count(victim.task, victim.place, -sign)
+        if self._stands and victim.group.key in self._stands:
+            self._stands[victim.group.key].count(victim.place, -sign)
 
     def _changed(self, place: int) -> None:
         np.minimum(self.idle[place], self.future[place], out=self.free[place])

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from homeport.scheduler.batch.axis import Places, Scores, Vector
+from homeport.scheduler.batch.axis import Mask, Places, Scores, Vector
 from homeport.scheduler.batch.configuration import Configuration
 from homeport.scheduler.batch.model import Task
 from homeport.scheduler.batch.plugins.base import ABSTAIN, NO, YES, Order, Plugin
 from homeport.scheduler.batch.state import GroupState, QueueState, Victim
 
 if TYPE_CHECKING:
+    from homeport.scheduler.batch.network import Network
     from homeport.scheduler.batch.plan import Plan
     from homeport.scheduler.batch.session import Session
 
@@ -30,6 +31,8 @@ _FLAGS = {
     "preemptable": "preemptable",
     "reclaimable": "reclaimable",
     "node_order": "nodeOrder",
+    "near": "nodeOrder",
+    "hypernode_order": "hyperNodeOrder",
 }
 """By what name of the file each is switched off. What is not in here can't be."""
 
@@ -56,6 +59,9 @@ class Votes:
         self._preemptable = self._by_tier(lambda plugin: plugin.preemptable)
         self._reclaimable = self._by_tier(lambda plugin: plugin.reclaimable)
         self._node_order = self._of(lambda plugin: plugin.node_order)
+        self._hypernode_order = self._of(lambda plugin: plugin.hypernode_order)
+        self._near = self._of(lambda plugin: plugin.near)
+        self._network = session.network
         self._moved = self._of(lambda plugin: plugin.moved)
 
     def has(self, name: str) -> bool:
@@ -143,6 +149,19 @@ class Votes:
         for more in self._node_order[1:]:
             scores = scores + more(plan, places)
         return scores
+
+    def hypernode_order(self, group: GroupState, network: Network) -> Scores:
+        scores = np.zeros(len(network.domains))
+        for says in self._hypernode_order:
+            scores = scores + says(group, network)
+        return scores
+
+    def near(self, group: GroupState) -> Callable[[Mask], Scores] | None:
+        """What more there is to say of nodes for the next pod of this group; None: nothing."""
+        network = self._network
+        if group.group.network is None or network is None or not self._near:
+            return None
+        return lambda open: np.sum([says(group, network, open) for says in self._near], axis=0)
 
     def moved(self, group: GroupState, amount: Vector, sign: int) -> None:
         for hear in self._moved:

@@ -6,12 +6,12 @@ import heapq
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from homeport.scheduler.batch.gangs import make_whole, place, why_invalid
+from homeport.scheduler.batch.gangs import make_whole, why_invalid
 from homeport.scheduler.batch.model import GroupPhase
 from homeport.scheduler.batch.plugins.base import Order
 from homeport.scheduler.batch.state import GroupState, QueueState
 from homeport.scheduler.batch.statement import Statement
-from homeport.scheduler.batch.topology import make_whole_near
+from homeport.scheduler.batch.topology import make_whole_near, place_near
 
 if TYPE_CHECKING:
     from homeport.scheduler.batch.session import Session
@@ -56,7 +56,7 @@ def _serve(session: Session, group: GroupState, *, alone: bool = False) -> bool:
         plan = session.plan(task)
         why = failed.get(id(plan))
         if why is None:
-            why = place(session, statement, group, task, plan, later=False)
+            why = place_near(session, statement, group, task, plan)
             if not why and not alone:
                 return True
         if why and id(plan) not in failed:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from homeport.scheduler.batch.network import reach
 from homeport.scheduler.batch.statement import Statement
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def backfill(session: Session) -> None:
             plan = session.plan(task)
             if np.count_nonzero(plan.vector) > 1:  # more than its place among the pods
                 continue
-            found = plan.best()
+            found = next((place for within in reach(session, group) if (place := plan.best(within)) >= 0), -1)
             if found >= 0:
                 Statement(session).place(group, task, found)
             else:

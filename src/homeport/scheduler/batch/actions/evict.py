@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from homeport.scheduler.batch.axis import Mask
 from homeport.scheduler.batch.decisions import Evict, EvictReason
 from homeport.scheduler.batch.gangs import why_invalid
 from homeport.scheduler.batch.model import Task
@@ -35,22 +36,30 @@ def by_place(victims: Iterable[Victim]) -> Candidates:
 
 
 def make_room(
-    session: Session, statement: Statement, group: GroupState, task: Task, candidates: Candidates, allowed: Allowed
+    session: Session,
+    statement: Statement,
+    group: GroupState,
+    task: Task,
+    candidates: Candidates,
+    allowed: Allowed,
+    within: Mask | None = None,
 ) -> bool:
-    """Place the pod where somebody goes for it, or will go anyway; whether that was possible."""
+    """Place the pod where somebody goes for it, or will go anyway; whether that was possible. `within`: only there."""
     plan = session.plan(task)
     # Of what its queue may have, those who go may be the ones that have it.
     may_have_more = not session.votes.why_not_allocatable(group.queue, plan.vector)
-    found = plan.best() if may_have_more else -1
+    found = plan.best(within) if may_have_more else -1
     if found >= 0:
         statement.place(group, task, found)
         return True
-    found = plan.best_later() if may_have_more and (session.some_leave or statement.victims) else -1
+    found = plan.best_later(within) if may_have_more and (session.some_leave or statement.victims) else -1
     if found >= 0:
         statement.place(group, task, found, later=True)
         return True
     choice: tuple[tuple[float, ...], int, list[Victim]] | None = None
     for place, victims in candidates.items():
+        if within is not None and not within[place]:
+            continue
         needed = _fewest(session, group, task, plan, place, victims, allowed, swap=not may_have_more)
         if needed is not None:
             harm = _harm(needed, place)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from homeport.scheduler.batch.actions.evict import by_place, commit, make_room, starving
+from homeport.scheduler.batch.actions.evict import Candidates, by_place, commit, make_room, starving
+from homeport.scheduler.batch.axis import Mask
+from homeport.scheduler.batch.network import bounds, reach
 from homeport.scheduler.batch.state import GroupState, QueueState, Victim
 from homeport.scheduler.batch.statement import Statement
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 def preempt(session: Session) -> None:
     """Queues in a fixed order, groups by rank. A group gets all that it needs, or nobody goes for it."""
     for queue in sorted(session.queues.values(), key=session.votes.queue_order):
-        hungry = [group for group in queue.groups if starving(session, group) and group.group.network is None]
+        hungry = [group for group in queue.groups if starving(session, group)]
         if not hungry:
             continue
         victims = [
@@ -31,18 +33,26 @@ def preempt(session: Session) -> None:
 
 def _between(session: Session, group: GroupState, victims: list[Victim]) -> None:
     candidates = by_place(victim for victim in victims if victim.group is not group)
+    for within in bounds(session, group):
+        if _between_in(session, group, candidates, within):
+            return
+
+
+def _between_in(session: Session, group: GroupState, candidates: Candidates, within: Mask | None) -> bool:
+    """Whether it became whole there."""
     statement = Statement(session)
     for task in session.waiting(group):
         if group.is_pipelined:
             break
         if not session.snapshot.shapes[task.shape].preempts:
             continue
-        if not make_room(session, statement, group, task, candidates, session.votes.preemptable):
+        if not make_room(session, statement, group, task, candidates, session.votes.preemptable, within):
             break
     if group.is_pipelined:
         commit(session, statement, group, "preempt")
-    else:
-        statement.rollback()
+        return True
+    statement.rollback()
+    return False
 
 
 def _within(session: Session, queue: QueueState, group: GroupState) -> None:
@@ -56,6 +66,9 @@ def _within(session: Session, queue: QueueState, group: GroupState) -> None:
         if not session.snapshot.shapes[task.shape].preempts:
             continue
         statement = Statement(session)
-        if not make_room(session, statement, group, task, candidates, session.votes.preemptable):
+        votes = session.votes.preemptable
+        if not any(
+            make_room(session, statement, group, task, candidates, votes, within) for within in reach(session, group)
+        ):
             break
         commit(session, statement, group, "preempt")

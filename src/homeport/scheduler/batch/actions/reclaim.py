@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from homeport.scheduler.batch.actions.evict import by_place, commit, make_room, starving
+from homeport.scheduler.batch.actions.evict import Candidates, by_place, commit, make_room, starving
+from homeport.scheduler.batch.axis import Mask
+from homeport.scheduler.batch.network import bounds
 from homeport.scheduler.batch.state import GroupState
 from homeport.scheduler.batch.statement import Statement
 
@@ -21,7 +23,7 @@ def reclaim(session: Session) -> None:
     for queue in sorted(session.queues.values(), key=votes.queue_order):
         if votes.overused(queue):
             continue
-        hungry = [group for group in queue.groups if starving(session, group) and group.group.network is None]
+        hungry = [group for group in queue.groups if starving(session, group)]
         for group in sorted(hungry, key=votes.job_order):
             _reclaim(session, group)
 
@@ -34,6 +36,13 @@ def _reclaim(session: Session, group: GroupState) -> None:
         and victim.group.queue.queue.reclaimable
         and session.preemptable(victim)
     )
+    for within in bounds(session, group):
+        if _reclaim_in(session, group, candidates, within):
+            return
+
+
+def _reclaim_in(session: Session, group: GroupState, candidates: Candidates, within: Mask | None) -> bool:
+    """Whether it became whole there."""
     statement = Statement(session)
     for task in session.waiting(group):
         if group.is_pipelined:
@@ -42,9 +51,10 @@ def _reclaim(session: Session, group: GroupState) -> None:
             continue
         if not session.votes.preemptive(group.queue, session.ledger.vector(task.shape)):
             break  # it would have more than its share
-        if not make_room(session, statement, group, task, candidates, session.votes.reclaimable):
+        if not make_room(session, statement, group, task, candidates, session.votes.reclaimable, within):
             break
     if group.is_pipelined:
         commit(session, statement, group, "reclaim")
-    else:
-        statement.rollback()
+        return True
+    statement.rollback()
+    return False

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from homeport.scheduler.batch.axis import Places, Scores, Vector
+from homeport.scheduler.batch.axis import Mask, Places, Scores, Vector
 from homeport.scheduler.batch.configuration import PluginOption
 from homeport.scheduler.batch.model import Task
 
 if TYPE_CHECKING:
+    from homeport.scheduler.batch.network import Network
     from homeport.scheduler.batch.plan import Plan
     from homeport.scheduler.batch.session import Session
     from homeport.scheduler.batch.state import GroupState, QueueState, Victim
@@ -71,6 +72,15 @@ class Plugin:
     def node_order(self, plan: Plan, places: Places) -> Scores:
         """How well pods of a class go to these nodes: each pod would be the next there. The higher the better.
         Of one node one number."""
+        raise NotImplementedError
+
+    def hypernode_order(self, group: GroupState, network: Network) -> Scores:
+        """How well the group goes to each part of the network. The higher the better."""
+        raise NotImplementedError
+
+    def near(self, group: GroupState, network: Network, open: Mask) -> Scores:
+        """How well one more pod of a group that asks for it goes to each node, beside `node_order`. `open`: the nodes
+        that it can go to."""
         raise NotImplementedError
 
     def moved(self, group: GroupState, amount: Vector, sign: int) -> None:
