@@ -37,6 +37,16 @@ def test_a_volcano_job_makes_its_configuration_of_host_files(kubectl: Kubectl) -
 
 
 @pytest.mark.slow
+def test_a_job_flow_hands_on_what_its_jobs_make(kubectl: Kubectl) -> None:
+    manifest = str(EXAMPLES / "33-volcano-jobflow.yaml")
+    kubectl("apply", "-f", manifest)
+    kubectl("wait", "--for=jsonpath={.status.state.phase}=Succeed", "--timeout=120s", "jobflow/line", timeout=130)
+    assert "loss=" in kubectl("logs", "line-careful-main-0")
+    assert kubectl("logs", "line-compare-main-0").strip() == "best of 2: rate 0.5 after 400 steps"
+    kubectl("delete", "-f", manifest)
+
+
+@pytest.mark.slow
 def test_a_pod_group_of_kube_batch(kubectl: Kubectl) -> None:
     manifest = str(EXAMPLES / "31-kube-batch.yaml")
     kubectl("apply", "-f", manifest)
