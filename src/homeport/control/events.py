@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -31,6 +31,8 @@ _REFILL = 1 / 300
 _LONGEST = 1024
 """Bytes of a message that the API takes."""
 _PARALLEL = 16
+_SEVERAL = 4
+"""So many objects of a namespace are looked for one by one; for more, all its events are read once."""
 _PAUSE = 0.05
 """Seconds between what happens and the first request that tells of it: what is told of goes first, such as a pod's
 start, and what happens again at once is counted in the same request."""
@@ -124,6 +126,7 @@ class EventRecorder:
             await asyncio.sleep(_PAUSE)
             self._wake.clear()
             batch, self._dirty = self._dirty, {}
+            await self._find_together(batch.values())
             async with asyncio.TaskGroup() as group:
                 for entry in batch.values():
                     await limit.acquire()
@@ -203,13 +206,24 @@ class EventRecorder:
         """Go on with the Event object in which an earlier recorder counted the same."""
         about, place = entry.event["involvedObject"], entry.event["metadata"]["namespace"]
         listing = await self._client.list(core.EVENT.resource, place, fields=f"involvedObject.uid={about['uid']}")
-        entry.may_exist = False
-        for known in listing.items:
-            if _content(known) == _content(entry.event):
-                entry.event["metadata"]["name"] = name(known)
-                entry.count += (written := int(known.get("count") or 1))
-                entry.written = written
-                return
+        _go_on([entry], listing.items)
+
+    async def _find_together(self, entries: Iterable[_Entry]) -> None:
+        """As `_find`, where many may have been told of before: after a restart, all that goes on as it did."""
+        by_namespace: dict[str, list[_Entry]] = {}
+        for entry in entries:
+            if entry.may_exist:
+                by_namespace.setdefault(entry.event["metadata"]["namespace"], []).append(entry)
+        for place, found in by_namespace.items():
+            if len(found) > _SEVERAL:
+                try:
+                    listing = await self._client.list(core.EVENT.resource, place)
+                except HomeportError as error:
+                    _log.debug("the events of %s: %s", place, error)  # each looks for its own, and says what is wrong
+                except Exception:
+                    _log.exception("the events of %s", place)
+                else:
+                    _go_on(found, listing.items)
 
     async def _create(self, entry: _Entry) -> None:
         while True:
@@ -236,6 +250,19 @@ class EventRecorder:
             await self._create(entry)
             return
         entry.written = count
+
+
+def _go_on(entries: Iterable[_Entry], events: Iterable[Object]) -> None:
+    """Count on in those of `events` that tell the same as `entries`."""
+    wanted = {_content(entry.event): entry for entry in entries}
+    for entry in wanted.values():
+        entry.may_exist = False
+    for known in events:
+        same = wanted.pop(_content(known), None)
+        if same is not None:
+            same.event["metadata"]["name"] = name(known)
+            same.count += (written := int(known.get("count") or 1))
+            same.written = written
 
 
 def _cut(message: str) -> str:
