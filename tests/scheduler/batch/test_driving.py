@@ -91,7 +91,7 @@ async def test_what_it_sees_can_be_saved_replayed_and_explained(gangs: support.W
         await add_members(gangs, "abcde")
 
         async def seen() -> bool:
-            return bool(scheduler.explanations)
+            return any(len(group.tasks) == 5 for group in scheduler.snapshot().groups)
 
         await gangs.eventually(seen)
         recording = Recording(scheduler.snapshot(), now().timestamp())

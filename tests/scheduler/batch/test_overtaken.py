@@ -59,14 +59,14 @@ async def test_what_is_decided_is_not_done_if_it_is_wrong_by_then(
 ) -> None:
     deciding, may_go_on = threading.Event(), threading.Event()
 
-    def slowly(*arguments: Any) -> Decisions:
-        decisions = decide(*arguments)
+    def slowly(*arguments: Any, **options: Any) -> Decisions:
+        decisions = decide(*arguments, **options)
         if decisions.binds and not deciding.is_set():
             deciding.set()
             assert may_go_on.wait(30)
         return decisions
 
-    monkeypatch.setattr(runner, "_BIG", 0)
+    monkeypatch.setattr(runner, "_MUCH", 0)
     monkeypatch.setattr(runner, "decide", slowly)
     await add_node(gangs)
     await gangs.update(core.NODE.resource, "n", "", _named_by_label)

@@ -7,6 +7,7 @@ from typing import Any
 from batches import GPU, World, configuration, nodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from homeport.scheduler.batch.configuration import Configuration
 from homeport.scheduler.batch.decide import decide
@@ -149,4 +150,6 @@ def test_deciding_anew_from_a_saved_snapshot_gives_the_same(workload: list[dict[
         snapshot = world.snapshot()
         with_cache = world.cycle()
         assert decide(from_json(to_json(snapshot)), world.config, world.now) == with_cache
+        unexplained = decide(snapshot, world.config, world.now, explains=False)
+        assert unexplained == replace(with_cache, explanations={})
         world.pass_time(group["after"])

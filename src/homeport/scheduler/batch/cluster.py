@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+from msgspec.structs import replace
+
 from homeport.control.cache import Change
 from homeport.control.informer import Informer, Informers
 from homeport.kube import core
@@ -204,7 +206,9 @@ class Cluster:
                     self._put(member.obj, member.pod)
         else:
             self._company_moved = True
-            if not self._look_at(entry.pod):
+            # Of those that are a group's, who their company is changes nothing that is shown of them.
+            shown = entry.what is What.COMPANY and self._is_grouped(entry.pod)
+            if not shown and not self._look_at(entry.pod):
                 self._place(entry.pod)
         if entry.what is not What.TAKEN and self.roster.some_wait:
             self._changed()
@@ -221,7 +225,7 @@ class Cluster:
             pod = parsed(obj)
         if pod is None:
             self._forget(pod_uid)
-        elif self._put(obj, pod):
+        elif self._put(obj, pod) and not _is_confirmed(member, self.roster.member(pod_uid)):
             self._changed()
 
     def _forget(self, pod_uid: str) -> None:
@@ -308,6 +312,10 @@ class Cluster:
         self._put(member.obj, member.pod)
         return bool(member.group)
 
+    def _is_grouped(self, pod_uid: str) -> bool:
+        member = self.roster.member(pod_uid)
+        return member is not None and bool(member.group)
+
     def _put(self, obj: Object, pod: Pod) -> bool:
         """File a pod that is ours as it is now. Whether that is news."""
         known = self.roster.member(pod.uid)
@@ -378,6 +386,13 @@ class Cluster:
                 labels=pod.labels,
             )
         return task_of(obj, pod, number, resident.node)
+
+
+def _is_confirmed(before: Member | None, after: Member | None) -> bool:
+    """Whether nothing is new but that the API knows now where a pod goes: that decides nothing."""
+    if before is None or after is None or before.task.status is not TaskStatus.BINDING:
+        return False
+    return before.group == after.group and replace(before.task, status=TaskStatus.BOUND) == after.task
 
 
 def _is_alike(old: Object, new: Object) -> bool:

@@ -64,12 +64,17 @@ class Cache:
         self.ledger = Ledger()
 
 
-def decide(snapshot: Snapshot, configuration: Configuration, now: float, cache: Cache | None = None) -> Decisions:
-    """What to do. Deterministic; `cache` is one that only this caller uses, for snapshots that follow each other."""
+def decide(
+    snapshot: Snapshot, configuration: Configuration, now: float, cache: Cache | None = None, *, explains: bool = True
+) -> Decisions:
+    """What to do. Deterministic; `cache` is one that only this caller uses, for snapshots that follow each other.
+
+    Without `explains` there are no explanations, each of which looks at all who hold something.
+    """
     ledger = (cache or Cache()).ledger
     ledger.update(snapshot)
     session = Session(snapshot, configuration, now, ledger, PLUGINS)
     for action in configuration.actions:
         if action in ACTIONS:
             ACTIONS[action](session)
-    return Outcome(session).decisions()
+    return Outcome(session, explains=explains).decisions()

@@ -120,8 +120,10 @@ class Decisions(msgspec.Struct, frozen=True):
     groups: Mapping[str, GroupOutcome] = msgspec.field(default_factory=dict)
     """All groups whose outcome may differ from the last cycle's."""
     tasks: tuple[TaskCondition, ...] = ()
+    waiting: tuple[str, ...] = ()
+    """The groups that wait."""
     explanations: Mapping[str, Explanation] = msgspec.field(default_factory=dict)
-    """Of the groups that wait."""
+    """Of these, if they were asked for."""
     queues: Mapping[str, QueueOutcome] = msgspec.field(default_factory=dict)
     carried: Carried = Carried()
     """For the next snapshot."""

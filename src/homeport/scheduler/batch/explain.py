@@ -64,6 +64,8 @@ def task_conditions(session: Session, group: GroupState) -> Iterable[TaskConditi
     """Of its pods that have no place, or have one that they can't go to yet."""
     whole = group.is_ready
     tried = bool(group.refused_tasks)
+    if not tried and not group.placed:
+        return
     error = fit_error(group) if tried and not whole else ""
     for task in group.facts.pending:
         placed = group.placed.get(task.uid)
@@ -115,7 +117,9 @@ class Explainer:
 
     def _needed(self, group: GroupState) -> Vector:
         lacking = max(group.group.min_member - group.facts.ready, 0)
-        pending = self._session.waiting(group)[:lacking]
+        pending = group.pending()
+        if len(pending) > lacking:
+            pending = self._session.waiting(group)[:lacking]
         if len(pending) < lacking and group.facts.minimum is not None:
             promised: Vector = np.maximum(group.facts.minimum - group.facts.allocated, 0)
             return promised

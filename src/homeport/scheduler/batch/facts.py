@@ -9,9 +9,10 @@ import numpy as np
 
 from homeport.scheduler.batch.axis import Axis, Vector
 from homeport.scheduler.batch.decisions import Counts
-from homeport.scheduler.batch.model import Group, GroupPhase, Task, TaskStatus
+from homeport.scheduler.batch.model import Group, GroupPhase, TaskStatus
 
 _COUNTED = (TaskStatus.RUNNING, TaskStatus.SUCCEEDED, TaskStatus.FAILED)
+_STAYING = frozenset(status for status in TaskStatus if status.holds and status is not TaskStatus.RELEASING)
 
 
 class Facts:
@@ -35,8 +36,9 @@ class Facts:
 
     def __init__(self, group: Group, axis: Axis, vectors: Callable[[int], Vector]) -> None:
         self.group = group
-        self.statuses: Counter[TaskStatus] = Counter()
-        self.pending: list[Task] = []
+        # One look for each figure, most of which C takes: of a gang of thousands it is for each pod that comes.
+        self.statuses = Counter([task.status for task in group.tasks])
+        self.pending = [task for task in group.tasks if task.status is TaskStatus.PENDING]
         self.allocated = axis.zero()
         """What its pods hold, but those that are leaving (upstream: ``AllocatedStatus``): else who gets their place
         would seem to take more than its queue may have, and others would have to go as well."""
@@ -46,20 +48,12 @@ class Facts:
         self.roles: Counter[str] = Counter()
         """How many of each are ready."""
         self.valid_roles: Counter[str] = Counter()
-        shapes: Counter[int] = Counter()
-        waiting: Counter[int] = Counter()
-        named = bool(group.min_task_member)
-        for task in group.tasks:
-            status = task.status
-            self.statuses[status] += 1
-            if status is TaskStatus.PENDING:
-                self.pending.append(task)
-                waiting[task.shape] += 1
-            elif status.holds and status is not TaskStatus.RELEASING:
-                shapes[task.shape] += 1
-            if named:
-                self.roles[task.role] += status.ready
-                self.valid_roles[task.role] += _is_valid(status)
+        shapes = Counter([task.shape for task in group.tasks if task.status in _STAYING])
+        waiting = Counter([task.shape for task in self.pending])
+        if group.min_task_member:
+            for task in group.tasks:
+                self.roles[task.role] += task.status.ready
+                self.valid_roles[task.role] += _is_valid(task.status)
         for shape, count in shapes.items():
             self.allocated += vectors(shape) * count
         self.request += self.allocated

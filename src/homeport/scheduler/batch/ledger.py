@@ -148,8 +148,7 @@ class Ledger:
         for node in self._loose.keys() | snapshot.loose.keys():
             old, new = self._loose.get(node, ()), snapshot.loose.get(node, ())
             if old is not new:
-                self._count(old, -1, loose=True)
-                self._count(new, 1, loose=True)
+                self._count(old, new, loose=True)
                 self._loose[node] = new
                 if not new:
                     del self._loose[node]
@@ -165,22 +164,22 @@ class Ledger:
         for group in groups:
             facts = known.get(group.key)
             if facts is None or facts.group is not group:
-                if facts is not None:
-                    self._forget(facts)
-                self._learn(group)
+                self._learn(group, facts)
         if len(known) != len(groups):
             present = {group.key for group in groups}
             for key in [key for key in known if key not in present]:
-                self._forget(known.pop(key))
+                facts = known.pop(key)
+                self._count(facts.group.tasks, ())
+                self._totals(facts.group.queue).count(facts, -1)
 
-    def _learn(self, group: Group) -> None:
+    def _learn(self, group: Group, before: Facts | None) -> None:
         facts = self.facts[group.key] = Facts(group, self.axis, self.vector)
-        self._count(group.tasks, 1)
+        if before is None:
+            self._count((), group.tasks)
+        else:
+            self._count(*_differing(before.group.tasks, group.tasks))
+            self._totals(before.group.queue).count(before, -1)
         self._totals(group.queue).count(facts, 1)
-
-    def _forget(self, facts: Facts) -> None:
-        self._count(facts.group.tasks, -1)
-        self._totals(facts.group.queue).count(facts, -1)
 
     def _totals(self, queue: str) -> QueueTotals:
         totals = self.queues.get(queue)
@@ -188,21 +187,33 @@ class Ledger:
             totals = self.queues[queue] = QueueTotals(self.axis)
         return totals
 
-    def _count(self, tasks: Iterable[Task], sign: int, *, loose: bool = False) -> None:
-        for task in tasks:
-            if not task.status.holds:
+    def _count(self, gone: Iterable[Task], come: Iterable[Task], *, loose: bool = False) -> None:
+        """What some tasks hold is free, and others hold what they do."""
+        changes: dict[tuple[str, int, bool], int] = {}
+        """By node, by shape, and whether it is leaving: most of those who come have been there in another state."""
+        for sign, tasks in ((-1, gone), (1, come)):
+            for task in tasks:
+                if task.status.holds:
+                    key = (task.node, task.shape, task.status is TaskStatus.RELEASING)
+                    changes[key] = changes.get(key, 0) + sign
+        for (node, shape, leaving), count in changes.items():
+            place = self.index.get(node)
+            if place is None or not count:
                 continue
-            place = self.index.get(task.node)
-            if place is None:
-                continue
-            amount = sign * self.vector(task.shape)
+            amount = count * self.vector(shape)
             self.used[place] += amount
-            if task.status is TaskStatus.RELEASING:
+            if leaving:
                 self.releasing[place] += amount
             if loose:
                 self.loose[place] += amount
-            for port in self._shapes[task.shape].demand.ports:
-                self.ports.setdefault(place, Counter())[port] += sign
+            for port in self._shapes[shape].demand.ports:
+                self.ports.setdefault(place, Counter())[port] += count
+
+
+def _differing(old: tuple[Task, ...], new: tuple[Task, ...]) -> tuple[list[Task], list[Task]]:
+    """Those of each that are not in the other one; what has not changed is the same object."""
+    before, after = set(map(id, old)), set(map(id, new))
+    return [task for task in old if id(task) not in after], [task for task in new if id(task) not in before]
 
 
 def _resources(snapshot: Snapshot) -> set[str]:

@@ -41,6 +41,9 @@ class TaskStatus(StrEnum):
     FAILED = "Failed"
     UNKNOWN = "Unknown"
 
+    __hash__ = str.__hash__
+    """An enumeration's own is a function of Python: these are counted by the thousand."""
+
     @property
     def holds(self) -> bool:
         """Whether it takes its share of its node."""

@@ -37,8 +37,9 @@ _phase_of = attrgetter("phase")
 
 
 class Outcome:
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, explains: bool) -> None:
         self._session = session
+        self._explains = explains
         self._evictions = list(session.evictions)
         self._binds: list[Bind] = []
         self._nominations: list[Nominate] = []
@@ -57,7 +58,7 @@ class Outcome:
         for group in session.groups.values():
             self._judge(group)
         self._judge_queueless()
-        explainer = explain.Explainer(session) if self._waiting else None
+        explainer = explain.Explainer(session) if self._waiting and self._explains else None
         explanations = {
             group.key: explainer.explain(group, reason, since)
             for group, reason, since in self._waiting
@@ -72,6 +73,7 @@ class Outcome:
             nominations=tuple(self._nominations),
             groups=self._groups,
             tasks=tuple(self._tasks),
+            waiting=tuple(group.key for group, _, _ in self._waiting),
             explanations=explanations,
             queues=self._queues(),
             carried=Carried(self._clocks, reservation, session.usage, session.now),

@@ -82,8 +82,9 @@ class Roster:
 
     @property
     def wanting(self) -> int:
-        """How many pods want a node."""
-        return sum(self._entries[key].waiting for key in self._waiting)
+        """How many pods want a node and may get one: their groups have as many as they need."""
+        entries = [self._entries[key] for key in self._waiting]
+        return sum([entry.waiting for entry in entries if len(entry.members) >= entry.template.min_member])
 
     @property
     def some_wait(self) -> bool:

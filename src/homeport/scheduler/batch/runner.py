@@ -27,7 +27,7 @@ from homeport.scheduler.batch import membership
 from homeport.scheduler.batch.cluster import Cluster, missing
 from homeport.scheduler.batch.configuration import Configuration
 from homeport.scheduler.batch.decide import Cache, decide
-from homeport.scheduler.batch.decisions import Bind, Decisions, Explanation, GroupOutcome
+from homeport.scheduler.batch.decisions import Bind, Decisions, GroupOutcome
 from homeport.scheduler.batch.hands import Hands
 from homeport.scheduler.batch.measures import Measures
 from homeport.scheduler.batch.model import Amounts, Carried, Snapshot, TaskStatus
@@ -36,13 +36,16 @@ from homeport.scheduler.batch.roster import Member
 from homeport.scheduler.ledger import Ledger, Promise
 
 _log = logging.getLogger(__name__)
-_BIG = 500
-"""Nodes, or pods that want one, from which on a decision is made off the event loop."""
+_MUCH = 200_000
+"""Of pods that may be placed, times nodes and a thousand more (what a pod costs by itself): some ten milliseconds, from
+which on a decision is made off the event loop. Below, two threads that both want Python's lock cost more."""
+_LONG = 0.01
+"""Seconds of CPU that the last decision took, from which on the next one is, too."""
 _GROUP_COMES = 5.0
 """Seconds that the group of a pod that names none may take to be made before that is told of."""
-_LONGEST_REST = 0.5
-"""Seconds. Between two looks goes as much time as the last one took, up to this: what comes in crowds is looked at
-together."""
+_REST, _LONGEST_REST = 5.0, 0.5
+"""Between two looks goes so many times as much time as the last decision took of the CPU, up to these seconds: what
+comes in crowds is looked at together."""
 
 
 class Counters(msgspec.Struct):
@@ -50,7 +53,7 @@ class Counters(msgspec.Struct):
 
     cycles: int = 0
     seconds: float = 0.0
-    """Spent deciding."""
+    """Of CPU, spent deciding."""
     bound: int = 0
     evicted: int = 0
     taken_meanwhile: int = 0
@@ -85,8 +88,6 @@ class BatchScheduler:
     ) -> None:
         self.ready = asyncio.Event()
         self.counters = Counters()
-        self.explanations: dict[str, Explanation] = {}
-        """Of the groups that wait, as of the last look."""
         self._own_informers = informers is None
         self._informers = informers if informers is not None else Informers(client)
         self._own_recorder = recorder is None
@@ -101,6 +102,10 @@ class BatchScheduler:
         self._taking = False
         self._beaten = False
         """What was decided off the event loop was overtaken: the next time it is decided on it."""
+        self._pace = 0.0
+        """Seconds of CPU that the last decision took."""
+        self._waiting: tuple[str, ...] = ()
+        """The groups that wait, as of the last look."""
         self._carried = Carried()
         self._outcomes: Mapping[str, GroupOutcome] = {}
         """The last cycle's: what is the same object now is no news."""
@@ -154,11 +159,11 @@ class BatchScheduler:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            took = await self._cycle()
-            await asyncio.sleep(min(took, _LONGEST_REST))
+            await self._cycle()
+            await asyncio.sleep(min(_REST * self._pace, _LONGEST_REST))
 
-    async def _cycle(self) -> float:
-        """Look once. Gives the seconds that deciding took."""
+    async def _cycle(self) -> None:
+        """Look once."""
         for member in self._cluster.lost():
             if plain.is_plain(member.obj):  # its group is about to be made
                 self._await(member.pod.uid)
@@ -166,22 +171,20 @@ class BatchScheduler:
                 self._reports.explain(not_found(member.pod.uid, missing(member)))
         began = time.perf_counter()
         snapshot = self._cluster.snapshot(self._carried)
-        started = time.perf_counter()
         arguments = (snapshot, self._configuration, self._now().timestamp(), self._cache)
-        apart = not self._beaten and (len(snapshot.nodes) >= _BIG or self._cluster.roster.wanting >= _BIG)
+        expected = self._cluster.roster.wanting * (1000 + len(snapshot.nodes))
+        apart = not self._beaten and (self._pace >= _LONG or expected >= _MUCH)
         self._beaten = False
-        decisions = await asyncio.to_thread(decide, *arguments) if apart else decide(*arguments)
-        took = time.perf_counter() - started
+        decisions, self._pace = await asyncio.to_thread(_timed, *arguments) if apart else _timed(*arguments)
         self.counters.cycles += 1
-        self.counters.seconds += took
+        self.counters.seconds += self._pace
         self._carry_out(decisions, apart=apart)
         self._measures.decided(decisions, time.perf_counter() - began)
-        return took
 
     def _unready(self) -> dict[str, int]:
         """Of the groups that wait (``NAMESPACE/NAME``): how many pods they lack."""
         found = {}
-        for key in self.explanations:
+        for key in self._waiting:
             entry = self._cluster.roster.get(key)
             if entry is not None:
                 ready = sum(member.task.status.ready for member in entry.members.values())
@@ -202,8 +205,7 @@ class BatchScheduler:
     def _carry_out(self, decisions: Decisions, *, apart: bool) -> None:
         """`apart`: it was decided off the event loop, while other things happened."""
         overtaken = self._cluster.overtaken() if apart else None
-        self._carried = decisions.carried
-        self.explanations = dict(decisions.explanations)
+        self._carried, self._waiting = decisions.carried, decisions.waiting
         for _, binds in itertools.groupby(decisions.binds, key=lambda bind: bind.group):
             self._bind(list(binds), overtaken)
         for eviction in decisions.evictions:
@@ -287,3 +289,9 @@ class BatchScheduler:
         if moment is not None:
             delay = max(0.0, moment - self._now().timestamp())
             self._timer = asyncio.get_running_loop().call_later(delay, self._wake.set)
+
+
+def _timed(snapshot: Snapshot, configuration: Configuration, now: float, cache: Cache) -> tuple[Decisions, float]:
+    """What to do, and the seconds of CPU that it took to decide."""
+    started = time.thread_time()
+    return decide(snapshot, configuration, now, cache, explains=False), time.thread_time() - started
