@@ -75,6 +75,21 @@ def test_work_beside_controllers_says_what_it_needs() -> None:
     assert of(made["rules"], "commands") == access.READ | {"delete"}
 
 
+def test_rights_over_pod_groups_are_those_of_the_chosen_gang_scheduler() -> None:
+    def groups(scheduler: str) -> set[str]:
+        chosen = parts.ganged(parts.chosen(["training"]), scheduler)
+        return {
+            line[0]
+            for one in manifests.accounts(chosen)
+            for line in held(one.get("rules") or ())
+            if line[1] == "podgroups"
+        }
+
+    volcano = {"scheduling.volcano.sh"}
+    assert [groups(one) for one in ("", "none", "volcano")] == [set(), volcano, volcano]
+    assert groups("scheduler-plugins") == {"scheduling.x-k8s.io"}
+
+
 def test_who_makes_roles_holds_what_they_give() -> None:
     given: Object = {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create"]}
     assert of(access.rules([toys(grants=(given,))]), "pods/exec") == {"create"}

@@ -12,7 +12,9 @@ from homeport.standalone import deployment, manifests, parts
 
 def test_the_pod_starts_what_was_asked_for() -> None:
     chosen = parts.chosen(["training", "trainer"])
-    service, made = deployment.manifests(chosen, deployment.Deployed("homeport:1", webhook_service="hooks"), "there")
+    service, made = deployment.manifests(
+        chosen, deployment.Deployed("homeport:1", webhook_service="hooks", gang_scheduler="volcano"), "there"
+    )
     parser = argparse.ArgumentParser()
     controllers.add_parser(parser.add_subparsers())
     pod = made["spec"]["template"]["spec"]
@@ -20,6 +22,7 @@ def test_the_pod_starts_what_was_asked_for() -> None:
     assert container["command"][0] == "homeport"
     args = parser.parse_args(container["command"][1:])
     assert (args.only, args.namespace, args.webhook_service) == (("training", "trainer"), "there", "hooks")
+    assert args.gang_scheduler == "volcano"
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"metrics": args.metrics_port, "webhooks": args.webhook_port}
     probes = [container[probe]["httpGet"] for probe in ("livenessProbe", "readinessProbe")]

@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from foreign import DENIED, QUICK, account, finish, free_port, pods_of, scheduler_account, seen, started, until
+from foreign import DENIED, QUICK, account, finish, free_port, pods_of, scheduler_account, seen, started, tfjob, until
 
 from homeport import platform as platforms
 from homeport.client.client import Client
 from homeport.client.http import HttpTransport
 from homeport.components import system, volcano
+from homeport.components.training.tensorflow import TENSORFLOW
 from homeport.control.informer import Informers
 from homeport.datadir import DataDir
 from homeport.kube import core, meta, scheduling
@@ -27,7 +28,7 @@ from homeport.standalone import manifests, parts
 
 SERVER = platforms.PARTS[:3]
 """What stands for a cluster that has neither our controllers nor our schedulers nor our node."""
-VOLCANO = parts.chosen(["volcano"])
+CHOSEN = parts.ganged(parts.chosen(["training", "volcano"]), "volcano")
 CONFIGURATION = Resource("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "", namespaced=False)
 _GROUP, _QUEUE = scheduling.VOLCANO_POD_GROUP.resource, scheduling.VOLCANO_QUEUE.resource
 
@@ -95,16 +96,18 @@ async def test_jobs_flows_commands_and_plain_pods(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(platforms, "PARTS", SERVER)
     directory = DataDir.at(tmp_path / "data")
     async with asyncio.timeout(120), foreign(directory) as client:
-        config = await account(client, directory.kubeconfig, tmp_path / "controllers", VOLCANO)
+        config = await account(client, directory.kubeconfig, tmp_path / "controllers", CHOSEN)
         schedulers = await scheduler_account(client, directory.kubeconfig, tmp_path / "scheduler")
         port = free_port()
         hooks = (f"--webhook-port={port}", f"--webhook-url=https://127.0.0.1:{port}")
         common = ("--metrics-port=0", "--kubeconfig")
         async with (
-            started("--only=volcano", *common, config, *QUICK, *hooks) as controllers,
+            started(
+                "--only=training,volcano", "--gang-scheduler=volcano", *common, config, *QUICK, *hooks
+            ) as controllers,
             started("--scheduler-name=volcano", *common, schedulers, verb="scheduler") as scheduler,
         ):
-            await controllers.says("Leading: volcano-job-controller")
+            await controllers.says("Leading: tfjob-controller")
             await scheduler.says("Leading: pods of volcano")
             async with client.watch(_QUEUE, fields="metadata.name=default") as events:
                 async for _, queue in events:
@@ -117,6 +120,15 @@ async def test_jobs_flows_commands_and_plain_pods(tmp_path: Path, monkeypatch: p
             assert names == {"trained"}
             await finish(client, ours)
             await seen(client, volcano.JOB.resource, "trained", in_phase("Completed"))
+
+            # Training jobs are placed whole, too.
+            await client.create(TENSORFLOW.resource, tfjob("digits"))
+            await seen(client, _GROUP, "digits", lambda group: meta.spec(group)["minMember"] == 3)
+            workers = await pods_of(client, "digits")
+            for pod in workers:
+                await seen(client, core.POD.resource, meta.name(pod), lambda pod: bool(meta.spec(pod).get("nodeName")))
+            await finish(client, workers)
+            await until(client, TENSORFLOW.resource, "digits", "Succeeded")
 
             # What does not fit into the node waits whole: it has a group, and no pod.
             await client.create(volcano.JOB.resource, job("large", replicas=9))

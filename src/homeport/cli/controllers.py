@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from homeport.cli import options
 from homeport.kube import durations
+from homeport.settings import GANG_SCHEDULERS
 
 _NAMESPACE = "homeport-system"
 
@@ -30,6 +31,13 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME[,NAME]",
         default=(),
         help="training, trainer (both by default), mpi, jobset, volcano",
+    )
+    parser.add_argument(
+        "--gang-scheduler",
+        choices=GANG_SCHEDULERS,
+        default="",
+        help="place all pods of a training job together or none: each job gets a PodGroup of this kind; none: only "
+        "jobs that ask for it (default: no job can have one)",
     )
     parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="default: as kubectl, or the pod's account")
     parser.add_argument("--context", metavar="NAME", help="context of the kubeconfig")
@@ -99,7 +107,7 @@ def main(args: argparse.Namespace) -> int:
     from homeport.kube.errors import Permanent
     from homeport.standalone import deployment, manifests, parts, releases, running
 
-    chosen = parts.chosen(args.only)
+    chosen = parts.ganged(parts.chosen(args.only), args.gang_scheduler)
     webhooks = bool(args.webhook_url or args.webhook_service)
     if args.action == "manifests":
         try:
@@ -109,7 +117,9 @@ def main(args: argparse.Namespace) -> int:
         for manifest in manifests.manifests(chosen, args.namespace, webhooks=webhooks, release=release):
             sys.stdout.write("---\n" + yamltext.dump(manifest).decode())
         if args.image:
-            deployed = deployment.Deployed(args.image, webhook_service=args.webhook_service or "")
+            deployed = deployment.Deployed(
+                args.image, webhook_service=args.webhook_service or "", gang_scheduler=args.gang_scheduler
+            )
             for manifest in deployment.manifests(chosen, deployed, args.namespace):
                 sys.stdout.write("---\n" + yamltext.dump(manifest).decode())
         return 0

@@ -37,6 +37,8 @@ class Deployed(msgspec.Struct, frozen=True):
     """One acts; the others answer webhooks, too, and take over."""
     webhook_service: str = ""
     """The Service to make; empty: without webhooks."""
+    gang_scheduler: str = ""
+    """Who places jobs whole; empty: nobody."""
 
 
 def manifests(parts: Sequence[Part], wanted: Deployed, namespace: str = NAMESPACE) -> Iterator[Object]:
@@ -77,6 +79,8 @@ def _container(parts: Sequence[Part], wanted: Deployed, namespace: str) -> Objec
         "controllers", f"--only={','.join(part.name for part in parts)}", f"--namespace={namespace}",
         "--bind-address=0.0.0.0", f"--metrics-port={PORT}",
     ]  # fmt: skip
+    if wanted.gang_scheduler:
+        arguments.append(f"--gang-scheduler={wanted.gang_scheduler}")
     ports = []
     if wanted.webhook_service:
         arguments += [f"--webhook-service={wanted.webhook_service}", f"--webhook-port={_WEBHOOKS}"]

@@ -41,6 +41,8 @@ class Part(msgspec.Struct, frozen=True):
     """What else a cluster has to have for it, for people."""
     reports: Callable[[trainer.Reporting], tuple[Controller, ...]] | None = None
     """The controllers for a place to which what runs reports its progress; None: it knows of no such thing."""
+    ganged: Callable[[training.Settings], tuple[Controller, ...]] | None = None
+    """The controllers under settings that name a gang scheduler; None: it knows of no such thing."""
     is_default: bool = True
     """Whether it is run where nothing is chosen."""
     trains: bool = True
@@ -54,11 +56,28 @@ def _reporting(reporting: trainer.Reporting) -> tuple[Controller, ...]:
 _SECOND: tuple[Kind, ...] = tuple(kind for kind in training.KINDS if kind.conversion is not None)
 """Versions that differ from the stored one, which on a cluster are of an operator of their own: MPIJobs of v2beta1."""
 _OF_SECOND: frozenset[Resource] = frozenset(kind.resource for kind in _SECOND)
+_PLACED = {
+    "volcano": "PodGroups of Volcano, its own or --only volcano",
+    "scheduler-plugins": "PodGroups of scheduler-plugins (https://scheduler-plugins.sigs.k8s.io)",
+}
+"""What a gang scheduler needs."""
+
+
+def _first(settings: training.Settings) -> tuple[Controller, ...]:
+    return tuple(one for one in training.controllers(settings) if one.parent not in _OF_SECOND)
+
+
+def _second(settings: training.Settings) -> tuple[Controller, ...]:
+    return tuple(one for one in training.controllers(settings) if one.parent in _OF_SECOND)
+
+
+_ALONE = training.Settings()
 PARTS: tuple[Part, ...] = (
     Part(
         "training",
         tuple(kind for kind in training.KINDS if kind.conversion is None),
-        tuple(controller for controller in training.CONTROLLERS if controller.parent not in _OF_SECOND),
+        _first(_ALONE),
+        ganged=_first,
     ),
     Part(
         "trainer",
@@ -71,7 +90,8 @@ PARTS: tuple[Part, ...] = (
     Part(
         "mpi",
         _SECOND,
-        tuple(controller for controller in training.CONTROLLERS if controller.parent in _OF_SECOND),
+        _second(_ALONE),
+        ganged=_second,
         is_default=False,
     ),
     Part("jobset", batch.KINDS, (batch.JOB_SET,), batch.ADMISSION, is_default=False, trains=False),
@@ -116,6 +136,21 @@ def reporting(parts: Sequence[Part], place: trainer.Reporting) -> tuple[Part, ..
     """The parts, telling what they run to report its progress there."""
     return tuple(
         part if part.reports is None else msgspec.structs.replace(part, controllers=part.reports(place))
+        for part in parts
+    )
+
+
+def ganged(parts: Sequence[Part], scheduler: str) -> tuple[Part, ...]:
+    """The parts, whose jobs are placed whole by that scheduler (one of ``settings.GANG_SCHEDULERS``; empty: none can
+    be). With ``none`` those that ask for it are, by Volcano."""
+    if not scheduler:
+        return tuple(parts)
+    settings = msgspec.convert({"gang_scheduler": scheduler}, training.Settings)
+    needs = _PLACED.get(scheduler, _PLACED["volcano"])
+    return tuple(
+        part
+        if part.ganged is None
+        else msgspec.structs.replace(part, controllers=part.ganged(settings), needs=part.needs or needs)
         for part in parts
     )
 
