@@ -10,6 +10,7 @@ from volcano_world import policy, task
 
 import support
 from homeport.components import volcano
+from homeport.components.volcano.job import rules
 from homeport.kube import scheduling
 from homeport.kube.errors import Forbidden
 from homeport.kube.meta import Object
@@ -103,3 +104,23 @@ async def test_what_may_change(served: support.World) -> None:
         with pytest.raises(Forbidden) as refusal:
             await served.client.replace(volcano.JOB.resource, {**made, "spec": {**changed, **more}})
         assert text in str(refusal.value)
+
+
+def test_wishes_for_tasks_that_there_are_not_are_told_of() -> None:
+    wished = job(task("ps"), task("worker"))
+    wished["metadata"]["annotations"] = {
+        "volcano.sh/task-topology-affinity": "ps,worker;ps",
+        "volcano.sh/task-topology-anti-affinity": "chief",
+        "volcano.sh/task-topology-task-order": "ps,ps",
+    }
+    assert [text.partition("; all")[0] for text in rules.passed_over(wished)] == [
+        'metadata.annotations[volcano.sh/task-topology-anti-affinity]: "chief": there is no such task',
+        'metadata.annotations[volcano.sh/task-topology-task-order]: "ps": it is there twice',
+    ]
+
+
+async def test_a_job_with_wishes_and_a_network_topology_is_taken(served: support.World) -> None:
+    wished = job(task(), networkTopology={"mode": "hard", "highestTierAllowed": 1})
+    wished["metadata"]["annotations"] = {"volcano.sh/task-topology-affinity": "chief"}
+    made = await served.client.create(volcano.JOB.resource, wished)
+    assert made["spec"]["networkTopology"] == {"mode": "hard", "highestTierAllowed": 1}

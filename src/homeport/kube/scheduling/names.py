@@ -20,6 +20,12 @@ VOLCANO_PREFIX = "volcano.sh/"
 """Annotations with it go from pods and jobs to their groups."""
 TASK_SPEC = "volcano.sh/task-spec"
 """Annotation and label of a pod: the task of its job that it belongs to."""
+TASK_AFFINITY = "volcano.sh/task-topology-affinity"
+"""Annotation of a job and its group: sets of tasks that had better be on one node, ``ps,worker;chief``."""
+TASK_ANTI_AFFINITY = "volcano.sh/task-topology-anti-affinity"
+"""The same: that had better not be."""
+TASK_ORDER = "volcano.sh/task-topology-task-order"
+"""The same: the tasks in the order in which they are placed."""
 
 DEFAULT_QUEUE, ROOT_QUEUE = "default", "root"
 

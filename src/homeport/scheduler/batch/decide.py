@@ -28,6 +28,7 @@ from homeport.scheduler.batch.plugins.predicates import Predicates
 from homeport.scheduler.batch.plugins.priority import Priority
 from homeport.scheduler.batch.plugins.proportion import Proportion
 from homeport.scheduler.batch.plugins.sla import Sla
+from homeport.scheduler.batch.plugins.task_topology import TaskTopology
 from homeport.scheduler.batch.session import Session
 
 ACTIONS: dict[str, Callable[[Session], None]] = {
@@ -53,6 +54,7 @@ _MAKERS: tuple[type[Plugin], ...] = (
     Priority,
     Proportion,
     Sla,
+    TaskTopology,
 )
 PLUGINS: dict[str, type[Plugin]] = {maker.name: maker for maker in _MAKERS}
 

@@ -74,7 +74,7 @@ def place(
     if nominated is not None and (within is None or within[nominated]) and plan.fits(nominated):
         statement.place(group, task, nominated)
         return ""
-    found = plan.best(within, session.votes.near(group))
+    found = plan.best(within, session.votes.near(group, task))
     if found >= 0:
         statement.place(group, task, found)
         return ""

@@ -26,6 +26,7 @@ _FEW = 4
 
 
 Near = Callable[[Mask], Scores]
+"""Scores for each node, given those that there are to choose from."""
 
 
 class Plan:
@@ -53,8 +54,7 @@ class Plan:
         self._words: tuple[int, str] = (-1, "")
 
     def best(self, within: Mask | None = None, near: Near | None = None) -> int:
-        """The place of the best node that has room now; -1: none has. `near`: what more is said for each node, given
-        those that there are to choose from."""
+        """The place of the best node that has room now; -1: none has. `near`: what more there is to say."""
         scores = self._current()
         if within is not None:
             scores = np.where(within, scores, -np.inf)

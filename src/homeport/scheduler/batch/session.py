@@ -294,8 +294,7 @@ class Session:
         for port in self.snapshot.shapes[task.shape].demand.ports:
             self.ports.setdefault(place, Counter())[port] += sign
         self._neighbours.count(task, place, sign, expected=later)
-        if self._stands and group.key in self._stands:
-            self._stands[group.key].count(place, sign)
+        self._tell(group, task, place, sign)
 
     def _leave(self, victim: Victim, sign: int) -> None:
         amount = self.ledger.vector(victim.task.shape)
@@ -308,8 +307,12 @@ class Session:
         for port in self.snapshot.shapes[victim.task.shape].demand.ports:
             self.ports.setdefault(victim.place, Counter())[port] -= sign
         self._neighbours.count(victim.task, victim.place, -sign)
-        if self._stands and victim.group.key in self._stands:
-            self._stands[victim.group.key].count(victim.place, -sign)
+        self._tell(victim.group, victim.task, victim.place, -sign)
+
+    def _tell(self, group: GroupState, task: Task, place: int, sign: int) -> None:
+        if self._stands and group.key in self._stands:
+            self._stands[group.key].count(place, sign)
+        self.votes.placed(group, task, place, sign)
 
     def _changed(self, place: int) -> None:
         np.minimum(self.idle[place], self.future[place], out=self.free[place])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from homeport.scheduler.batch.axis import Mask, Places, Scores, Vector
+from homeport.scheduler.batch.axis import Places, Scores, Vector
 from homeport.scheduler.batch.configuration import Configuration
 from homeport.scheduler.batch.model import Task
 from homeport.scheduler.batch.plugins.base import ABSTAIN, NO, YES, Order, Plugin
@@ -15,7 +15,7 @@ from homeport.scheduler.batch.state import GroupState, QueueState, Victim
 
 if TYPE_CHECKING:
     from homeport.scheduler.batch.network import Network
-    from homeport.scheduler.batch.plan import Plan
+    from homeport.scheduler.batch.plan import Near, Plan
     from homeport.scheduler.batch.session import Session
 
 _Say = TypeVar("_Say", bound=Callable[..., object])
@@ -61,7 +61,7 @@ class Votes:
         self._node_order = self._of(lambda plugin: plugin.node_order)
         self._hypernode_order = self._of(lambda plugin: plugin.hypernode_order)
         self._near = self._of(lambda plugin: plugin.near)
-        self._network = session.network
+        self._placed = self._of(lambda plugin: plugin.placed)
         self._moved = self._of(lambda plugin: plugin.moved)
 
     def has(self, name: str) -> bool:
@@ -156,12 +156,14 @@ class Votes:
             scores = scores + says(group, network)
         return scores
 
-    def near(self, group: GroupState) -> Callable[[Mask], Scores] | None:
+    def near(self, group: GroupState, task: Task) -> Near | None:
         """What more there is to say of nodes for the next pod of this group; None: nothing."""
-        network = self._network
-        if group.group.network is None or network is None or not self._near:
-            return None
-        return lambda open: np.sum([says(group, network, open) for says in self._near], axis=0)
+        found = [say for plugin in self._near if (say := plugin(group, task)) is not None]
+        return (lambda open: np.sum([say(open) for say in found], axis=0)) if found else None
+
+    def placed(self, group: GroupState, task: Task, place: int, sign: int) -> None:
+        for hear in self._placed:
+            hear(group, task, place, sign)
 
     def moved(self, group: GroupState, amount: Vector, sign: int) -> None:
         for hear in self._moved:

@@ -69,10 +69,10 @@ def _prepared(index: int, task: Any) -> Any:
     return result
 
 
-def judge(new: Object, old: Object | None, world: World) -> None:
+def judge(new: Object, old: Object | None, world: World) -> Iterable[str]:
     """``Hook.validate``."""
     if old is not None and meta.spec(new) == meta.spec(old):
-        return
+        return ()
     if old is None:
         queue = _queue(meta.spec(new)["queue"], world) if meta.spec(new).get("tasks") else ()
         text = complaint(new, queue)
@@ -80,6 +80,22 @@ def judge(new: Object, old: Object | None, world: World) -> None:
         text = next(filter(None, _of_changed(new, old)), "").strip()
     if text:
         raise Refusal(text)
+    return list(passed_over(new)) if old is None else ()
+
+
+def passed_over(job: Object) -> Iterator[str]:
+    """What is said of the tasks' places and names one that there is not, or one twice: as upstream, it is no reason to
+    refuse the job, and all that is said of them counts for nothing."""
+    tasks = {task["name"] for task in meta.spec(job).get("tasks") or ()}
+    for key in (known.TASK_AFFINITY, known.TASK_ANTI_AFFINITY, known.TASK_ORDER):
+        for named in meta.annotations(job).get(key, "").split(";"):
+            seen: set[str] = set()
+            for name in filter(None, named.split(",")):
+                why = "there is no such task" if name not in tasks else "it is there twice" if name in seen else ""
+                if why:
+                    at = f'metadata.annotations[{key}]: "{name}"'
+                    yield f"{at}: {why}; all volcano.sh/task-topology-* are passed over"
+                seen.add(name)
 
 
 def complaint(job: Object, of_queue: Iterable[str] = ()) -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from homeport.scheduler.batch.axis import Mask, Places, Scores, Vector
+from homeport.scheduler.batch.axis import Places, Scores, Vector
 from homeport.scheduler.batch.configuration import PluginOption
 from homeport.scheduler.batch.model import Task
 
 if TYPE_CHECKING:
     from homeport.scheduler.batch.network import Network
-    from homeport.scheduler.batch.plan import Plan
+    from homeport.scheduler.batch.plan import Near, Plan
     from homeport.scheduler.batch.session import Session
     from homeport.scheduler.batch.state import GroupState, QueueState, Victim
 
@@ -78,9 +78,13 @@ class Plugin:
         """How well the group goes to each part of the network. The higher the better."""
         raise NotImplementedError
 
-    def near(self, group: GroupState, network: Network, open: Mask) -> Scores:
-        """How well one more pod of a group that asks for it goes to each node, beside `node_order`. `open`: the nodes
-        that it can go to."""
+    def near(self, group: GroupState, task: Task) -> Near | None:
+        """How well the next pod of a group goes to each node, beside `node_order`: what others of the group are there.
+        None: there is nothing to say of such a group."""
+        raise NotImplementedError
+
+    def placed(self, group: GroupState, task: Task, place: int, sign: int) -> None:
+        """A pod of the group has been given a node (1), or is no longer there (-1)."""
         raise NotImplementedError
 
     def moved(self, group: GroupState, amount: Vector, sign: int) -> None:

@@ -6,7 +6,9 @@ import numpy as np
 
 from homeport.scheduler.batch.axis import Mask, Scores
 from homeport.scheduler.batch.configuration import PluginOption
+from homeport.scheduler.batch.model import Task
 from homeport.scheduler.batch.network import Network
+from homeport.scheduler.batch.plan import Near
 from homeport.scheduler.batch.plugins.arguments import number
 from homeport.scheduler.batch.plugins.base import Plugin
 from homeport.scheduler.batch.session import Session
@@ -54,7 +56,13 @@ class NetworkTopologyAware(Plugin):
         found: Scores = (scores + np.where(scores == scores.max(), share, 0.0)) * 100 * self._weight
         return found
 
-    def near(self, group: GroupState, network: Network, open: Mask) -> Scores:
+    def near(self, group: GroupState, task: Task) -> Near | None:
+        network = self.session.network
+        if group.group.network is None or network is None:
+            return None
+        return lambda open: self._scores(group, network, open)
+
+    def _scores(self, group: GroupState, network: Network, open: Mask) -> Scores:
         """By the tier of the lowest hyper node that the node shares with the group's pods; of the nearest nodes, those
         whose hyper node has more of them."""
         stand = self.session.stand(network, group)
