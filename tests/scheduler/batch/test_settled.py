@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from batches import World, configuration, nodes
+from msgspec.structs import replace
 
 from homeport.scheduler.batch.model import GroupPhase
+from homeport.scheduler.model import Taint
 
 
 def test_what_is_settled_is_not_judged_again_when_others_change() -> None:
@@ -39,3 +41,14 @@ def test_settled_groups_make_room_for_a_more_important_one() -> None:
     assert {each.group for each in decisions.evictions} == {"low"}
     assert settled.phase is decisions.groups["low"].phase is GroupPhase.RUNNING
     assert decisions.explanations.keys() == {"high"}
+
+
+def test_what_becomes_of_a_node_between_two_looks_is_seen() -> None:
+    world = World(nodes(2, cpu=4))
+    world.cycle()
+    world.nodes[0] = replace(world.nodes[0], taints=(Taint("busy", "", "PreferNoSchedule"),))
+    world.add("a", 1, min_resources=None)
+    assert [bind.node for bind in world.cycle().binds] == ["n1"]
+    world.nodes = [replace(world.nodes[0], taints=()), replace(world.nodes[1], ready=False)]
+    world.add("b", 1, min_resources=None)
+    assert [bind.node for bind in world.cycle().binds] == ["n0"]

@@ -75,6 +75,13 @@ class Ledger:
         self._shapes: Mapping[int, Shape] = {}
         for place, node in enumerate(nodes):
             self.capacity[place] = self._capacity(node)
+        self._survey()
+
+    def _survey(self) -> None:
+        """What a look at all nodes tells, which is taken when one of them has changed."""
+        self.ready: Mask = np.array([node.ready for node in self.nodes], bool)
+        self.some_discourage = any(taint.effect == "PreferNoSchedule" for node in self.nodes for taint in node.taints)
+        """Whether there are nodes that pods had better not go to."""
 
     def update(self, snapshot: Snapshot) -> None:
         new_nodes = snapshot.nodes is not self._given
@@ -143,6 +150,7 @@ class Ledger:
                     self.suitable.clear()
                 self.nodes[place] = node
         self._given = nodes
+        self._survey()
 
     def _update_loose(self, snapshot: Snapshot) -> None:
         for node in self._loose.keys() | snapshot.loose.keys():

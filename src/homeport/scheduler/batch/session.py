@@ -50,8 +50,7 @@ class Session:
         """What can be given away now."""
         self.some_leave = bool(ledger.releasing.any())
         self.ports: dict[int, Counter[HostPort]] = {place: Counter(taken) for place, taken in ledger.ports.items()}
-        ready = np.array([node.ready for node in ledger.nodes], bool)
-        self.total: Vector = ledger.capacity[ready].sum(axis=0)
+        self.total: Vector = ledger.capacity[ledger.ready].sum(axis=0)
         self.log: list[int] = []
         """The places of nodes whose room has changed, one after the other."""
         self.moment = 0

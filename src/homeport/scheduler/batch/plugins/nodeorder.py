@@ -36,7 +36,6 @@ class NodeOrder(Plugin):
         self._of_cpu = _inverse(session.ledger.capacity[:, self._cpu])
         self._of_memory = _inverse(session.ledger.capacity[:, self._memory])
         self._fixed: dict[int, Scores | None] = {}
-        self._some_soft = any(_soft(node) for node in session.ledger.nodes)
 
     def node_order(self, plan: Plan, places: Places) -> Scores:
         idle = self.session.idle
@@ -50,7 +49,7 @@ class NodeOrder(Plugin):
 
     def _fixed_scores(self, plan: Plan) -> Scores | None:
         """What does not depend on load."""
-        if not self._some_soft and not plan.shape.demand.preferred:
+        if not self.session.ledger.some_discourage and not plan.shape.demand.preferred:
             return None
         known = self._fixed.get(id(plan))
         if known is None:
