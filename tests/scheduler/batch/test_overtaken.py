@@ -12,7 +12,7 @@ from ganging import add_group, add_members, member, places, scheduling_groups
 from placing import add_node, pod
 
 import support
-from homeport.kube import core
+from homeport.kube import core, scheduling
 from homeport.kube.meta import Object, is_deleting, name
 from homeport.scheduler.batch import runner
 from homeport.scheduler.batch.configuration import Configuration
@@ -53,7 +53,13 @@ async def shun(world: support.World) -> None:
     await world.client.create(core.POD.resource, pod("shy", nodeName="n", affinity=affinity))
 
 
-@pytest.mark.parametrize("event", [cordon, taint, unready, remove_node, remove_group, shun])
+async def rewire(world: support.World) -> None:
+    """The node is no longer in the part of the network that the group has to be in."""
+    members = [{"type": "Node", "selector": {"exactMatch": {"name": "elsewhere"}}}]
+    await world.client.patch(scheduling.HYPER_NODE.resource, "rack", "", {"spec": {"members": members}})
+
+
+@pytest.mark.parametrize("event", [rewire, cordon, taint, unready, remove_node, remove_group, shun])
 async def test_what_is_decided_is_not_done_if_it_is_wrong_by_then(
     gangs: support.World, monkeypatch: pytest.MonkeyPatch, event: Callable[[support.World], Awaitable[None]]
 ) -> None:
@@ -70,8 +76,10 @@ async def test_what_is_decided_is_not_done_if_it_is_wrong_by_then(
     monkeypatch.setattr(runner, "decide", slowly)
     await add_node(gangs)
     await gangs.update(core.NODE.resource, "n", "", _named_by_label)
+    rack = {"tier": 1, "members": [{"type": "Node", "selector": {"exactMatch": {"name": "n"}}}]}
+    await gangs.client.create(scheduling.HYPER_NODE.resource, scheduling.HYPER_NODE.new("rack", spec=rack))
     async with scheduling_groups(gangs) as scheduler:
-        await add_group(gangs, members=2)
+        await add_group(gangs, members=2, networkTopology={"mode": "hard", "highestTierAllowed": 1})
         for one in ("a", "b"):
             obj = member(one)
             obj["metadata"]["labels"] = {"gang": "g"}

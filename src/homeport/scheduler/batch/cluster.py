@@ -17,7 +17,7 @@ from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, is_deleting, name, uid
 from homeport.scheduler import ledger as book
 from homeport.scheduler.batch import membership
-from homeport.scheduler.batch.groups import parse_hypernodes, parse_queue
+from homeport.scheduler.batch.groups import parse_queue
 from homeport.scheduler.batch.model import (
     DEFAULT_QUEUE,
     Amounts,
@@ -30,6 +30,7 @@ from homeport.scheduler.batch.model import (
     Task,
     TaskStatus,
 )
+from homeport.scheduler.batch.parts import Parts
 from homeport.scheduler.batch.roster import Member, Roster
 from homeport.scheduler.batch.shapes import Shapes
 from homeport.scheduler.batch.tasks import shape_of, task_of
@@ -76,10 +77,8 @@ class Cluster:
         self._queue_caches = [(resource, informers.get(resource).cache) for resource in queues]
         self._queues: dict[str, dict[str, Queue]] = {}
         """By group of the API, then by name."""
-        self._hypernodes: dict[str, Object] = {}
-        self._hypernodes_shown: tuple[HyperNode, ...] = ()
-        self._network_moved = False
-        """It may be another than is shown."""
+        self._parts = Parts()
+        self._parts_given: tuple[HyperNode, ...] = ()
         self._loose: dict[str, dict[str, Task]] = {}
         self._loose_at: dict[str, str] = {}
         self._loose_shown: dict[str, tuple[Task, ...]] = {}
@@ -117,7 +116,7 @@ class Cluster:
             self._nodes_shown = tuple(node for _, node in sorted(self._ledger.nodes.items()))
         if self._namespaces_shown is None:
             self._namespaces_shown = dict(self._ledger.namespaces)
-        self._show_network()
+        self._parts_given = self._parts.shown(self._ledger.nodes.values())
         return Snapshot(
             nodes=self._nodes_shown,
             shapes=self._shapes.snapshot(),
@@ -126,7 +125,7 @@ class Cluster:
             loose=dict(self._loose_shown),
             held=self._held(),
             namespaces=self._namespaces_shown,
-            hypernodes=self._hypernodes_shown,
+            hypernodes=self._parts_given,
             carried=carried,
         )
 
@@ -135,17 +134,13 @@ class Cluster:
         not go there any more. Room is not looked at: that is the ledger's."""
         nodes, pods = frozenset(self._stale_nodes), frozenset(self._stale_pods)
         moved, residents = self._company_moved, self._ledger.residents
-        shown = self._hypernodes_shown
+        rewired = self._parts_given is not self._parts.shown(self._ledger.nodes.values())
 
         def is_overtaken(member: Member, node: str) -> bool:
             if member.pod.uid in pods or (node in nodes and not self._ledger.suits(member.pod, node)):
                 return True
-            entry = self.roster.get(member.group)
-            network = entry.group.network if self._network_moved and entry is not None else None
-            if network is not None and network.hard:
-                self._show_network()
-                if self._hypernodes_shown is not shown:
-                    return True
+            if rewired and self._is_bound_to_part(member):
+                return True
             return moved and (member.pod.rules is not None or residents.some_are_shy)
 
         return is_overtaken
@@ -195,7 +190,7 @@ class Cluster:
             return  # by whoever decides here
         if entry.what is What.NODE:
             self._nodes_shown = None
-            self._network_moved = self._network_moved or bool(self._hypernodes)
+            self._parts.node_changed()
             self._stale_nodes.add(entry.node)
         elif entry.what is What.NAMESPACE:
             self._namespaces_shown = None
@@ -264,14 +259,8 @@ class Cluster:
         self._changed()
 
     def _hypernode_changed(self, change: Change) -> None:
-        if change.old is not None and change.new is not None and change.old.get("spec") == change.new.get("spec"):
-            return  # its status
-        if change.new is None:
-            self._hypernodes.pop(name(change.object), None)
-        else:
-            self._hypernodes[name(change.object)] = change.new
-        self._network_moved = True
-        self._changed()
+        if self._parts.take(change):
+            self._changed()
 
     def _class_changed(self, change: Change) -> None:
         before, after = change.old or {}, change.new or {}
@@ -287,14 +276,9 @@ class Cluster:
             return int((found or {}).get("value") or 0)
         return max((int(one.get("value") or 0) for one in self._classes.cache if one.get("globalDefault")), default=0)
 
-    def _show_network(self) -> None:
-        """What has not changed stays the same object."""
-        if self._network_moved:
-            self._network_moved = False
-            nodes = {node.name: node.labels for node in self._ledger.nodes.values()}
-            found = parse_hypernodes(self._hypernodes, nodes)
-            if found != self._hypernodes_shown:
-                self._hypernodes_shown = found
+    def _is_bound_to_part(self, member: Member) -> bool:
+        entry = self.roster.get(member.group)
+        return entry is not None and entry.group.network is not None and entry.group.network.hard
 
     def _all_queues(self) -> tuple[Queue, ...]:
         """By name; one of Volcano's goes before one of kube-batch's. There is always the one that takes what names
