@@ -126,7 +126,8 @@ async def scheduler(platform: Platform) -> AsyncIterator[str]:
 
     ledger = Ledger(platform.client, platform.informers)
     binder = Scheduler(platform.client, informers=platform.informers, ledger=ledger, leave=membership.names_group)
-    batch = lazy.run(platform.client, platform.informers, ledger, held=binder.held)
+    shown = platform.api.metrics
+    batch = lazy.run(platform.client, platform.informers, ledger, held=binder.held, metrics=shown)
     async with platform.background("scheduler", binder.run()), platform.background("batch scheduler", batch):
         await platform.wait_for(binder.ready)
         platform.api.components["scheduler"] = Check("scheduler", _runs)

@@ -17,6 +17,7 @@ from homeport.control.informer import Informers
 from homeport.kube import core
 from homeport.kube.errors import Permanent
 from homeport.kube.meta import metadata, status
+from homeport.metrics import Registry
 from homeport.scheduler.batch import lazy, membership, telling
 from homeport.scheduler.batch.configuration import Configuration
 from homeport.scheduler.batch.replay import Recording, load, replay, report, save
@@ -39,11 +40,13 @@ async def test_it_starts_with_the_first_group_or_pod_and_not_before(gangs: suppo
     informers = Informers(gangs.client, freeze=True)
     ledger = Ledger(gangs.client, informers)
     single = Scheduler(gangs.client, informers=informers, ledger=ledger, leave=membership.names_group, now=now)
-    work = lazy.run(gangs.client, informers, ledger, held=single.held)
+    metrics = Registry()
+    work = lazy.run(gangs.client, informers, ledger, held=single.held, metrics=metrics)
     async with support.running(informers.run(), single.run(), work):
         await gangs.client.create(core.POD.resource, pod("alone"))
         await bound(gangs, "alone")
         assert informers.find(core.PRIORITY_CLASS.resource) is None, "nobody has asked for it yet"
+        assert not metrics.render()
         await add_group(gangs, members=2)
         # These name no scheduler: that they belong to a group is enough.
         for name in ("a", "b"):
@@ -51,6 +54,11 @@ async def test_it_starts_with_the_first_group_or_pod_and_not_before(gangs: suppo
             del obj["spec"]["schedulerName"]
             await gangs.client.create(core.POD.resource, obj)
         await bound(gangs, "alone", "a", "b")
+
+        async def counted() -> bool:
+            return b'volcano_schedule_attempts_total{result="scheduled"} 2\n' in metrics.render()
+
+        await gangs.eventually(counted)
 
 
 async def test_the_configuration_is_read_again_when_it_changes(gangs: support.World) -> None:

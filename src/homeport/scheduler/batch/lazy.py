@@ -12,6 +12,7 @@ from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube import core
 from homeport.kube.kind import Resource
+from homeport.metrics import Registry
 from homeport.scheduler.batch import membership
 from homeport.scheduler.ledger import Ledger
 
@@ -26,8 +27,10 @@ async def run(
     groups: Iterable[Resource] = membership.POD_GROUPS,
     queues: Iterable[Resource] = membership.QUEUES,
     held: Callable[[], Mapping[str, Mapping[str, int]]] = dict,
+    metrics: Registry | None = None,
 ) -> None:
-    """Until cancelled. Waits for a pod that is the batch scheduler's, or for a group of any of these kinds."""
+    """Until cancelled. Waits for a pod that is the batch scheduler's, or for a group of any of these kinds. `metrics`:
+    where to show what it does, from then on."""
     groups = tuple(groups)
     wanted = asyncio.Event()
 
@@ -47,10 +50,13 @@ async def run(
         informer.unsubscribe(handler)
     # With it comes numpy: most platforms never need either.
     from homeport.scheduler.batch.decide import ACTIONS, PLUGINS
+    from homeport.scheduler.batch.measures import Measures
     from homeport.scheduler.batch.runner import BatchScheduler
     from homeport.scheduler.batch.settings import ConfigMapSettings
 
-    recorder = EventRecorder(client, membership.HOMEPORT)
+    recorder, measures = EventRecorder(client, membership.HOMEPORT), Measures()
+    if metrics is not None:
+        metrics.add(*measures.families())
     scheduler = BatchScheduler(
         client,
         informers=informers,
@@ -60,6 +66,7 @@ async def run(
         queues=queues,
         held=held,
         plain_groups=True,
+        measures=measures,
     )
     settings = ConfigMapSettings(informers, recorder, scheduler.configure, actions=ACTIONS, plugins=PLUGINS)
     async with asyncio.TaskGroup() as group:
