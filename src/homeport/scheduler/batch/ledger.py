@@ -219,9 +219,11 @@ class Ledger:
 
 
 def _differing(old: tuple[Task, ...], new: tuple[Task, ...]) -> tuple[list[Task], list[Task]]:
-    """Those of each that are not in the other one; what has not changed is the same object."""
-    before, after = set(map(id, old)), set(map(id, new))
-    return [task for task in old if id(task) not in after], [task for task in new if id(task) not in before]
+    """Those of each that are not in the same place of the other one; what has not changed is the same object. Most
+    changes leave the order alone; where one goes, what follows is counted off and on again."""
+    pairs = [(before, after) for before, after in zip(old, new, strict=False) if before is not after]
+    gone, come = [before for before, _ in pairs], [after for _, after in pairs]
+    return [*gone, *old[len(new) :]], [*come, *new[len(old) :]]
 
 
 def _resources(snapshot: Snapshot) -> set[str]:
