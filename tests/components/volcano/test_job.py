@@ -272,6 +272,22 @@ def test_tasks_wait_for_each_other(world: Any, iteration: str, needed: int) -> N
     assert made.group["spec"]["minMember"] == 4
 
 
+@pytest.mark.parametrize("policies", [[], [policy("PodEvicted", "RestartTask")], [policy("PodEvicted", "RestartJob")]])
+def test_a_task_that_waits_for_a_preempted_one_does_not_block_the_controller(world: Any, policies: Any) -> None:
+    """Volcano #2897: a worker that waits for the task it depends on never sees that task's pod come back."""
+    first, last = task("a", 1), task("b", 1, dependsOn={"name": ["a"]})
+    made = world(first, last, policies=policies, maxRetry=9).settle()
+    assert sorted(made.pods) == ["demo-a-0"]
+    for _ in range(3):
+        made.run("demo-a-0").delete("Pod", "demo-a-0")
+        made.settle()  # comes to rest while the pod is still leaving
+        assert meta.is_deleting(made.pods["demo-a-0"])
+        made.reap().settle()
+        assert made.pods["demo-a-0"]["status"]["phase"] == "Pending"
+    made.run().settle().run().settle()
+    assert (made.phase, sorted(made.pods)) == ("Running", ["demo-a-0", "demo-b-0"])
+
+
 def test_the_important_ones_count_first(world: Any) -> None:
     made = world(task("a", 2, minAvailable=1), task("b", 2, minAvailable=2), minAvailable=1).settle()
     assert made.group["spec"]["minResources"] == {"cpu": "1"}
