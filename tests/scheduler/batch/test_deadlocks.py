@@ -5,6 +5,7 @@ The numbers are those of issues of volcano-sh/volcano, unless another project is
 
 from __future__ import annotations
 
+import pytest
 from batches import GPU, World, configuration, node, nodes
 from msgspec.structs import replace
 
@@ -210,3 +211,60 @@ def test_a_pod_without_its_claim_does_not_hold_up_others() -> None:
     world.settle(1)
     assert world.running("other") == 4
     assert 'persistentvolumeclaim "c" not found' in world.message("g")
+
+
+def test_a_gang_that_gave_back_what_it_held_is_not_made_anew_for_ever() -> None:
+    """kuberay #5301: each time-out deletes the pods, their controller makes others, and the next time-out follows."""
+    world = World(nodes(2, cpu=2), configuration(stale_seconds=60.0))
+    world.add("old", 4)
+    world.settle(2)
+    for lost in range(1, 4):
+        gone = world.nodes.pop()
+        world.lose("old", 2)
+        world.settle(8, seconds=10)
+        assert (world.running("old"), world.evictions) == (0, 2 * lost)
+        made = [task.uid for task in world.groups["old"].tasks]
+        world.settle(60, seconds=60)  # an hour of many time-outs
+        assert [task.uid for task in world.groups["old"].tasks] == made
+        assert (world.running("old"), world.evictions) == (0, 2 * lost)
+        world.nodes.append(gone)
+        world.settle(15, seconds=60)
+        assert world.running("old") == 4, "it goes as soon as it can be whole"
+
+
+@pytest.mark.parametrize("order", [("a", "b", "c"), ("c", "b", "a"), ("b", "c", "a")])
+def test_who_preempts_in_one_queue_does_not_lose_its_turn_to_those_of_others(order: tuple[str, ...]) -> None:
+    """preempt.go: preemptors of several queues share one list, and the order of a map decides who is forgotten."""
+    config = configuration("enqueue", "allocate", "backfill", "preempt")
+    world = World(nodes(3, cpu=4), config, [Queue(name) for name in order])
+    for name in order:
+        world.add(f"low-{name}", 4, min_member=1, queue=name)
+    world.settle(2)
+    assert all(world.running(f"low-{name}") == 4 for name in order)
+    for name in order:
+        world.add(f"high-{name}", 2, priority=10, queue=name, min_resources=None)
+    decisions = world.cycle()
+    assert {(each.group, each.by) for each in decisions.evictions} == {(f"low-{q}", f"high-{q}") for q in order}
+    world.pass_time(1)
+    world.settle(4)
+    assert all((world.running(f"low-{name}"), world.running(f"high-{name}")) == (2, 2) for name in order)
+    assert world.evictions == 6
+
+
+@pytest.mark.parametrize("placed", range(4))
+def test_what_a_gang_keeps_from_others_ends_whether_or_not_a_part_of_it_is_placed(placed: int) -> None:
+    """YuniKorn: the time-out of placeholders begins with the first that is placed; before, a gang waits for ever."""
+    world = World(nodes(4, cpu=1), configuration(inqueue_seconds=60.0, stale_seconds=60.0))
+    group = world.add("part", 8, min_resources={"cpu": 4000})
+    tasks = [
+        replace(task, status=TaskStatus.RUNNING, node=f"n{index}", started=world.now) if index < placed else task
+        for index, task in enumerate(group.tasks)
+    ]
+    world.groups["part"] = replace(group, tasks=tuple(tasks))
+    world.cycle()
+    world.add("other", 4, lasts=5)
+    world.settle(4, seconds=10)
+    assert (world.running("part"), world.running("other")) == (placed, 0)
+    world.settle(16, seconds=10)
+    assert world.phase("other") is GroupPhase.COMPLETED
+    assert world.evictions == placed
