@@ -16,7 +16,7 @@ from homeport.control.events import EventRecorder
 from homeport.control.informer import Informers
 from homeport.kube import core
 from homeport.kube.errors import Permanent
-from homeport.kube.meta import metadata, status
+from homeport.kube.meta import Object, metadata, status
 from homeport.metrics import Registry
 from homeport.scheduler.batch import lazy, membership, telling
 from homeport.scheduler.batch.configuration import Configuration
@@ -161,3 +161,34 @@ async def test_a_group_made_anew_under_its_name_is_a_new_one(gangs: support.Worl
         assert not await places(gangs)
         await add_members(gangs, "c")
         await bound(gangs, "b", "c")
+
+
+async def test_a_gang_that_waits_through_many_cycles_says_it_once(gangs: support.World) -> None:
+    """Volcano #1094: 78,789 identical Unschedulable events in 26 hours."""
+    await add_node(gangs)
+    async with scheduling_groups(gangs) as scheduler:
+        await add_group(gangs, members=5)
+        await add_members(gangs, "abcde")
+
+        async def told() -> list[Object]:
+            events = (await gangs.client.list(core.EVENT.resource, "default")).items
+            return [event for event in events if event["involvedObject"]["name"] == "g"]
+
+        async def first() -> bool:
+            return any(event["reason"] == "Unschedulable" for event in await told())
+
+        await gangs.eventually(first)
+        await asyncio.sleep(30)
+        before = [(event["message"], event["count"]) for event in await told()]
+        await add_group(gangs, "other", members=100)
+        for number in range(20):  # each makes it look again, and changes nothing for the gang
+            cycles = scheduler.counters.cycles
+            await add_members(gangs, [f"p{number}"], "other")
+
+            async def looked(cycles: int = cycles) -> bool:
+                return scheduler.counters.cycles > cycles
+
+            await gangs.eventually(looked)
+        await asyncio.sleep(30)
+        assert [(event["message"], event["count"]) for event in await told()] == before
+    assert not await places(gangs)
