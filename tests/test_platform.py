@@ -110,6 +110,15 @@ def test_a_remembered_port_that_is_taken_gives_way() -> None:
             assert chosen.getsockname()[1] != port
 
 
+def test_a_free_port_is_none_that_a_connection_may_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("homeport.platform.serving.PREFERRED_PORT", None)
+    low, _ = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    with bind(None, None) as first, bind(None, None) as second:
+        ports = {first.getsockname()[1], second.getsockname()[1]}
+    assert len(ports) == 2
+    assert all(1024 < port < int(low) for port in ports)
+
+
 async def test_a_second_start_leaves_the_default_roles_alone(tmp_path: Path) -> None:
     directory = DataDir.at(tmp_path)
 

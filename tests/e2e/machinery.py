@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from leftovers import Account
+from ports import free_port
 
 from homeport.datadir import DataDir
 
@@ -96,7 +97,8 @@ class RunningPlatform:
 def make_platform(path: Path, *arguments: str) -> Iterator[RunningPlatform]:
     platform = RunningPlatform(DataDir.at(path))
     account = Account(platform.directory.node)
-    platform.start(*arguments)
+    # One of its own: that of a platform that is away for a moment is not taken by the next one that a test starts.
+    platform.start("--port", str(free_port()), *arguments)
     try:
         yield platform
     finally:

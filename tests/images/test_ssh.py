@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import os
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from environments import python_with
+from ports import free_port
 
 from homeport import mpi
 
@@ -34,12 +34,6 @@ def give_keys(home: Path) -> Path:
     for key, file in mpi.KEY_FILES:
         (place / file).write_bytes(base64.b64decode(keys[key]))
     return home
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

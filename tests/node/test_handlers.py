@@ -17,6 +17,7 @@ import pytest
 from hpack import Encoder
 from hypothesis import given
 from hypothesis import strategies as st
+from ports import free_port
 
 from homeport.apiserver import pki
 from homeport.node.handlers import calls, hpack
@@ -120,12 +121,6 @@ def answering(*answers: bytes, heads: list[str] | None = None) -> Serve:
         await writer.drain()
 
     return serve
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # HTTP.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # support.py
 
@@ -131,9 +132,7 @@ def test_an_address_that_two_services_name_is_the_first_ones() -> None:
 
 async def test_load_balancers_ask_for_pods_of_this_node() -> None:
     frontends = services.Frontends(HOST)
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     of = service(type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=port)
     frontends.set_service(KEY, services.service_facts(of))
     ports = HealthPorts()

@@ -15,7 +15,6 @@ from foreign import (
     account,
     fetch,
     finish,
-    free_port,
     mpijob,
     pods_of,
     seen,
@@ -23,6 +22,7 @@ from foreign import (
     tfjob,
     until,
 )
+from ports import free_port, free_ports
 
 from homeport import platform as platforms
 from homeport.client.client import Client
@@ -95,7 +95,7 @@ async def test_two_processes_share_the_work(tmp_path: Path, monkeypatch: pytest.
         await basics.wait()
         config = await account(client, directory.kubeconfig, tmp_path / "kubeconfig")
         common = ("--only=training", "--kubeconfig", config, "--metrics-port=0", *QUICK)
-        ports = [free_port(), free_port()]
+        ports = free_ports(2)
         webhooks = [(f"--webhook-port={port}", f"--webhook-url=https://127.0.0.1:{port}") for port in ports]
         async with started(*common, *webhooks[0]) as first, started(*common, *webhooks[1]) as second:
             leading = {asyncio.ensure_future(one.says("Leading:")): one for one in (first, second)}

@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
-from foreign import account, finish, free_port, mpijob, pods_of, seen, started, tfjob, until
+from foreign import account, finish, mpijob, pods_of, seen, started, tfjob, until
+from ports import free_ports
 from upstream import Cluster, Used, cluster, needs_kubernetes
 
 from homeport.client.client import Client
@@ -67,7 +68,7 @@ def job(kind: str, name: str) -> Object:
 async def test_training_jobs_from_creation_to_collection(tmp_path: Path) -> None:
     async with asyncio.timeout(300), running(tmp_path) as (made, client, config):
         common = ("--only=training,trainer,jobset", "--kubeconfig", config, "--metrics-port=0")
-        ports = [free_port(), free_port()]
+        ports = free_ports(2)
         webhooks = [(f"--webhook-port={port}", f"--webhook-url=https://127.0.0.1:{port}") for port in ports]
         async with started(*common, *webhooks[0]) as leader:
             await leader.says("Leading:")

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from foreign import DENIED, QUICK, account, finish, free_port, pods_of, scheduler_account, seen, started, tfjob, until
+from foreign import DENIED, QUICK, account, finish, pods_of, scheduler_account, seen, started, tfjob, until
+from ports import free_port
 
 from homeport import platform as platforms
 from homeport.client.client import Client

@@ -11,7 +11,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator
@@ -22,6 +21,7 @@ from urllib.request import urlopen
 
 import msgspec
 import pytest
+from ports import free_ports
 
 from homeport.apiserver import pki_make
 
@@ -74,7 +74,7 @@ class Cluster(msgspec.Struct, frozen=True):
 async def cluster(place: Path) -> AsyncIterator[Cluster]:
     """A cluster while the block runs. `place`: an empty directory for all that it keeps."""
     await asyncio.to_thread(_prepare, place)
-    etcd, peers, api, manager = _free_ports(4)
+    etcd, peers, api, manager = free_ports(4)
     server = f"https://127.0.0.1:{api}"
     kubeconfig = place / "kubeconfig"
     kubeconfig.write_text(json.dumps(_config(server, place / "ca.crt")))
@@ -140,18 +140,6 @@ def _manager(place: Path, port: int) -> list[str]:
         "--use-service-account-credentials", f"--service-account-private-key-file={place / 'tls.key'}",
         f"--root-ca-file={place / 'ca.crt'}", "--controllers=*,-nodeipam,-route,-service,-cloud-node-lifecycle",
     ]  # fmt: skip
-
-
-def _free_ports(count: int) -> list[int]:
-    """These programs can't be left to choose a port themselves and say which."""
-    socks = [socket.socket() for _ in range(count)]
-    try:
-        for sock in socks:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in socks]
-    finally:
-        for sock in socks:
-            sock.close()
 
 
 @asynccontextmanager

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import random
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,8 @@ log = logging.getLogger(__name__)
 
 CONTEXT = "homeport"
 """Name of the kubeconfig's context."""
+_LASTING_PORTS = range(10_000, 30_000)
+"""Below node ports and the ports that outgoing connections are given, above those of most of a machine's services."""
 SYSTEM_USER = User("system:homeport", (MASTERS, AUTHENTICATED_GROUP))
 
 
@@ -89,7 +92,15 @@ def bind(wanted: int | None, last: int | None) -> socket.socket:
                 return _bind(port)
             except OSError:
                 log.info("port %d is in use", port)
-    return _bind(0)
+    return _bind_any()
+
+
+def _bind_any() -> socket.socket:
+    """A port that is likely to be free again when the platform comes back: no connection is given it in between."""
+    for port in random.sample(_LASTING_PORTS, 100):
+        with suppress(OSError):
+            return _bind(port)
+    return _bind(0)  # it gives the reason, or finds one of the few that are left
 
 
 @asynccontextmanager

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kr8s._portforward import PortForward
+from ports import free_port
 
 
 class Cluster:
@@ -25,6 +27,12 @@ class Cluster:
 @pytest.fixture(scope="session")
 def k8s_cluster() -> Cluster:
     return Cluster()
+
+
+@pytest.fixture(autouse=True)
+def ports_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """kr8s asks whether somebody listens, and takes a port that some connection of this machine has then."""
+    monkeypatch.setattr(PortForward, "_find_available_port", lambda _: free_port())
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_client(client: Client, clients_platform: RunningPlatform, newest_kubect
             "HOME": str(tmp_path),
             "KUBECONFIG": str(clients_platform.kubeconfig),
             "KUBECTL": str(newest_kubectl),
-            "PYTHONPATH": f"{HERE}:{HERE / 'drivers'}",
+            "PYTHONPATH": f"{HERE}:{HERE / 'drivers'}:{HERE.parents[1] / 'shared'}",
         },
     )
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]

@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from runtimes import Pods, dialled, end_of, everything, said, until
 
 from homeport.node import seccomp
@@ -152,12 +153,10 @@ async def test_ports_of_the_machine_and_who_has_them_already(pods: Pods) -> None
     await said(lambda: server.connect(8000))
     heard: dict[str, int] = {}
     pods.runtime.watch_ports(heard.update)
-    with socket.socket() as other, socket.socket() as free:
+    with socket.socket() as other:
         other.bind(("0.0.0.0", 0))
         other.listen()
-        free.bind(("0.0.0.0", 0))
-        taken, port = other.getsockname()[1], free.getsockname()[1]
-        free.close()
+        taken, port = other.getsockname()[1], free_port()
         target = {"to": [[server.address, 8000]], "published": True}
         await pods.runtime.set_frontends({f"tcp * {port}": target, f"tcp * {taken}": target}, everything=True)
         assert (await said(lambda: dialled("127.0.0.1", port))).endswith(b"hello from server\n")

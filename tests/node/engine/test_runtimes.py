@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from runtimes import Pods, dialled, end_of, everything, runs, said, until
 
 from homeport.node.engine.runtime import EngineRuntime
@@ -136,9 +136,7 @@ async def test_pods_reach_what_the_platform_listens_on(pods: Pods) -> None:
 async def test_services_lead_to_their_targets_from_pods_and_from_the_machine(pods: Pods) -> None:
     server, client = await asyncio.gather(pods.create("server"), pods.create("client"))
     await server.start(pods.spec(server, _GREETER))
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     target = [[server.address, 8000]]
     frontends = {
         "tcp 10.43.0.7 80": {"to": target},

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+from ports import free_port
 
 from homeport.node.sandbox import packets, relaytcp, relayudp
 from homeport.node.sandbox.loop import Loop
@@ -88,8 +89,7 @@ def test_connections(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_refused_connection(loop: Loop) -> None:
     sent: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         made = relaytcp.Connections(loop, listener, sent.append, 9)
@@ -125,9 +125,7 @@ def test_flows(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_closed_port(loop: Loop) -> None:
     sent: list[bytes] = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
-        port = server.getsockname()[1]
+    port = free_port(socket.SOCK_DGRAM)
     made = relayudp.Datagrams(loop, sent.append, 9)
     made.take(datagram(1, port))
     turn(loop)

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 import pytest
+from ports import free_port
 
 from homeport.node.runtime import Sandbox
 
@@ -68,12 +69,6 @@ async def ask(pods: Pods, sandbox: Sandbox, *places: str) -> list[str]:
 
 def backend(*sandboxes: Sandbox, port: int = 8080, **more: Any) -> dict[str, Any]:
     return {"to": [[each.address, port] for each in sandboxes], **more}
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    with socket.socket(type=kind) as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 async def heard(port: int) -> str:
