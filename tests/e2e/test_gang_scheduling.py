@@ -193,6 +193,66 @@ spec:
 """
 
 
+def gang_pod(name: str, gpus: int, spec: dict[str, object], **metadata: dict[str, str]) -> dict[str, object]:
+    resources = {"limits": {GPU: gpus}} if gpus else {}
+    container = {"name": "main", "image": IMAGE, "command": ["sleep", "600"], "resources": resources}
+    common: dict[str, object] = {"terminationGracePeriodSeconds": 1, "containers": [container]}
+    meta = {"name": name, **metadata}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {**common, **spec}}
+
+
+@pytest.mark.parametrize(
+    ("api", "wanted", "metadata", "spec"),
+    [
+        (
+            "scheduling.x-k8s.io/v1alpha1",
+            {"minMember": 2},
+            {"labels": {"scheduling.x-k8s.io/pod-group": "whole"}},
+            {"schedulerName": "scheduler-plugins-scheduler"},
+        ),
+        (
+            "scheduling.k8s.io/v1beta1",
+            {"schedulingPolicy": {"gang": {"minCount": 2}}},
+            {},
+            {"schedulingGroup": {"podGroupName": "whole"}},
+        ),
+        (
+            "scheduling.sigs.dev/v1alpha2",
+            {"minMember": 2},
+            {"annotations": {"scheduling.k8s.io/group-name": "whole"}},
+            {"schedulerName": "kube-batch"},
+        ),
+    ],
+    ids=["coscheduling", "kubernetes", "kube-batch"],
+)
+def test_groups_of_every_api_wait_whole_and_run_whole(
+    one_gpu: RunningPlatform,
+    make_kubectl: MakeKubectl,
+    api: str,
+    wanted: dict[str, object],
+    metadata: dict[str, dict[str, str]],
+    spec: dict[str, object],
+) -> None:
+    kubectl = make_kubectl(one_gpu)
+    holder = gang_pod("holder", int(Path(one_gpu.program[-1]).read_text()), {})
+    kubectl("apply", "-f", "-", stdin=yaml.safe_dump(holder))
+    kubectl("wait", "--for=condition=Ready", "--timeout=60s", "pod/holder", timeout=70)
+    objects: list[dict[str, object]] = [
+        {"apiVersion": api, "kind": "PodGroup", "metadata": {"name": "whole"}, "spec": wanted},
+        gang_pod("modest", 0, spec, **metadata),
+        gang_pod("greedy", 1, spec, **metadata),
+    ]
+    kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+    group = f"podgroups.{api.partition('/')[0]}/whole"
+    kubectl.described(group, words=["tasks in gang unschedulable"])
+    for name in ("modest", "greedy"):  # also the one for which there is room
+        kubectl.described("pod", name, words=["FailedScheduling"])
+    assert table(kubectl) == {"Running": 1, "Pending": 2}
+    kubectl("delete", "pod", "holder")
+    kubectl("wait", "--for=condition=Ready", "--timeout=60s", "pod/modest", "pod/greedy", timeout=70)
+    remove(kubectl, group, "pod/modest", "pod/greedy")
+
+
 def test_groups_of_plain_pods_and_what_is_told_of_groups(one_gpu: RunningPlatform, make_kubectl: MakeKubectl) -> None:
     kubectl = make_kubectl(one_gpu)
     kubectl("apply", "-f", "-", stdin=PLAIN)

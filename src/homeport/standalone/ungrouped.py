@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from homeport.client.client import Client
 from homeport.components import batch, trainer, training, volcano
@@ -20,7 +20,8 @@ _KINDS: tuple[Resource, ...] = (
     *(kind.resource for kind in (core.JOB, core.DEPLOYMENT, core.STATEFUL_SET, core.REPLICA_SET)),
     core.POD.resource,
 )
-_ENDS = ("Succeeded", "Failed", "Complete", "Completed", "Terminated", "Aborted")
+_STOCK = "default-scheduler"
+_ENDS = ("Succeeded", "Failed", "Complete", "Completed", "Terminated")
 
 
 async def tell(client: Client, job: str, place: str) -> list[str]:
@@ -73,6 +74,9 @@ def _lines(resource: Resource, obj: Object, complaints: list[str]) -> Iterator[s
         yield f"  Reason:  {complaints[-1]}"
     elif meta.holds(status(obj).get("conditions"), "Suspended"):
         yield f"{title} does not wait: it is suspended."
+    elif resource == volcano.JOB.resource and _phases(obj)[1] in ("Aborting", "Aborted"):
+        again = f"homeport jobs resume {name(obj)} -n {namespace(obj)}"
+        yield f"{title} does not wait: it is suspended ({_phases(obj)[1]}) until it is resumed ({again})."
     else:
         yield f"{title} is not scheduled as a group: its pods are placed one by one (homeport why Pod/NAME)."
 
@@ -89,6 +93,10 @@ def _of_pod(title: str, pod: Object, complaints: list[str]) -> Iterator[str]:
 
 
 def _missing(pod: Object) -> str:
+    named = str(spec(pod).get("schedulerName") or _STOCK)
+    if not membership.is_ours(pod) and named != _STOCK:
+        ours = ", ".join(sorted((*membership.NAMES, _STOCK)))
+        return f'a scheduler "{named}" has to place it, which is none of ours ({ours})'
     if not membership.is_ours(pod):
         return "it belongs to no group, and goes as soon as a node has room for it"
     _, place, group = membership.belonging(pod, plain_groups=True).keys[0].split("/", 2)
@@ -97,10 +105,11 @@ def _missing(pod: Object) -> str:
 
 def _end(obj: Object) -> str:
     """How it has ended; empty if it has not."""
-    state = status(obj)
-    phases: Iterable[object] = (
-        state.get("phase"),
-        (state.get("state") or {}).get("phase") if isinstance(state.get("state"), dict) else None,
-        *(one.get("type") for one in state.get("conditions") or () if one.get("status") == "True"),
-    )
-    return next((str(phase) for phase in phases if phase in _ENDS), "")
+    true = (one.get("type") for one in status(obj).get("conditions") or () if one.get("status") == "True")
+    return next((str(phase) for phase in (*_phases(obj), *true) if phase in _ENDS), "")
+
+
+def _phases(obj: Object) -> tuple[object, object]:
+    """The phase, and Volcano jobs'."""
+    own, state = status(obj).get("phase"), status(obj).get("state")
+    return own, state.get("phase") if isinstance(state, dict) else None

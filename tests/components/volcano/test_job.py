@@ -107,6 +107,35 @@ def test_a_job_is_restarted_max_retry_times(world: Any) -> None:
     made.fail("demo-worker-0").settle()
     assert (made.phase, made.status["retryCount"]) == ("Failed", 2)
     assert list(made.pods) == ["demo-worker-0"]  # what is left of the last attempt can be looked at
+    why = "the job has no try left (maxRetry 2); pod demo-worker-0 failed with exit code 1"
+    assert made.settle().status["state"]["message"] == why
+
+
+@pytest.mark.parametrize("action", ["RestartPod", "RestartTask"])
+def test_who_failed_last_is_kept(world: Any, action: str) -> None:
+    made = started(world, task(policies=[policy("PodFailed", action)]), maxRetry=2)
+    made.fail("demo-worker-0", 2).settle().reap().settle().run().settle()
+    failed = meta.uid(made.pods["demo-worker-0"])
+    made.fail("demo-worker-0", 3).settle().reap().settle()
+    assert (made.phase, made.status["retryCount"], made.phases[-2:]) == ("Failed", 2, ["Restarting", "Failed"])
+    assert {name: meta.uid(pod) for name, pod in made.pods.items()} == {"demo-worker-0": failed}
+    why = "the job has no try left (maxRetry 2); pod demo-worker-0 failed with exit code 3"
+    assert made.status["state"]["message"] == why
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({}, "1 of task worker's 2 pods succeeded, 2 have to"),
+        ({"minAvailable": 2, "least": 1}, "1 of 2 pods succeeded, 2 have to (minAvailable)"),
+        ({"minAvailable": 1, "minSuccess": 2}, "1 of 2 pods succeeded, 2 have to (minSuccess)"),
+    ],
+)
+def test_a_failed_job_says_what_it_lacks(world: Any, spec: dict[str, int], why: str) -> None:
+    least = {"minAvailable": spec.pop("least")} if "least" in spec else {}
+    made = started(world, task(**least), **spec).fail("demo-worker-0", 7).succeed("demo-worker-1").settle().settle()
+    assert made.phase == "Failed"
+    assert made.status["state"]["message"] == f"{why}; pod demo-worker-0 failed with exit code 7"
 
 
 @pytest.mark.parametrize(
@@ -239,6 +268,27 @@ def test_an_order_that_changes_nothing_says_so(world: Any, phase: str, action: s
     said = [note.message for note in made.events if note.reason == "CommandIgnored"]
     assert said == [f"Command {action} changes nothing: the job is {phase}"]
     assert all(note.reason != "ExecuteAction" for note in made.events)
+
+
+@pytest.mark.parametrize("action", ["Abort", "RestartTask", ""])
+def test_an_order_that_nobody_knows_says_so(world: Any, action: str) -> None:
+    made = started(world, task())
+    before, made.events[:] = made.status, []
+    assert (made.command(action).settle().status, made.commands) == (before, {})
+    ((type, reason, text),) = [(note.type, note.reason, note.message) for note in made.events]
+    assert (type, reason) == ("Warning", "CommandIgnored")
+    assert f'there is no action "{action}"; there are AbortJob, ResumeJob, ' in text
+
+
+def test_an_order_for_an_earlier_job_of_the_name(world: Any) -> None:
+    made = started(world, task()).command("AbortJob")
+    (order,) = made.commands.values()
+    order["target"]["uid"] = "uid-of-the-earlier-one"
+    made.events.clear()
+    assert (made.settle().phase, made.commands) == ("Running", {})
+    assert [note.message for note in made.events] == [
+        "Command AbortJob is about another Job of this name, which is gone"
+    ]
 
 
 def test_scaled(world: Any) -> None:

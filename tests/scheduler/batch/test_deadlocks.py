@@ -265,6 +265,6 @@ def test_what_a_gang_keeps_from_others_ends_whether_or_not_a_part_of_it_is_place
     world.add("other", 4, lasts=5)
     world.settle(4, seconds=10)
     assert (world.running("part"), world.running("other")) == (placed, 0)
-    world.settle(16, seconds=10)
+    world.settle(6, seconds=10)
     assert world.phase("other") is GroupPhase.COMPLETED
     assert world.evictions == placed

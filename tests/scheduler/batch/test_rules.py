@@ -175,3 +175,16 @@ def test_it_is_said_who_holds_what_is_lacking() -> None:
     assert explanation.idle["cpu"] == 1000
     assert explanation.queue_allocated["cpu"] == 3000
     assert (explanation.place, explanation.line, explanation.waiting_since) == (1, 1, world.now)
+
+
+def test_pods_of_a_group_that_may_not_come_in_yet_say_why() -> None:
+    world = World(nodes(1, cpu=4))
+    world.add("big", 8)
+    world.cycle()
+    assert world.phase("big") is GroupPhase.PENDING
+    told = {task.message for task in world.decisions.tasks if task.group == "big"}
+    assert told == {
+        "pod group is not ready, 8 Pending, 8 minAvailable; Pending: 8 Unschedulable. "
+        "Origin reason is: resource in cluster is overused: overused cpu"
+    }
+    assert len(world.decisions.tasks) == 8

@@ -63,7 +63,7 @@ def fit_error(group: GroupState) -> str:
 def task_conditions(session: Session, group: GroupState) -> Iterable[TaskCondition]:
     """Of its pods that have no place, or have one that they can't go to yet."""
     whole = group.is_ready
-    tried = bool(group.refused_tasks)
+    tried = bool(group.refused_tasks or (group.refusal and not whole))
     if not tried and not group.placed:
         return
     error = fit_error(group) if tried and not whole else ""
@@ -75,8 +75,7 @@ def task_conditions(session: Session, group: GroupState) -> Iterable[TaskConditi
             text = f"Pod {task.namespace}/{task.name} can possibly be assigned to {node}, once {after} is satisfied"
             yield TaskCondition(task.uid, group.key, "Unschedulable" if placed.later else "Schedulable", text)
         elif placed is None and tried:
-            plan = session.plan(task)
-            reason = group.refused_tasks.get(task.uid) or (plan.words() if whole else error)
+            reason = group.refused_tasks.get(task.uid) or (session.plan(task).words() if whole else error)
             yield TaskCondition(task.uid, group.key, "Unschedulable", reason)
 
 

@@ -85,10 +85,26 @@ def _event(pod: Object) -> str:
 
 
 def _about(pod: Object, event: str, task: Task) -> Happening:
-    first: Object = next(iter(meta.status(pod).get("containerStatuses") or ()), {})
-    code = ((first.get("state") or {}).get("terminated") or {}).get("exitCode") if event == "PodFailed" else 0
+    code = _ending(pod).get("exitCode") if event == "PodFailed" else 0
     partition = meta.labels(pod).get(shape.PARTITION_ID) or ""
     return Happening(event, task.name, meta.name(pod), meta.uid(pod), code or 0, partition)
+
+
+def _ending(pod: Object) -> Mapping[str, Any]:
+    """How the first container has ended: the one whose exit code counts."""
+    first: Object = next(iter(meta.status(pod).get("containerStatuses") or ()), {})
+    return (first.get("state") or {}).get("terminated") or {}
+
+
+def last_failure(pods: Iterable[Object]) -> str:
+    """Of the pods that have failed, the one that did last, and how; empty if none has."""
+    failed = [pod for pod in pods if _phase(pod) == "Failed"]
+    if not failed:
+        return ""
+    pod = max(failed, key=lambda one: (str(_ending(one).get("finishedAt") or ""), meta.name(one)))
+    code, reason = _ending(pod).get("exitCode"), meta.status(pod).get("reason")
+    how = f"with exit code {code}" if code is not None else f"({reason})" if reason else ""
+    return f"pod {meta.name(pod)} failed {how}".rstrip()
 
 
 def _restarts(pod: Object) -> int:

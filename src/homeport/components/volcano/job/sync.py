@@ -7,7 +7,7 @@ pods that are ended are marked. Either is on record before a pod is deleted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,8 @@ from homeport.kube.meta import Object
 _TARGETED = ("RestartTask", "RestartPod", "RestartPartition")
 _STOPS = {"AbortJob": "Aborting", "CompleteJob": "Completing", "TerminateJob": "Terminating"}
 _STOPPED = {"Aborting": "Aborted", "Completing": "Completed", "Terminating": "Terminated"}
+_ORDERS = ("AbortJob", "ResumeJob", "RestartJob", "TerminateJob", "CompleteJob", "SyncJob")
+"""The actions of commands. Those of single tasks and pods can't be ordered: a command names neither."""
 _ENDED = ("Succeeded", "Failed")
 _CLAIM = "PersistentVolumeClaim"
 _REFUSED = "FailedValidation"
@@ -118,6 +120,9 @@ class _Round:
         """The first order, or else what policies want. Orders are deleted with this sync."""
         if self._commands:
             action = str(self._commands[0].get("action") or "")
+            if why := orders.why_not(self._observed.parent, self._commands[0], _ORDERS):
+                self._notes.append(Note("Warning", "CommandIgnored", why))
+                return None
             text = f"Start to execute command {action}, and clean it up to make sure executed not more than once."
             self._notes.append(Note("Normal", "CommandIssued", text))
             return Verdict(action, Happening("CommandIssued"))
@@ -152,6 +157,9 @@ class _Round:
             return self._kill(_STOPS[action], soft=True)
         if verdict is not None and (names := self._targets(verdict)):
             self._draft.count_retry()
+            if self._is_out_of_tries:  # what has failed can be looked at
+                self._draft.enter("Restarting")
+                return self._sync(self._restarted)
             return self._kill_some(names)
         return self._sync(self._begin if self._draft.phase == "Pending" else self._judge)
 
@@ -192,18 +200,45 @@ class _Round:
         elif succeeded + draft.number("failed") == total:
             is_short = least >= sum(task.least for task in self._tasks) and self._lacks_successes()
             failed = is_short or enough is not None or succeeded < least
-            draft.enter("Failed" if failed else "Completed")
+            if failed:
+                self._fail(self._shortfall(is_short))
+            else:
+                draft.enter("Completed")
         elif draft.number("pending") > total - least:
             draft.enter("Pending")
 
     def _lacks_successes(self) -> bool:
+        return next(self._lacking(), None) is not None
+
+    def _lacking(self) -> Iterator[Task]:
+        """Tasks of which fewer have succeeded than have to."""
         counted = self._draft.succeeded_by_task
-        return any(task.name in counted and counted[task.name] < task.least for task in self._tasks)
+        return (task for task in self._tasks if task.name in counted and counted[task.name] < task.least)
+
+    def _shortfall(self, is_short: bool) -> str:
+        """How many should have succeeded, now that all pods have ended. `is_short`: it is a task that lacks some."""
+        if is_short:
+            task = next(self._lacking())
+            succeeded = self._draft.succeeded_by_task[task.name]
+            return f"{succeeded} of task {task.name}'s {task.replicas} pods succeeded, {task.least} have to"
+        succeeded, least = self._draft.number("succeeded"), self._spec.get("minAvailable") or 0
+        enough = self._spec.get("minSuccess")
+        wanted = f"{least} have to (minAvailable)" if enough is None else f"{enough} have to (minSuccess)"
+        return f"{succeeded} of {sum(task.replicas for task in self._tasks)} pods succeeded, {wanted}"
+
+    def _fail(self, why: str) -> None:
+        """Upstream gives no cause. Here it stays in the status, with the last pod that failed."""
+        self._draft.enter("Failed")
+        self._draft.tell("; ".join(filter(None, (why, policies.last_failure(self._pods.values())))))
+
+    @property
+    def _is_out_of_tries(self) -> bool:
+        return self._draft.number("retryCount") >= int(self._spec["maxRetry"])
 
     def _restarted(self, waits: bool) -> None:
         draft, total = self._draft, sum(task.replicas for task in self._tasks)
-        if draft.number("retryCount") >= self._spec["maxRetry"]:
-            draft.enter("Failed")
+        if self._is_out_of_tries:
+            self._fail(f"the job has no try left (maxRetry {self._spec['maxRetry']})")
         elif total - draft.number("terminating") >= draft.number("minAvailable"):
             draft.enter("Pending")
 
@@ -212,7 +247,9 @@ class _Round:
     def _sync(self, go_on: Callable[[bool], None]) -> Desired:
         draft, build = self._draft, Builder(self._job, self._used)
         startable = {task.name: self._may_start(task) for task in self._tasks}
-        held_back = meta.status(self._group or {}).get("phase") in (None, "", "Pending")
+        held_back = meta.status(self._group or {}).get("phase") in (None, "", "Pending") or (
+            draft.phase == "Restarting" and self._is_out_of_tries
+        )
         keep: set[tuple[str, str]] = set()
         counted: list[Object] = []
         new: list[Object] = []
@@ -246,7 +283,7 @@ class _Round:
             return False
         if meta.status(pod).get("phase") not in _ENDED:
             return True
-        if self._draft.number("retryCount") >= self._spec["maxRetry"]:
+        if self._is_out_of_tries:
             return False  # of the last attempt, which can be looked at
         return self._draft.phase == "Restarting" and not self._draft.came_from("Aborting", "Aborted")
 
@@ -263,6 +300,8 @@ class _Round:
 
     def _explain(self) -> None:
         """Say why the job waits, in the words of its group; once."""
+        if self._draft.phase == "Failed":
+            return
         before = (meta.status(self._observed.parent).get("state") or {}).get("message")
         why = _condition(self._group) if self._draft.phase == "Pending" else None
         text = ""
@@ -299,7 +338,8 @@ class _Round:
         goes_on = self._draft.phase == "Restarting"
         self._draft.count(kept.values(), len(self._pods) - len(kept))
         self._draft.control(self._controlled(with_plugins=goes_on))
-        self._draft.tell("")
+        if self._draft.phase != "Failed":
+            self._draft.tell("")
         own = plugins.objects(self._job, self._used) if goes_on else ()
         return self._result(children=own, keep={("Pod", name) for name in kept})
 
@@ -357,6 +397,8 @@ def _runs(pod: Object) -> bool:
     status = meta.status(pod)
     if status.get("phase") == "Succeeded":
         return True
+    if meta.is_deleting(pod):
+        return False
     return status.get("phase") == "Running" and all(one.get("ready") for one in status.get("containerStatuses") or ())
 
 
