@@ -26,7 +26,7 @@ from homeport.kube.meta import Object, spec
 from homeport.kube.scheduling import names
 from homeport.node import inotify
 from homeport.scheduler.batch import membership
-from homeport.scheduler.batch.configfile import Unreadable, parse
+from homeport.scheduler.batch.configfile import Unreadable, parse, passed_over
 from homeport.scheduler.batch.configuration import Configuration
 from homeport.scheduler.batch.decide import ACTIONS, PLUGINS
 from homeport.scheduler.batch.measures import Measures
@@ -206,11 +206,14 @@ async def served(client: Client, resources: Iterable[Resource]) -> tuple[Resourc
 def read_configuration(path: Path) -> Configuration:
     """Raises Permanent for a file that can't be read."""
     try:
-        return parse(path.read_bytes(), actions=ACTIONS, plugins=PLUGINS)
+        found = parse(path.read_bytes(), actions=ACTIONS, plugins=PLUGINS)
     except OSError as error:
         raise Permanent(f"{path} can't be read: {error.strerror}") from error
     except Unreadable as error:
         raise Permanent(f"{path}: {error}") from error
+    for told in passed_over(found, actions=ACTIONS, plugins=PLUGINS):
+        _log.warning("%s: %s", path, told)
+    return found
 
 
 async def _reread(path: Path, changed: Callable[[Configuration], None]) -> None:

@@ -90,6 +90,49 @@ def test_errors_name_the_place(text: str, message: str) -> None:
 def test_what_volcano_has_is_no_mistake_where_it_is_passed_over() -> None:
     text = 'actions: "enqueue, shuffle"\ntiers: [{plugins: [{name: gang}, {name: tdm}]}]'
     found = parse(text, actions=ACTIONS, plugins=PLUGINS)
-    assert passed_over(found, actions=ACTIONS, plugins=PLUGINS) == ["action shuffle", "plugin tdm"]
+    assert list(passed_over(found, actions=ACTIONS, plugins=PLUGINS)) == [
+        "actions: action shuffle does not exist here and is passed over",
+        "tiers[0].plugins[1].name: plugin tdm does not exist here and is passed over",
+    ]
     with pytest.raises(Unreadable, match=r'tiers\[0\].plugins\[0\].name: there is no plugin "gangg"'):
         parse("tiers: [{plugins: [{name: gangg}]}]", actions=ACTIONS, plugins=PLUGINS)
+
+
+@pytest.mark.parametrize(
+    ("plugins", "told"),
+    [
+        ("[{name: overcommit, arguments: {overcommit-factor: 1.5}}]", ""),
+        ("[{name: overcommit, arguments: {overcommit-factor: 0.5}}]", "has to be 1 or more; 1 is used"),
+        ("[{name: overcommit, arguments: {overcommit-factor: much}}]", 'has to be a number, not "much"'),
+        ("[{name: overcommit, arguments: {factor: 2}}]", "there is no such argument here"),
+        ("[{name: gang, arguments: {weight: 2}}]", "it is passed over; there is none"),
+        ("[{name: binpack, arguments: {binpack.resources: a, binpack.resources.a: 2}}]", ""),
+        ("[{name: binpack, arguments: {binpack.resources.a: two}}]", "has to be a number"),
+        ("[{name: nodeorder, arguments: {podaffinity.weight: 2}}]", "there are balancedresource.weight, "),
+        ("[{name: sla, arguments: {sla-waiting-time: 1h}}]", ""),
+        (
+            "[{name: sla, arguments: {sla-waiting-time: soon}}]",
+            'has to be a length of time such as "1h30m", not "soon"',
+        ),
+        ("[{name: proportion}, {name: capacity}]", "tiers: proportion and capacity both say"),
+    ],
+)
+def test_what_counts_for_nothing_is_told_with_its_place(plugins: str, told: str) -> None:
+    found = parse(f"tiers: [{{plugins: {plugins}}}]", actions=ACTIONS, plugins=PLUGINS)
+    all_told = list(passed_over(found, actions=ACTIONS, plugins=PLUGINS))
+    assert len(all_told) == bool(told)
+    assert told in "".join(all_told)
+    assert all(text.startswith(("tiers[0].plugins[0].arguments.", "tiers: ")) for text in all_told)
+
+
+def test_arguments_of_actions_are_passed_over() -> None:
+    found = parse("configurations: [{name: allocate, arguments: {a: b}}]", actions=ACTIONS, plugins=PLUGINS)
+    assert list(passed_over(found, actions=ACTIONS, plugins=PLUGINS)) == [
+        "configurations: action allocate has no argument a here; it is passed over"
+    ]
+
+
+def test_a_syntax_error_is_one_line() -> None:
+    with pytest.raises(Unreadable) as raised:
+        parse("actions: 'open\ntiers: [\n")
+    assert "\n" not in str(raised.value)

@@ -20,6 +20,7 @@ from homeport.kube.meta import Object, metadata, status
 from homeport.metrics import Registry
 from homeport.scheduler.batch import lazy, membership, telling
 from homeport.scheduler.batch.configuration import Configuration
+from homeport.scheduler.batch.decide import ACTIONS, PLUGINS
 from homeport.scheduler.batch.replay import Recording, load, replay, report, save
 from homeport.scheduler.batch.settings import NAME, NAMESPACE, ConfigMapSettings
 from homeport.scheduler.binder import Scheduler
@@ -65,7 +66,7 @@ async def test_the_configuration_is_read_again_when_it_changes(gangs: support.Wo
     await gangs.make_namespace(NAMESPACE)
     informers, found = Informers(gangs.client), []
     recorder = EventRecorder(gangs.client, "homeport", now=now)
-    settings = ConfigMapSettings(informers, recorder, found.append)
+    settings = ConfigMapSettings(informers, recorder, found.append, actions=ACTIONS, plugins=PLUGINS)
     async with support.running(informers.run(), recorder.run()):
         await settings.synced.wait()
         data = {"volcano-scheduler.conf": "actions: allocate"}
@@ -84,6 +85,16 @@ async def test_the_configuration_is_read_again_when_it_changes(gangs: support.Wo
 
         await gangs.eventually(told)
         assert found[-1].actions == ("allocate",)
+        misnamed = {"data": {"volcano-scheduler.conf": None, "scheduler.conf": "actions: allocate"}}
+        await gangs.client.patch(core.CONFIG_MAP.resource, NAME, NAMESPACE, misnamed)
+
+        async def warned() -> bool:
+            events = (await gangs.client.list(core.EVENT.resource, NAMESPACE)).items
+            text = 'there is no key "volcano-scheduler.conf" in it; the stock configuration is in force'
+            return any((event["reason"], event["message"]) == ("PassedOver", text) for event in events)
+
+        await gangs.eventually(warned)
+        assert found[-1] == Configuration()
         await gangs.client.delete(core.CONFIG_MAP.resource, NAME, NAMESPACE)
 
         async def stock() -> bool:

@@ -7,14 +7,17 @@ error that names the field.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from homeport.kube import durations
 from homeport.kube.errors import BadRequest
 from homeport.scheduler.batch.configuration import Configuration, PluginOption, Tier
+
+if TYPE_CHECKING:
+    from homeport.scheduler.batch.plugins.base import Plugin
 
 KEY = "volcano-scheduler.conf"
 """Of the ConfigMap that has it."""
@@ -80,7 +83,7 @@ def parse(text: str | bytes, *, actions: Collection[str] = (), plugins: Collecti
     try:
         document, duplicates = yamltext.load(text if isinstance(text, bytes) else text.encode())
     except BadRequest as error:
-        raise Unreadable(str(error)) from error
+        raise Unreadable(" ".join(str(error).split())) from error
     if duplicates:
         raise Unreadable(duplicates[0])
     if document is None:
@@ -101,10 +104,27 @@ def parse(text: str | bytes, *, actions: Collection[str] = (), plugins: Collecti
     return msgspec.structs.replace(Configuration(), **found)
 
 
-def passed_over(found: Configuration, *, actions: Collection[str], plugins: Collection[str]) -> list[str]:
-    """What it names that there is not."""
-    named = [f"action {name}" for name in found.actions if name not in actions]
-    return named + [f"plugin {option.name}" for tier in found.tiers for option in tier if option.name not in plugins]
+def passed_over(
+    found: Configuration, *, actions: Collection[str], plugins: Mapping[str, type[Plugin]]
+) -> Iterator[str]:
+    """What it says that counts for nothing here, or not as it says."""
+    for name in found.actions:
+        if name not in actions:
+            yield f"actions: action {name} does not exist here and is passed over"
+    for number, tier in enumerate(found.tiers):
+        for place, option in enumerate(tier):
+            at, plugin = f"tiers[{number}].plugins[{place}]", plugins.get(option.name)
+            if plugin is None:
+                yield f"{at}.name: plugin {option.name} does not exist here and is passed over"
+                continue
+            for name, text in option.arguments.items():
+                if why := plugin.complaint(name, text):
+                    yield f"{at}.arguments.{name}: {why}"
+    if {"proportion", "capacity"} <= {option.name for tier in found.tiers for option in tier}:
+        yield "tiers: proportion and capacity both say what each queue deserves; leave one of them out"
+    for action, arguments in found.arguments.items():
+        for name in arguments:
+            yield f"configurations: action {action} has no argument {name} here; it is passed over"
 
 
 def _actions(value: Any, known: Collection[str]) -> tuple[str, ...]:

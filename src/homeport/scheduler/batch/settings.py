@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
 
 from homeport.control.cache import Change
 from homeport.control.events import EventRecorder
@@ -16,6 +17,9 @@ from homeport.kube import core
 from homeport.scheduler.batch import membership
 from homeport.scheduler.batch.configfile import KEY, Unreadable, parse, passed_over
 from homeport.scheduler.batch.configuration import Configuration
+
+if TYPE_CHECKING:
+    from homeport.scheduler.batch.plugins.base import Plugin
 
 _log = logging.getLogger(__name__)
 NAMESPACE, NAME = "volcano-system", "volcano-scheduler-configmap"
@@ -35,8 +39,8 @@ class ConfigMapSettings:
         *,
         namespace: str = NAMESPACE,
         name: str = NAME,
-        actions: Collection[str] = (),
-        plugins: Collection[str] = (),
+        actions: Collection[str],
+        plugins: Mapping[str, type[Plugin]],
     ) -> None:
         self._recorder = recorder
         self._changed = changed
@@ -52,6 +56,8 @@ class ConfigMapSettings:
     def _heard(self, change: Change) -> None:
         text = (change.new.get("data") or {}).get(KEY) if change.new is not None else None
         if text is None:
+            if change.new is not None:
+                self._warn(change, f'there is no key "{KEY}" in it; the stock configuration is in force')
             self._changed(Configuration())
             return
         try:
@@ -62,9 +68,12 @@ class ConfigMapSettings:
                 change.object, "Warning", "InvalidConfiguration", f"{KEY}: {error}", component=membership.HOMEPORT
             )
             return
-        if missing := passed_over(found, actions=self._actions, plugins=self._plugins):
-            text = f"{KEY}: not there yet, and passed over: {', '.join(missing)}"
-            _log.warning("ConfigMap %s/%s: %s", NAMESPACE, NAME, text)
-            self._recorder.record(change.object, "Warning", "PassedOver", text, component=membership.HOMEPORT)
+        told = list(passed_over(found, actions=self._actions, plugins=self._plugins))
+        if told:
+            self._warn(change, f"{KEY}: {'; '.join(told)}")
         _log.info("the batch scheduler's configuration has been read: %s", ", ".join(found.actions))
         self._changed(found)
+
+    def _warn(self, change: Change, text: str) -> None:
+        _log.warning("ConfigMap %s/%s: %s", NAMESPACE, NAME, text)
+        self._recorder.record(change.object, "Warning", "PassedOver", text, component=membership.HOMEPORT)

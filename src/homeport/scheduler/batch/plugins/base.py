@@ -31,6 +31,28 @@ class Plugin:
     """`session` is complete but for plugins when this is called; a cycle makes its plugins anew."""
 
     name: ClassVar[str]
+    numbers: ClassVar[tuple[str, ...]] = ()
+    """Its arguments that are numbers; one that ends with a dot stands for all that begin so."""
+    texts: ClassVar[tuple[str, ...]] = ()
+    """Its other arguments."""
+
+    @classmethod
+    def complaint(cls, argument: str, text: str) -> str:
+        """What is wrong with an argument; empty if nothing is."""
+        if argument in cls.texts:
+            return ""
+        if not any(argument == name or (name.endswith(".") and argument.startswith(name)) for name in cls.numbers):
+            there = ", ".join(
+                sorted({*cls.texts, *(f"{name}NAME" if name[-1] == "." else name for name in cls.numbers)})
+            )
+            return (
+                f"there is no such argument here, and it is passed over; there {f'are {there}' if there else 'is none'}"
+            )
+        try:
+            float(text)
+        except ValueError:
+            return f'has to be a number, not "{text}"; it counts as not given'
+        return ""
 
     def __init__(self, session: Session, option: PluginOption) -> None:
         self.session = session

@@ -22,6 +22,8 @@ class Binpack(Plugin):
     ``binpack.resources.a``. A resource that the pod does not ask for does not count."""
 
     name = "binpack"
+    numbers = ("binpack.weight", "binpack.cpu", "binpack.memory", "binpack.resources.")
+    texts = ("binpack.resources",)
 
     def __init__(self, session: Session, option: PluginOption) -> None:
         super().__init__(session, option)

@@ -24,6 +24,7 @@ class FairShare(Plugin):
     """Argument ``fair-share.half-life``: seconds, an hour unless given."""
 
     name = "fair-share"
+    numbers = ("fair-share.half-life",)
 
     def __init__(self, session: Session, option: PluginOption) -> None:
         super().__init__(session, option)

@@ -21,6 +21,8 @@ class NetworkTopologyAware(Plugin):
     ``hypernode.binpack.resources: a, b`` and ``hypernode.binpack.resources.a``; less than nothing counts as 1."""
 
     name = "network-topology-aware"
+    numbers = ("weight", "hypernode.binpack.cpu", "hypernode.binpack.memory", "hypernode.binpack.resources.")
+    texts = ("hypernode.binpack.resources",)
 
     def __init__(self, session: Session, option: PluginOption) -> None:
         super().__init__(session, option)

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 class NodeOrder(Plugin):
     name = "nodeorder"
+    numbers = (
+        "leastrequested.weight",
+        "mostrequested.weight",
+        "balancedresource.weight",
+        "nodeaffinity.weight",
+        "tainttoleration.weight",
+    )
 
     def __init__(self, session: Session, option: PluginOption) -> None:
         super().__init__(session, option)

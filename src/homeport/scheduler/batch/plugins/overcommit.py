@@ -13,6 +13,11 @@ from homeport.scheduler.batch.state import GroupState
 
 class Overcommit(Plugin):
     name = "overcommit"
+    numbers = ("overcommit-factor",)
+
+    @classmethod
+    def complaint(cls, argument: str, text: str) -> str:
+        return super().complaint(argument, text) or ("has to be 1 or more; 1 is used" if float(text) < 1 else "")
 
     def __init__(self, session: Session, option: PluginOption) -> None:
         super().__init__(session, option)

@@ -12,6 +12,14 @@ class Sla(Plugin):
     """Argument ``sla-waiting-time``, in seconds here or as a duration; a group's annotation is stronger."""
 
     name = "sla"
+    texts = ("sla-waiting-time",)
+
+    @classmethod
+    def complaint(cls, argument: str, text: str) -> str:
+        why = super().complaint(argument, text)
+        if why or duration(text) is not None:
+            return why
+        return f'has to be a length of time such as "1h30m", not "{text}"; nobody is promised anything'
 
     def _deadline(self, group: GroupState) -> float:
         seconds = group.group.sla_seconds

@@ -20,6 +20,7 @@ class TaskTopology(Plugin):
     """Argument: ``task-topology.weight``."""
 
     name = "task-topology"
+    numbers = ("task-topology.weight",)
 
     def __init__(self, session: Session, option: PluginOption) -> None:
         super().__init__(session, option)
