@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any, cast
 
 import pytest
 
@@ -9,6 +10,7 @@ import support
 from homeport.client.client import Client
 from homeport.control.leader import LeaderElector
 from homeport.kube import core
+from homeport.kube.errors import Forbidden
 from homeport.kube.meta import spec
 from virtual_time import now
 
@@ -94,3 +96,51 @@ async def test_the_end_and_the_errors_of_the_work_come_out(world: support.World)
 async def test_times_that_make_no_sense(world: support.World) -> None:
     with pytest.raises(ValueError, match="retry < renew"):
         LeaderElector(world.client, "default", "x", "me", lease_seconds=5, renew=10)
+
+
+class Lacking:
+    """A client whose account may not do one thing to leases, as long as `verb` names it."""
+
+    def __init__(self, client: Client, verb: str) -> None:
+        self._client = client
+        self.verb = verb
+
+    def __getattr__(self, verb: str) -> Any:
+        if verb == self.verb:
+            raise Forbidden(f'cannot {verb} resource "leases"')
+        return getattr(self._client, verb)
+
+
+@pytest.mark.parametrize("verb", ["get", "create"])
+async def test_a_missing_right_is_told_of_once_until_it_is_granted(
+    world: support.World, caplog: pytest.LogCaptureFixture, verb: str
+) -> None:
+    lacking = Lacking(world.client, verb)
+    waiting = elector(world, "one", cast(Client, lacking))
+    task = asyncio.create_task(waiting.run(forever))
+    await asyncio.sleep(60)  # virtual: many retries
+    assert not waiting.leading.is_set()
+    assert f'cannot {verb} resource "leases"' in waiting.refusal
+    assert "needs get, create and update of leases.coordination.k8s.io in the namespace default" in waiting.refusal
+    assert [record.getMessage() for record in caplog.records].count(waiting.refusal) == 1
+    lacking.verb = ""
+    async with asyncio.timeout(60):
+        await waiting.leading.wait()
+    assert not waiting.refusal
+    await end(task)
+
+
+async def test_who_loses_the_right_while_leading_stops_and_says_so(world: support.World) -> None:
+    lacking = Lacking(world.client, "")
+    leader = elector(world, "one", cast(Client, lacking))
+    task = asyncio.create_task(leader.run(forever))
+    async with asyncio.timeout(60):
+        await leader.leading.wait()
+        lacking.verb = "replace"
+        await asyncio.sleep(30)
+        assert not leader.leading.is_set()
+        assert 'cannot replace resource "leases"' in leader.refusal
+        lacking.verb = ""
+        await leader.leading.wait()
+    assert not leader.refusal
+    await end(task)

@@ -40,6 +40,8 @@ VERBS: dict[str, str] = {
 
 PASSES_ON = ("run", "jobs")
 """Verbs that give what comes after ``--`` to a program: ``args.passed_on``."""
+MIXES = ("scheduler",)
+"""Verbs with a positional argument that may be left out after another: options may stand between the two."""
 _MODULES = {"jobs": "vcjobs"}
 """Where verbs are that are not in a module of their name."""
 
@@ -71,6 +73,16 @@ def _parser(verb: str | None) -> Parser:
     return parser
 
 
+def _mixed(verb: str, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """What `arguments` of a verb say with options between positional arguments, which argparse can't read at once: it
+    gives all of them their values when it meets the first."""
+    subparsers = Parser(prog="homeport").add_subparsers()
+    _module(verb).add_parser(subparsers)
+    args, unknown = subparsers.choices[verb].parse_known_intermixed_args(arguments)
+    args.verb = verb
+    return args, unknown
+
+
 def _module(verb: str) -> ModuleType:
     return importlib.import_module(f"homeport.cli.{_MODULES.get(verb, verb)}")
 
@@ -85,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         at = arguments.index("--")
         arguments, passed_on = arguments[:at], arguments[at + 1 :]
     args, unknown = parser.parse_known_args(arguments)
+    if unknown and args.verb in MIXES:
+        args, unknown = _mixed(args.verb, arguments[arguments.index(args.verb) + 1 :])
     args.passed_on = passed_on
     if unknown:
         parser.prog = f"homeport {args.verb}"

@@ -17,7 +17,7 @@ from datetime import datetime
 from homeport.client.client import Client
 from homeport.clock import utc_now
 from homeport.kube import core
-from homeport.kube.errors import AlreadyExists, Conflict, HomeportError, NotFound
+from homeport.kube.errors import AlreadyExists, Conflict, Forbidden, HomeportError, NotFound
 from homeport.kube.meta import Object, micro_timestamp, resource_version, spec
 
 _log = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ class LeaderElector:
         if not retry < renew < lease_seconds:
             raise ValueError("leader election needs retry < renew < lease_seconds")
         self.leading = asyncio.Event()
+        self.refusal = ""
+        """Which right over the lease this account lacks, as long as it does: it can't lead, and is no standby."""
         self._client = client
         self._namespace = namespace
         self._name = name
@@ -91,6 +93,8 @@ class LeaderElector:
             try:
                 if await self._try():
                     return
+            except Forbidden as error:
+                self._refused(error)
             except HomeportError as error:
                 _log.info("lease %s/%s: %s", self._namespace, self._name, error)
             # By the clock, as client-go: a holder that has died tells nobody, its silence is all there is.
@@ -110,12 +114,32 @@ class LeaderElector:
             except TimeoutError:
                 return
             except HomeportError as error:
-                _log.warning("lease %s/%s: %s", self._namespace, self._name, error)
+                if isinstance(error, Forbidden):
+                    self._refused(error)
+                else:
+                    _log.warning("lease %s/%s: %s", self._namespace, self._name, error)
                 if loop.time() >= deadline:
                     return
 
+    def _refused(self, error: Forbidden) -> None:
+        """Told of once, not at every retry."""
+        refusal = (
+            f"the lease {self._namespace}/{self._name} is out of reach, this account needs get, create and update of "
+            f"leases.coordination.k8s.io in the namespace {self._namespace}: {error.message}"
+        )
+        if refusal != self.refusal:
+            _log.warning("%s", refusal)
+        self.refusal = refusal
+
     async def _try(self) -> bool:
         """Take or renew the lease if that is allowed now."""
+        taken = await self._take()
+        if self.refusal:
+            _log.info("the lease %s/%s is within reach again", self._namespace, self._name)
+            self.refusal = ""
+        return taken
+
+    async def _take(self) -> bool:
         loop = asyncio.get_running_loop()
         try:
             lease = await self._client.get(core.LEASE.resource, self._name, self._namespace)

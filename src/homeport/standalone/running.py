@@ -154,6 +154,7 @@ class Process:
         if options.webhook_host:
             self._parts = reporting(options.parts, trainer.Reporting(options.webhook_place, bundle=self._bundle))
         self._manager: Manager | None = None
+        self._elector: LeaderElector | None = None
         self._keys: certificates.Keys | None = None
         self._followed: list[Informer] = []
         self.metrics = serving.registry(NAME, lambda: self._leads)
@@ -213,6 +214,8 @@ class Process:
             yield
 
     def _waits_for(self) -> str:
+        if self._elector is not None and self._elector.refusal:
+            return self._elector.refusal
         if waiting := sorted(one.resource.qualified for one in self._followed if not one.synced.is_set()):
             return f"not seen yet: {', '.join(waiting)}"
         return "" if self._keys or not self._hooks else "no certificate for webhooks yet"
@@ -270,7 +273,7 @@ class Process:
         if election is None:
             await self._act(controllers)
             return
-        elector = LeaderElector(
+        self._elector = elector = LeaderElector(
             self._client,
             self._options.namespace,
             NAME,

@@ -99,6 +99,7 @@ class Process:
         self._report = report
         self._lease = lease_name(options.names)
         self._leads = False
+        self._elector: LeaderElector | None = None
         self._scheduler: BatchScheduler | None = None
         self._measures = Measures()
         self.metrics = serving.registry(self._lease, lambda: self._leads)
@@ -112,7 +113,7 @@ class Process:
                 await self._work()
                 return
             times = self._options.election
-            elector = LeaderElector(
+            self._elector = LeaderElector(
                 self._client,
                 self._options.namespace,
                 self._lease,
@@ -121,7 +122,7 @@ class Process:
                 renew=times.renew,
                 retry=times.retry,
             )
-            await elector.run(self._work)
+            await self._elector.run(self._work)
 
     @asynccontextmanager
     async def _observed(self) -> AsyncIterator[None]:
@@ -135,7 +136,9 @@ class Process:
             yield
 
     def _waits_for(self) -> str:
-        """Who waits for the lease is ready: it reads nothing before it leads."""
+        """Who waits for the lease is ready: it reads nothing before it leads. Who may not have it never leads."""
+        if self._elector is not None and self._elector.refusal:
+            return self._elector.refusal
         if self._leads and not (self._scheduler is not None and self._scheduler.ready.is_set()):
             return "it leads, and has not seen all nodes, pods and groups yet"
         return ""
