@@ -42,12 +42,9 @@ class Plugin:
         if argument in cls.texts:
             return ""
         if not any(argument == name or (name.endswith(".") and argument.startswith(name)) for name in cls.numbers):
-            there = ", ".join(
-                sorted({*cls.texts, *(f"{name}NAME" if name[-1] == "." else name for name in cls.numbers)})
-            )
-            return (
-                f"there is no such argument here, and it is passed over; there {f'are {there}' if there else 'is none'}"
-            )
+            known = sorted({*cls.texts, *(f"{name}NAME" if name.endswith(".") else name for name in cls.numbers)})
+            there = f"there are {', '.join(known)}" if known else "there is none"
+            return f"there is no such argument here, and it is passed over; {there}"
         try:
             float(text)
         except ValueError:
