@@ -21,8 +21,8 @@ SHUNNED_REASON = "node(s) didn't satisfy existing pods anti-affinity rules"
 SPREAD_REASON = "node(s) didn't match pod topology spread constraints"
 PLACELESS_REASON = f"{SPREAD_REASON} (missing required label)"
 
-_AFFINITY_WEIGHT = 2.0
-_SPREAD_WEIGHT = 2.0
+AFFINITY_WEIGHT = 2.0
+SPREAD_WEIGHT = 2.0
 """Upstream's default weights next to 1 for emptiness."""
 
 Place = tuple[str, str]
@@ -109,19 +109,22 @@ class Company:
             return Refusal(SHUNNED_REASON)
         return None
 
-    def scores(self, nodes: Collection[Node]) -> dict[str, float]:
-        """How much better each of these is than the others, by the pod's preferences."""
+    def scores(
+        self, nodes: Collection[Node], *, affinity: float = AFFINITY_WEIGHT, spread: float = SPREAD_WEIGHT
+    ) -> dict[str, float]:
+        """How much better each of these is than the others, by the pod's preferences. `affinity` and `spread`: what
+        100 points of either count."""
         liked = {
             node.name: float(sum(self._liked[place] for place in _places(_terms(self._rules.preferences), node)))
             for node in nodes
         }
-        total = _normalized(liked, _AFFINITY_WEIGHT)
+        total = _normalized(liked, affinity)
         crowded = {
             node.name: -sum(spreading.crowding(node) for spreading in self._soft)
             for node in nodes
             if all(spreading.spread.topology_key in node.labels for spreading in self._soft)
         }
-        for name, score in _normalized(crowded, _SPREAD_WEIGHT).items():
+        for name, score in _normalized(crowded, spread).items():
             total[name] += score
         return total
 

@@ -108,7 +108,9 @@ def test_what_volcano_has_is_no_mistake_where_it_is_passed_over() -> None:
         ("[{name: gang, arguments: {weight: 2}}]", "it is passed over; there is none"),
         ("[{name: binpack, arguments: {binpack.resources: a, binpack.resources.a: 2}}]", ""),
         ("[{name: binpack, arguments: {binpack.resources.a: two}}]", "has to be a number"),
-        ("[{name: nodeorder, arguments: {podaffinity.weight: 2}}]", "there are balancedresource.weight, "),
+        ("[{name: nodeorder, arguments: {imagelocality.weight: 2}}]", "there are balancedresource.weight, "),
+        ("[{name: nodeorder, arguments: {podaffinity.weight: 2, podtopologyspread.weight: 1}}]", ""),
+        ("[{name: nodeorder, arguments: {podaffinity.weight: two}}]", 'has to be a number, not "two"'),
         ("[{name: sla, arguments: {sla-waiting-time: 1h}}]", ""),
         (
             "[{name: sla, arguments: {sla-waiting-time: soon}}]",

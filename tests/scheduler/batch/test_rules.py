@@ -10,7 +10,7 @@ from homeport.kube.selector import from_label_selector
 from homeport.scheduler.batch.configuration import PluginOption
 from homeport.scheduler.batch.model import GroupPhase, HyperNode, NetworkTopology, Shape
 from homeport.scheduler.batch.plugins.sla import duration
-from homeport.scheduler.interpod import PodTerm, Rules, Spread
+from homeport.scheduler.interpod import PodTerm, Preference, Rules, Spread
 from homeport.scheduler.model import Demand, HostPort, Taint
 
 _REQUESTS = (("cpu", 1000),)
@@ -188,3 +188,34 @@ def test_pods_of_a_group_that_may_not_come_in_yet_say_why() -> None:
         "Origin reason is: resource in cluster is overused: overused cpu"
     }
     assert len(world.decisions.tasks) == 8
+
+
+_NEAR = Rules(preferences=(Preference(100, PodTerm("host", _SELF, frozenset({"default"}))),))
+_EVEN = Rules(spread=(Spread("host", _SELF, 1, False),))
+
+
+@pytest.mark.parametrize(
+    ("rules", "arguments", "where"),
+    [
+        (_NEAR, {}, ["n0", "n0"]),
+        (_NEAR, {"podaffinity.weight": "0"}, ["n0", "n1"]),
+        (_NEAR, {"podtopologyspread.weight": "0"}, ["n0", "n0"]),
+        (_EVEN, {"leastrequested.weight": "0", "mostrequested.weight": "1"}, ["n0", "n1"]),
+        (
+            _EVEN,
+            {"leastrequested.weight": "0", "mostrequested.weight": "1", "podtopologyspread.weight": "0"},
+            ["n0", "n0"],
+        ),
+    ],
+)
+def test_what_pods_prefer_about_each_other_has_weights(
+    rules: Rules, arguments: dict[str, str], where: list[str]
+) -> None:
+    labelled = [node(f"n{i}", labels={"host": f"n{i}"}) for i in range(2)]
+    arguments = {"balancedresource.weight": "0", **arguments}
+    option = PluginOption("nodeorder", arguments=arguments)
+    stock = configuration("enqueue", "allocate", plugins=("predicates",))
+    world = World(labelled, replace(stock, tiers=(*stock.tiers, (option,))))
+    _gang(world, Shape("default", Demand(_REQUESTS), rules), 2)
+    world.settle(1)
+    assert sorted(world.where("g")) == where

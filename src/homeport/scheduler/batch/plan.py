@@ -184,7 +184,10 @@ class Plan:
             places = [int(p) for p in np.flatnonzero(scores != -np.inf) if company.refusal(nodes[p]) is None]
             if not places:
                 return -1
-            preferred = company.scores([nodes[place] for place in places])
+            session = self._session
+            preferred = company.scores(
+                [nodes[place] for place in places], affinity=session.affinity_weight, spread=session.spread_weight
+            )
             return max(places, key=lambda place: (scores[place] + preferred[nodes[place].name], -place))
         for place in np.argsort(-scores, kind="stable").tolist():
             if scores[place] == -np.inf:

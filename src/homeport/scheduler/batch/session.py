@@ -21,7 +21,7 @@ from homeport.scheduler.batch.plan import Plan
 from homeport.scheduler.batch.plugins.base import Plugin
 from homeport.scheduler.batch.state import GroupState, Placed, QueueState, Victim
 from homeport.scheduler.batch.votes import Votes
-from homeport.scheduler.company import Company
+from homeport.scheduler.company import AFFINITY_WEIGHT, SPREAD_WEIGHT, Company
 from homeport.scheduler.model import HostPort
 
 _NO_CLOCK = Clock()
@@ -89,6 +89,8 @@ class Session:
         self.reserved, self.reservation = reservations.current(self, snapshot.carried)
         """Whose turn it is, whatever the order."""
         self._in_turn = self.reserved or reservations.next_in_turn(self)
+        self.affinity_weight, self.spread_weight = AFFINITY_WEIGHT, SPREAD_WEIGHT
+        """Of what pods prefer about each other; plugins may set them."""
         self.votes = Votes(self, configuration, makers)
         self.checks_nodes = self.votes.has("predicates")
 

@@ -1,7 +1,7 @@
 """Which node is best: the emptiest, with even shares of CPU and memory, that the pod prefers (upstream: ``nodeorder``).
 
-Each part is between 0 and 100, times its weight. Preferences about other pods are those of
-:mod:`homeport.scheduler.company`.
+Each part is between 0 and 100, times its weight. Preferences about other pods, whose
+weights are read here, are those of :mod:`homeport.scheduler.company`: they count whether this plugin is there or not.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from homeport.scheduler.batch.configuration import PluginOption
 from homeport.scheduler.batch.plugins.arguments import number
 from homeport.scheduler.batch.plugins.base import Plugin
 from homeport.scheduler.batch.session import Session
+from homeport.scheduler.company import AFFINITY_WEIGHT, SPREAD_WEIGHT
 from homeport.scheduler.model import CPU, MEMORY, Node, Taint
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class NodeOrder(Plugin):
         "balancedresource.weight",
         "nodeaffinity.weight",
         "tainttoleration.weight",
+        "podaffinity.weight",
+        "podtopologyspread.weight",
     )
 
     def __init__(self, session: Session, option: PluginOption) -> None:
@@ -39,6 +42,8 @@ class NodeOrder(Plugin):
         self._balanced = number(arguments, "balancedresource.weight", 1)
         self._affinity = number(arguments, "nodeaffinity.weight", 2)
         self._taint = number(arguments, "tainttoleration.weight", 3)
+        session.affinity_weight = number(arguments, "podaffinity.weight", AFFINITY_WEIGHT)
+        session.spread_weight = number(arguments, "podtopologyspread.weight", SPREAD_WEIGHT)
         self._cpu, self._memory = session.axis.index[CPU], session.axis.index[MEMORY]
         self._of_cpu = _inverse(session.ledger.capacity[:, self._cpu])
         self._of_memory = _inverse(session.ledger.capacity[:, self._memory])
