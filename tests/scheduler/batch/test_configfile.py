@@ -5,6 +5,7 @@ import pytest
 from homeport.scheduler.batch.configfile import Unreadable, parse, passed_over
 from homeport.scheduler.batch.configuration import Configuration, PluginOption
 from homeport.scheduler.batch.decide import ACTIONS, PLUGINS
+from homeport.scheduler.batch.plugins.arguments import number
 
 VOLCANO = """
 actions: "enqueue, allocate, backfill"
@@ -104,6 +105,8 @@ def test_what_volcano_has_is_no_mistake_where_it_is_passed_over() -> None:
         ("[{name: overcommit, arguments: {overcommit-factor: 1.5}}]", ""),
         ("[{name: overcommit, arguments: {overcommit-factor: 0.5}}]", "has to be 1 or more; 1 is used"),
         ("[{name: overcommit, arguments: {overcommit-factor: much}}]", 'has to be a number, not "much"'),
+        ("[{name: overcommit, arguments: {overcommit-factor: nan}}]", 'has to be a number, not "nan"'),
+        ("[{name: binpack, arguments: {binpack.weight: inf}}]", 'has to be a number, not "inf"'),
         ("[{name: overcommit, arguments: {factor: 2}}]", "there is no such argument here"),
         ("[{name: gang, arguments: {weight: 2}}]", "it is passed over; there is none"),
         ("[{name: binpack, arguments: {binpack.resources: a, binpack.resources.a: 2}}]", ""),
@@ -138,3 +141,8 @@ def test_a_syntax_error_is_one_line() -> None:
     with pytest.raises(Unreadable) as raised:
         parse("actions: 'open\ntiers: [\n")
     assert "\n" not in str(raised.value)
+
+
+def test_what_can_not_be_reckoned_with_counts_as_not_given() -> None:
+    given = {"huge": "inf", "none": "nan", "word": "two", "good": "2"}
+    assert [number(given, name, 1.0) for name in (*given, "missing")] == [1.0, 1.0, 1.0, 2.0, 1.0]

@@ -90,7 +90,10 @@ async def test_the_configuration_is_read_again_when_it_changes(gangs: support.Wo
 
         async def warned() -> bool:
             events = (await gangs.client.list(core.EVENT.resource, NAMESPACE)).items
-            text = 'there is no key "volcano-scheduler.conf" in it; the stock configuration is in force'
+            text = (
+                'data: there is no key "volcano-scheduler.conf"; name it so, '
+                "until then the stock configuration is in force"
+            )
             return any((event["reason"], event["message"]) == ("PassedOver", text) for event in events)
 
         await gangs.eventually(warned)

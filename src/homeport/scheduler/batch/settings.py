@@ -57,7 +57,9 @@ class ConfigMapSettings:
         text = (change.new.get("data") or {}).get(KEY) if change.new is not None else None
         if text is None:
             if change.new is not None:
-                self._warn(change, f'there is no key "{KEY}" in it; the stock configuration is in force')
+                self._warn(
+                    change, f'data: there is no key "{KEY}"; name it so, until then the stock configuration is in force'
+                )
             self._changed(Configuration())
             return
         try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from homeport.scheduler.batch.axis import Places, Scores, Vector
 from homeport.scheduler.batch.configuration import PluginOption
 from homeport.scheduler.batch.model import Task
+from homeport.scheduler.batch.plugins.arguments import parsed
 
 if TYPE_CHECKING:
     from homeport.scheduler.batch.network import Network
@@ -45,11 +46,7 @@ class Plugin:
             known = sorted({*cls.texts, *(f"{name}NAME" if name.endswith(".") else name for name in cls.numbers)})
             there = f"there are {', '.join(known)}" if known else "there is none"
             return f"there is no such argument here, and it is passed over; {there}"
-        try:
-            float(text)
-        except ValueError:
-            return f'has to be a number, not "{text}"; it counts as not given'
-        return ""
+        return "" if parsed(text) is not None else f'has to be a number, not "{text}"; it counts as not given'
 
     def __init__(self, session: Session, option: PluginOption) -> None:
         self.session = session
