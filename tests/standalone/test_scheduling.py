@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 from pathlib import Path
+from typing import cast
 
 import pytest
 from foreign import fetch, scheduler_account
@@ -18,6 +19,7 @@ from homeport.components import system
 from homeport.control.informer import Informers
 from homeport.datadir import DataDir
 from homeport.kube import core, scheduling
+from homeport.kube.errors import Forbidden
 from homeport.kube.meta import Object, name, spec, status
 from homeport.platform import Platform
 from homeport.standalone import scheduling as standalone
@@ -122,3 +124,30 @@ async def test_it_places_groups_with_its_own_rights_and_leaves_others_pods_alone
             await asyncio.gather(serving, return_exceptions=True)
         for task in tasks:
             task.cancel()
+
+
+class _NoLeases:
+    """A client whose account may not read leases."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def get(self, *_: object) -> Object:
+        self.asked.set()
+        raise Forbidden('cannot get resource "leases"')
+
+
+async def test_who_may_not_have_the_lease_is_not_ready_and_says_why() -> None:
+    client = _NoLeases()
+    options = standalone.Options(namespace="here", metrics_port=None)
+    process = standalone.Process(cast(Client, client), options, lambda line: None)
+    assert process._waits_for() == ""
+    running = asyncio.create_task(process.run())
+    async with asyncio.timeout(60):
+        await client.asked.wait()
+        while not process._waits_for():
+            await asyncio.sleep(0)
+    assert 'cannot get resource "leases"' in process._waits_for()
+    assert "in the namespace here" in process._waits_for()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
