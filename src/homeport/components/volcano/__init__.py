@@ -20,6 +20,7 @@ _CREATED = ".metadata.creationTimestamp"
 _job_rules = deferred(f"{_PACKAGE}.job.rules")
 _job_sync = deferred(f"{_PACKAGE}.job.sync")
 _queues = deferred(f"{_PACKAGE}.queues")
+_queue_rules = deferred(f"{_PACKAGE}.queue_rules")
 _hypernodes = deferred(f"{_PACKAGE}.hypernodes")
 _job_plugins = deferred(f"{_PACKAGE}.job.plugins")
 _cron_rules = deferred(f"{_PACKAGE}.cron.rules")
@@ -168,8 +169,10 @@ QUEUES = Controller(
     related=(
         Related(COMMAND.resource, _queue_of_command, removed=True),
         Related(scheduling.VOLCANO_POD_GROUP.resource, _queue_of_group, matters=_has_moved),
+        Related(scheduling.VOLCANO_QUEUE.resource, _queues("queue_above"), matters=_queues("has_turned")),
     ),
     gather=1.0,
+    on_parent=frozenset({"patch"}),
 )
 CRON_JOBS = Controller(
     name="volcano-cronjob-controller",
@@ -225,14 +228,14 @@ ADMISSION: tuple[Hook, ...] = (
         name="validatequeue.volcano.sh",
         resource=scheduling.VOLCANO_QUEUE.resource,
         operations=("CREATE", "UPDATE", "DELETE"),
-        validate=_queues("judge"),
-        remove=_queues("judge_removal"),
+        validate=_queue_rules("judge"),
+        remove=_queue_rules("judge_removal"),
         reads=(scheduling.VOLCANO_QUEUE.resource,),
     ),
     Hook(
         name="validatepodgroup.volcano.sh",
         resource=scheduling.VOLCANO_POD_GROUP.resource,
-        validate=_queues("judge_group"),
+        validate=_queue_rules("judge_group"),
         reads=(scheduling.VOLCANO_QUEUE.resource,),
     ),
 )

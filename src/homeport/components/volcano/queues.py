@@ -1,27 +1,31 @@
-"""Queues: the two that every cluster has, their states (upstream: ``pkg/controllers/queue/state``), and the rules of
-queues and of the groups that wait in them, in the words of Volcano's webhooks."""
+"""Queues: the two that every cluster has, and their states (upstream: ``pkg/controllers/queue``).
+
+The queues below a closed one are closed and opened with it, but for those that somebody closed by themselves: an
+annotation on those that are closed with it tells the two apart, as upstream. It is written before a queue is closed and
+taken back after it has been opened, so that whatever is cut off in between is taken up again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
 
 from homeport.client.client import Client
 from homeport.components.volcano import orders
 from homeport.control.cache import Change
-from homeport.control.controller import Desired, Note, Observed
+from homeport.control.controller import Desired, Note, Observed, Patch
 from homeport.control.informer import Informers
 from homeport.control.loop import KeyedLoop
-from homeport.kube import meta, quantity
-from homeport.kube.admission import Refusal, World
+from homeport.kube import meta
 from homeport.kube.errors import AlreadyExists
 from homeport.kube.meta import Object
 from homeport.kube.scheduling import VOLCANO_QUEUE, names
 
 OPEN, CLOSED, CLOSING, UNKNOWN = "Open", "Closed", "Closing", "Unknown"
-_HIERARCHY, _WEIGHTS = "volcano.sh/hierarchy", "volcano.sh/hierarchy-weights"
-
+SHUT = (CLOSING, CLOSED)
+CLOSED_BY_PARENT = "volcano.sh/closed-by-parent"
+"""Annotation: ``true`` as long as a queue is closed because its parent is."""
+_OPEN_IT, _CLOSE_IT = _ORDERS = "OpenQueue", "CloseQueue"
 
 _ALWAYS = {names.ROOT_QUEUE: False, names.DEFAULT_QUEUE: True}
 """The queues that are always there, and whether what they lend can be taken back."""
@@ -59,27 +63,96 @@ async def _make(client: Client, name: str) -> None:
 
 
 def sync(observed: Observed) -> Desired:
-    """The state of a queue; the scheduler writes the rest of its status."""
+    """The state of a queue, and of those right below it; the scheduler writes the rest of its status."""
     queue = observed.parent
     if meta.is_deleting(queue):
         return Desired()
-    commands = orders.waiting(observed)
-    action = str(commands[0].get("action") or "") if commands else ""
-    before = str(meta.status(queue).get("state") or "")
-    after = state(before, action, bool(observed.related.get("PodGroup")))
-    notes: tuple[Note, ...] = ()
+    below = _below(queue, observed.related.get("Queue", {}).values())
+    changes: Object = {}
+    if meta.name(queue) != names.ROOT_QUEUE and not meta.spec(queue).get("parent"):
+        changes["spec"] = {"parent": names.ROOT_QUEUE}
+    commands = orders.waiting(observed)[:1]
+    action, notes = "", list[Note]()
     if commands:
-        text = f"Start to execute command {action}, and clean it up to make sure executed not more than once."
-        notes = (Note("Normal", "CommandIssued", text),)
-    status = None if after == before else {**meta.status(queue), "state": after}
-    return Desired(status=status, removed=tuple(commands[:1]), notes=notes)
+        action, note = _ordered(queue, commands[0])
+        notes.append(note)
+        if action and _is_marked(queue):
+            changes["metadata"] = _mark(False)
+    before = state_of(queue)
+    after = state(before, action, bool(observed.related.get("PodGroup")))
+    return Desired(
+        status=None if after == before else {**meta.status(queue), "state": after},
+        removed=tuple(commands),
+        notes=tuple(notes),
+        patches=(*((Patch(queue, changes),) if changes else ()), *below),
+    )
+
+
+def state_of(queue: Object) -> str:
+    """Empty until the controller has seen it."""
+    return str(meta.status(queue).get("state") or "")
+
+
+def queue_above(queue: Object) -> tuple[tuple[str, str], ...]:
+    """``Related.key`` of queues: the one that it is part of."""
+    if meta.name(queue) == names.ROOT_QUEUE:
+        return ()
+    return (("", meta.spec(queue).get("parent") or names.ROOT_QUEUE),)
+
+
+def has_turned(old: Object, new: Object) -> bool:
+    """``Related.matters`` of queues."""
+    return (state_of(old), _is_marked(old)) != (state_of(new), _is_marked(new))
+
+
+def _ordered(queue: Object, command: Object) -> tuple[str, Note]:
+    """What a command has a queue do, if anything, and what is said of it."""
+    action = str(command.get("action") or "")
+    why = orders.why_not(queue, command, _ORDERS)
+    if not why and action == _CLOSE_IT and meta.name(queue) == names.ROOT_QUEUE:
+        why = f"Command {action}: the queue {names.ROOT_QUEUE} is never closed; close those below it"
+    if not why and action == _OPEN_IT and state_of(queue) in SHUT and _is_marked(queue):
+        why = f"Command {action}: it is closed with its parent queue {queue_above(queue)[0][1]}, and opened with it"
+    if why:
+        return "", Note("Warning", "CommandIgnored", why)
+    text = f"Start to execute command {action}, and clean it up to make sure executed not more than once."
+    return action, Note("Normal", "CommandIssued", text)
+
+
+def _below(queue: Object, children: Iterable[Object]) -> Iterator[Patch]:
+    """What the state of a queue changes in those that are part of it: one thing of each at a time."""
+    for child in children:
+        is_shut, marked = state_of(child) in SHUT, _is_marked(child)
+        if meta.is_deleting(child):
+            continue
+        if state_of(queue) not in SHUT:
+            if marked:
+                yield _turned(child, OPEN) if is_shut else _marked(child, False)
+        elif not is_shut:
+            yield _turned(child, CLOSING) if marked else _marked(child, True)
+
+
+def _turned(queue: Object, state: str) -> Patch:
+    return Patch(queue, {"status": {"state": state}}, "status")
+
+
+def _marked(queue: Object, value: bool) -> Patch:
+    return Patch(queue, {"metadata": _mark(value)})
+
+
+def _is_marked(queue: Object) -> bool:
+    return meta.annotations(queue).get(CLOSED_BY_PARENT) == "true"
+
+
+def _mark(value: bool) -> Object:
+    return {"annotations": {CLOSED_BY_PARENT: str(value).lower()}}
 
 
 def state(before: str, action: str, has_groups: bool) -> str:
     """The state that follows."""
-    if action == "OpenQueue":
+    if action == _OPEN_IT:
         return OPEN
-    if action == "CloseQueue":
+    if action == _CLOSE_IT:
         return CLOSING if has_groups and before != CLOSED else CLOSED
     if before in ("", OPEN):
         return OPEN
@@ -88,121 +161,3 @@ def state(before: str, action: str, has_groups: bool) -> str:
     if before == CLOSING:
         return CLOSING if has_groups else CLOSED
     return UNKNOWN
-
-
-def judge(new: Object, old: Object | None, world: World) -> None:
-    """``Hook.validate`` of queues."""
-    if old is not None and meta.spec(new) == meta.spec(old) and meta.annotations(new) == meta.annotations(old):
-        return
-    errors = [*_amounts(meta.spec(new)), *_hierarchy(new, world)]
-    if errors:
-        raise Refusal(errors[0] if len(errors) == 1 else f"[{', '.join(errors)}]")
-    parent, before = meta.spec(new).get("parent") or "", meta.spec(old or {}).get("parent") or ""
-    if parent in ("", names.ROOT_QUEUE) or (old is not None and parent == before):
-        return
-    if parent == meta.name(new):
-        raise Refusal(f"queue {parent} cannot use itself as parent")
-    seen = {meta.name(new)}
-    above: str = parent
-    while above not in ("", names.ROOT_QUEUE):
-        found = world.get(VOLCANO_QUEUE.resource, "", above)
-        if found is None:
-            text = f'queue.scheduling.volcano.sh "{above}" not found'
-            raise Refusal(f"failed to get parent queue of queue {meta.name(new)}: {text}")
-        if above in seen:
-            raise Refusal(f"queue {meta.name(new)} cannot be below itself: {above}")
-        seen.add(above)
-        above = meta.spec(found).get("parent") or ""
-
-
-def judge_removal(queue: Object, world: World) -> None:
-    """``Hook.remove`` of queues. (That its pods keep a queue is an option of Volcano's webhook, and always so here, but
-    for one that is Closed: no group is left in it, and what its status counts are pods on their way out.)"""
-    name = meta.name(queue)
-    if name in (names.DEFAULT_QUEUE, names.ROOT_QUEUE):
-        raise Refusal(f"`{name}` queue can not be deleted")
-    pods = quantity.parse((meta.status(queue).get("allocated") or {}).get("pods") or "0")
-    if pods and meta.status(queue).get("state") != CLOSED:
-        raise Refusal(f"queue {name} cannot be deleted because it has allocated Pods: {int(pods)}")
-    children = [
-        meta.name(other) for other in world.find(VOLCANO_QUEUE.resource, "") if meta.spec(other).get("parent") == name
-    ]
-    if children:
-        told = f"{len(children)} child queues: {', '.join(children)}"
-        raise Refusal(f"queue {name} can not be deleted because it has {told}")
-
-
-def _amounts(spec: Mapping[str, Any]) -> Iterator[str]:
-    """Guarantee <= deserved <= capability."""
-    capability, deserved = spec.get("capability") or {}, spec.get("deserved") or {}
-    guarantee = (spec.get("guarantee") or {}).get("resource") or {}
-    lists = (("capability", capability), ("deserved", deserved), ("guarantee.resource", guarantee))
-    for path, amounts in lists:
-        for name, amount in amounts.items():
-            if quantity.parse(amount) < 0:
-                at = f"requestBody.spec.{path}.{name}"
-                yield f'{at}: Invalid value: "{amount}": must be greater than or equal to 0'
-    for name, amount in guarantee.items():
-        at, least = f"requestBody.spec.deserved.{name}", f"guarantee[{name}]={amount}"
-        if name not in deserved:
-            yield f'{at}: Invalid value: "<nil>": deserved[{name}] must be >= {least}'
-        elif quantity.parse(deserved[name]) < quantity.parse(amount):
-            own = deserved[name]
-            yield f'{at}: Invalid value: "{own}": deserved[{name}]={own} must be >= {least}'
-    for name, amount in deserved.items():
-        if name in capability and quantity.parse(amount) > quantity.parse(capability[name]):
-            at = f"requestBody.spec.deserved.{name}"
-            most = f"capability[{name}]={capability[name]}"
-            yield f'{at}: Invalid value: "{amount}": deserved[{name}]={amount} must be <= {most}'
-
-
-def _hierarchy(queue: Object, world: World) -> Iterator[str]:
-    annotations = meta.annotations(queue)
-    path, weights = annotations.get(_HIERARCHY) or "", annotations.get(_WEIGHTS) or ""
-    if not path and not weights:
-        return
-    at = "requestBody.metadata.annotations"
-    if len(path.split("/")) != len(weights.split("/")):
-        yield f'{at}: Invalid value: "{path}": {_HIERARCHY} must have the same length with {_WEIGHTS}'
-        return
-    for weight in weights.split("/"):
-        try:
-            number = float(weight)
-        except ValueError:
-            yield f'{at}: Invalid value: "{weights}": {weight} in the {weights} is invalid number'
-            return
-        if not number > 0:
-            yield f'{at}: Invalid value: "{weights}": {weight} in the {weights} must be larger than 0'
-            return
-    for other in world.find(VOLCANO_QUEUE.resource, ""):
-        theirs = meta.annotations(other).get(_HIERARCHY) or ""
-        if meta.name(other) != meta.name(queue) and theirs.startswith(path + "/"):
-            text = f"{path} is not allowed to be in the sub path of {theirs} of queue {meta.name(other)}"
-            yield f'{at}: Invalid value: "{path}": {text}'
-            return
-
-
-def judge_group(new: Object, old: Object | None, world: World) -> None:
-    """``Hook.validate`` of pod groups."""
-    spec = meta.spec(new)
-    told = []
-    name = spec.get("queue") or names.DEFAULT_QUEUE
-    queue = world.get(VOLCANO_QUEUE.resource, "", name)
-    if queue is None and name != names.DEFAULT_QUEUE:  # which is made when the platform has started
-        told.append(f'unable to find queue: queue.scheduling.volcano.sh "{name}" not found')
-    elif (found := meta.status(queue or {}).get("state") or OPEN) != OPEN:
-        text = "can only submit PodGroup to queue with state `Open`, queue"
-        told.append(f"{text} `{name}` status is `{found}`.")
-    simultaneous = "must not specify 'highestTierAllowed' and 'highestTierName' in networkTopology simultaneously."
-    if _has_both(spec.get("networkTopology")):
-        told.append(simultaneous)
-    for policy in spec.get("subGroupPolicy") or ():
-        if _has_both(policy.get("networkTopology")):
-            told.append(f"in subGroupPolicy '{policy.get('name') or ''}': {simultaneous}")
-            break
-    if told:
-        raise Refusal("; ".join(told))
-
-
-def _has_both(topology: Mapping[str, Any] | None) -> bool:
-    return bool(topology and topology.get("highestTierAllowed") is not None and topology.get("highestTierName"))
