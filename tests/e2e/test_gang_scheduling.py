@@ -271,7 +271,13 @@ def test_groups_of_plain_pods_and_what_is_told_of_groups(one_gpu: RunningPlatfor
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "does not wait: 2 of 2 needed pods have nodes" in why("Deployment/web")
+    for text in ("Deployment/web", "deploy/web", "deployments.apps/web", f"pg/{plain['metadata']['name']}"):
+        assert "does not wait: 2 of 2 needed pods have nodes" in why(text)
+    assert why("vcjob/ordinary") == why("jobs.batch.volcano.sh/ordinary")
+    unknown = homeport("why", "work/web", "--data-dir", one_gpu.directory.path, "-n", kubectl.namespace)
+    assert unknown.returncode == 1
+    assert 'there is no job, pod group or pod "work/web"' in unknown.stderr
+    assert "known kinds: " in unknown.stderr
     eventually(lambda: "FailedCreatePodGroup" in kubectl("describe", "tfjob", "lost"), lambda: why("lost"))
     lines = why("lost").splitlines()
     assert lines[0] == f"TFJob {kubectl.namespace}/lost waits: it has no pod group."

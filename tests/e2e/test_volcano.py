@@ -55,6 +55,50 @@ def test_a_pod_group_of_kube_batch(kubectl: Kubectl) -> None:
 
 
 @pytest.mark.slow
+def test_queues_of_queues_from_the_command_line(kubectl: Kubectl) -> None:
+    place = ("--kubeconfig", kubectl.kubeconfig)
+
+    def say(*arguments: str) -> str:
+        done = homeport("queue", *arguments, *place)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def refused(*arguments: str) -> str:
+        done = homeport("queue", *arguments, *place)
+        assert done.returncode == 1
+        return done.stderr
+
+    def wait(state: str, *names: str) -> None:
+        for name in names:
+            kubectl("wait", f"--for=jsonpath={{.status.state}}={state}", "--timeout=60s", f"queue/{name}", timeout=70)
+
+    say("create", "team", "--capability=cpu=4", "--capability=memory=8Gi", "--no-reclaimable")
+    say("create", "dev", "--parent=team", "--deserved=cpu=2", "--guarantee=cpu=1", "--priority=5")
+    spec = json.loads(kubectl("get", "queue", "dev", "-o", "json"))["spec"]
+    assert (spec["deserved"], spec["guarantee"]["resource"], spec["parent"]) == ({"cpu": "2"}, {"cpu": "1"}, "team")
+    assert (spec["weight"], spec["priority"], spec["reclaimable"]) == (1, 5, True)
+    say("update", "team", "--capability=cpu=6", "--capability=memory=", "--weight=3")
+    spec = json.loads(kubectl("get", "queue", "team", "-o", "json"))["spec"]
+    assert (spec["capability"], spec["weight"], spec["reclaimable"]) == ({"cpu": "6"}, 3, False)
+    assert "nothing to change: give --weight or another option" in refused("update", "team")
+    assert "--capability 'cpu' is not of the form RESOURCE=AMOUNT" in refused("update", "team", "--capability=cpu")
+    assert "deserved[cpu]=9 must be <= capability[cpu]=6" in refused("update", "team", "--deserved=cpu=9")
+    wait("Open", "team", "dev", "root")
+    say("close", "team")
+    wait("Closed", "team", "dev")
+    assert "Closed (with its parent team)" in say("view", "dev")
+    rows = {line.split()[0]: line.split()[1:4] for line in say("list").splitlines()}
+    assert (rows["team"], rows["dev"]) == (["3", "Closed", "root"], ["1", "Closed", "team"])
+    text = "queue dev is part of queue team, which is Closed; open that first (homeport queue open team)"
+    assert text in refused("open", "dev")
+    assert "the queue root can't be closed; close those below it" in refused("close", "root")
+    say("open", "team")
+    wait("Open", "team", "dev")
+    say("delete", "dev")
+    say("delete", "team")
+
+
+@pytest.mark.slow
 def test_queues_and_jobs_from_the_command_line(shared_platform: RunningPlatform, kubectl: Kubectl) -> None:
     place = ("--kubeconfig", kubectl.kubeconfig)
 

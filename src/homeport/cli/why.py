@@ -18,7 +18,11 @@ def add_parser(subparsers: Any) -> None:
         description="Say why a job that is scheduled as a group waits: what it needs, what is idle, who holds it, what "
         "its queue may have, and its place in line. The answer is worked out anew from what the cluster shows.",
     )
-    parser.add_argument("job", metavar="JOB", help="a job, pod group or pod, by its name or as KIND/NAME")
+    parser.add_argument(
+        "job",
+        metavar="JOB",
+        help="a job, deployment, pod group or pod: NAME, or KIND/NAME as kubectl reads it (tfjob/a, vcjob/b, pg/c)",
+    )
     options.add_data_dir(parser)
     parser.add_argument("--kubeconfig", type=Path, metavar="FILE", help="a job on this cluster, not on this machine")
     parser.add_argument("--context", metavar="NAME", help="the context of --kubeconfig to use")

@@ -23,25 +23,27 @@ from homeport.scheduler.batch.replay import Recording, load, replay, report, sav
 from homeport.scheduler.batch.settings import NAME as CONFIG_MAP
 from homeport.scheduler.batch.settings import NAMESPACE as CONFIG_NAMESPACE
 from homeport.scheduler.ledger import Ledger
-from homeport.standalone import ungrouped
+from homeport.standalone import asked, ungrouped
 from homeport.standalone.scheduling import read_configuration, served
 
 
 async def why(job: str, namespace: str | None, kubeconfig: Path | None, context: str | None) -> list[str]:
-    """Lines on why a job waits. Raises Permanent where there is no such job."""
+    """Lines on why a job waits (``KIND/NAME`` or the name alone). Raises Permanent where there is no such job."""
+    wanted = asked.parse(job)
     transport = HttpTransport.from_kubeconfig(kubeconfig, context)
     async with Client(transport, field_manager="homeport-why") as client:
         recording = await look(client)
         place = namespace or transport.access.namespace
-        groups = telling.find_groups(recording.snapshot, job, place)
+        groups = telling.find_groups(recording.snapshot, wanted, place)
         if not groups:
-            sets = await ungrouped.sets_of(client, job, place)
+            sets = await ungrouped.sets_of(client, wanted, place)
             groups = [group for each in sets for group in telling.find_groups(recording.snapshot, each, place)]
         if not groups:
-            lines = await ungrouped.tell(client, job, place)
+            lines = await ungrouped.tell(client, wanted, place)
             if lines:
                 return lines
-            raise Permanent(f'there is no job, pod group or pod "{job}" in namespace "{place}"')
+            unknown = f"; known kinds: {', '.join(asked.names())}" if wanted.kind and not wanted.known else ""
+            raise Permanent(f'there is no job, pod group or pod "{job}" in namespace "{place}"{unknown}')
     decisions, _ = replay(recording)
     return [line for group in groups for line in telling.tell(recording.snapshot, decisions, group, recording.now)]
 

@@ -5,52 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from homeport.client.client import Client
-from homeport.components import batch, trainer, training, volcano
+from homeport.components import volcano
 from homeport.kube import core, meta
 from homeport.kube.errors import NotFound
 from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, name, namespace, spec, status, uid
 from homeport.scheduler.batch import membership
+from homeport.scheduler.batch.telling import Wanted
+from homeport.standalone import asked
 
-_KINDS: tuple[Resource, ...] = (
-    *(kind.resource for kind in training.KINDS if kind.conversion is None),
-    trainer.TRAIN_JOB.resource,
-    volcano.JOB.resource,
-    *(kind.resource for kind in batch.KINDS),
-    *(kind.resource for kind in (core.JOB, core.DEPLOYMENT, core.STATEFUL_SET, core.REPLICA_SET)),
-    core.POD.resource,
-)
 _STOCK = "default-scheduler"
 _ENDS = ("Succeeded", "Failed", "Complete", "Completed", "Terminated")
 
 
-async def tell(client: Client, job: str, place: str) -> list[str]:
-    """Lines on each object of that name (``KIND/NAME`` or the name alone); none if there is none."""
-    kind, _, wanted = job.rpartition("/")
+async def tell(client: Client, wanted: Wanted, place: str) -> list[str]:
+    """Lines on each object that is meant; none if there is none."""
     lines: list[str] = []
-    for resource in dict.fromkeys(_KINDS):
-        if kind and kind.lower() not in (resource.kind.lower(), resource.plural):
+    for resource in dict.fromkeys(kind.resource for kind in asked.JOBS):
+        if not wanted.means(resource.group, resource.kind):
             continue
         try:
-            found = await client.get(resource, wanted, place)
+            found = await client.get(resource, wanted.name, place)
         except NotFound:
             continue
         lines += _lines(resource, found, await _complaints(client, found))
     return lines
 
 
-async def sets_of(client: Client, job: str, place: str) -> list[str]:
-    """The replica sets of a deployment of that name that are to have pods (``ReplicaSet/NAME``): groups are theirs."""
-    kind, _, wanted = job.rpartition("/")
-    if kind.lower() not in ("", "deployment", "deployments"):
+async def sets_of(client: Client, wanted: Wanted, place: str) -> list[Wanted]:
+    """The replica sets of a deployment of that name that are to have pods: groups are theirs."""
+    if not wanted.means(core.DEPLOYMENT.resource.group, core.DEPLOYMENT.kind):
         return []
     try:
-        deployment = await client.get(core.DEPLOYMENT.resource, wanted, place)
+        deployment = await client.get(core.DEPLOYMENT.resource, wanted.name, place)
     except NotFound:
         return []
     sets = (await client.list(core.REPLICA_SET.resource, place)).items
     own = [each for each in sets if (meta.controller_of(each) or {}).get("uid") == uid(deployment)]
-    return [f"ReplicaSet/{name(each)}" for each in own if spec(each).get("replicas")]
+    return [asked.meant(core.REPLICA_SET, name(each)) for each in own if spec(each).get("replicas")]
 
 
 async def _complaints(client: Client, obj: Object) -> list[str]:

@@ -19,7 +19,7 @@ from homeport.control.testing import observed
 from homeport.kube import core, meta
 from homeport.kube.errors import Forbidden
 from homeport.kube.meta import Object
-from homeport.kube.scheduling import VOLCANO_POD_GROUP, VOLCANO_QUEUE
+from homeport.kube.scheduling import VOLCANO_POD_GROUP, VOLCANO_QUEUE, names
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ async def test_the_queues_below_are_closed_and_opened_with_it(kept: support.Worl
     await reached(kept, team="Open", a="Open", b="Closed", deep="Open", new="Open")
 
     async def settled() -> bool:
-        marks = {meta.annotations(one).get(queues.CLOSED_BY_PARENT) for one in await listed(kept)}
+        marks = {meta.annotations(one).get(names.CLOSED_BY_PARENT) for one in await listed(kept)}
         return marks <= {None, "false"}
 
     await kept.eventually(settled)
@@ -191,7 +191,7 @@ async def test_every_queue_is_part_of_one(kept: support.World) -> None:
 )
 def test_a_queue_below_comes_to_rest(above: str, below: str, marked: bool) -> None:
     """Step by step, whatever was cut off before: in at most two, and closed by itself it stays closed."""
-    notes = {queues.CLOSED_BY_PARENT: "true"} if marked else {}
+    notes = {names.CLOSED_BY_PARENT: "true"} if marked else {}
     child: Object = {"kind": "Queue", "metadata": {"name": "b", "annotations": notes}, "spec": {"parent": "a"}}
     child |= {"status": {"state": below}}
     parent: Object = {"kind": "Queue", "metadata": {"name": "a"}, "spec": {"parent": "root"}}
@@ -204,7 +204,7 @@ def test_a_queue_below_comes_to_rest(above: str, below: str, marked: bool) -> No
         assert left, "it never comes to rest"
         (change,) = changes
         child = merged(child, change.changes)
-    is_marked = meta.annotations(child).get(queues.CLOSED_BY_PARENT) == "true"
+    is_marked = meta.annotations(child).get(names.CLOSED_BY_PARENT) == "true"
     if above in queues.SHUT:
         assert queues.state_of(child) in queues.SHUT
         assert is_marked == (marked or below not in queues.SHUT)

@@ -126,9 +126,10 @@ async def test_what_it_sees_can_be_saved_replayed_and_explained(gangs: support.W
     lines = list(report(found, decisions, seconds))
     assert lines[0].startswith("1 nodes, 1 groups, 5 pods")
     assert any(line.startswith("default/g waits: ") for line in lines)
-    (group,) = telling.find_groups(found.snapshot, "g", "default")
-    assert telling.find_groups(found.snapshot, "pod/a", "default") == [group]
-    assert not telling.find_groups(found.snapshot, "tfjob/g", "default")
+    (group,) = telling.find_groups(found.snapshot, telling.Wanted("g"), "default")
+    pod = telling.Wanted("a", "po", frozenset({("", "Pod")}))
+    assert telling.find_groups(found.snapshot, pod, "default") == [group]
+    assert not telling.find_groups(found.snapshot, telling.Wanted("g", "tfjob"), "default")
     told = list(telling.tell(found.snapshot, decisions, group, found.now))
     assert told[0].startswith("PodGroup default/g waits")
     assert "0 of 5 needed pods have nodes" in told[0]

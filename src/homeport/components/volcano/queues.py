@@ -23,8 +23,6 @@ from homeport.kube.scheduling import VOLCANO_QUEUE, names
 
 OPEN, CLOSED, CLOSING, UNKNOWN = "Open", "Closed", "Closing", "Unknown"
 SHUT = (CLOSING, CLOSED)
-CLOSED_BY_PARENT = "volcano.sh/closed-by-parent"
-"""Annotation: ``true`` as long as a queue is closed because its parent is."""
 _OPEN_IT, _CLOSE_IT = _ORDERS = "OpenQueue", "CloseQueue"
 
 _ALWAYS = {names.ROOT_QUEUE: False, names.DEFAULT_QUEUE: True}
@@ -141,11 +139,11 @@ def _marked(queue: Object, value: bool) -> Patch:
 
 
 def _is_marked(queue: Object) -> bool:
-    return meta.annotations(queue).get(CLOSED_BY_PARENT) == "true"
+    return meta.annotations(queue).get(names.CLOSED_BY_PARENT) == "true"
 
 
 def _mark(value: bool) -> Object:
-    return {"annotations": {CLOSED_BY_PARENT: str(value).lower()}}
+    return {"annotations": {names.CLOSED_BY_PARENT: str(value).lower()}}
 
 
 def state(before: str, action: str, has_groups: bool) -> str:

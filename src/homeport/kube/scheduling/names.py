@@ -27,6 +27,9 @@ TASK_ANTI_AFFINITY = "volcano.sh/task-topology-anti-affinity"
 TASK_ORDER = "volcano.sh/task-topology-task-order"
 """The same: the tasks in the order in which they are placed."""
 
+CLOSED_BY_PARENT = "volcano.sh/closed-by-parent"
+"""Annotation of a queue: ``true`` as long as it is closed because its parent is."""
+
 DEFAULT_QUEUE, ROOT_QUEUE = "default", "root"
 
 VOLCANO, KUBE_BATCH, SCHEDULER_PLUGINS = "volcano", "kube-batch", "scheduler-plugins-scheduler"

@@ -71,6 +71,7 @@ def parse_group(resource: Resource, obj: Object, priority: int) -> Group:
         phase=_PHASES.get(status(obj).get("phase") or "", GroupPhase.PENDING),
         created=seconds(metadata(obj).get("creationTimestamp")),
         owner=owner_words(obj),
+        owner_group=owner_group(obj),
         user=namespace(obj),
         preemptable=flag(notes.get(_PREEMPTABLE)),
         waits=waits,
@@ -114,6 +115,12 @@ def owner_words(obj: Object) -> str:
     """The controlling owner, for people: ``TFJob team-a/mnist``. Empty without one."""
     owner = controller_of(obj)
     return f"{owner['kind']} {namespace(obj)}/{owner['name']}" if owner is not None else ""
+
+
+def owner_group(obj: Object) -> str:
+    """The API group of the controlling owner."""
+    owner = controller_of(obj)
+    return str(owner.get("apiVersion") or "").rpartition("/")[0] if owner is not None else ""
 
 
 def amounts(quantities: Mapping[str, Any] | None, obj: Object) -> Amounts | None:

@@ -136,6 +136,8 @@ class Group(msgspec.Struct, frozen=True):
     tasks: tuple[Task, ...] = ()
     owner: str = ""
     """The job, for words: ``TFJob team-a/mnist``. Empty: the group itself."""
+    owner_group: str = ""
+    """The API group of the job: there are jobs of several."""
     user: str = ""
     """Whose share over time it counts against: the namespace, unless something better is known."""
     preemptable: bool | None = None

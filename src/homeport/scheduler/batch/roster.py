@@ -16,7 +16,7 @@ from homeport.kube.kind import Resource
 from homeport.kube.meta import Object, controller_of, name, namespace, spec
 from homeport.kube.scheduling import names
 from homeport.scheduler.batch import membership
-from homeport.scheduler.batch.groups import owner_words, parse_group
+from homeport.scheduler.batch.groups import owner_group, owner_words, parse_group
 from homeport.scheduler.batch.membership import Belonging
 from homeport.scheduler.batch.model import DEFAULT_QUEUE, Group, GroupPhase, Task, TaskStatus
 from homeport.scheduler.model import Pod
@@ -255,6 +255,7 @@ def _of_pods(member: Member) -> Entry:
         priority=pod.priority,
         created=member.task.created,
         owner=owner_words(obj),
+        owner_group=owner_group(obj),
         user=pod.namespace,
         waits=False,
     )

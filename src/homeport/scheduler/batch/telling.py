@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from homeport.scheduler.batch.decisions import Decisions, Explanation
 from homeport.scheduler.batch.groups import is_bytes
@@ -12,17 +13,32 @@ from homeport.scheduler.model import CPU, PODS
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
-def find_groups(snapshot: Snapshot, job: str, namespace: str) -> list[Group]:
-    """The groups of a job: by the group's own name, its owner's (``KIND/NAME`` or the name alone) or a pod's."""
-    kind, _, wanted = job.rpartition("/")
+class Wanted(NamedTuple):
+    """What is asked about: a job, group or pod."""
+
+    name: str
+    kind: str = ""
+    """As it was given; empty for any."""
+    known: frozenset[tuple[str, str]] = frozenset()
+    """The kinds (API group, kind) that this names, of those that are known. None of them: it may be a job's all the
+    same."""
+
+    def means(self, group: str, kind: str) -> bool:
+        if not self.kind:
+            return True
+        return (group, kind) in self.known if self.known else kind.lower() == self.kind.lower()
+
+
+def find_groups(snapshot: Snapshot, wanted: Wanted, namespace: str) -> list[Group]:
+    """The groups of a job: by the group's own name, its owner's or a pod's."""
     found = []
     for group in snapshot.groups:
         if group.namespace != namespace:
             continue
         owner_kind, _, owner = group.owner.partition(" ")
-        is_owner = owner == f"{namespace}/{wanted}" and (not kind or kind.lower() == owner_kind.lower())
-        is_group = group.name == wanted and kind.lower() in ("", "podgroup", "pg")
-        is_pod = kind.lower() in ("", "pod") and any(task.name == wanted for task in group.tasks)
+        is_owner = owner == f"{namespace}/{wanted.name}" and wanted.means(group.owner_group, owner_kind)
+        is_group = group.name == wanted.name and wanted.means(group.kind.rpartition("/")[0], "PodGroup")
+        is_pod = wanted.means("", "Pod") and any(task.name == wanted.name for task in group.tasks)
         if is_owner or is_group or is_pod:
             found.append(group)
     return found
