@@ -70,6 +70,9 @@ class Roster:
         """A group's key -> the uids of those who name it."""
         self._waiting: dict[str, None] = {}
         """The groups that wait for something."""
+        self._groups: dict[str, Group] = {}
+        """Those that are shown, but for what has changed since (`_stale`)."""
+        self._stale: dict[str, None] = {}
         self._shown: tuple[Group, ...] | None = None
 
     def __len__(self) -> int:
@@ -103,8 +106,14 @@ class Roster:
     def groups(self) -> tuple[Group, ...]:
         """All of them; those that have not changed since the last call are the same objects."""
         if self._shown is None:
-            entries = self._entries.values()
-            self._shown = tuple(entry.group for entry in entries if entry.members or self._empty_groups)
+            for key in self._stale:
+                entry = self._entries.get(key)
+                if entry is not None and (entry.members or self._empty_groups):
+                    self._groups[key] = entry.group
+                else:
+                    self._groups.pop(key, None)
+            self._stale.clear()
+            self._shown = tuple(self._groups.values())
         return self._shown
 
     # Pods
@@ -224,12 +233,12 @@ class Roster:
     def _drop(self, key: str) -> Entry | None:
         entry = self._entries.pop(key, None)
         self._waiting.pop(key, None)
-        self._shown = None
+        self._stale[key] = self._shown = None
         return entry
 
     def _touch(self, key: str) -> None:
         entry = self._entries[key]
-        entry.shown = self._shown = None
+        entry.shown = self._stale[key] = self._shown = None
         if entry.waiting or (entry.template.waits and entry.template.phase in _PENDING):
             self._waiting[key] = None
         else:

@@ -43,7 +43,7 @@ _LONG = 0.01
 """Seconds of CPU that the last decision took, from which on the next one is, too."""
 _GROUP_COMES = 5.0
 """Seconds that the group of a pod that names none may take to be made before that is told of."""
-_REST, _LONGEST_REST = 5.0, 0.5
+_REST, _LONGEST_REST = 10.0, 0.5
 """Between two looks goes so many times as much time as the last decision took of the CPU, up to these seconds: what
 comes in crowds is looked at together."""
 
