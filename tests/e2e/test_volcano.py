@@ -47,6 +47,39 @@ def test_a_job_flow_hands_on_what_its_jobs_make(kubectl: Kubectl) -> None:
 
 
 @pytest.mark.slow
+def test_a_ray_cluster(kubectl: Kubectl) -> None:
+    """Upstream's documented example, on which Ray itself has work done in every pod."""
+    manifest = str(EXAMPLES / "34-volcano-ray.yaml")
+    kubectl("apply", "-f", manifest)
+    job = "jobs.batch.volcano.sh/ray-cluster-job"
+    kubectl("wait", "--for=jsonpath={.status.state.phase}=Running", "--timeout=300s", job, timeout=310)
+    service = json.loads(kubectl("get", "service", "ray-cluster-job-head-svc", "-o", "json"))["spec"]
+    assert [port["port"] for port in service["ports"]] == [6379, 8265, 10001]
+    program = """
+import socket, sys, time
+import ray
+ray.init(address="ray-cluster-job-head-0.ray-cluster-job:6379", log_to_driver=False)
+end = time.monotonic() + 120
+while sum(node["Alive"] for node in ray.nodes()) < 3:
+    if time.monotonic() > end:
+        sys.exit("not all nodes have joined")
+    time.sleep(0.1)
+
+@ray.remote
+def where():
+    return socket.gethostname()
+
+work = [where.options(label_selector={"ray.io/node-id": node["NodeID"]}).remote() for node in ray.nodes()]
+print(sorted(ray.get(work)))
+"""
+    told = kubectl("exec", "ray-cluster-job-worker-1", "--", "python", "-c", program, timeout=180)
+    pods = ["head-0", "worker-0", "worker-1"]
+    assert told.strip().splitlines()[-1] == str([f"ray-cluster-job-{pod}" for pod in pods])
+    kubectl("delete", "-f", manifest)
+    kubectl("delete", "pods", "--all", "--grace-period=1", timeout=120)
+
+
+@pytest.mark.slow
 def test_a_pod_group_of_kube_batch(kubectl: Kubectl) -> None:
     manifest = str(EXAMPLES / "31-kube-batch.yaml")
     kubectl("apply", "-f", manifest)

@@ -42,6 +42,7 @@ NAMES = {
     "openmpi": "mpioperator/mpi-pi:openmpi mpioperator/base:v0.8.2",
     "mpich": "mpioperator/mpi-pi:mpich",
     "intelmpi": "mpioperator/mpi-pi:intel mpioperator/intel:v0.8.2",
+    "ray": "rayproject/ray:latest-py311-cpu docker.io/rayproject/ray:2.46.0 homeport/ray",
     "kubectl-delivery": "mpioperator/kubectl-delivery:latest mpioperator/kubectl-delivery:0.2.3",
 }
 

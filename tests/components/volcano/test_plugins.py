@@ -120,9 +120,69 @@ def test_mpi(world: Any) -> None:
     assert "demo-ssh" in made.children["Secret"]
 
 
+def container_of(made: Any, name: str) -> Object:
+    (found,) = pod(made, name)["containers"]
+    return dict(found)
+
+
+def test_ray(world: Any) -> None:
+    names = ["--headContainer=main", "--workerContainer=main"]
+    made = world(task("head", 1), task("worker", 2), task("other", 1), plugins={"ray": names}).settle()
+    head = container_of(made, "demo-head-0")
+    assert head["command"] == [
+        "sh",
+        "-c",
+        "ray start --head --block --dashboard-host=0.0.0.0 --port=6379 --dashboard-port=8265 "
+        "--ray-client-server-port=10001",
+    ]
+    assert head["ports"] == [
+        {"name": "gcs", "containerPort": 6379},
+        {"name": "dashboard", "containerPort": 8265},
+        {"name": "client-server", "containerPort": 10001},
+    ]
+    worker = container_of(made, "demo-worker-1")
+    assert worker["command"] == ["sh", "-c", "ray start --block --address=demo-head-0.demo:6379"]
+    assert "ports" not in worker
+    assert "command" not in container_of(made, "demo-other-0")
+    assert made.children["Service"]["demo"]["spec"]["clusterIP"] == "None"  # it needs the hosts
+    service = made.children["Service"]["demo-head-svc"]["spec"]
+    assert service["selector"]["volcano.sh/task-spec"] == "head"
+    assert [(port["name"], port["port"], port["targetPort"]) for port in service["ports"]] == [
+        ("gcs", 6379, 6379),
+        ("dashboard", 8265, 8265),
+        ("client-server", 10001, 10001),
+    ]
+
+
+def test_ray_with_arguments(world: Any) -> None:
+    """The flag for the client's port is another one in upstream's documentation than in its code."""
+    for flag in ("--clientServerPort=7001", "--clientPort=7001"):
+        arguments = ["--head=chief", "--worker=hand", "--port=7000", flag, "--dashboardPort", "7002"]
+        chief, hand = task("chief", 1), task("hand", 1)
+        aside = {"name": "aside", "image": "proxy"}
+        own = {"name": "head", "image": "ray", "ports": [{"name": "web", "containerPort": 7002}]}
+        chief["template"]["spec"] = {"hostname": "boss", "subdomain": "works", "containers": [aside, own]}
+        hand["template"]["spec"]["containers"][0]["name"] = "worker"
+        made = world(chief, hand, plugins={"ray": arguments}).settle()
+        left, head = pod(made, "demo-chief-0")["containers"]
+        assert "command" not in left
+        assert "ports" not in left
+        assert head["command"][2].endswith(" --port=7000 --dashboard-port=7002 --ray-client-server-port=7001")
+        assert [port["name"] for port in head["ports"]] == ["web", "gcs", "client-server"]
+        command = container_of(made, "demo-hand-0")["command"]
+        assert command[2] == "ray start --block --address=boss.works:7000"
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("svc", ["--unknown"]), ("svc", ["--inject-hosts-env=perhaps"]), ("ssh", ["--ssh-port=0"]), ("env", ["plain"])],
+    [
+        ("ray", ["--port=none"]),
+        ("ray", ["--dashboardPort=70000"]),
+        ("svc", ["--unknown"]),
+        ("svc", ["--inject-hosts-env=perhaps"]),
+        ("ssh", ["--ssh-port=0"]),
+        ("env", ["plain"]),
+    ],
 )
 def test_arguments_that_nobody_knows(world: Any, name: str, arguments: list[str]) -> None:
     assert list(plugins.complaints(name, arguments))

@@ -50,6 +50,7 @@ async def test_defaults(served: support.World) -> None:
         (job(task(), minAvailable=3), "job 'minAvailable' should not be greater than total replicas in tasks;"),
         (job(task(), plugins={"magic": []}), "unable to find job plugin: magic;"),
         (job(task(), plugins={"mpi": []}), "The specified mpi master task was not found"),
+        (job(task(), plugins={"ray": []}), "The specified ray head task was not found"),
         (job(task(), queue="lost"), 'unable to find job queue: queue.scheduling.volcano.sh "lost" not found;'),
         (job(task(), queue="root"), "can not submit job to root queue;"),
         (

@@ -1,7 +1,8 @@
 """What a job's plug-ins give its pods, and the objects that they make (upstream: ``pkg/controllers/job/plugins``).
 
 ``env`` numbers the pods of a task, ``svc`` makes them find each other, ``ssh`` gives them keys; ``tensorflow``,
-``pytorch`` and ``mpi`` set what these frameworks look for. To add one: a function here, an entry in :data:`_SHAPES`.
+``pytorch`` and ``mpi`` set what these frameworks look for, ``ray`` starts a Ray cluster. To add one: a function here,
+and an entry in :data:`_SHAPES`.
 """
 
 from __future__ import annotations
@@ -26,15 +27,29 @@ _DEFAULTS: Mapping[str, Arguments] = {
     "tensorflow": {"ps": "ps", "worker": "worker", "chief": "chief", "evaluator": "evaluator", "port": "2222"},
     "pytorch": {"master": "master", "worker": "worker", "port": "23456"},
     "mpi": {"master": "master", "worker": "worker", "port": "22"},
+    "ray": {
+        "head": "head",
+        "headContainer": "head",
+        "worker": "worker",
+        "workerContainer": "worker",
+        "port": "6379",
+        "dashboardPort": "8265",
+        "clientPort": "10001",
+    },
 }
 NAMES = tuple(_DEFAULTS)
+_ALIASES = {"clientServerPort": "clientPort"}
+"""Flags as upstream's documentation has them -> as its code has them."""
+_LEADERS = {"mpi": "master", "ray": "head"}
+"""Plug-ins that nothing works without one task of -> the flag with its name."""
+_RAY_PORTS = {"gcs": "port", "dashboard": "dashboardPort", "client-server": "clientPort"}
 _SWITCHES = ("publish-not-ready-addresses", "disable-network-policy", "inject-hosts-env")
 
 
 def with_needed(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """The plug-ins and those that they need."""
     result = dict(given)
-    if any(name in given for name in ("tensorflow", "mpi", "pytorch")):
+    if any(name in given for name in ("tensorflow", "mpi", "pytorch", "ray")):
         result.setdefault("svc", [])
     if "mpi" in given:
         result.setdefault("ssh", [])
@@ -48,6 +63,7 @@ def parsed(name: str, arguments: Sequence[str]) -> Arguments:
     left = iter(arguments)
     for argument in left:
         key, given, value = argument.lstrip("-").partition("=")
+        key = _ALIASES.get(key, key)
         if not argument.startswith("-") or key not in result:
             raise ValueError(f"flag provided but not defined: -{key}" if argument.startswith("-") else argument)
         if key in _SWITCHES:
@@ -58,7 +74,7 @@ def parsed(name: str, arguments: Sequence[str]) -> Arguments:
             continue
         if not given:
             value = next(left, "")
-        if key.endswith("port") and not (value.isdigit() and 0 < int(value) < 65536):
+        if key.lower().endswith("port") and not (value.isdigit() and 0 < int(value) < 65536):
             raise ValueError(f'invalid value "{value}" for flag -{key}: it is no port')
         result[key] = value
     return result
@@ -71,11 +87,14 @@ def complaints(name: str, arguments: Sequence[str]) -> Iterator[str]:
         yield f" plugin {name}: {error};"
 
 
-def master_of_mpi(arguments: Sequence[str]) -> str:
-    try:
-        return parsed("mpi", arguments)["master"]
-    except ValueError:
-        return _DEFAULTS["mpi"]["master"]
+def leaders(given: Mapping[str, Sequence[str] | None]) -> Iterator[tuple[str, str, str]]:
+    """The plug-ins of `given` that nothing works without a certain task of, with its role and its name."""
+    for plugin, role in _LEADERS.items():
+        if plugin in given:
+            try:
+                yield plugin, role, parsed(plugin, given[plugin] or ())[role]
+            except ValueError:  # which is complained about by itself
+                yield plugin, role, _DEFAULTS[plugin][role]
 
 
 def of(job: Object) -> dict[str, Arguments]:
@@ -109,6 +128,18 @@ def objects(job: Object, used: Mapping[str, Arguments]) -> Iterator[Object]:
             data |= {"id_rsa": _encoded(used["ssh"]["ssh-private-key"]), "id_rsa.pub": public}
             data["authorized_keys"] = public
         yield _object("v1", "Secret", f"{name}-ssh", data=data)
+    if "ray" in used:
+        arguments = used["ray"]
+        selector = {
+            shape.JOB_NAME: name,
+            shape.JOB_NAMESPACE: meta.namespace(job),
+            shape.TASK_SPEC: arguments["head"],
+        }
+        ports = [
+            {"name": port, "port": int(arguments[flag]), "targetPort": int(arguments[flag]), "protocol": "TCP"}
+            for port, flag in _RAY_PORTS.items()
+        ]
+        yield _object("v1", "Service", f"{name}-head-svc", spec={"selector": selector, "ports": ports})
 
 
 def _object(api_version: str, kind: str, name: str, **fields: Any) -> Object:
@@ -252,14 +283,37 @@ def _mpi(job: Object, arguments: Arguments, task: Task, index: int, spec: Object
     return _opened(spec, _Everywhere, "mpijob-port", int(arguments["port"]))
 
 
-def _opened(spec: Object, where: Sequence[str], name: str, port: int) -> Object:
-    """With a port in each container that has not got it."""
+def _ray(job: Object, arguments: Arguments, task: Task, index: int, spec: Object) -> Object:
+    """Upstream: what the containers' own commands say counts for nothing."""
+    if task.name == arguments["head"]:
+        own, options = (
+            arguments["headContainer"],
+            f"--head --block --dashboard-host=0.0.0.0 --port={arguments['port']} ",
+        )
+        options += f"--dashboard-port={arguments['dashboardPort']} --ray-client-server-port={arguments['clientPort']}"
+    elif task.name == arguments["worker"]:
+        head = next(one for one in shape.tasks(job) if one.name == arguments["head"])
+        own, options = arguments["workerContainer"], f"--block --address={head.host(0)}:{arguments['port']}"
+    else:
+        return spec
+    command = ["sh", "-c", f"ray start {options}"]
+    containers = [{**one, "command": command} if one["name"] == own else one for one in spec["containers"]]
+    result = {**spec, "containers": containers}
+    if task.name == arguments["head"]:
+        for name, flag in _RAY_PORTS.items():
+            result = _opened(result, ("containers",), name, int(arguments[flag]), only=own)
+    return result
+
+
+def _opened(spec: Object, where: Sequence[str], name: str, port: int, *, only: str = "") -> Object:
+    """With a port in each container that has not got it; `only`: in the one of this name."""
     result = dict(spec)
     for field in where:
         if spec.get(field):
             result[field] = [
                 container
-                if any(one.get("containerPort") == port for one in container.get("ports") or ())
+                if (only and container["name"] != only)
+                or any(one.get("containerPort") == port for one in container.get("ports") or ())
                 else {**container, "ports": [*(container.get("ports") or ()), {"name": name, "containerPort": port}]}
                 for container in spec[field]
             ]
@@ -273,4 +327,5 @@ _SHAPES: Mapping[str, Callable[[Object, Arguments, Task, int, Object], Object]] 
     "tensorflow": _tensorflow,
     "pytorch": _pytorch,
     "mpi": _mpi,
+    "ray": _ray,
 }

@@ -110,9 +110,10 @@ def _of_new(job: Object, of_queue: Iterable[str]) -> Iterator[str]:
         yield "No task specified in job spec"
         return
     given: Mapping[str, Sequence[str] | None] = spec.get("plugins") or {}
-    if "mpi" in given and plugins.master_of_mpi(given["mpi"] or ()) not in [task["name"] for task in tasks]:
-        yield "The specified mpi master task was not found"
-        return
+    for plugin, role, name in plugins.leaders(given):
+        if name not in [task["name"] for task in tasks]:
+            yield f"The specified {plugin} {role} task was not found"
+            return
     yield _tiers(spec.get("networkTopology"))
     seen: set[str] = set()
     for index, task in enumerate(tasks):
