@@ -153,3 +153,28 @@ def test_deciding_anew_from_a_saved_snapshot_gives_the_same(workload: list[dict[
         unexplained = decide(snapshot, world.config, world.now, explains=False)
         assert unexplained == replace(with_cache, explanations={})
         world.pass_time(group["after"])
+
+
+@few
+@given(workloads, st.sampled_from(["proportion", "capacity"]))
+def test_queues_may_name_the_root_or_nobody(workload: list[dict[str, Any]], plugin: str) -> None:
+    """It is the same: what is part of nothing is part of the root."""
+    told = []
+    for parent in ("", "root"):
+        queues = [
+            Queue("a", weight=2, parent=parent, capability={"cpu": 9000}, deserved={"cpu": 6000}),
+            Queue("b", parent=parent, deserved={"cpu": 4000}, guarantee={"cpu": 2000}),
+            Queue("root", reclaimable=False),
+        ]
+        config = replace(_ALL, tiers=configuration(plugins=("drf", "predicates", plugin, "nodeorder")).tiers)
+        world = World(nodes(3, cpu=4, gpu=1), config, queues)
+        decided = []
+        for number, group in enumerate(workload):
+            more = {key: group[key] for key in ("cpu", "gpu", "queue", "priority", "lasts")}
+            world.add(f"g{number}", group["count"], min_member=group["count"] if group["gang"] else 1, **more)
+            for _ in range(3):
+                found = world.cycle()
+                decided.append((found.binds, found.evictions, found.nominations, found.groups))
+            world.pass_time(group["after"])
+        told.append(decided)
+    assert told[0] == told[1]

@@ -28,7 +28,7 @@ class Capacity(Plugin):
         top = [queue for queue in queues.values() if queue.parent is None and queue.name != ROOT_QUEUE]
         root = queues.get(ROOT_QUEUE)
         if root is not None:
-            root.limit = np.minimum(root.capability, session.total)
+            root.limit = root.capability  # what the nodes have is looked at node by node
             top += root.children
         for queue in top:
             _limit(queue, session.total, [other for other in top if other is not queue])
