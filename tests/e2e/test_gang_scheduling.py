@@ -274,6 +274,14 @@ def test_groups_of_plain_pods_and_what_is_told_of_groups(one_gpu: RunningPlatfor
     for text in ("Deployment/web", "deploy/web", "deployments.apps/web", f"pg/{plain['metadata']['name']}"):
         assert "does not wait: 2 of 2 needed pods have nodes" in why(text)
     assert why("vcjob/ordinary") == why("jobs.batch.volcano.sh/ordinary")
+    namesake = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox", "command": ["true"]}]}
+    batch = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "ordinary"}}
+    kubectl("apply", "-f", "-", stdin=yaml.safe_dump({**batch, "spec": {"template": {"spec": namesake}}}))
+    kubectl("wait", "--for=condition=Complete", "--timeout=60s", "job.batch/ordinary", timeout=70)
+    ended = f"Job {kubectl.namespace}/ordinary does not wait: it has ended (Complete).\n"
+    assert why("job.batch/ordinary") == ended
+    assert why("job/ordinary") == why("ordinary") == why("vcjob/ordinary") + ended
+    kubectl("delete", "job.batch/ordinary")
     unknown = homeport("why", "work/web", "--data-dir", one_gpu.directory.path, "-n", kubectl.namespace)
     assert unknown.returncode == 1
     assert 'there is no job, pod group or pod "work/web"' in unknown.stderr

@@ -35,17 +35,24 @@ async def why(job: str, namespace: str | None, kubeconfig: Path | None, context:
         recording = await look(client)
         place = namespace or transport.access.namespace
         groups = telling.find_groups(recording.snapshot, wanted, place)
-        if not groups:
-            sets = await ungrouped.sets_of(client, wanted, place)
-            groups = [group for each in sets for group in telling.find_groups(recording.snapshot, each, place)]
-        if not groups:
-            lines = await ungrouped.tell(client, wanted, place)
-            if lines:
-                return lines
-            unknown = f"; known kinds: {', '.join(asked.names())}" if wanted.kind and not wanted.known else ""
-            raise Permanent(f'there is no job, pod group or pod "{job}" in namespace "{place}"{unknown}')
+        told = {(group.owner_group, group.owner.partition(" ")[0]) for group in groups}
+        for each in await ungrouped.sets_of(client, wanted, place):
+            groups += telling.find_groups(recording.snapshot, each, place)
+            told.add(ungrouped.DEPLOYMENT)
+        others = await ungrouped.tell(client, wanted, place, told if groups else None)
+    if not groups and not others:
+        unknown = f"; known kinds: {', '.join(asked.names())}" if wanted.kind and not wanted.known else ""
+        raise Permanent(f'there is no job, pod group or pod "{job}" in namespace "{place}"{unknown}')
     decisions, _ = replay(recording)
-    return [line for group in groups for line in telling.tell(recording.snapshot, decisions, group, recording.now)]
+    found = {group.key: group for group in groups}
+    return [
+        *(
+            line
+            for group in found.values()
+            for line in telling.tell(recording.snapshot, decisions, group, recording.now)
+        ),
+        *others,
+    ]
 
 
 def saved(path: Path, kubeconfig: Path | None, context: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 from homeport.client.client import Client
 from homeport.components import volcano
@@ -14,19 +15,26 @@ from homeport.scheduler.batch import membership
 from homeport.scheduler.batch.telling import Wanted
 from homeport.standalone import asked
 
+DEPLOYMENT = core.DEPLOYMENT.resource.group, core.DEPLOYMENT.resource.kind
 _STOCK = "default-scheduler"
 _ENDS = ("Succeeded", "Failed", "Complete", "Completed", "Terminated")
 
 
-async def tell(client: Client, wanted: Wanted, place: str) -> list[str]:
-    """Lines on each object that is meant; none if there is none."""
+async def tell(
+    client: Client, wanted: Wanted, place: str, told: AbstractSet[tuple[str, str]] | None = None
+) -> list[str]:
+    """Lines on each object that is meant; none if there is none. `told`: groups were found, of objects of these kinds;
+    then pods and what is somebody else's part are passed over, too."""
     lines: list[str] = []
     for resource in dict.fromkeys(kind.resource for kind in asked.JOBS):
-        if not wanted.means(resource.group, resource.kind):
+        kind = resource.group, resource.kind
+        if not wanted.means(*kind) or (told is not None and (kind in told or resource == core.POD.resource)):
             continue
         try:
             found = await client.get(resource, wanted.name, place)
         except NotFound:
+            continue
+        if told is not None and meta.controller_of(found) is not None:
             continue
         lines += _lines(resource, found, await _complaints(client, found))
     return lines
@@ -34,7 +42,7 @@ async def tell(client: Client, wanted: Wanted, place: str) -> list[str]:
 
 async def sets_of(client: Client, wanted: Wanted, place: str) -> list[Wanted]:
     """The replica sets of a deployment of that name that are to have pods: groups are theirs."""
-    if not wanted.means(core.DEPLOYMENT.resource.group, core.DEPLOYMENT.kind):
+    if not wanted.means(*DEPLOYMENT):
         return []
     try:
         deployment = await client.get(core.DEPLOYMENT.resource, wanted.name, place)
