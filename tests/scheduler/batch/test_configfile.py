@@ -119,7 +119,13 @@ def test_what_volcano_has_is_no_mistake_where_it_is_passed_over() -> None:
             "[{name: sla, arguments: {sla-waiting-time: soon}}]",
             "has to be a length of time such as",
         ),
-        ("[{name: proportion}, {name: capacity}]", "tiers: proportion and capacity both say"),
+        ("[{name: proportion}, {name: capacity}]", "tiers: proportion and capacity all say"),
+        ("[{name: drf, enableHierarchy: true}]", ""),
+        ("[{name: drf}, {name: proportion}]", ""),
+        (
+            "[{name: drf, enableHierarchy: true}, {name: proportion}]",
+            "tiers: proportion and drf with enableHierarchy all say",
+        ),
     ],
 )
 def test_what_counts_for_nothing_is_told_with_its_place(plugins: str, told: str) -> None:

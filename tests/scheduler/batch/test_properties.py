@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from homeport.scheduler.batch.configuration import Configuration
+from homeport.scheduler.batch.configuration import Configuration, PluginOption
 from homeport.scheduler.batch.decide import decide
 from homeport.scheduler.batch.model import GroupPhase, Queue, TaskStatus, from_json, to_json
 
@@ -23,6 +23,18 @@ _ALL = configuration(
     inqueue_seconds=60.0,
     stale_seconds=60.0,
     reserve_seconds=30.0,
+)
+_HIERARCHICAL = replace(
+    _ALL,
+    tiers=(
+        _ALL.tiers[0],
+        (
+            PluginOption("overcommit"),
+            PluginOption("drf", enabled=frozenset({"hierarchy"})),
+            PluginOption("predicates"),
+            PluginOption("nodeorder"),
+        ),
+    ),
 )
 _QUEUES = [Queue("a", weight=2), Queue("b", weight=1)]
 
@@ -90,9 +102,11 @@ def _can_run(world: World, key: str) -> bool:
 
 
 @few
-@given(workloads)
-def test_gangs_start_whole_and_nothing_is_given_twice_and_nobody_starves(workload: list[dict[str, Any]]) -> None:
-    world = play(workload, _STOCK)
+@given(workloads, st.booleans())
+def test_gangs_start_whole_and_nothing_is_given_twice_and_nobody_starves(
+    workload: list[dict[str, Any]], hierarchical: bool
+) -> None:
+    world = play(workload, _HIERARCHICAL if hierarchical else _STOCK)
     for key, group in world.groups.items():
         started = sum(task.status is not TaskStatus.PENDING for task in group.tasks)
         assert started == 0 or started >= group.min_member
@@ -100,9 +114,10 @@ def test_gangs_start_whole_and_nothing_is_given_twice_and_nobody_starves(workloa
 
 
 @few
-@given(workloads)
-def test_preempting_and_reclaiming_come_to_an_end(workload: list[dict[str, Any]]) -> None:
-    world = play([{**group, "lasts": 10_000} for group in workload], _ALL, steps=0)
+@given(workloads, st.booleans())
+def test_preempting_and_reclaiming_come_to_an_end(workload: list[dict[str, Any]], hierarchical: bool) -> None:
+    config = _HIERARCHICAL if hierarchical else _ALL
+    world = play([{**group, "lasts": 10_000} for group in workload], config, steps=0)
     world.settle(25)
     before = world.evictions
     world.settle(15)

@@ -120,8 +120,12 @@ def passed_over(
             for name, text in option.arguments.items():
                 if why := plugin.complaint(name, text):
                     yield f"{at}.arguments.{name}: {why}"
-    if {"proportion", "capacity"} <= {option.name for tier in found.tiers for option in tier}:
-        yield "tiers: proportion and capacity both say what each queue deserves; leave one of them out"
+    options = {option.name: option for tier in found.tiers for option in tier}
+    sharing: list[str] = [name for name in ("proportion", "capacity") if name in options]
+    if "drf" in options and "hierarchy" in options["drf"].enabled:
+        sharing.append("drf with enableHierarchy")
+    if len(sharing) > 1:
+        yield f"tiers: {' and '.join(sharing)} all say what each queue is to have; leave but one of them"
     for action, arguments in found.arguments.items():
         for name in arguments:
             yield f"configurations: action {action} has no argument {name} here; it is passed over"

@@ -40,13 +40,16 @@ _FLAGS = {
 class Votes:
     def __init__(self, session: Session, configuration: Configuration, makers: Mapping[str, type[Plugin]]) -> None:
         self._tiers: list[list[Plugin]] = []
+        self.queues_sway = False
+        """Whether what one queue gets may change the order of others."""
         self._names: set[str] = set()
         for tier in configuration.tiers:
             plugins = []
             for option in tier:
                 maker = makers.get(option.name)
                 if maker is not None:
-                    plugins.append(maker(session, option))
+                    plugins.append(maker.variant(option)(session, option))
+                    self.queues_sway = self.queues_sway or plugins[-1].sways
                     self._names.add(option.name)
             self._tiers.append(plugins)
         self._job_order = self._of(lambda plugin: plugin.job_order)

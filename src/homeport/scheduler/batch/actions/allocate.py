@@ -87,6 +87,9 @@ class _Lines:
         session, votes = self._session, self._session.votes
         passed = []
         while self._queues:
+            if votes.queues_sway:
+                self._queues = [(votes.queue_order(queue), queue) for _, queue in self._queues]
+                heapq.heapify(self._queues)
             order, queue = heapq.heappop(self._queues)
             if not lend and votes.overused(queue):
                 passed.append(queue)

@@ -37,6 +37,14 @@ class Plugin:
     texts: ClassVar[tuple[str, ...]] = ()
     """Its other arguments."""
 
+    sways: ClassVar[bool] = False
+    """Whether what one queue gets may change the order of others."""
+
+    @classmethod
+    def variant(cls, option: PluginOption) -> type[Plugin]:
+        """The class that does what the option says."""
+        return cls
+
     @classmethod
     def complaint(cls, argument: str, text: str) -> str:
         """What is wrong with an argument; empty if nothing is."""
