@@ -286,14 +286,13 @@ def _mpi(job: Object, arguments: Arguments, task: Task, index: int, spec: Object
 def _ray(job: Object, arguments: Arguments, task: Task, index: int, spec: Object) -> Object:
     """Upstream: what the containers' own commands say counts for nothing."""
     if task.name == arguments["head"]:
-        own, options = (
-            arguments["headContainer"],
-            f"--head --block --dashboard-host=0.0.0.0 --port={arguments['port']} ",
-        )
-        options += f"--dashboard-port={arguments['dashboardPort']} --ray-client-server-port={arguments['clientPort']}"
+        own = arguments["headContainer"]
+        ports = f"--port={arguments['port']} --dashboard-port={arguments['dashboardPort']}"
+        options = f"--head --block --dashboard-host=0.0.0.0 {ports} --ray-client-server-port={arguments['clientPort']}"
     elif task.name == arguments["worker"]:
         head = next(one for one in shape.tasks(job) if one.name == arguments["head"])
-        own, options = arguments["workerContainer"], f"--block --address={head.host(0)}:{arguments['port']}"
+        own = arguments["workerContainer"]
+        options = f"--block --address={head.host(0)}:{arguments['port']}"
     else:
         return spec
     command = ["sh", "-c", f"ray start {options}"]
