@@ -70,7 +70,7 @@ def test_work_beside_controllers_says_what_it_needs() -> None:
     (part,) = parts.chosen(["volcano"])
     (made,) = [one for one in manifests.accounts([part]) if one["kind"] == "ClusterRole"]
     assert {"create", "patch", "delete"} <= of(made["rules"], "podgroups")
-    assert of(made["rules"], "queues") == access.READ | {"create"}
+    assert of(made["rules"], "queues") == access.READ | {"create", "patch"}
     assert "get" in of(made["rules"], "replicasets")
     assert of(made["rules"], "commands") == access.READ | {"delete"}
 
